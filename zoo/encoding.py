@@ -1,0 +1,261 @@
+"""Segment -> Example -> Batch: the one road from text to tensors.
+
+A method's encoder writes a sample as *segments*: a text, the role it plays, the head that learns it
+and its weight. `encode` tokenises the segments one by one and joins them, so supervision never
+depends on searching token strings or on a chat template's markers. `collate` lays examples side by
+side without padding (the default) or in padded rows.
+
+Labels are shifted here, once: `labels[i]` is the token that position `i` has to predict, and
+`head_ids[i]` the head that predicts it. Packed neighbours can therefore never supervise each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from zoo.errors import InputError
+
+IGNORE = -100
+NO_HEAD = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a rendered sample.
+
+    Attributes:
+        text: Text to tokenise, special tokens included.
+        role: `system`, `user`, `thought`, `assistant`, ...; for previews and per-role losses.
+        head: Index of the head that learns this segment's tokens; `NO_HEAD` for context.
+        weight: Weight of each of its tokens in the loss.
+    """
+
+    text: str
+    role: str
+    head: int = NO_HEAD
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One encoded sample; four lists of one length (see the module docstring for the shift).
+
+    Attributes:
+        input_ids: Token ids.
+        labels: Next-token targets, `IGNORE` where nothing is learned.
+        head_ids: Head of each target, `NO_HEAD` where nothing is learned.
+        weights: Weight of each target, 0 where nothing is learned.
+        record: The record it was made from, for generation during validation.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    head_ids: list[int]
+    weights: list[float]
+    record: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.input_ids)
+
+    def head_weights(self) -> dict[int, float]:
+        """Return the supervised weight of each head that occurs."""
+        totals: dict[int, float] = {}
+        for head, weight in zip(self.head_ids, self.weights, strict=True):
+            if head != NO_HEAD:
+                totals[head] = totals.get(head, 0.0) + weight
+        return totals
+
+
+@dataclass(slots=True)
+class Batch:
+    """Token tensors of several examples.
+
+    Packed (padding-free): every tensor is `(1, N)`, `offsets` `(S + 1,)` holds the cumulative
+    lengths and `attention_mask` is None. Padded: `(B, L)` with `attention_mask` `(B, L)` and no
+    `offsets`. `position_ids` restart at 0 in every sequence in both.
+
+    Attributes:
+        input_ids: Token ids.
+        labels: Next-token targets (already shifted), `IGNORE` where nothing is learned.
+        head_ids: Head of each target.
+        weights: Weight of each target, float32.
+        position_ids: Position of each token in its own sequence.
+        offsets: Cumulative sequence lengths, int32, packed batches only.
+        attention_mask: 1 for tokens and 0 for padding, padded batches only.
+        normalizers: Head -> supervised weight that the loss sum of this batch is divided by. The
+            loader sets it so that the mean over accumulation steps and ranks is exact.
+        records: The records of the examples, in order.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    head_ids: Tensor
+    weights: Tensor
+    position_ids: Tensor
+    offsets: Tensor | None = None
+    attention_mask: Tensor | None = None
+    normalizers: dict[int, float] = field(default_factory=dict)
+    records: list[Any] = field(default_factory=list)
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+        """Return a copy whose tensors are on `device` (Lightning calls this)."""
+        moved = {
+            name: value.to(device, **kwargs) if isinstance(value, Tensor) else value
+            for name in self.__slots__
+            for value in [getattr(self, name)]
+        }
+        return Batch(**moved)
+
+    def pin_memory(self) -> Batch:
+        """Return a copy in page-locked memory (the data loader calls this)."""
+        moved = {
+            name: value.pin_memory() if isinstance(value, Tensor) else value
+            for name in self.__slots__
+            for value in [getattr(self, name)]
+        }
+        return Batch(**moved)
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of real tokens, padding excluded."""
+        if self.attention_mask is None:
+            return self.input_ids.numel()
+        return int(self.attention_mask.sum())
+
+    @property
+    def num_supervised(self) -> int:
+        """Number of tokens that some head learns."""
+        return int((self.head_ids != NO_HEAD).sum())
+
+
+class Encoder(Protocol):
+    """What a data module needs of a method: the record types it takes, encoding and collation."""
+
+    @property
+    def records(self) -> tuple[type, ...]:
+        """Record types that this method takes."""
+        ...
+
+    def __call__(self, record: Any) -> list[Example]:
+        """Encode one record; several examples if one record holds several."""
+        ...
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Any:
+        """Join examples into the batch that `training_step` gets."""
+        ...
+
+
+def encode(
+    tokenizer: Any,
+    segments: Sequence[Segment],
+    *,
+    max_length: int | None = None,
+    record: Any = None,
+) -> Example:
+    """Tokenise segments one by one and join them into an example.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        segments: Segments in order; each is tokenised alone, so its ids do not depend on its
+            neighbours.
+        max_length: Window in tokens; None for no limit.
+        record: Kept on the example; its `id` names the sample in errors.
+
+    Raises:
+        InputError: Nothing is supervised, or the sample is longer than `max_length`.
+    """
+    ids: list[int] = []
+    heads: list[int] = []
+    weights: list[float] = []
+    for segment in segments:
+        piece = tokenizer(segment.text, add_special_tokens=False)["input_ids"]
+        supervised = segment.head != NO_HEAD
+        ids += piece
+        heads += [segment.head] * len(piece)
+        weights += [segment.weight if supervised else 0.0] * len(piece)
+    name = getattr(record, "id", "") or "sample"
+    if all(head == NO_HEAD for head in heads[1:]):
+        raise InputError(f"{name}: no token is supervised, so there is nothing to learn from it")
+    if max_length is not None and len(ids) > max_length:
+        raise InputError(
+            f"{name}: {len(ids)} tokens, longer than the window max_length={max_length}; raise "
+            f"max_length or shorten the sample"
+        )
+    labels = [token if head != NO_HEAD else IGNORE for token, head in zip(ids, heads, strict=True)]
+    return Example(
+        input_ids=ids,
+        labels=[*labels[1:], IGNORE],
+        head_ids=[*heads[1:], NO_HEAD],
+        weights=[*weights[1:], 0.0],
+        record=record,
+    )
+
+
+def collate(
+    examples: Sequence[Example],
+    normalizers: dict[int, float] | None = None,
+    *,
+    packed: bool = True,
+    pad_id: int = 0,
+) -> Batch:
+    """Join examples into one batch.
+
+    Args:
+        examples: At least one example.
+        normalizers: See `Batch`; by default the supervised weight of this batch.
+        packed: Lay the sequences end to end, `(1, N)`; otherwise right-padded rows, `(B, L)`.
+        pad_id: Token id of the padding.
+    """
+    if normalizers is None:
+        normalizers = sum_head_weights(examples)
+    columns = {
+        "input_ids": (torch.long, pad_id),
+        "labels": (torch.long, IGNORE),
+        "head_ids": (torch.long, NO_HEAD),
+        "weights": (torch.float32, 0.0),
+    }
+    rows = {
+        name: [torch.tensor(getattr(example, name), dtype=dtype) for example in examples]
+        for name, (dtype, _) in columns.items()
+    }
+    lengths = torch.tensor([len(example) for example in examples])
+    positions = [torch.arange(int(length)) for length in lengths]
+    records = [example.record for example in examples]
+    if packed:
+        offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]).to(torch.int32)
+        tensors = {name: torch.cat(row)[None] for name, row in rows.items()}
+        return Batch(
+            **tensors,
+            position_ids=torch.cat(positions)[None],
+            offsets=offsets,
+            normalizers=normalizers,
+            records=records,
+        )
+    pad = torch.nn.utils.rnn.pad_sequence
+    tensors = {
+        name: pad(rows[name], batch_first=True, padding_value=fill)
+        for name, (_, fill) in columns.items()
+    }
+    mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+    return Batch(
+        **tensors,
+        position_ids=pad(positions, batch_first=True),
+        attention_mask=mask.long(),
+        normalizers=normalizers,
+        records=records,
+    )
+
+
+def sum_head_weights(examples: Sequence[Example]) -> dict[int, float]:
+    """Return the supervised weight per head over examples."""
+    totals: dict[int, float] = {}
+    for example in examples:
+        for head, weight in example.head_weights().items():
+            totals[head] = totals.get(head, 0.0) + weight
+    return totals

@@ -1,0 +1,75 @@
+"""Records: what a data module yields. Plain text, no tensors, no model.
+
+A record is one unit of annotated data in the words of its dataset. A method's encoder says which
+record types it takes and turns each into token ids (`zoo/encoding.py`). `datamodules` imports this
+module (and `zoo.errors`) and nothing else of `zoo`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEEKER = "seeker"
+SUPPORTER = "supporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A query with the thought that leads to its answer.
+
+    Attributes:
+        query: What the user says.
+        thought: What is thought before the answer; empty if the data has none.
+        answer: What is said.
+        system: System or persona prompt; empty means the prompt's default line.
+        kind: Name under which accuracy is reported (`false_belief`, `memory`, ...); may be empty.
+        id: Where the record comes from, for example `fb_all_test.txt:9`.
+    """
+
+    query: str
+    thought: str
+    answer: str
+    system: str = ""
+    kind: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance of a dialogue.
+
+    Attributes:
+        speaker: `seeker`, `supporter`, or a role's name in multi-party data.
+        text: The utterance.
+        strategy: Annotated support strategy of a supporter turn, else empty.
+        emotion: Annotated emotion of this turn, else empty.
+        feedback: The seeker's rating of the turns before it, 1 to 5, if the file has one.
+    """
+
+    speaker: str
+    text: str
+    strategy: str = ""
+    emotion: str = ""
+    feedback: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A conversation with its annotations.
+
+    Attributes:
+        turns: The utterances in order; neighbours of one speaker may follow each other.
+        emotion: The seeker's annotated emotion for the whole dialogue.
+        problem: The annotated problem type.
+        situation: The seeker's own description of the situation.
+        id: Where the record comes from, for example `train.txt.gz:17`.
+    """
+
+    turns: tuple[Turn, ...]
+    emotion: str = ""
+    problem: str = ""
+    situation: str = ""
+    id: str = ""
+
+
+Record = Triple | Dialogue
