@@ -1,0 +1,196 @@
+"""Generated false-belief stories with gold thoughts: the data that needs no file.
+
+After the Sally-Anne test: two people, an object, one of them moves it. Whether the other one saw
+the move depends on the order of leaving, coming back and moving. Four kinds of question, a quarter
+of the records each and in turn, so every prefix is balanced:
+
+- `false_belief`: what somebody thinks who was away during the move. Answer: the first place.
+- `true_belief`: what somebody thinks who saw it (stayed, was back in time, left later, or is the
+  one who moved it). Answer: the second place.
+- `memory`: where the object was at the beginning. Answer: the first place.
+- `reality`: where it really is. Answer: the second place.
+
+Always naming the first place, or always the second, is right for half of the records and wrong for
+all of two kinds. A sentence about leaving occurs in false and true belief stories alike.
+
+Names, objects, places and rooms of the three splits are disjoint: a model that scores on `val` or
+`test` has learned who sees what, not words. Validation and test stories do not depend on `seed`, so
+that runs with different seeds are compared on the same questions.
+
+Lengths in SmolLM2 tokens over the default splits, mean (longest): query 38 (51), thought 21 (31),
+answer 2 (3).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from datamodules.base import ZooDataModule
+from zoo.errors import InputError
+from zoo.records import Record, Triple
+
+KINDS = ("false_belief", "memory", "true_belief", "reality")
+SAW = ("stayed", "back", "later", "mover")
+"""How one can know: stayed, was back in time, left after the move, or moved it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The vocabulary of a split."""
+
+    names: tuple[str, ...]
+    objects: tuple[str, ...]
+    places: tuple[str, ...]
+    rooms: tuple[str, ...]
+
+
+def _words(names: str, objects: str, places: str, rooms: str) -> Words:
+    return Words(*(tuple(text.split()) for text in (names, objects, places, rooms)))
+
+
+WORDS = {
+    "train": _words(
+        "Anna Ben Clara David Emma Frank Grace Henry Iris Jack Kate Leo Maria Nick Olga Paul Rosa "
+        "Sam Tina Victor Wendy Adam Beth Carl",
+        "marble ball key coin book pen apple watch ring spoon letter doll toy card stone cup",
+        "basket box drawer bag jar cupboard bucket pocket chest bowl case pot shelf oven tray sink",
+        "kitchen garden office bedroom garage hall library attic",
+    ),
+    "val": _words(
+        "Daniel Ella George Helen Jane Kevin Lucy Martin",
+        "phone hat candle orange ticket brush",
+        "suitcase cabinet crate backpack envelope vase",
+        "basement lobby workshop porch",
+    ),
+    "test": _words(
+        "Nora Oscar Peter Rachel Simon Thomas Alice Robert",
+        "lemon map glove button knife pencil",
+        "wardrobe fridge barrel purse trunk desk",
+        "studio cellar bathroom classroom",
+    ),
+}
+
+
+class FalseBelief(ZooDataModule):
+    """Generated false-belief stories as `Triple` records.
+
+    Args:
+        num_train: Number of training records.
+        num_val: Number of validation records.
+        num_test: Number of test records.
+        batch_size: Records per training step and device.
+        eval_batch_size: Records per validation or test step and device.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the training stories and of the order of the training batches.
+        num_workers: Worker processes of each loader.
+    """
+
+    record_types = (Triple,)
+
+    def __init__(
+        self,
+        num_train: int = 2000,
+        num_val: int = 200,
+        num_test: int = 400,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.counts = {"train": num_train, "val": num_val, "test": num_test}
+        self.story_seed = seed
+        for name, count in self.counts.items():
+            if count < 1:
+                raise InputError(f"num_{name} is {count}; it must be at least 1")
+
+    def load(self, split: str) -> list[Record]:
+        """Generate the stories of a split."""
+        rng = random.Random(f"{split} {self.story_seed if split == 'train' else 0}")
+        return [
+            make_triple(rng, WORDS[split], KINDS[i % 4], f"{split}:{i}")
+            for i in range(self.counts[split])
+        ]
+
+
+def make_triple(rng: random.Random, words: Words, kind: str, name: str) -> Triple:
+    """Return one question with its thought and answer.
+
+    Args:
+        rng: Source of every choice.
+        words: Vocabulary.
+        kind: One of `KINDS`.
+        name: The record's id.
+    """
+    mover, other = rng.sample(words.names, 2)
+    thing, extra = rng.sample(words.objects, 2)
+    first, second, third = rng.sample(words.places, 3)
+    missed = rng.random() < 0.5 if kind in ("memory", "reality") else kind == "false_belief"
+    how = "missed" if missed else rng.choice(SAW)
+    pair = f"{mover} and {other}" if rng.random() < 0.5 else f"{other} and {mover}"
+    story = [
+        f"{pair} were in the {rng.choice(words.rooms)}.",
+        f"The {thing} was in the {first}.",
+        *_events(how, other, f"{mover} moved the {thing} to the {second}."),
+    ]
+    _distract(rng, story, mover, f"The {extra} was in the {third}.", extra)
+    moved = f"{mover} moved it to the {second}"
+    thought = f"The {thing} was in the {first}"
+    if kind == "memory":
+        question, answer = f"Where was the {thing} at the beginning?", first
+        thought += " at the beginning."
+    elif kind == "reality":
+        question, answer = f"Where is the {thing} really?", second
+        thought += f". {moved}, so it is really in the {second}."
+    else:
+        asked = mover if how == "mover" else other
+        question, answer = f"Where does {asked} think the {thing} is?", first if missed else second
+        why = {
+            "missed": f"{other} left before {moved}",
+            "stayed": f"{other} was there when {moved}",
+            "back": f"{other} came back before {moved}",
+            "later": f"{other} left after {moved}",
+            "mover": moved,
+        }[how]
+        thought += f". {why}, so {asked} thinks it is in the {answer}."
+    return Triple(" ".join([*story, question]), thought, answer, kind=kind, id=name)
+
+
+def _events(how: str, other: str, move: str) -> list[str]:
+    """Return the sentences that decide who saw the move."""
+    left, back = f"{other} left.", f"{other} came back."
+    return {
+        "missed": [left, move],
+        "mover": [left, move],
+        "stayed": [move],
+        "back": [left, back, move],
+        "later": [move, left],
+    }[how]
+
+
+def _distract(rng: random.Random, story: list[str], mover: str, elsewhere: str, extra: str) -> None:
+    """Put a sentence that decides nothing into two stories of three."""
+    choice = rng.randrange(6)
+    if choice == 0:
+        story.insert(rng.randint(1, 2), elsewhere)
+    elif choice == 1:
+        story.insert(rng.randint(1, len(story)), f"{mover} likes the {extra}.")
+    elif choice == 2:
+        story[2:2] = [f"{mover} left.", f"{mover} came back."]
+    elif choice == 3:
+        story.append(f"{mover} left.")

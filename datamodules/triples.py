@@ -1,0 +1,91 @@
+"""Your own triples: a JSONL file a split, one object a line.
+
+    {"query": "...", "thought": "...", "answer": "...", "kind": "...", "system": "...", "id": "..."}
+
+`query` and `answer` are required. Without `thought` a method that learns one has nothing to learn
+from that line. `kind` is the name under which accuracy is reported. Another field is an error, so a
+misspelt `thougth` cannot silently train on answers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, field, read_jsonl, text_field
+from zoo.errors import InputError, nearest
+from zoo.records import Record, Triple
+
+REQUIRED = ("query", "answer")
+FIELDS = tuple(item.name for item in fields(Triple))
+
+
+class Triples(ZooDataModule):
+    """A user's JSONL files as `Triple` records.
+
+    Args:
+        train: File of the training split. None reads the small sample that comes with the package,
+            the same for every split.
+        val: File of the validation split; None if there is none.
+        test: File of the test split; None if there is none.
+        batch_size: Records per training step and device.
+        eval_batch_size: Records per validation or test step and device.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches.
+        num_workers: Worker processes of each loader.
+    """
+
+    record_types = (Triple,)
+
+    def __init__(
+        self,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.paths = {"train": train, "val": val, "test": test}
+
+    def load(self, split: str) -> list[Record]:
+        """Read the file of a split; an absent validation or test file is an empty split."""
+        if not any(self.paths.values()):
+            return list(read_triples(SAMPLES / "triples.jsonl"))
+        path = self.paths[split]
+        if path is None and split == "train":
+            raise InputError("Triples: no training file is given; set train to a JSONL file")
+        return [] if path is None else list(read_triples(Path(path)))
+
+
+def read_triples(path: Path) -> Iterator[Triple]:
+    """Yield the triples of a JSONL file."""
+    for number, item in read_jsonl(path):
+        where = f"{path}:{number}"
+        for name in item:
+            if name not in FIELDS:
+                raise InputError(f"{where}: unknown field {name!r}; {nearest(name, FIELDS)}")
+        values = {name: text_field(item, name, where) for name in REQUIRED}
+        for name in FIELDS:
+            if name in item and name not in values:
+                values[name] = field(item, name, str, where)
+        values.setdefault("id", f"{path.name}:{number}")
+        yield Triple(**values)
