@@ -86,6 +86,7 @@ class Batch:
         head_ids: Head of each target.
         weights: Weight of each target, float32.
         position_ids: Position of each token in its own sequence.
+        lengths: Number of tokens of each sequence.
         offsets: Cumulative sequence lengths, int32, packed batches only.
         attention_mask: 1 for tokens and 0 for padding, padded batches only.
         normalizers: Head -> supervised weight that the loss sum of this batch is divided by. The
@@ -98,6 +99,7 @@ class Batch:
     head_ids: Tensor
     weights: Tensor
     position_ids: Tensor
+    lengths: list[int]
     offsets: Tensor | None = None
     attention_mask: Tensor | None = None
     normalizers: dict[int, float] = field(default_factory=dict)
@@ -124,9 +126,7 @@ class Batch:
     @property
     def num_tokens(self) -> int:
         """Number of real tokens, padding excluded."""
-        if self.attention_mask is None:
-            return self.input_ids.numel()
-        return int(self.attention_mask.sum())
+        return sum(self.lengths)
 
     @property
     def num_supervised(self) -> int:
@@ -233,6 +233,7 @@ def collate(
         return Batch(
             **tensors,
             position_ids=torch.cat(positions)[None],
+            lengths=lengths.tolist(),
             offsets=offsets,
             normalizers=normalizers,
             records=records,
@@ -246,6 +247,7 @@ def collate(
     return Batch(
         **tensors,
         position_ids=pad(positions, batch_first=True),
+        lengths=lengths.tolist(),
         attention_mask=mask.long(),
         normalizers=normalizers,
         records=records,

@@ -1,0 +1,152 @@
+"""Cross-entropy of a linear vocabulary head without the (tokens x vocabulary) tensor.
+
+Supervised rows are gathered per head before they are projected, so several heads together cost what
+one ordinary head costs. The gradient of hidden states and head is computed in the forward pass
+while a chunk's logits are alive; nothing is recomputed and no logits are kept. Rows per chunk come
+from a memory budget: everything in one chunk when it fits (small matrix products are slow), else as
+many rows as fit. The matrix products run in the type of the hidden states, softmax in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.encoding import Batch
+
+LOGITS_BUDGET = 128 * 2**20  # bytes of live logits
+SOFTMAX_ROWS = 128  # rows of float32 softmax at a time on a CPU: more fall out of its cache
+
+
+class Term(NamedTuple):
+    """A loss term before normalisation.
+
+    Attributes:
+        sum: Weighted sum of token losses in nats, scalar with gradient.
+        weight: The supervised weight it sums over.
+    """
+
+    sum: Tensor
+    weight: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Loss per unit of weight in nats, without gradient; 0 where nothing is supervised."""
+        return self.sum.detach() / self.weight.clamp_min(1e-12)
+
+
+def linear_cross_entropy(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    labels_N: Tensor,
+    weights_N: Tensor | None = None,
+    *,
+    budget: int = LOGITS_BUDGET,
+) -> Tensor:
+    """Return sum_n w_n * -log softmax(W h_n)[y_n] in nats, as a float32 scalar.
+
+    Args:
+        hidden_ND: States to project, `(N, D)`.
+        weight_VD: Head, `(V, D)`.
+        labels_N: Targets, `(N,)`, every one a valid token.
+        weights_N: Weight of each row, `(N,)`; None for ones.
+        budget: Bytes that the live logits of a chunk may take.
+
+    Example:
+        >>> h, w = torch.zeros(3, 2), torch.zeros(4, 2)
+        >>> round(linear_cross_entropy(h, w, torch.tensor([0, 1, 2])).item(), 4)  # 3 ln 4
+        4.1589
+    """
+    if weights_N is None:
+        weights_N = torch.ones(len(labels_N), device=labels_N.device)
+    if hidden_ND.shape[0] == 0:  # keep the graph connected: DDP and FSDP wait for these gradients
+        return (hidden_ND.sum() * 0 + weight_VD.flatten()[0] * 0).float()
+    if torch.is_autocast_enabled(hidden_ND.device.type):
+        dtype = torch.get_autocast_dtype(hidden_ND.device.type)
+        hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
+    rows = max(1, budget // (weight_VD.element_size() * weight_VD.shape[0]))
+    needs = (torch.is_grad_enabled() and hidden_ND.requires_grad,
+             torch.is_grad_enabled() and weight_VD.requires_grad)
+    return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, weights_N.float(), rows, needs)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor,
+        rows: int,
+        needs: tuple[bool, bool],
+    ) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND) if needs[0] else None
+        grad_weight: Tensor | None = None
+        num_rows = hidden_ND.shape[0]
+        # With several chunks the head's gradient is summed in float32.
+        sum_dtype = weight_VD.dtype if num_rows <= rows else torch.float32
+        for start in range(0, num_rows, rows):
+            part = slice(start, start + rows)
+            hidden, labels, weights = hidden_ND[part], labels_N[part], weights_N[part, None]
+            logits = hidden @ weight_VD.t()
+            total += (_nll_in_place(logits, labels, keep=any(needs)) * weights[:, 0]).sum()
+            if grad_hidden is not None:
+                grad_hidden[part] = (logits @ weight_VD) * weights
+            if needs[1]:
+                product = (logits.t() @ (hidden * weights).to(hidden.dtype)).to(sum_dtype)
+                grad_weight = product if grad_weight is None else grad_weight.add_(product)
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight_VD.dtype)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        scaled = [None if g is None else g * grad_total.to(g.dtype) for g in ctx.saved_tensors]
+        return scaled[0], scaled[1], None, None, None, None
+
+
+def _nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
+    """Return -log softmax(logits)[label] in float32; `logits` becomes softmax - onehot if `keep`."""
+    step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(labels)
+    losses = []
+    for start in range(0, len(labels), step):
+        part = slice(start, start + step)
+        logp = torch.log_softmax(logits[part], 1, dtype=torch.float32)
+        picked = labels[part, None]
+        losses.append(-logp.gather(1, picked)[:, 0])
+        if keep:
+            probability = logp.exp_()
+            probability.scatter_add_(1, picked, -torch.ones_like(picked, dtype=torch.float32))
+            logits[part] = probability
+    return torch.cat(losses)
+
+
+def head_loss(
+    hidden_BLD: Tensor,
+    batch: Batch,
+    head: int,
+    weight_VD: Tensor,
+    norm: Callable[[Tensor], Tensor] | None = None,
+) -> Term:
+    """Cross-entropy of one head over the tokens that this head learns.
+
+    Args:
+        hidden_BLD: States that the head reads, `(B, L, D)`.
+        batch: The batch; `head_ids` says which rows are this head's.
+        head: Index of the head.
+        weight_VD: The head's weight, `(V, D)`.
+        norm: Applied to the gathered rows before the projection.
+    """
+    rows = (batch.head_ids.flatten() == head).nonzero().squeeze(1)
+    hidden_ND = hidden_BLD.flatten(0, 1).index_select(0, rows)
+    if norm is not None:
+        hidden_ND = norm(hidden_ND)
+    weights_N = batch.weights.flatten()[rows]
+    total = linear_cross_entropy(hidden_ND, weight_VD, batch.labels.flatten()[rows], weights_N)
+    return Term(total, weights_N.sum())

@@ -1,0 +1,105 @@
+"""Attention over packed sequences without a mask, on any device.
+
+Hugging Face's `sdpa` path turns a packed batch into an (N, N) mask; here each sequence runs its own
+causal attention, so the cost is the sum of squares and no mask exists. It is registered as one
+more attention implementation, the extension point that transformers documents. Unpacked input
+(padded rows, decoding with a cache) goes to the stock `sdpa` code unchanged.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from zoo.errors import InputError
+
+NAME = "sdpa_varlen"
+
+
+def implementation(attention: str) -> str:
+    """Return the transformers attention name for `sdpa` or `flash_attention_2`.
+
+    Raises:
+        InputError: flash_attention_2 was asked for and cannot run here.
+    """
+    if attention == "sdpa":
+        return NAME
+    if importlib.util.find_spec("flash_attn") is None or not torch.cuda.is_available():
+        raise InputError("backbone.attention: flash_attention_2 needs CUDA and flash-attn; use sdpa")
+    return attention
+
+
+def varlen_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    lengths: list[int] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention inside each packed sequence.
+
+    Args:
+        module: The attention layer.
+        query: `(1, H, N, C)`.
+        key: `(1, G, N, C)`, G key/value heads.
+        value: `(1, G, N, C)`.
+        attention_mask: Ignored for packed input.
+        scaling: Factor of the scores.
+        dropout: Attention dropout.
+        sliding_window: Number of last tokens seen, None for all.
+        lengths: Tokens of each packed sequence; None hands over to the stock sdpa path.
+        kwargs: Passed on to the stock path.
+
+    Returns:
+        `(1, N, H, C)` and no attention weights.
+    """
+    if lengths is None:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            sliding_window=sliding_window,
+            **kwargs,
+        )
+    outputs = []
+    for q, k, v in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True):
+        window = sliding_window if sliding_window and sliding_window < q.shape[2] else None
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if window is None else _band(q.shape[2], window, q.device),
+            dropout_p=dropout,
+            is_causal=window is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        outputs.append(out.transpose(1, 2))
+    return torch.cat(outputs, dim=1), None
+
+
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+AttentionInterface.register(NAME, varlen_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,102 @@
+"""Run some blocks of a decoder: to capture a depth, to stop early, to catch up later.
+
+`Blocks(lm, 0, k)` maps token ids to the raw residual stream after k blocks (entry k of Hugging
+Face's hidden-state list), `Blocks(lm, k, K)` carries that stream on to the top. Both are views:
+they share the parameters of `lm` and are never registered as submodules. One mechanism serves the
+training step with several depths, the step that ends at depth k, early-exit decoding and catch-up.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from zoo.encoding import Batch
+
+
+class Blocks:
+    """View of the blocks `start..stop` of a decoder, without the final norm.
+
+    Args:
+        lm: A causal language model whose decoder has `layers`, `norm` and `embed_tokens`.
+        start: First block, 0-based.
+        stop: One past the last block.
+    """
+
+    def __init__(self, lm: Any, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.config = _slice_config(lm.config, start, stop)
+        view = copy.copy(lm.model)
+        view._modules = dict(lm.model._modules)
+        view._modules["layers"] = nn.ModuleList(list(lm.model.layers)[start:stop])
+        view._modules["norm"] = nn.Identity()
+        view.config = self.config
+        self.view = view
+
+    def __call__(self, x: Tensor, **where: Any) -> Tensor:
+        """Run the blocks.
+
+        Args:
+            x: Token ids `(B, L)` if `start` is 0, else residual states `(B, L, D)`.
+            where: Positions, mask or packing (`place(batch)`), and `past_key_values`.
+
+        Returns:
+            Raw residual states after block `stop`, `(B, L, D)`.
+        """
+        source = {"input_ids": x} if self.start == 0 else {"inputs_embeds": x}
+        if self.start == self.stop:
+            return x if self.start else self.view.embed_tokens(x)
+        return self.view(**source, use_cache="past_key_values" in where, **where).last_hidden_state
+
+    def new_cache(self) -> ShiftedCache:
+        """Return an empty key/value cache for these blocks."""
+        return ShiftedCache(self.config, self.start)
+
+
+class ShiftedCache(DynamicCache):
+    """Key/value cache of blocks `start..stop`: block `start` is its layer 0."""
+
+    def __init__(self, config: Any, start: int) -> None:
+        super().__init__(config=config)
+        self.start = start
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Store the new keys and values of block `layer_idx` and return all of them."""
+        return super().update(key_states, value_states, layer_idx - self.start, *args, **kwargs)
+
+
+def place(batch: Batch) -> dict[str, Any]:
+    """Return the arguments that tell the blocks where the tokens of a batch are."""
+    if batch.attention_mask is not None:
+        return {"position_ids": batch.position_ids, "attention_mask": batch.attention_mask}
+    longest = max(batch.lengths)
+    return {
+        "position_ids": batch.position_ids,
+        # A 4-D mask is handed through as it is; packed attention reads the lengths instead.
+        "attention_mask": torch.empty(1, 1, 1, 1, device=batch.input_ids.device),
+        "lengths": batch.lengths,
+        "cu_seq_lens_q": batch.offsets,
+        "cu_seq_lens_k": batch.offsets,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def num_blocks(lm: Any) -> int:
+    """Return the number of blocks K of a model."""
+    return len(lm.model.layers)
+
+
+def _slice_config(config: Any, start: int, stop: int) -> Any:
+    sliced = copy.copy(config)
+    sliced.num_hidden_layers = stop - start
+    types = getattr(config, "layer_types", None)
+    if types is not None:
+        sliced.layer_types = types[start:stop]
+    return sliced
