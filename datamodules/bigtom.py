@@ -146,9 +146,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
         where = f"{path}:{number}"
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=";"))]
         if len(cells) != len(FIELDS):
-            missing = f"; the first missing one is {FIELDS[len(cells)]!r}" * (
-                len(cells) < len(FIELDS)
-            )
+            absent = FIELDS[len(cells) :]
+            missing = f"; the first missing one is {absent[0]!r}" if absent else ""
             raise InputError(
                 f"{where}: {len(cells)} fields between semicolons, expected {len(FIELDS)}{missing}"
             )

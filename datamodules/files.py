@@ -1,7 +1,7 @@
-"""Reading files so that every bad one is named: one line with the file, the line and the field.
+r"""Reading files so that every bad one is named: one line with the file, the line and the field.
 
 A path may point into a zip archive (`tomi.zip/fb_all_test.txt`) and may be gzipped (`.gz`). Lines
-end at "\\n" only: some texts hold U+2028 or U+0085, where `str.splitlines` would cut. Every failure
+end at "\n" only: some texts hold U+2028 or U+0085, where `str.splitlines` would cut. Every failure
 is an `InputError`. Nothing here unpickles.
 """
 

@@ -1,18 +1,18 @@
 """ToMi: where is the object, and who believes it to be where (Le et al., EMNLP 2019).
 
-Files: `fb_all_{train,val,test}.txt` (stories and questions, bAbI style) with the `.trace` beside each
-(one line a question: the actions of the story, the question type, the story type). They may lie in
-a folder or in the published `tomi_balanced_story_types.zip`.
+Files: `fb_all_{train,val,test}.txt` (stories and questions, bAbI style) with the `.trace` beside
+each (one line a question: the actions of the story, the question type, the story type). They may
+lie in a folder or in the published `tomi_balanced_story_types.zip`.
 
 A question becomes a `Triple`. `query` is the story, without line numbers, and the question;
 `answer` the container as the file writes it; `thought` a belief trace, which a tracker derives from
 the story alone (`datamodules/belief.py`), never from the answer.
 
 `kind` follows the trace's question type: `memory`, `reality`, and for the belief questions
-(`first_order_*`, `second_order_*`) `true_belief` where it ends in `_no_tom` and `false_belief` where
-it ends in `_tom`: in the files exactly where the gold answer differs from the object's present
-place. The story type (the trace's last field) is not used: a `true_belief` story can hold false
-belief questions, since it tells when the move happened and not who saw it.
+(`first_order_*`, `second_order_*`) `true_belief` where it ends in `_no_tom` and `false_belief`
+where it ends in `_tom`: in the files exactly where the gold answer differs from the object's
+present place. The story type (the trace's last field) is not used: a `true_belief` story can hold
+false belief questions, since it tells when the move happened and not who saw it.
 
 Tracker against gold, published files, right / all:
 

@@ -87,5 +87,6 @@ def read_triples(path: Path) -> Iterator[Triple]:
         for name in FIELDS:
             if name in item and name not in values:
                 values[name] = field(item, name, str, where)
+        values.setdefault("thought", "")
         values.setdefault("id", f"{path.name}:{number}")
         yield Triple(**values)

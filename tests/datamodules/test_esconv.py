@@ -1,0 +1,130 @@
+"""ESConv in both published forms."""
+
+import gzip
+import json
+from collections import Counter
+
+import pytest
+
+from datamodules import ESConv
+from datamodules.esconv import read_dialogues
+from datamodules.files import SAMPLES
+from zoo.records import SEEKER, SUPPORTER
+
+SPLITS = ("train", "val", "test")
+
+
+def dialogue(**changes):
+    item = {
+        "experience_type": "Current Experience",
+        "emotion_type": "fear",
+        "problem_type": "sleep problems",
+        "situation": "s",
+        "survey_score": {},
+        "dialog": [
+            {"speaker": "seeker", "annotation": {"feedback": "4"}, "content": "Hi\n"},
+            {"speaker": "supporter", "annotation": {"strategy": "Question"}, "content": "Hi?\n"},
+        ],
+    }
+    return {**item, **changes}
+
+
+def test_sample_is_every_split():
+    data = ESConv()
+    records = data.records("train")
+    assert len(records) == 5
+    assert data.records("val") == records
+    assert data.records("test") == records
+    first = records[0]
+    assert first.id == "esconv.json:2"
+    assert first.emotion == "anxiety"
+    assert first.problem == "job crisis"
+    assert [turn.speaker for turn in first.turns[:2]] == [SEEKER, SUPPORTER]
+    assert first.turns[1].strategy == "Others"
+    assert first.turns[4].feedback == 4
+    assert first.turns[0].feedback is None
+    assert all(turn.text == turn.text.strip() for turn in first.turns)
+
+
+def test_both_forms_say_the_same():
+    ours = list(read_dialogues(SAMPLES / "esconv.json"))[:3]
+    hub = list(read_dialogues(SAMPLES / "esconv_valid.txt"))
+    said = [[(t.speaker, t.text, t.strategy) for t in d.turns] for d in ours]
+    assert said == [[(t.speaker, t.text, t.strategy) for t in d.turns] for d in hub]
+    assert hub[2].id == "esconv_valid.txt:3"
+    assert all(turn.feedback is None for d in hub for turn in d.turns)
+
+
+def test_our_split_of_the_single_file(tmp_path):
+    items = [dialogue(situation=str(i)) for i in range(1300)]
+    (tmp_path / "ESConv.json").write_text(json.dumps(items), encoding="utf-8")
+    for path in (tmp_path, tmp_path / "ESConv.json"):
+        data = ESConv(str(path))
+        parts = {split: [d.situation for d in data.records(split)] for split in SPLITS}
+        assert [len(parts[split]) for split in SPLITS] == [910, 195, 195]
+        assert sorted(sum(parts.values(), [])) == sorted(str(i) for i in range(1300))
+    other = ESConv(str(tmp_path), split_seed=1).records("test")
+    assert [d.situation for d in other] != parts["test"]
+
+
+def test_hub_files_may_be_gzipped(tmp_path):
+    text = (SAMPLES / "esconv_valid.txt").read_bytes()
+    (tmp_path / "train.txt.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "valid.txt").write_bytes(text)
+    data = ESConv(str(tmp_path))
+    assert data.records("train")[1].id == "train.txt.gz:2"
+    assert data.records("val")[1].id == "valid.txt:2"
+
+
+def change(turn, **values):
+    item = dialogue()
+    item["dialog"][turn] = {**item["dialog"][turn], **values}
+    return item
+
+
+@pytest.mark.parametrize(
+    ("item", "parts"),
+    [
+        (dialogue(dialog=dialogue()["dialog"][:1]), ["'dialog'", "no supporter turn"]),
+        (dialogue(dialog=[]), ["'dialog'", "no supporter turn"]),
+        (dialogue(dialog="hi"), ["'dialog'", "must be a list, found a string"]),
+        (dialogue(dialog=["hi"]), ["dialog[0]", "expected an object"]),
+        (dialogue(emotion_type=3), ["'emotion_type'", "must be a string, found an integer"]),
+        (
+            {k: v for k, v in dialogue().items() if k != "problem_type"},
+            ["'problem_type' is missing", "did you mean"],
+        ),
+        (change(1, annotation={}), ["dialog[1].annotation", "'strategy' is missing"]),
+        (change(1, speaker="suporter"), ["dialog[1]", "'speaker'", "did you mean 'supporter'?"]),
+        (change(0, content=""), ["dialog[0]", "'content' is empty"]),
+        (change(0, annotation={"feedback": "6"}), ["dialog[0]", "'feedback' is '6'"]),
+    ],
+)
+def test_bad_dialogues(refused, tmp_path, item, parts):
+    path = tmp_path / "ESConv.json"
+    path.write_text(json.dumps([dialogue(), item], indent=1), encoding="utf-8")
+    line = 2 + json.dumps([dialogue()], indent=1).count("\n") - 1
+    refused(lambda: ESConv(str(path)).records("train"), f"ESConv.json:{line}:", *parts)
+
+
+def test_bad_paths(refused, tmp_path):
+    refused(lambda: ESConv(str(tmp_path / "no")).records("train"), "no such file or folder")
+    refused(lambda: ESConv(str(tmp_path)).records("val"), "valid.txt", "ESConv.json", "nothing")
+    (tmp_path / "ESConv.json").write_text(json.dumps([dialogue()]), encoding="utf-8")
+    refused(lambda: ESConv(str(tmp_path)).records("val"), "too few to split")
+
+
+def test_real_files(zoo_data):
+    data = ESConv(str(zoo_data / "esconv"))
+    records = {split: data.records(split) for split in SPLITS}
+    assert [len(records[split]) for split in SPLITS] == [910, 195, 195]
+    turns = [turn for split in SPLITS for d in records[split] for turn in d.turns]
+    assert len(turns) == 38365
+    supporter = [turn for turn in turns if turn.speaker == SUPPORTER]
+    assert len(supporter) == 18376
+    assert all(turn.strategy for turn in supporter)
+    counts = Counter(turn.strategy for turn in supporter)
+    assert counts["Question"] == 3801
+    assert counts["Others"] == 3341
+    assert len(counts) == 8
+    assert records["train"][16].id == "train.txt.gz:17"

@@ -1,0 +1,114 @@
+"""Every bad input is one line that names file, line and field."""
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from datamodules.files import (
+    field,
+    find,
+    read_json_list,
+    read_jsonl,
+    read_lines,
+    shuffled,
+    text_field,
+)
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def test_lines_end_at_newline_only(tmp_path):
+    path = write(tmp_path / "a.txt", '{"a": "x\u2028y\u0085z"}\r\n\n{"a": "b"}\n')
+    assert list(read_jsonl(path)) == [(1, {"a": "x\u2028y\u0085z"}), (3, {"a": "b"})]
+
+
+def test_byte_order_mark_gzip_and_zip_read_the_same(tmp_path):
+    data = b'\xef\xbb\xbf{"a": 1}\n'
+    plain = write(tmp_path / "a.txt", data)
+    packed = write(tmp_path / "a.txt.gz", gzip.compress(data))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("folder/a.txt", data)
+    inside = find(tmp_path / "a.zip", "a.txt")
+    assert inside == tmp_path / "a.zip" / "folder" / "a.txt"
+    for path in (plain, packed, inside):
+        assert list(read_jsonl(path)) == [(1, {"a": 1})]
+
+
+def test_json_list_names_the_line_where_an_item_starts(tmp_path):
+    path = write(tmp_path / "a.json", '[\n  {"a": 1},\n\n  {"a":\n 2}\n]\n')
+    assert list(read_json_list(path)) == [(2, {"a": 1}), (4, {"a": 2})]
+    assert list(read_json_list(write(tmp_path / "b.json", "[ ]"))) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        (b'[{"a": 1},\n {"a": }]', ["a.json:2", "invalid JSON"]),
+        (b'[{"a": 1}\n', ["a.json:2", "not closed"]),
+        (b'[{"a": 1},', ["a.json:1", "invalid JSON"]),
+        (b"[", ["a.json:1", "invalid JSON"]),
+        (b'[{"a": 1}\n {"a": 2}]', ["a.json:2", "not closed"]),
+        (b'{"a": 1}', ["a.json:1", "expected a JSON list"]),
+        (b"[1]", ["a.json:1", "expected a JSON object, found an integer"]),
+        (b'[{"a":\n "\xff"}]', ["a.json:2", "0xff", "byte 3"]),
+        (b" \n", ["a.json", "empty"]),
+    ],
+)
+def test_bad_json_list(refused, tmp_path, data, parts):
+    path = write(tmp_path / "a.json", data)
+    refused(lambda: list(read_json_list(path)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        (b'{"a": 1}\n{"a"', ["a.txt:2", "invalid JSON"]),
+        (b'{"a": 1}\n[1]', ["a.txt:2", "expected a JSON object, found a list"]),
+        (b'{"a": 1}\n{"a": "\xe9"}', ["a.txt:2", "not UTF-8", "0xe9", "byte 8"]),
+        (b"", ["a.txt", "the file is empty"]),
+        (b"\n\n", ["a.txt", "the file is empty"]),
+    ],
+)
+def test_bad_jsonl(refused, tmp_path, data, parts):
+    path = write(tmp_path / "a.txt", data)
+    refused(lambda: list(read_jsonl(path)), *parts)
+
+
+def test_damaged_and_missing_files(refused, tmp_path):
+    whole = gzip.compress(b"".join(f'{{"a": {i}}}\n'.encode() for i in range(5000)))
+    cut = write(tmp_path / "cut.txt.gz", whole[: len(whole) // 2])
+    refused(lambda: list(read_lines(cut)), "cut.txt.gz", "truncated")
+    fake = write(tmp_path / "fake.txt.gz", b"plain text")
+    refused(lambda: list(read_lines(fake)), "fake.txt.gz", "damaged archive")
+    refused(lambda: list(read_lines(tmp_path / "no.txt")), "no.txt", "no such file")
+    refused(lambda: list(read_lines(tmp_path)), "is a folder")
+    refused(lambda: find(tmp_path / "nowhere", "a.txt"), "nowhere", "no such file or folder")
+    refused(lambda: find(fake, "a.txt"), "fake.txt.gz", "not a folder and not a zip archive")
+    broken = write(tmp_path / "b.zip", b"PK\x03\x04 not really")
+    refused(lambda: find(broken, "a.txt"), "b.zip", "zip")
+
+
+def test_find_names_what_it_looked_for_and_what_is_there(refused, tmp_path):
+    write(tmp_path / "other.txt", "x")
+    assert find(tmp_path, "a.txt", "other.txt").name == "other.txt"
+    refused(lambda: find(tmp_path, "a.txt", "b.txt"), "a.txt, b.txt", "it holds other.txt")
+
+
+def test_fields(refused):
+    record = {"dialogue": [], "n": True, "text": "  "}
+    refused(lambda: field(record, "dialog", list, "f.txt:3"), "f.txt:3", "'dialog'", "'dialogue'")
+    refused(lambda: field(record, "dialogue", str, "f.txt:3"), "a string", "found a list")
+    refused(lambda: field(record, "n", int, "f.txt:3"), "an integer", "found true or false")
+    refused(lambda: text_field(record, "text", "f.txt:3"), "f.txt:3", "'text'", "empty")
+    refused(lambda: field({}, "a", str, "f.txt:3"), "f.txt:3", "'a'", "object is empty")
+
+
+def test_shuffle_depends_on_the_seed_only():
+    assert shuffled("abcdef", 0) == shuffled("abcdef", 0)
+    assert sorted(shuffled("abcdef", 1)) == list("abcdef")
+    assert shuffled(range(100), 0) != shuffled(range(100), 1)

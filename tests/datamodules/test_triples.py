@@ -1,0 +1,55 @@
+"""A user's own JSONL."""
+
+import json
+
+import pytest
+
+import datamodules
+from datamodules import Triples
+from zoo.records import Triple
+
+
+def test_sample_is_every_split():
+    records = Triples().records("train")
+    assert len(records) == 4
+    assert Triples().records("test") == records
+    assert records[2].system == "Answer in one short sentence."
+    assert records[3] == Triple(
+        "Say good morning to the team.", "", "Good morning, everyone!", id="triples.jsonl:4"
+    )
+
+
+def test_files_per_split(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"query": "q", "answer": "a", "id": "x7"}\n', encoding="utf-8")
+    data = Triples(str(path), test=str(path))
+    assert data.records("train") == data.records("test") == [Triple("q", "", "a", id="x7")]
+    assert data.load("val") == []
+
+
+@pytest.mark.parametrize(
+    ("item", "parts"),
+    [
+        ({"query": "q", "answer": "a", "thougth": "t"}, ["unknown field 'thougth'", "'thought'?"]),
+        ({"query": "q", "anwser": "a"}, ["unknown field 'anwser'", "did you mean 'answer'?"]),
+        ({"query": "q"}, ["field 'answer' is missing"]),
+        ({"query": "q", "answer": " "}, ["field 'answer' is empty"]),
+        ({"query": 1, "answer": "a"}, ["field 'query' must be a string, found an integer"]),
+        ({"query": "q", "answer": "a", "kind": None}, ["'kind' must be a string, found null"]),
+    ],
+)
+def test_bad_lines(refused, tmp_path, item, parts):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"query": "q", "answer": "a"}\n' + json.dumps(item), encoding="utf-8")
+    refused(lambda: Triples(str(path)).records("train"), "mine.jsonl:2", *parts)
+
+
+def test_missing_files(refused, tmp_path):
+    refused(lambda: Triples(str(tmp_path / "no.jsonl")).records("train"), "no.jsonl")
+    refused(lambda: Triples(test="x.jsonl").records("train"), "no training file")
+
+
+def test_package_names():
+    assert {name for name in dir(datamodules) if name[0].isupper()} == set(datamodules.__all__)
+    with pytest.raises(AttributeError, match="Esconv"):
+        _ = datamodules.Esconv
