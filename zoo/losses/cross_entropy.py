@@ -22,15 +22,22 @@ SOFTMAX_ROWS = 128  # rows of float32 softmax at a time on a CPU: more fall out 
 
 
 class Term(NamedTuple):
-    """A loss term before normalisation.
+    """A loss term of one batch.
 
     Attributes:
         sum: Weighted sum of token losses in nats, scalar with gradient.
-        weight: The supervised weight it sums over.
+        weight: The supervised weight it sums over in this batch.
+        normalizer: What `sum` is divided by in the objective (see `Batch.normalizers`).
     """
 
     sum: Tensor
     weight: Tensor
+    normalizer: float = 1.0
+
+    @property
+    def loss(self) -> Tensor:
+        """The term's share of the objective, with gradient."""
+        return self.sum / self.normalizer
 
     @property
     def mean(self) -> Tensor:
@@ -114,15 +121,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
     """Return -log softmax(logits)[label] in float32; `logits` becomes softmax - onehot if `keep`."""
     step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(labels)
+    wide = torch.promote_types(logits.dtype, torch.float32)
     losses = []
     for start in range(0, len(labels), step):
         part = slice(start, start + step)
-        logp = torch.log_softmax(logits[part], 1, dtype=torch.float32)
+        logp = torch.log_softmax(logits[part], 1, dtype=wide)
         picked = labels[part, None]
         losses.append(-logp.gather(1, picked)[:, 0])
         if keep:
             probability = logp.exp_()
-            probability.scatter_add_(1, picked, -torch.ones_like(picked, dtype=torch.float32))
+            probability.scatter_add_(1, picked, -torch.ones_like(picked, dtype=wide))
             logits[part] = probability
     return torch.cat(losses)
 
@@ -149,4 +157,4 @@ def head_loss(
         hidden_ND = norm(hidden_ND)
     weights_N = batch.weights.flatten()[rows]
     total = linear_cross_entropy(hidden_ND, weight_VD, batch.labels.flatten()[rows], weights_N)
-    return Term(total, weights_N.sum())
+    return Term(total, weights_N.sum(), batch.normalizers.get(head, 1.0))

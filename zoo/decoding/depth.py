@@ -1,0 +1,148 @@
+"""Decode at several depths of one network over one growing sequence.
+
+Tokens enter at the bottom and rise only as far as they are needed. A phase that decodes at depth k
+runs k blocks per token and keeps the states that it leaves there; when a later phase decodes
+deeper, those states are pushed through the blocks above in one chunk (*catch-up*), so the prompt is
+never run twice. The tokens are those of the plain path that prefills everything again.
+
+Rows of a batch are right-aligned by masking, not by moving: prompts are padded on the right, and
+the padding stays as masked holes while positions count real tokens only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.nn.blocks import Blocks
+
+
+class DepthDecoder:
+    """A growing batch of sequences whose tokens have risen to different depths.
+
+    Args:
+        lm: Causal language model.
+        depths: Block counts in ascending order; decoding happens at these depths.
+        batch_size: Number of sequences.
+        pad_id: Token id fed for rows that have finished.
+        device: Where to decode.
+    """
+
+    def __init__(
+        self, lm: Any, depths: Sequence[int], *, batch_size: int, pad_id: int, device: torch.device
+    ) -> None:
+        self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
+        self.caches = [stage.new_cache() for stage in self.stages]
+        self.waiting: list[list[Tensor]] = [[] for _ in self.stages]  # states below each stage
+        self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
+        self.positions_BL = self.mask_BL
+        self.last_BD: Tensor | None = None  # state of each row's last real token
+        self.pad_id = pad_id
+        self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
+
+    def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
+        """Append tokens to each row and raise everything so far to a depth.
+
+        Args:
+            ids: New token ids of each row; rows may differ in length.
+            level: Index into `depths` of the depth that the next decoding needs.
+        """
+        width = max(len(row) for row in ids)
+        if width == 0:
+            return
+        device = self.mask_BL.device
+        padded = [[*row, *[self.pad_id] * (width - len(row))] for row in ids]
+        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
+        self._feed(torch.tensor(padded, device=device), torch.tensor(mask, device=device), level)
+
+    def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> None:
+        start = self.positions_BL[:, -1:] + 1 if self.positions_BL.shape[1] else 0
+        positions = mask_BT.cumsum(1) - 1 + start
+        self.mask_BL = torch.cat([self.mask_BL, mask_BT], 1)
+        self.positions_BL = torch.cat([self.positions_BL, positions], 1)
+        self.waiting[0].append(ids_BT)
+        states = self._raise_to(level)
+        # Each row's last real token lies within the new ones, unless the row got none.
+        newest = states[:, -mask_BT.shape[1] :]
+        count = mask_BT.sum(1)
+        index = (count - 1).clamp_min(0)[:, None, None].expand(-1, 1, newest.shape[2])
+        last = newest.gather(1, index)[:, 0]
+        if self.last_BD is not None:
+            last = torch.where((count > 0)[:, None], last, self.last_BD)
+        self.last_BD = last
+
+    def _raise_to(self, level: int) -> Tensor:
+        """Run every waiting token up to a depth; return the states of those that arrive there."""
+        states = torch.empty(0)
+        for index in range(level + 1):
+            stage, cache = self.stages[index], self.caches[index]
+            states = torch.cat(self.waiting[index], 1)
+            self.waiting[index] = []
+            new = states.shape[1]
+            self.block_calls += new * (stage.stop - stage.start)
+            states = stage(
+                states,
+                attention_mask=self.mask_BL,
+                position_ids=self.positions_BL[:, -new:],
+                past_key_values=cache,
+            )
+            if index + 1 < len(self.stages):
+                self.waiting[index + 1].append(states)
+        return states
+
+    def decode(
+        self,
+        level: int,
+        project: Callable[[Tensor], Tensor],
+        *,
+        stop_id: int,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        close: bool = True,
+    ) -> list[list[int]]:
+        """Decode each row until its stop token.
+
+        Args:
+            level: Index into `depths` of the depth to decode at; `feed` has raised the rows there.
+            project: Maps states `(B, D)` at that depth to logits `(B, V)`.
+            stop_id: Token that ends a row.
+            max_new_tokens: Limit per row, stop token excluded.
+            temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
+            close: Append the stop token to every row, so that another phase can follow.
+
+        Returns:
+            The new token ids of each row without the stop token.
+        """
+        if self.last_BD is None:
+            raise RuntimeError("decode before feed: there is no state to decode from")
+        batch_size = self.mask_BL.shape[0]
+        done_B = torch.zeros(batch_size, dtype=torch.bool, device=self.mask_BL.device)
+        rows: list[list[int]] = [[] for _ in range(batch_size)]
+        for step in range(max_new_tokens + 1):
+            token_B = self._pick(project(self.last_BD), temperature)
+            if step == max_new_tokens:
+                token_B = torch.full_like(token_B, stop_id)
+            alive = (~done_B).tolist()
+            done_B = done_B | (token_B == stop_id)
+            for row, token, live in zip(rows, token_B.tolist(), alive, strict=True):
+                if live and token != stop_id:
+                    row.append(token)
+            finished = bool(done_B.all())
+            if finished and not close:
+                break
+            mask_B = torch.tensor(alive, device=token_B.device)
+            token_B = torch.where(mask_B, token_B, self.pad_id)
+            self._feed(token_B[:, None], mask_B.long()[:, None], level)
+            if finished:
+                break
+        return rows
+
+    @staticmethod
+    def _pick(logits_BV: Tensor, temperature: float) -> Tensor:
+        if temperature == 0:
+            return logits_BV.argmax(-1)
+        return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
