@@ -70,10 +70,7 @@ class Story:
 
 
 def track(sentences: Sequence[str]) -> Story:
-    """Follow a story.
-
-    Args:
-        sentences: Its sentences in order, without line numbers.
+    """Follow a story, sentence by sentence, without line numbers.
 
     Raises:
         StoryError: A sentence is not understood, or no object is placed.

@@ -107,7 +107,7 @@ class BigToM(ZooDataModule):
             rows = list(read_rows(SAMPLES / "bigtom.csv"))
         else:
             path = Path(self.path)
-            path = path if path.suffix == ".csv" else find(path, "bigtom.csv")
+            path = path if path.name.endswith((".csv", ".csv.gz")) else find(path, "bigtom.csv")
             rows = _share(list(read_rows(path)), split, path)
         return [triple for where, name, row in rows for triple in self._triples(row, where, name)]
 

@@ -84,11 +84,11 @@ class ESConv(ZooDataModule):
         if self.path is None:
             return list(read_dialogues(SAMPLES / "esconv.json"))
         path = Path(self.path)
-        if not path.suffix.startswith(".json") and not path.name.endswith(".json.gz"):
+        if not path.name.endswith((".json", ".json.gz")):
             stem = HUB_NAMES[split]
             names = [f"{stem}.txt", f"{stem}.txt.gz", f"{stem}.jsonl", f"{stem}.jsonl.gz"]
             path = find(path, *names, "ESConv.json", "ESConv.json.gz")
-        dialogues = list(read_dialogues(path))
+        dialogues: list[Record] = list(read_dialogues(path))
         if ".json" not in path.suffixes:
             return dialogues
         return self._cut(dialogues, split, path)

@@ -33,18 +33,17 @@ validation and test keep all questions with their gold answers. `disagreements` 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules import belief
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines, shuffled
 from zoo.errors import InputError, nearest
 from zoo.records import Record, Triple
-
-log = logging.getLogger(__name__)
 
 ARCHIVE = "tomi_balanced_story_types.zip"
 LINE = re.compile(r"(\d+) (.+)")
@@ -71,8 +70,9 @@ class ToMi(ZooDataModule):
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the questions, which the files keep together by story and kind,
-            and of the order of the training batches.
+        seed: Seed of the order of the training questions, which the file keeps together by story,
+            and of the training batches. Validation and test questions are shuffled once for all, so
+            that `max_val` and `max_test` keep the same mixed part in every run.
         num_workers: Worker processes of each loader.
     """
 
@@ -111,14 +111,13 @@ class ToMi(ZooDataModule):
         odd = sum(conclusion != triple.answer for triple, conclusion in pairs)
         self.disagreements[split] = odd
         if split == "train" and odd:
-            log.info(
-                "ToMi: %d of %d training questions left out: their gold answer contradicts the "
-                "story (see datamodules/tomi.py)",
-                odd,
-                len(pairs),
+            rank_zero_info(
+                f"ToMi: {odd} of {len(pairs)} training questions left out: their gold answer "
+                f"contradicts the story (see datamodules/tomi.py)"
             )
             pairs = [pair for pair in pairs if pair[0].answer == pair[1]]
-        return [triple for triple, _ in shuffled(pairs, self.question_seed)]
+        seed = self.question_seed if split == "train" else 0
+        return [triple for triple, _ in shuffled(pairs, seed)]
 
 
 def locate(path: Path, split: str) -> Path:

@@ -108,6 +108,8 @@ def test_bad_dialogues(refused, tmp_path, item, parts):
 
 
 def test_bad_paths(refused, tmp_path):
+    single = SAMPLES / "esconv_valid.txt"
+    refused(lambda: ESConv(str(single)).records("val"), "esconv_valid.txt", "not a folder")
     refused(lambda: ESConv(str(tmp_path / "no")).records("train"), "no such file or folder")
     refused(lambda: ESConv(str(tmp_path)).records("val"), "valid.txt", "ESConv.json", "nothing")
     (tmp_path / "ESConv.json").write_text(json.dumps([dialogue()]), encoding="utf-8")
