@@ -89,13 +89,13 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
         meta: Build the model on the meta device: shapes only, no weights.
 
     Returns:
-        The causal language model, in evaluation mode of nobody (`.train()` as loaded), and tokenizer.
+        The causal language model and its tokenizer.
 
     Raises:
         InputError: The name is neither a preset nor a path nor a reachable hub id, or the
             architecture's blocks are not laid out as `model.layers`.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     from zoo.nn.attention import implementation
 
@@ -104,9 +104,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     if backbone.name in TINY:
         return _tiny(backbone.name, dtype, attention, meta=meta)
     folder = resolve(backbone.name)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = load_tokenizer(backbone.name)
     if meta:
         with torch.device("meta"):
             lm = AutoModelForCausalLM.from_config(
@@ -122,6 +120,18 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
         )
     check_layout(lm)
     return lm, tokenizer
+
+
+def load_tokenizer(name: str) -> Any:
+    """Return a backbone's tokenizer, with a padding token."""
+    from transformers import AutoTokenizer
+
+    if name in TINY:
+        return byte_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(resolve(name), local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def read_config(name: str) -> Any:

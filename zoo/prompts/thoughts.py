@@ -5,8 +5,13 @@ Used by MeTHanol (a thought decoded at an intermediate block) and by its single-
 
 from __future__ import annotations
 
-from zoo.encoding import NO_HEAD, Segment
-from zoo.prompts.chat import ChatFormat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode
+from zoo.errors import InputError
+from zoo.prompts.chat import ChatFormat, chat_format
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
 SYSTEM = "You are a helpful assistant."
@@ -90,3 +95,110 @@ def history(
             thought = turn_thought(dialogue, turn)
             segments += answer_turns(chat, thought, turn.text, think=think, speak=speak)
     return segments
+
+
+@dataclass
+class ThoughtEncoder:
+    """Encoder of thought-then-answer data, for several heads or one.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        think: Head that learns thoughts; None leaves thoughts out of the text.
+        speak: Head that learns answers.
+        max_length: Window in tokens.
+        packed: Lay sequences end to end instead of padding them.
+        keep_thoughts: Keep the thoughts of past turns in a dialogue's context. If not, each
+            supporter turn becomes an example of its own, whose history has none.
+    """
+
+    tokenizer: Any
+    think: int | None
+    speak: int
+    max_length: int = 2048
+    packed: bool = True
+    keep_thoughts: bool = True
+    records: tuple[type, ...] = (Triple, Dialogue)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+
+    def __call__(self, record: Triple | Dialogue) -> list[Example]:
+        """Encode a triple, or a dialogue with every supporter turn supervised.
+
+        Raises:
+            InputError: A triple without answer or (if thoughts are learned) thought, a dialogue
+                in which no supporter turn answers anything, or a sample longer than the window.
+        """
+        return [
+            encode(self.tokenizer, segments, max_length=self.max_length, record=record)
+            for segments in self.render(record)
+        ]
+
+    def render(self, record: Triple | Dialogue) -> list[list[Segment]]:
+        """Return the segments of each example that a record gives."""
+        heads = {"think": self.think, "speak": self.speak}
+        if isinstance(record, Triple):
+            self._require(record)
+            turns = answer_turns(self.chat, record.thought, record.answer, **heads)
+            return [question(self.chat, record) + turns]
+        last = supporter_turns(record)
+        if not last:
+            raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
+        if self.keep_thoughts or self.think is None:
+            return [history(self.chat, record, last[-1] + 1, **heads)]
+        return [self._one_turn(record, i) for i in last]
+
+    def prompt(self, record: Triple | Dialogue) -> list[int]:
+        """Return the token ids of everything before the thought (or answer) to be generated.
+
+        For a dialogue that is the history of its last supporter turn.
+
+        Raises:
+            InputError: The prompt fills the window.
+        """
+        if isinstance(record, Triple):
+            segments = question(self.chat, record)
+        else:
+            think = self.think if self.keep_thoughts else None
+            stop = supporter_turns(record)[-1]
+            segments = history(self.chat, record, stop, think=think, speak=self.speak)
+        ids = self.ids("".join(s.text for s in segments))
+        if len(ids) >= self.max_length:
+            raise InputError(
+                f"{record.id or 'prompt'}: {len(ids)} tokens, which leaves no room in the window "
+                f"max_length={self.max_length}"
+            )
+        return ids
+
+    def gold(self, record: Triple | Dialogue) -> tuple[str, str]:
+        """Return the annotated thought and answer that a generation is compared with."""
+        if isinstance(record, Triple):
+            return record.thought, record.answer
+        turn = record.turns[supporter_turns(record)[-1]]
+        return turn_thought(record, turn), turn.text
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
+        """Join examples into a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+
+    def _require(self, record: Triple) -> None:
+        needed = {"answer": record.answer}
+        if self.think is not None:
+            needed["thought"] = record.thought
+        for name, text in needed.items():
+            if not text.strip():
+                raise InputError(f"{record.id or 'triple'}: the field {name!r} is empty")
+
+    def _one_turn(self, record: Dialogue, index: int) -> list[Segment]:
+        turn = record.turns[index]
+        thought = turn_thought(record, turn)
+        past = history(self.chat, record, index)
+        return past + answer_turns(
+            self.chat, thought, turn.text, think=self.think, speak=self.speak
+        )

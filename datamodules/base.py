@@ -1,0 +1,172 @@
+"""What every data module shares: records by split, encoding by the trainer's module, loaders."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningDataModule
+
+from datamodules.loader import StepLoader
+from zoo.errors import InputError, nearest
+from zoo.records import Record
+
+SPLITS = ("train", "val", "test")
+
+
+class ZooDataModule(LightningDataModule):
+    """Yields records of a dataset and, inside a Trainer, batches for the module being trained.
+
+    A subclass sets `record_types` and implements `load(split)`. It knows files and nothing of
+    models: `records("train")` works without tokenizer, model or trainer. In `setup` the module
+    being trained is asked for its encoder.
+
+    Args:
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens.
+        max_train: Use only the first so many training records.
+        max_val: The same for validation.
+        max_test: The same for the test split.
+        seed: Seed of the training order.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types: ClassVar[tuple[type, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
+        self.limits = {"train": max_train, "val": max_val, "test": max_test}
+        self._records: dict[str, list[Record]] = {}
+        self._examples: dict[str, list[Any]] = {}
+        self._encoder: Any = None
+
+    def load(self, split: str) -> list[Record]:
+        """Read all records of a split; a subclass implements this."""
+        raise TypeError(f"{type(self).__name__} does not implement load(split)")
+
+    def records(self, split: str) -> list[Record]:
+        """Return the records of a split, at most `max_<split>` of them.
+
+        Raises:
+            InputError: There is no such split, it is empty, or its files are wrong.
+        """
+        if split not in SPLITS:
+            raise InputError(f"no split {split!r}; {nearest(split, SPLITS)}")
+        if split not in self._records:
+            records = self.load(split)[: self.limits[split]]
+            if not records:
+                raise InputError(f"{type(self).__name__}: the split {split!r} has no records")
+            self._records[split] = records
+        return self._records[split]
+
+    def examples(self, split: str, encoder: Any) -> list[Any]:
+        """Return the encoded examples of a split (encoded once).
+
+        Raises:
+            InputError: The encoder does not take these records; lists the data modules that fit.
+        """
+        self.check(encoder)
+        if self._encoder is not encoder:
+            self._examples, self._encoder = {}, encoder
+        if split not in self._examples:
+            encoded = (encoder(record) for record in self.records(split))
+            self._examples[split] = [example for part in encoded for example in part]
+        return self._examples[split]
+
+    def check(self, encoder: Any) -> None:
+        """Raise unless the encoder takes at least one of this data module's record types.
+
+        Raises:
+            InputError: It takes none; names the data modules that fit.
+        """
+        if set(self.record_types) & set(encoder.records):
+            return
+        fitting = [
+            cls.__name__ for cls in all_modules() if set(cls.record_types) & set(encoder.records)
+        ]
+        takes = ", ".join(kind.__name__ for kind in encoder.records)
+        yields = ", ".join(kind.__name__ for kind in self.record_types)
+        raise InputError(
+            f"data: {type(self).__name__} yields {yields}, but the method takes {takes}; data "
+            f"modules that fit: {', '.join(sorted(fitting)) or 'none'}"
+        )
+
+    def prepare(self, stage: str, encoder: Any) -> None:
+        """Read and encode everything a stage needs, so that bad input shows before anything else.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+            encoder: The method's encoder.
+        """
+        needs = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+        for split in needs:
+            self.examples(split, encoder)
+
+    def setup(self, stage: str) -> None:
+        """Encode with the encoder of the module that the trainer runs."""
+        self.prepare(stage, self._module_encoder())
+
+    def train_dataloader(self) -> StepLoader:
+        """Return the shuffled, resumable training loader."""
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return self._loader("train", self.batch_size, shuffle=True, accumulate=accumulate)
+
+    def val_dataloader(self) -> StepLoader:
+        """Return the validation loader."""
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> StepLoader:
+        """Return the test loader."""
+        return self._loader("test", self.eval_batch_size)
+
+    def predict_dataloader(self) -> StepLoader:
+        """Return the test split for prediction."""
+        return self._loader("test", self.eval_batch_size)
+
+    def _module_encoder(self) -> Any:
+        if self._encoder is None:
+            if self.trainer is None:
+                raise RuntimeError("loaders need a Trainer; use records(split) without one")
+            self._encoder = self.trainer.lightning_module.encoder()
+        return self._encoder
+
+    def _loader(
+        self, split: str, batch_size: int, *, shuffle: bool = False, accumulate: int = 1
+    ) -> StepLoader:
+        encoder = self._module_encoder()
+        trainer = self.trainer
+        on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return StepLoader(
+            self.examples(split, encoder),
+            encoder.collate,
+            batch_size=batch_size,
+            max_tokens=self.max_tokens if shuffle else None,
+            shuffle=shuffle,
+            seed=self.seed,
+            accumulate=accumulate,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            num_workers=self.num_workers,
+            pin_memory=on_cuda,
+        )
+
+
+def all_modules() -> list[type[ZooDataModule]]:
+    """Return the data modules of this package."""
+    import datamodules
+
+    found = [getattr(datamodules, name) for name in datamodules.__all__]
+    return [cls for cls in found if cls is not ZooDataModule]

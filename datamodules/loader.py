@@ -1,0 +1,146 @@
+"""A data loader whose place in the data survives a crash, and whose batches know their step.
+
+Order depends on (seed, epoch) alone. The examples of one optimiser step are known before it starts,
+so every micro-batch carries the normaliser that makes the mean over accumulation steps and ranks
+exact, without a collective.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+Normalizers = dict[int, float]
+Collate = Callable[[Sequence[Any], Normalizers], Any]
+
+
+class StepLoader:
+    """Iterate over micro-batches; `state_dict` says where the next one is.
+
+    It is no `torch.utils.data.DataLoader`, so Lightning does not replace its sampler: ranks are
+    divided here. Lightning saves and restores the state with its checkpoints.
+
+    Args:
+        examples: Encoded examples with `__len__` and `head_weights()`.
+        collate: Joins examples into a batch, given the normaliser of each head.
+        batch_size: Examples per micro-batch.
+        max_tokens: Close a micro-batch before it exceeds this many tokens; None for no limit.
+        shuffle: New order every epoch.
+        seed: Seed of the order.
+        accumulate: Micro-batches per optimiser step and rank.
+        rank: This process.
+        world_size: Number of processes.
+        num_workers: Processes that collate; 0 collates here.
+        pin_memory: Put batches in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Any],
+        collate: Collate,
+        *,
+        batch_size: int,
+        max_tokens: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.examples, self.collate = examples, collate
+        self.batch_size, self.max_tokens = batch_size, max_tokens
+        self.shuffle, self.seed = shuffle, seed
+        self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.epoch, self.position = 0, 0
+        self._plan: tuple[int, list[tuple[list[int], Normalizers]]] | None = None
+
+    def __len__(self) -> int:
+        """Number of micro-batches of this rank in the current epoch."""
+        return len(self._epoch_plan())
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rest of the current epoch; the place moves on before each batch is yielded."""
+        plan = self._epoch_plan()
+        source = _Plan(self.examples, plan[self.position :], self.collate)
+        batches = DataLoader(
+            source,
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=False,
+        )
+        for batch in batches:
+            self.position += 1
+            if self.position == len(plan):
+                self.epoch, self.position = self.epoch + 1, 0
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and the number of micro-batches consumed in it."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def _epoch_plan(self) -> list[tuple[list[int], Normalizers]]:
+        if self._plan is None or self._plan[0] != self.epoch:
+            self._plan = (self.epoch, self._make_plan())
+        return self._plan[1]
+
+    def _make_plan(self) -> list[tuple[list[int], Normalizers]]:
+        order = list(range(len(self.examples)))
+        if self.shuffle:
+            random.Random(f"{self.seed}-{self.epoch}").shuffle(order)
+        micro = self._micro_batches(order)
+        step = self.accumulate * self.world_size
+        plan = []
+        for start in range(0, len(micro), step):
+            window = micro[start : start + step]
+            totals: Normalizers = {}
+            for indices in window:
+                for index in indices:
+                    for head, weight in self.examples[index].head_weights().items():
+                        totals[head] = totals.get(head, 0.0) + weight
+            # Lightning divides by `accumulate`, data parallelism by `world_size`.
+            share = {head: total / step for head, total in totals.items()}
+            mine = window[self.rank :: self.world_size]
+            plan += [(indices, share) for indices in mine]
+            if len(mine) < -(-len(window) // self.world_size):
+                # Every rank runs the same number of batches; an infinite normaliser counts nothing.
+                plan.append((window[0], dict.fromkeys(totals, float("inf"))))
+        return plan
+
+    def _micro_batches(self, order: list[int]) -> list[list[int]]:
+        batches: list[list[int]] = [[]]
+        tokens = 0
+        for index in order:
+            length = len(self.examples[index])
+            full = len(batches[-1]) == self.batch_size
+            over = self.max_tokens is not None and tokens + length > self.max_tokens
+            if batches[-1] and (full or over):
+                batches.append([])
+                tokens = 0
+            batches[-1].append(index)
+            tokens += length
+        return batches if batches[-1] else []
+
+
+class _Plan(Dataset[Any]):
+    def __init__(
+        self, examples: Sequence[Any], plan: list[tuple[list[int], Normalizers]], collate: Collate
+    ) -> None:
+        self.examples, self.plan, self.collate = examples, plan, collate
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Any:
+        indices, normalizers = self.plan[index]
+        return self.collate([self.examples[i] for i in indices], normalizers)

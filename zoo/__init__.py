@@ -1,0 +1,28 @@
+"""A zoo of LLM methods, each one LightningModule over any Hugging Face backbone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "MeTHanol": "zoo.methods.methanol",
+    "SFT": "zoo.methods.sft",
+    "ZooModule": "zoo.module",
+    "Backbone": "zoo.backbone",
+    "LoRA": "zoo.backbone",
+    "Optimizer": "zoo.module",
+    "load": "zoo.export",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that `import zoo` stays light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,89 @@
+"""Think, then answer: the two phases of a reply over one `DepthDecoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from zoo.decoding.depth import DepthDecoder
+from zoo.prompts.thoughts import ANSWER, THOUGHT, ThoughtEncoder
+
+Project = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A generated thought (empty if there was none) and answer."""
+
+    thought: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Where and how to decode one part of a reply.
+
+    Attributes:
+        level: Index into the decoder's depths.
+        project: Maps states `(B, D)` at that depth to logits `(B, V)`.
+        max_new_tokens: Limit in tokens.
+        temperature: 0 is greedy.
+    """
+
+    level: int
+    project: Project
+    max_new_tokens: int
+    temperature: float = 0.0
+
+
+def think_and_answer(
+    decoder: DepthDecoder,
+    encoder: ThoughtEncoder,
+    prompts: Sequence[Sequence[int]],
+    *,
+    think: Phase | None,
+    speak: Phase,
+    thoughts: Sequence[str] | None = None,
+) -> list[Reply]:
+    """Decode a thought and then an answer for every prompt.
+
+    Args:
+        decoder: A fresh decoder with one row per prompt.
+        encoder: Renders the turn headers.
+        prompts: Token ids up to the last end-of-turn before the reply.
+        think: How to decode the thought; None skips it.
+        speak: How to decode the answer.
+        thoughts: Thoughts to use instead of decoding them; an empty string means no thought.
+    """
+    chat, tokenizer = encoder.chat, encoder.tokenizer
+    rows = [list(prompt) for prompt in prompts]
+    found = [""] * len(rows)
+    if thoughts is not None:
+        found = list(thoughts)
+        for row, thought in zip(rows, found, strict=True):
+            if thought:
+                row += encoder.ids(chat.open(THOUGHT)) + encoder.ids(thought + chat.end)
+    elif think is not None:
+        decoder.feed([row + encoder.ids(chat.open(THOUGHT)) for row in rows], think.level)
+        ids = decoder.decode(
+            think.level,
+            think.project,
+            stop_id=encoder.stop_id,
+            max_new_tokens=think.max_new_tokens,
+            temperature=think.temperature,
+        )
+        found = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        rows = [[] for _ in rows]
+    decoder.feed([row + encoder.ids(chat.open(ANSWER)) for row in rows], speak.level)
+    ids = decoder.decode(
+        speak.level,
+        speak.project,
+        stop_id=encoder.stop_id,
+        max_new_tokens=speak.max_new_tokens,
+        temperature=speak.temperature,
+        close=False,
+    )
+    answers = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return [Reply(t.strip(), a.strip()) for t, a in zip(found, answers, strict=True)]

@@ -1,0 +1,118 @@
+"""Evaluation shared by the methods that answer records with text: loss, replies, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+
+from zoo.decoding.replies import Reply
+from zoo.encoding import Batch
+from zoo.losses.cross_entropy import Term
+from zoo.metrics.answers import KindAccuracy, exact, mentions
+from zoo.module import ZooModule
+from zoo.prompts.thoughts import ThoughtEncoder
+from zoo.records import Dialogue, Triple
+
+
+class ReplyingModule(ZooModule):
+    """A module with `losses(batch)` and `generate(records)`; evaluates both.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_generated: Records to answer in each validation or test; None for all.
+    """
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer)
+        self.max_generated = max_generated
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the loss terms of a batch."""
+        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+
+    def generate(self, records: Sequence[Any]) -> list[Reply]:
+        """Return a reply to each record."""
+        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting answers."""
+        self._exact, self._mentions, self._generated = KindAccuracy(), KindAccuracy(), 0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Log the loss terms; answer the records, up to `max_generated` per epoch."""
+        return self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy by kind of question."""
+        self._log_accuracy("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting answers."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Do what `validation_step` does, on the test split."""
+        return self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log accuracy by kind of question."""
+        self._log_accuracy("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Reply]:
+        """Return a reply to each record of the batch."""
+        return self.generate(batch.records)
+
+    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
+        self.log_terms(stage, self.losses(batch))
+        left = len(batch.records)
+        if self.max_generated is not None:
+            left = min(left, self.max_generated - self._generated)
+        records = batch.records[: max(0, left)]
+        if not records:
+            return {"samples": []}
+        self._generated += len(records)
+        replies = self.generate(records)
+        encoder: ThoughtEncoder = self.encoder()
+        samples = []
+        for record, reply in zip(records, replies, strict=True):
+            thought, answer = encoder.gold(record)
+            if isinstance(record, Triple):
+                self._exact.add(record.kind, exact(reply.answer, answer))
+                self._mentions.add(record.kind, mentions(reply.answer, answer))
+            samples.append(
+                {
+                    "query": last_words(record),
+                    "thought": reply.thought,
+                    "answer": reply.answer,
+                    "gold thought": thought,
+                    "gold answer": answer,
+                }
+            )
+        return {"samples": samples}
+
+    def _log_accuracy(self, stage: str) -> None:
+        counts = [(dict(self._exact.counts), dict(self._mentions.counts))]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            counts = [counts[0]] * self.trainer.world_size
+            torch.distributed.all_gather_object(
+                counts, (dict(self._exact.counts), dict(self._mentions.counts))
+            )
+        strict, lenient = KindAccuracy(), KindAccuracy()
+        for exact_counts, mention_counts in counts:
+            strict.merge(exact_counts)
+            lenient.merge(mention_counts)
+        for name, value in strict.result().items():
+            self.log(f"{stage}/{name}", value, prog_bar=name == "accuracy", rank_zero_only=False)
+        for name, value in lenient.result().items():
+            self.log(f"{stage}/mention_{name}", value)
+
+
+def last_words(record: Triple | Dialogue) -> str:
+    """Return what a reply answers: the query, or the turns before a dialogue's last reply."""
+    if isinstance(record, Triple):
+        return record.query
+    return "\n".join(f"{turn.speaker}: {turn.text}" for turn in record.turns[-4:-1])

@@ -1,0 +1,72 @@
+"""Accuracy of short answers, in total and per kind of question."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+
+def normalize(text: str) -> str:
+    """Return a text in lower case without punctuation, articles and extra space.
+
+    Example:
+        >>> normalize("The basket. ")
+        'basket'
+        >>> normalize("green_suitcase")
+        'green suitcase'
+    """
+    words = re.sub(r"[\W_]+", " ", text.lower()).split()
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def exact(answer: str, gold: str) -> bool:
+    """Return whether two answers are equal after `normalize`."""
+    return normalize(answer) == normalize(gold)
+
+
+def mentions(answer: str, gold: str) -> bool:
+    """Return whether the answer contains the gold answer as whole words.
+
+    Lenient, for models that were never taught the answer's form.
+
+    Example:
+        >>> mentions("She will look in the green suitcase.", "green_suitcase")
+        True
+    """
+    return f" {normalize(gold)} " in f" {normalize(answer)} "
+
+
+class KindAccuracy:
+    """Counts of right answers per kind of question.
+
+    Example:
+        >>> scores = KindAccuracy()
+        >>> scores.add("memory", True); scores.add("reality", False)
+        >>> scores.result()
+        {'accuracy': 0.5, 'accuracy_memory': 1.0, 'accuracy_reality': 0.0}
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+
+    def add(self, kind: str, right: bool) -> None:
+        """Count one answer."""
+        self.counts[kind][0] += int(right)
+        self.counts[kind][1] += 1
+
+    def merge(self, counts: dict[str, list[int]]) -> None:
+        """Add another process's counts."""
+        for kind, (right, total) in counts.items():
+            self.counts[kind][0] += right
+            self.counts[kind][1] += total
+
+    def result(self) -> dict[str, float]:
+        """Return accuracy over everything and per named kind, as fractions."""
+        total = sum(n for _, n in self.counts.values())
+        if not total:
+            return {}
+        result = {"accuracy": sum(right for right, _ in self.counts.values()) / total}
+        for kind, (right, n) in sorted(self.counts.items()):
+            if kind:
+                result[f"accuracy_{kind}"] = right / n
+        return result

@@ -1,0 +1,54 @@
+"""Sharding: the only file that knows of it.
+
+FSDP2 runs through Lightning's `ModelParallelStrategy` (also on CPU processes with gloo). Each block
+is one shard group; everything else (embedding, norm, heads) belongs to the root group, which is
+gathered once per step and stays whole through it, so a head can be used in several chunks and the
+blocks may be run by views. FSDP1 (`FSDPStrategy`, CUDA only) wraps the module itself in Lightning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo.module import ZooModule
+
+STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+
+
+def shard(module: ZooModule) -> None:
+    """Apply FSDP2 in place if the trainer's strategy asks for it; call after all surgery."""
+    trainer = module._trainer
+    if trainer is None or not isinstance(trainer.strategy, ModelParallelStrategy):
+        return
+    from torch.distributed.fsdp import (
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
+
+    mesh = trainer.strategy.device_mesh
+    if mesh["tensor_parallel"].size() > 1:
+        raise ValueError("tensor_parallel_size: only 1 is supported; use data_parallel_size")
+    policy = MixedPrecisionPolicy()
+    if trainer.precision == "bf16-mixed":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    options: dict[str, Any] = {"mesh": mesh["data_parallel"], "mp_policy": policy}
+    for block in module.lm.model.layers:
+        fully_shard(block, **options)
+    fully_shard(module, **options)
+    for name in STEPS:
+        register_fsdp_forward_method(module, name)
+
+
+def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:
+    """Scale gradients to a global norm of at most `max_norm`; return the norm before."""
+    strategy = module.trainer.strategy
+    if isinstance(strategy, FSDPStrategy):
+        return module.trainer.model.clip_grad_norm_(max_norm)  # type: ignore[union-attr, operator]
+    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
