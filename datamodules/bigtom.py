@@ -61,13 +61,15 @@ class BigToM(ZooDataModule):
         questions: `belief` (what does the character believe) or `action` (what will they do).
         initial_belief: Show the story's fourth sentence, the first belief. The official evaluation
             has both forms; without it, the thought leaves it out too.
-        batch_size: Records per training step and device.
-        eval_batch_size: Records per validation or test step and device.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Worker processes of each loader.
+        num_workers: Processes that collate batches.
     """
 
     record_types = (Triple,)
@@ -80,6 +82,7 @@ class BigToM(ZooDataModule):
         initial_belief: bool = True,
         batch_size: int = 8,
         eval_batch_size: int = 16,
+        max_tokens: int | None = None,
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
@@ -89,6 +92,7 @@ class BigToM(ZooDataModule):
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
             max_train=max_train,
             max_val=max_val,
             max_test=max_test,

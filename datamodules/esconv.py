@@ -43,13 +43,15 @@ class ESConv(ZooDataModule):
         path: `ESConv.json`, or a folder with it or with the hub's three files. None reads five
             small dialogues that come with the package, the same for every split.
         split_seed: Seed of our split of `ESConv.json`; the hub's files come split.
-        batch_size: Records per training step and device.
-        eval_batch_size: Records per validation or test step and device.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training batches.
-        num_workers: Worker processes of each loader.
+        num_workers: Processes that collate batches.
     """
 
     record_types = (Dialogue,)
@@ -61,6 +63,7 @@ class ESConv(ZooDataModule):
         split_seed: int = 0,
         batch_size: int = 8,
         eval_batch_size: int = 16,
+        max_tokens: int | None = None,
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
@@ -70,6 +73,7 @@ class ESConv(ZooDataModule):
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
             max_train=max_train,
             max_val=max_val,
             max_test=max_test,

@@ -79,13 +79,15 @@ class FalseBelief(ZooDataModule):
         num_train: Number of training records.
         num_val: Number of validation records.
         num_test: Number of test records.
-        batch_size: Records per training step and device.
-        eval_batch_size: Records per validation or test step and device.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
         seed: Seed of the training stories and of the order of the training batches.
-        num_workers: Worker processes of each loader.
+        num_workers: Processes that collate batches.
     """
 
     record_types = (Triple,)
@@ -98,6 +100,7 @@ class FalseBelief(ZooDataModule):
         *,
         batch_size: int = 8,
         eval_batch_size: int = 16,
+        max_tokens: int | None = None,
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
@@ -107,6 +110,7 @@ class FalseBelief(ZooDataModule):
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
             max_train=max_train,
             max_val=max_val,
             max_test=max_test,
@@ -114,14 +118,13 @@ class FalseBelief(ZooDataModule):
             num_workers=num_workers,
         )
         self.counts = {"train": num_train, "val": num_val, "test": num_test}
-        self.story_seed = seed
         for name, count in self.counts.items():
             if count < 1:
                 raise InputError(f"num_{name} is {count}; it must be at least 1")
 
     def load(self, split: str) -> list[Record]:
         """Generate the stories of a split."""
-        rng = random.Random(f"{split} {self.story_seed if split == 'train' else 0}")
+        rng = random.Random(f"{split} {self.seed if split == 'train' else 0}")
         return [
             make_triple(rng, WORDS[split], KINDS[i % 4], f"{split}:{i}")
             for i in range(self.counts[split])

@@ -65,15 +65,17 @@ class ToMi(ZooDataModule):
     Args:
         path: The folder or the zip archive. None reads four small stories that come with the
             package, the same for every split.
-        batch_size: Records per training step and device.
-        eval_batch_size: Records per validation or test step and device.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training questions, which the file keeps together by story,
             and of the training batches. Validation and test questions are shuffled once for all, so
             that `max_val` and `max_test` keep the same mixed part in every run.
-        num_workers: Worker processes of each loader.
+        num_workers: Processes that collate batches.
     """
 
     record_types = (Triple,)
@@ -84,6 +86,7 @@ class ToMi(ZooDataModule):
         *,
         batch_size: int = 8,
         eval_batch_size: int = 16,
+        max_tokens: int | None = None,
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
@@ -93,6 +96,7 @@ class ToMi(ZooDataModule):
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
             max_train=max_train,
             max_val=max_val,
             max_test=max_test,
@@ -100,7 +104,6 @@ class ToMi(ZooDataModule):
             num_workers=num_workers,
         )
         self.path = path
-        self.question_seed = seed
         self.disagreements: dict[str, int] = {}
         """Split -> questions of the file whose gold answer is not the tracker's conclusion."""
 
@@ -116,7 +119,7 @@ class ToMi(ZooDataModule):
                 f"contradicts the story (see datamodules/tomi.py)"
             )
             pairs = [pair for pair in pairs if pair[0].answer == pair[1]]
-        seed = self.question_seed if split == "train" else 0
+        seed = self.seed if split == "train" else 0
         return [triple for triple, _ in shuffled(pairs, seed)]
 
 

@@ -28,15 +28,17 @@ class Triples(ZooDataModule):
     Args:
         train: File of the training split. None reads the small sample that comes with the package,
             the same for every split.
-        val: File of the validation split; None if there is none.
-        test: File of the test split; None if there is none.
-        batch_size: Records per training step and device.
-        eval_batch_size: Records per validation or test step and device.
+        val: File of the validation split; needed to fit and validate.
+        test: File of the test split; needed to test and predict.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training batches.
-        num_workers: Worker processes of each loader.
+        num_workers: Processes that collate batches.
     """
 
     record_types = (Triple,)
@@ -49,6 +51,7 @@ class Triples(ZooDataModule):
         *,
         batch_size: int = 8,
         eval_batch_size: int = 16,
+        max_tokens: int | None = None,
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
@@ -58,6 +61,7 @@ class Triples(ZooDataModule):
         super().__init__(
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
             max_train=max_train,
             max_val=max_val,
             max_test=max_test,
@@ -67,13 +71,13 @@ class Triples(ZooDataModule):
         self.paths = {"train": train, "val": val, "test": test}
 
     def load(self, split: str) -> list[Record]:
-        """Read the file of a split; an absent validation or test file is an empty split."""
+        """Read the file of a split."""
         if not any(self.paths.values()):
             return list(read_triples(SAMPLES / "triples.jsonl"))
         path = self.paths[split]
-        if path is None and split == "train":
-            raise InputError("Triples: no training file is given; set train to a JSONL file")
-        return [] if path is None else list(read_triples(Path(path)))
+        if path is None:
+            raise InputError(f"Triples: no file for {split!r}; set {split} to a JSONL file")
+        return list(read_triples(Path(path)))
 
 
 def read_triples(path: Path) -> Iterator[Triple]:

@@ -1,6 +1,8 @@
 """A user's own JSONL."""
 
+import inspect
 import json
+import re
 
 import pytest
 
@@ -24,7 +26,6 @@ def test_files_per_split(tmp_path):
     path.write_text('{"query": "q", "answer": "a", "id": "x7"}\n', encoding="utf-8")
     data = Triples(str(path), test=str(path))
     assert data.records("train") == data.records("test") == [Triple("q", "", "a", id="x7")]
-    assert data.load("val") == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,19 @@ def test_bad_lines(refused, tmp_path, item, parts):
 
 def test_missing_files(refused, tmp_path):
     refused(lambda: Triples(str(tmp_path / "no.jsonl")).records("train"), "no.jsonl")
-    refused(lambda: Triples(test="x.jsonl").records("train"), "no training file")
+    refused(lambda: Triples(test="x.jsonl").records("train"), "'train'", "set train to")
+    refused(lambda: Triples("x.jsonl").records("val"), "'val'", "set val to")
+
+
+def test_every_module_takes_the_shared_arguments_and_describes_them():
+    shared = set(inspect.signature(datamodules.ZooDataModule).parameters)
+    for name in set(datamodules.__all__) - {"ZooDataModule"}:
+        cls = getattr(datamodules, name)
+        signature = inspect.signature(cls).parameters
+        assert shared <= set(signature), name
+        described = re.findall(r"^    +(\w+): ", cls.__doc__, flags=re.MULTILINE)
+        assert described == list(signature), name
+        assert cls(max_val=2).records("val") == cls().records("val")[:2]
 
 
 def test_package_names():
