@@ -1,0 +1,79 @@
+"""`python -m benchmarks NAME`: measure one claim; `python -m benchmarks list`: what there is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.harness import CLAIMS, BenchmarkError, Result, Setting, load_claim
+from zoo.errors import InputError, nearest
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", help=f"one of: {', '.join(CLAIMS)}; or list")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="smaller, under four minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
+    return parser.parse_args(argv)
+
+
+def show(result: Result) -> None:
+    """Print a result."""
+    print(f"\n{result.name}: {result.claim}\n  against {result.peer}")
+    bound = "" if result.bound is None else f", bound {result.bound:.2f}"
+    print(
+        f"  time ratio   {result.ratio:.2f}x (p20 {result.ratio_p20:.2f}, p80 "
+        f"{result.ratio_p80:.2f}; target {result.target:.2f}{bound})"
+    )
+    if result.cpu_ratio is not None:
+        print(f"  of processor time {result.cpu_ratio:.2f}x")
+    if result.above_bound:
+        print("  ABOVE ITS BOUND: something is measured wrongly")
+    target = "" if result.memory_target is None else f" (target {result.memory_target:.2f})"
+    print(
+        f"  memory ratio {result.memory_ratio:.2f}x{target}, "
+        f"{result.memory_ratio_above_model:.2f}x above the loaded model"
+    )
+    for label, side in (("ours", result.ours), ("theirs", result.theirs)):
+        rates = [
+            f"{v:.0f} {k.removesuffix('_per_second')}/s" for k, v in side.items() if "per_" in k
+        ]
+        print(
+            f"  {label:<7} {side['seconds']:.3f} s, {side['peak_bytes'] / 2**20:.0f} MiB, "
+            + ", ".join(rates)
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 2 for a bad name, 1 for a failed check."""
+    args = parse(argv)
+    try:
+        if args.name == "list":
+            for name in CLAIMS:
+                print(f"{name:<12} {load_claim(name).CLAIM}")
+            return 0
+        if args.name not in CLAIMS:
+            raise InputError(f"no benchmark {args.name!r}; {nearest(args.name, [*CLAIMS, 'list'])}")
+        result = load_claim(args.name).run(Setting(args.device, args.quick))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    show(result)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+        print(f"  written to {args.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
