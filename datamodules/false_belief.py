@@ -13,6 +13,8 @@ of the records each and in turn, so every prefix is balanced:
 Always naming the first place, or always the second, is right for half of the records and wrong for
 all of two kinds. A sentence about leaving occurs in false and true belief stories alike.
 
+An answer is written `the basket`, so that the place has the tokens that it has in the story.
+
 Names, objects, places and rooms of the three splits are disjoint: a model that scores on `val` or
 `test` has learned who sees what, not words. Validation and test stories do not depend on `seed`, so
 that runs with different seeds are compared on the same questions.
@@ -132,14 +134,7 @@ class FalseBelief(ZooDataModule):
 
 
 def make_triple(rng: random.Random, words: Words, kind: str, name: str) -> Triple:
-    """Return one question with its thought and answer.
-
-    Args:
-        rng: Source of every choice.
-        words: Vocabulary.
-        kind: One of `KINDS`.
-        name: The record's id.
-    """
+    """Return one question of a kind (see `KINDS`) with its thought, answer and id."""
     mover, other = rng.sample(words.names, 2)
     thing, extra = rng.sample(words.objects, 2)
     first, second, third = rng.sample(words.places, 3)
@@ -170,7 +165,8 @@ def make_triple(rng: random.Random, words: Words, kind: str, name: str) -> Tripl
             "mover": moved,
         }[how]
         thought += f". {why}, so {asked} thinks it is in the {answer}."
-    return Triple(" ".join([*story, question]), thought, answer, kind=kind, id=name)
+    query = " ".join([*story, question])
+    return Triple(query, thought, f"the {answer}", kind=kind, id=name)
 
 
 def _events(how: str, other: str, move: str) -> list[str]:

@@ -47,8 +47,8 @@ def places(query: str) -> tuple[str, str]:
 @pytest.mark.parametrize("split", SPLITS)
 def test_gold_answers_follow_from_the_story(split):
     for record in FalseBelief(400, 400, 400).records(split):
-        assert solve(record.query) == record.answer, record
-        assert re.search(rf"\b{record.answer}\b( at the beginning)?\.$", record.thought)
+        assert f"the {solve(record.query)}" == record.answer, record
+        assert re.search(rf"\b{record.answer}( at the beginning)?\.$", record.thought)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -56,7 +56,7 @@ def test_a_constant_strategy_is_at_chance(split):
     records = FalseBelief(400, 400, 400).records(split)
     assert Counter(record.kind for record in records) == dict.fromkeys(KINDS, 100)
     for index, none in ((0, ("true_belief", "reality")), (1, ("false_belief", "memory"))):
-        right = Counter(r.kind for r in records if places(r.query)[index] == r.answer)
+        right = Counter(r.kind for r in records if f"the {places(r.query)[index]}" == r.answer)
         assert all(right[kind] == 0 for kind in none)
         assert sum(right.values()) == 200
 
