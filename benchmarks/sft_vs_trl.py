@@ -23,10 +23,15 @@ from zoo.encoding import IGNORE, Example
 CLAIM = "plain SFT on ESConv: at least 1.3x the tokens/s of TRL's SFTTrainer in 0.8x its memory"
 LEARNING_RATE = 1e-5
 # precision -> (type of the weights, autocast to bf16)
-PRECISIONS = {
+PRECISIONS: dict[str, tuple[Any, bool]] = {
     "bf16-mixed": ("float32", True),
     "bf16-true": ("bfloat16", False),
     "fp32": ("float32", False),
+}
+LIGHTNING_PRECISIONS: dict[str, Any] = {
+    "bf16-mixed": "bf16-mixed",
+    "bf16-true": "bf16-true",
+    "fp32": "32-true",
 }
 TRL_SETTINGS: tuple[dict[str, Any], ...] = (
     {"precision": "bf16-mixed", "checkpointing": True},  # TRL's defaults
@@ -64,7 +69,7 @@ def trl(
         max_steps=steps,
         learning_rate=LEARNING_RATE,
         lr_scheduler_type="constant",
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         max_grad_norm=1.0,
         bf16=precision != "fp32",
         use_cpu=setting.device == "cpu",
@@ -92,6 +97,60 @@ def trl(
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     first = {"loss": logs[0]["loss"], "grad_norm": float(logs[0]["grad_norm"])}
     return _sample(data, label, clock, meter, {**first, "last_loss": logs[-1]["loss"]})
+
+
+def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = False) -> Sample:
+    """Train `zoo.methods.sft.SFT` with Lightning on padding-free batches."""
+    from lightning.pytorch import Trainer
+    from torch.utils.data import DataLoader
+
+    from zoo.backbone import Backbone
+    from zoo.encoding import collate
+    from zoo.methods.sft import SFT
+    from zoo.module import Optimizer
+
+    dtype, _ = PRECISIONS[precision]
+    module = SFT(
+        Backbone(BACKBONE, dtype=dtype, gradient_checkpointing=checkpointing),
+        Optimizer(lr=LEARNING_RATE, schedule="constant", warmup_ratio=0.0, weight_decay=0.0),
+    )
+    module.configure_model()
+    data, label = batches(module.tokenizer, setting, steps=steps)
+    clock = Clock(setting.device)
+    mark = _lightning_callback(clock)
+    trainer = Trainer(
+        accelerator="gpu" if setting.device == "cuda" else "cpu",
+        devices=1,
+        precision=LIGHTNING_PRECISIONS[precision],
+        max_steps=steps,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[mark],
+    )
+    meter = Meter(setting.device)
+    meter.start()
+    trainer.fit(module, DataLoader(data, batch_size=None, collate_fn=collate))
+    first = {"loss": mark.losses[0], "grad_norm": mark.norms[0], "last_loss": mark.losses[-1]}
+    return _sample(data, label, clock, meter, first)
+
+
+def _lightning_callback(clock: Clock) -> Any:
+    from lightning.pytorch import Callback
+
+    class Mark(Callback):
+        def __init__(self) -> None:
+            self.losses: list[float] = []
+            self.norms: list[float] = []
+
+        def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+            clock.mark()
+            self.losses.append(float(trainer.callback_metrics["train/speak_loss"]))
+            self.norms.append(float(trainer.callback_metrics["train/grad_norm"]))
+
+    return Mark()
 
 
 def _hf_callback(clock: Clock) -> Any:
@@ -136,4 +195,4 @@ def _sample(
     )
 
 
-SIDES = {"trl": trl}
+SIDES = {"trl": trl, "zoo": zoo}
