@@ -11,14 +11,14 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from zoo import backbone as backbones
-from zoo import parallel
+from zoo import export, parallel
 from zoo.backbone import Backbone, LoRA
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
@@ -48,12 +48,14 @@ class Optimizer:
 
 
 class ZooModule(LightningModule):
-    """Base of all methods.
+    """Base of all methods; `takes` names the record types that a method's encoder accepts.
 
     Args:
         backbone: Which language model to build on; a mapping is taken as its fields.
         optimizer: AdamW and its schedule; a mapping is taken as its fields.
     """
+
+    takes: ClassVar[tuple[type, ...]] = ()
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class ZooModule(LightningModule):
         self.optimizer = as_config(Optimizer, optimizer)
         self.lm: Any = None
         self.tokenizer: Any = None
+        self.init_from: str | None = None  # weights to load after building
         self._encoder: Any = None
 
     # -- for a method to write -----------------------------------------------------------------
@@ -87,6 +90,8 @@ class ZooModule(LightningModule):
             return
         self.validate()
         self.build()
+        if self.init_from is not None:
+            export.load_weights(self, self.init_from)
         parallel.shard(self)
         if self.backbone.compile:
             for block in self.lm.model.layers:

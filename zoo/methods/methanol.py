@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,8 @@ class MeTHanol(ReplyingModule):
         max_answer_tokens: Limit of a generated answer.
         max_generated: Records to answer in each validation; None for all.
     """
+
+    takes: ClassVar[tuple[type, ...]] = (Triple, Dialogue)
 
     def __init__(
         self,

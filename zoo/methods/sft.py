@@ -9,7 +9,7 @@ Two controls of MeTHanol (arXiv 2409.12059, framework figure) are configs of it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class SFT(ReplyingModule):
         max_answer_tokens: Limit of a generated answer.
         max_generated: Records to answer in each validation; None for all.
     """
+
+    takes: ClassVar[tuple[type, ...]] = (Triple, Dialogue)
 
     def __init__(
         self,

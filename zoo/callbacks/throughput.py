@@ -1,0 +1,68 @@
+"""Tokens per second, peak memory, and model FLOP utilisation where the device's peak is known."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.throughput import get_available_flops
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from zoo.encoding import Batch
+
+
+class Throughput(Callback):
+    """Log speed and memory every `trainer.log_every_n_steps` steps.
+
+    `tokens_per_s` counts real tokens (padding excluded) of this process, `supervised_tokens_per_s`
+    those that a head learns, `peak_memory_gib` the device's (CUDA) or process's (CPU) high-water
+    mark. `mfu` (CUDA only) is 6 x parameters x tokens/s over the device's peak, the usual estimate
+    of a full training step. The time of validation and checkpoints is not counted.
+    """
+
+    def __init__(self) -> None:
+        self.start, self.seconds, self.tokens, self.supervised = 0.0, 0.0, 0, 0
+
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        """Add the batch; log and start anew at a logging step."""
+        logging = trainer.global_step % trainer.log_every_n_steps == 0
+        cuda = pl_module.device.type == "cuda"
+        if logging and cuda:
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - self.start
+        self.tokens += batch.num_tokens
+        self.supervised += batch.num_supervised
+        if not logging or self.seconds == 0:
+            return
+        rate = self.tokens / self.seconds
+        values = {
+            "tokens_per_s": rate,
+            "supervised_tokens_per_s": self.supervised / self.seconds,
+            "peak_memory_gib": peak_memory_gib(cuda=cuda),
+        }
+        peak = get_available_flops(pl_module.device, pl_module.lm.dtype) if cuda else None
+        if peak:
+            size = sum(p.numel() for p in pl_module.parameters())
+            values["mfu"] = 6 * size * rate / peak
+        pl_module.log("tokens_per_s", rate, prog_bar=True, logger=False)
+        if trainer.logger is not None:
+            named = {f"speed/{name}": value for name, value in values.items()}
+            trainer.logger.log_metrics(named, trainer.global_step)
+        self.seconds, self.tokens, self.supervised = 0.0, 0, 0
+
+
+def peak_memory_gib(*, cuda: bool) -> float:
+    """Return the high-water mark of device (CUDA) or process memory in GiB."""
+    if cuda:
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,172 @@
+"""A folder any Hugging Face tool loads, with the method's own parameters beside it, and back.
+
+    config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged
+    zoo.safetensors                                   parameters the backbone does not have
+    zoo.json                                          method and constructor arguments
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.module import ZooModule
+
+SIDE, CARD = "zoo.safetensors", "zoo.json"
+
+
+def save(module: ZooModule, folder: str | Path) -> None:
+    """Export a built module; the folder appears whole or not at all.
+
+    Args:
+        module: A method after `configure_model`, not sharded.
+        folder: Where to write; must not exist.
+
+    Raises:
+        InputError: The folder exists, or the backbone is quantised.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise InputError(f"output: {target} exists; name a new folder")
+    if module.backbone.load_4bit:
+        raise InputError("export of a 4-bit backbone: load it with load_4bit: false first")
+    state = merged_state(module)
+    added = new_names(module)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        backbone = {name[3:]: value for name, value in state.items() if name.startswith("lm.")}
+        plain = {name: value for name, value in backbone.items() if f"lm.{name}" not in added}
+        config = module.lm.config
+        module.lm.save_pretrained(scratch, state_dict=plain)
+        module.tokenizer.save_pretrained(scratch)
+        side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}
+        save_file(side, scratch / SIDE, metadata={"format": "pt"})
+        card = {
+            "class": f"{type(module).__module__}.{type(module).__qualname__}",
+            "architecture": type(config).__name__,
+            "hyper_parameters": {k: v for k, v in module.hparams.items() if k[0] != "_"},
+        }
+        (scratch / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        scratch.chmod(0o755)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
+    """Return the method that `save` exported, built and in evaluation mode.
+
+    Args:
+        folder: An exported folder.
+        cls: Its class; needed for a class outside `zoo`, because a file must not choose what to
+            import.
+
+    Raises:
+        InputError: The folder is no export, or its class is not the zoo's and `cls` is missing.
+    """
+    path = Path(folder)
+    if not (path / CARD).is_file():
+        raise InputError(f"{path}: no {CARD} there; it is not an exported folder")
+    card = json.loads((path / CARD).read_text())
+    if cls is None:
+        home, _, name = card["class"].rpartition(".")
+        if not home.startswith("zoo.methods."):
+            raise InputError(f"{path}: made by {card['class']}; pass it: zoo.load(folder, cls=...)")
+        cls = getattr(importlib.import_module(home), name)
+    arguments = dict(card["hyper_parameters"])
+    arguments["backbone"] = {
+        **(arguments.get("backbone") or {}),
+        "name": str(path),
+        "lora": None,
+        "load_4bit": False,
+    }
+    module = cls(**arguments)
+    module.configure_model()
+    load_weights(module, path)
+    return module.eval()
+
+
+def load_weights(module: ZooModule, source: str | Path) -> None:
+    """Load weights alone into a built module.
+
+    Args:
+        module: A method after `build`, before sharding.
+        source: Lightning checkpoint (file, or folder of a sharded run) or exported folder.
+
+    Raises:
+        InputError: Nothing is there, or its parameters are not this module's.
+    """
+    path = Path(source)
+    if path.is_file():
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    elif (path / CARD).is_file():
+        from transformers import AutoModelForCausalLM
+
+        lm = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True)
+        state = {f"lm.{name}": value for name, value in lm.state_dict().items()}
+        state |= load_file(path / SIDE)
+    elif (path / ".metadata").is_file():
+        state = _sharded_state(module, path)
+    else:
+        raise InputError(f"{path}: neither a checkpoint nor an exported folder")
+    own = module.state_dict()
+    missing = sorted(set(own) - set(state))
+    extra = sorted(set(state) - set(own))
+    if missing or extra:
+        raise InputError(
+            f"{path}: parameters differ from {type(module).__name__}'s: "
+            f"{len(missing)} missing ({', '.join(missing[:3])}), "
+            f"{len(extra)} unknown ({', '.join(extra[:3])})"
+        )
+    module.load_state_dict(state)
+
+
+def _sharded_state(module: ZooModule, path: Path) -> dict[str, Tensor]:
+    """Read the weights of a sharded checkpoint into full tensors, in one process."""
+    import torch.distributed.checkpoint as dcp
+
+    state = {"state_dict": {k: torch.empty_like(v) for k, v in module.state_dict().items()}}
+    dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
+    return state["state_dict"]
+
+
+def merged_state(module: ZooModule) -> dict[str, Tensor]:
+    """Return the state with low-rank adapters merged, under the names of the plain model."""
+    if module.backbone.lora is None:
+        return dict(module.state_dict())
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.merge()
+    state = {
+        name.replace(".base_layer", ""): value.clone()
+        for name, value in module.state_dict().items()
+        if ".lora_" not in name
+    }
+    for layer in layers:
+        layer.unmerge()
+    return state
+
+
+def new_names(module: ZooModule) -> list[str]:
+    """Return the names of parameters that the plain backbone does not have, adapters left out."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        plain: Any = AutoModelForCausalLM.from_config(module.lm.config)
+    known = {f"lm.{name}" for name in plain.state_dict()}
+    names = (name.replace(".base_layer", "") for name in module.state_dict())
+    return [name for name in names if name not in known and ".lora_" not in name]

@@ -1,0 +1,109 @@
+"""Lightning's Trainer with the zoo's extra verbs: check, generate, export, and fit from weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+
+from zoo import export as exporting
+from zoo.errors import InputError
+from zoo.inspect import describe, preview
+from zoo.module import ZooModule
+from zoo.records import Triple
+
+
+class ZooTrainer(Trainer):
+    """Trainer whose `fit` may start from weights, and that can check, generate and export."""
+
+    def fit(  # type: ignore[override]
+        self,
+        model: ZooModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        init_from: str | None = None,
+    ) -> None:
+        """Train.
+
+        Args:
+            model: The method.
+            train_dataloaders: Loaders, if there is no data module.
+            val_dataloaders: Loaders, if there is no data module.
+            datamodule: The data.
+            ckpt_path: Resume exactly: weights, optimiser, place in the data, random state.
+            init_from: Start from the weights of a checkpoint or exported folder, nothing else.
+        """
+        if ckpt_path and init_from:
+            raise InputError("ckpt_path resumes a run, init_from starts a new one: give one of them")
+        model.init_from = init_from
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path)
+
+    def check(self, model: ZooModule, datamodule: Any) -> None:
+        """Build on the meta device; print parameters, memory estimate and a masked sample.
+
+        Args:
+            model: The method.
+            datamodule: The data.
+        """
+        model.validate()
+        datamodule.prepare("fit", model.encoder())
+        model.build(meta=True)
+        batches = len(datamodule.train_dataloader())
+        lines = describe(model, datamodule.train_dataloader(), batches)
+        sample = datamodule.examples("train", model.encoder())[0]
+        lines += preview(sample, model.encoder().tokenizer)
+        print("\n".join(lines))  # noqa: T201
+
+    def generate(
+        self,
+        model: ZooModule,
+        datamodule: Any,
+        ckpt_path: str | None = None,
+        prompt: str | None = None,
+        thought: str | None = None,
+        num_records: int = 4,
+    ) -> None:
+        """Show what the method does: replies to test records, or to a prompt.
+
+        Args:
+            model: The method.
+            datamodule: The data; its test split is answered if there is no prompt.
+            ckpt_path: Checkpoint or exported folder to take the weights from.
+            prompt: Answer this instead of the data.
+            thought: Use this thought instead of decoding one; an empty string skips the thought.
+            num_records: How many test records to answer.
+        """
+        model.validate()
+        model.init_from = ckpt_path
+        records = [Triple(prompt, "", "")] if prompt else datamodule.records("test")[:num_records]
+        model.configure_model()
+        model.eval()
+        thoughts = {} if thought is None else {"thoughts": [thought] * len(records)}
+        for record, reply in zip(records, model.generate(records, **thoughts), strict=True):
+            gold_thought, gold = ("", "") if prompt else model.encoder().gold(record)
+            print(f"query:   {getattr(record, 'query', record.id)}")  # noqa: T201
+            for name, text, wanted in (
+                ("thought", reply.thought, gold_thought),
+                ("answer", reply.answer, gold),
+            ):
+                print(f"{name + ':':<9}{text}" + (f"   [gold: {wanted}]" if wanted else ""))  # noqa: T201
+            print()  # noqa: T201
+
+    def export(
+        self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str
+    ) -> None:
+        """Write a folder that transformers loads, with the method's own parameters beside it.
+
+        Args:
+            model: The method.
+            datamodule: Not used; a config names one.
+            ckpt_path: Checkpoint to export.
+            output: Folder to write; must not exist.
+        """
+        model.validate()
+        model.init_from = ckpt_path
+        model.configure_model()
+        exporting.save(model, output)
+        print(f"exported to {output}; zoo.load({output!r}) restores the method")  # noqa: T201
