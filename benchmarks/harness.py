@@ -125,8 +125,10 @@ class Meter:
         self.device = device
         self.loaded = 0
 
-    def start(self) -> None:
+    def start(self, model: torch.nn.Module) -> None:
         """Forget earlier peaks and remember what the loaded model takes."""
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.sum()  # weights mapped from a file count once they are read
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
             self.loaded = torch.cuda.memory_allocated()
