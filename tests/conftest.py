@@ -1,0 +1,194 @@
+"""Shared fixtures, the block on the network, and the fidelity table at the end of a run.
+
+`--strict-markers` is on; the markers are registered in setup.cfg. A test marked
+`@pytest.mark.fidelity("methanol", 3)` checks property 3 of MeTHanol's sheet; the run ends with a
+table of method x property.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
+
+SHAPES = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
+PROPERTIES = {"methanol": 10}
+"""Number of properties that a faithful implementation of each method must show."""
+
+
+# -- the network is closed ---------------------------------------------------------------------
+
+
+class NetworkBlocked(RuntimeError):
+    """A test tried to reach another machine. No library takes this for a network failure."""
+
+
+def _is_local(host: object) -> bool:
+    if host in (None, "", b"", "localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host))
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _refuse(host: object) -> None:
+    if not _is_local(host):
+        raise NetworkBlocked(f"a test tried to reach {host!r}; tests run without a network")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sockets reach this machine only (gloo needs the loopback address)."""
+
+    def guard(name: str, position: int = 0) -> None:
+        original = getattr(socket.socket, name)
+
+        def guarded(self: socket.socket, *args: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                _refuse(args[position][0])
+            return original(self, *args)
+
+        monkeypatch.setattr(socket.socket, name, guarded)
+
+    guard("connect")
+    guard("connect_ex")
+    guard("sendto", -1)
+    resolve = socket.getaddrinfo
+
+    def guarded_resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse(host)
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+
+
+# -- tiny modules and records ------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Start every test at seed 0 and give the global random state back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny matrices gain nothing from threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> str:
+    """Name of a tiny random backbone: untied Llama, tied Qwen2 with biases, scaled Gemma."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Any]:
+    """Build a ready module: `make("MeTHanol", "tiny-llama", thinking_layer=2)`."""
+    import zoo
+
+    def build(method: str, name: str, *, spread: float = 1.0, **options: Any) -> Any:
+        """Build a module; `spread` scales the weight matrices of the random blocks."""
+        backbone = {"name": name, **options.pop("backbone", {})}
+        module = getattr(zoo, method)(backbone=zoo.Backbone(**backbone), **options)
+        module.configure_model()
+        with torch.no_grad():
+            for parameter in module.lm.model.layers.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(spread)
+        return module.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def triples() -> list[Triple]:
+    """Four triples of clearly different lengths."""
+    return [
+        Triple("Where is the ball?", "Ann saw it in the box.", "In the box.", id="a"),
+        Triple("Who?", "Bob.", "It was Bob, of course.", system="Be brief.", id="b"),
+        Triple("Where does Ann look for the key?", "She left before Bob moved it.", "Bag", id="c"),
+        Triple("Why", "x", "y", id="d"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def dialogue() -> Dialogue:
+    """Two supporter turns that answer, after an opening that answers nothing."""
+    return Dialogue(
+        turns=(
+            Turn(SUPPORTER, "Hello."),
+            Turn(SEEKER, "I lost my job."),
+            Turn(SUPPORTER, "When?", strategy="Question"),
+            Turn(SEEKER, "Last week."),
+            Turn(SUPPORTER, "You will find one.", strategy="Affirmation and Reassurance"),
+        ),
+        emotion="sadness",
+        problem="job crisis",
+        id="dialogue:1",
+    )
+
+
+# -- the fidelity table ------------------------------------------------------------------------
+
+_outcomes: dict[tuple[str, int], list[str]] = defaultdict(list)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a fidelity mark whose method or number no sheet has."""
+    for item in items:
+        for mark in item.iter_markers("fidelity"):
+            method, number = mark.args
+            if number not in range(1, PROPERTIES.get(method, 0) + 1):
+                raise pytest.UsageError(f"{item.nodeid}: no property {number} of {method!r}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember how each fidelity test ended."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" or report.outcome != "passed":
+        for mark in item.iter_markers("fidelity"):
+            _outcomes[mark.args].append(report.outcome)
+
+
+def standing(outcomes: list[str]) -> str:
+    """Return one property's standing: one failure fails it, a skipped variant does not."""
+    for verdict in ("failed", "passed", "skipped"):
+        if verdict in outcomes:
+            return verdict
+    return "not yet"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table: a line per method, its properties, and the totals."""
+    if not _outcomes:
+        return
+    terminalreporter.section("fidelity: properties of the papers' sheets")
+    for method, count in sorted(PROPERTIES.items()):
+        found = {n: standing(_outcomes[method, n]) for n in range(1, count + 1)}
+        for number, verdict in found.items():
+            terminalreporter.write_line(f"{method:<12} {number:>2}  {verdict}")
+        verdicts = list(found.values())
+        totals = ", ".join(
+            f"{verdicts.count(v)} {v}" for v in ("passed", "failed", "skipped", "not yet")
+        )
+        terminalreporter.write_line(f"{method:<12} of {count}: {totals}")
