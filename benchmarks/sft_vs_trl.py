@@ -63,7 +63,7 @@ def trl(
 ) -> Sample:
     """Train with TRL; `bf16-true` keeps its autocast on, which is what `bf16=True` does there."""
     import torch
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
@@ -128,6 +128,7 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
     )
     module.configure_model()
     data, label = batches(module.tokenizer, setting, steps=steps)
+    rows: Any = data
     clock = Clock(setting.device)
     mark = _lightning_callback(clock)
     trainer = Trainer(
@@ -144,7 +145,7 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
     )
     meter = Meter(setting.device)
     meter.start(module)
-    trainer.fit(module, DataLoader(data, batch_size=None, collate_fn=collate))
+    trainer.fit(module, DataLoader(rows, batch_size=None, collate_fn=collate))
     first = {"loss": mark.losses[0], "grad_norm": mark.norms[0], "last_loss": mark.losses[-1]}
     return _sample(data, label, clock, meter, first)
 
