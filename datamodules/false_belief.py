@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 from datamodules.base import ZooDataModule
 from zoo.errors import InputError
@@ -51,14 +52,14 @@ def _words(names: str, objects: str, places: str, rooms: str) -> Words:
     return Words(*(tuple(text.split()) for text in (names, objects, places, rooms)))
 
 
+def _read_words() -> Words:
+    """Return the training words; many of them, so that copying is learned and not the words."""
+    path = Path(__file__).parent / "samples" / "false_belief_words.txt"
+    return _words(*(line.partition(": ")[2] for line in path.read_text("utf-8").splitlines()))
+
+
 WORDS = {
-    "train": _words(
-        "Anna Ben Clara David Emma Frank Grace Henry Iris Jack Kate Leo Maria Nick Olga Paul Rosa "
-        "Sam Tina Victor Wendy Adam Beth Carl",
-        "marble ball key coin book pen apple watch ring spoon letter doll toy card stone cup",
-        "basket box drawer bag jar cupboard bucket pocket chest bowl case pot shelf oven tray sink",
-        "kitchen garden office bedroom garage hall library attic",
-    ),
+    "train": _read_words(),
     "val": _words(
         "Daniel Ella George Helen Jane Kevin Lucy Martin",
         "phone hat candle orange ticket brush",

@@ -98,11 +98,14 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     from zoo.nn.attention import implementation
+    from zoo.nn.norm import replace_norms
 
     attention = implementation(backbone.attention)
     dtype = DTYPES[backbone.dtype]
     if backbone.name in TINY:
-        return _tiny(backbone.name, dtype, attention, meta=meta)
+        lm, tokenizer = _tiny(backbone.name, dtype, attention, meta=meta)
+        replace_norms(lm)
+        return lm, tokenizer
     folder = resolve(backbone.name)
     tokenizer = load_tokenizer(backbone.name)
     if meta:
@@ -119,6 +122,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
             local_files_only=True,
         )
     check_layout(lm)
+    replace_norms(lm)
     return lm, tokenizer
 
 
