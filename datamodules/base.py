@@ -140,7 +140,8 @@ class ZooDataModule(LightningDataModule):
         if self._encoder is None:
             if self.trainer is None:
                 raise RuntimeError("loaders need a Trainer; use records(split) without one")
-            self._encoder = self.trainer.lightning_module.encoder()
+            module: Any = self.trainer.lightning_module
+            self._encoder = module.encoder()
         return self._encoder
 
     def _loader(

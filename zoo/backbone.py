@@ -245,7 +245,7 @@ def _convert(gguf: Path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(**where)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    lm = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    lm: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     lm.hf_quantizer = None  # save_pretrained refuses a model that remembers its GGUF
     if hasattr(lm.config, "quantization_config"):
         del lm.config.quantization_config

@@ -107,7 +107,7 @@ class Batch:
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
         """Return a copy whose tensors are on `device` (Lightning calls this)."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, **kwargs) if isinstance(value, Tensor) else value
             for name in self.__slots__
             for value in [getattr(self, name)]
@@ -116,7 +116,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return a copy in page-locked memory (the data loader calls this)."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.pin_memory() if isinstance(value, Tensor) else value
             for name in self.__slots__
             for value in [getattr(self, name)]
@@ -220,7 +220,7 @@ def collate(
         "head_ids": (torch.long, NO_HEAD),
         "weights": (torch.float32, 0.0),
     }
-    rows = {
+    rows: dict[str, list[Tensor]] = {
         name: [torch.tensor(getattr(example, name), dtype=dtype) for example in examples]
         for name, (dtype, _) in columns.items()
     }
@@ -229,7 +229,7 @@ def collate(
     records = [example.record for example in examples]
     if packed:
         offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]).to(torch.int32)
-        tensors = {name: torch.cat(row)[None] for name, row in rows.items()}
+        tensors: dict[str, Any] = {name: torch.cat(row)[None] for name, row in rows.items()}
         return Batch(
             **tensors,
             position_ids=torch.cat(positions)[None],

@@ -140,7 +140,11 @@ class ZooModule(LightningModule):
             if step < warmup:
                 return (step + 1) / warmup
             left = max(0.0, (total - step) / max(1, total - warmup))
-            decay = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
+            decay = {
+                "constant": 1.0,
+                "linear": left,
+                "cosine": 0.5 - 0.5 * math.cos(math.pi * left),
+            }
             return decay[o.schedule]
 
         schedule = torch.optim.lr_scheduler.LambdaLR(adamw, factor)

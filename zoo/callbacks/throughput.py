@@ -34,7 +34,8 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         """Add the batch; log and start anew at a logging step."""
-        logging = trainer.global_step % trainer.log_every_n_steps == 0
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logging = trainer.global_step % every == 0
         cuda = pl_module.device.type == "cuda"
         if logging and cuda:
             torch.cuda.synchronize()
@@ -49,7 +50,7 @@ class Throughput(Callback):
             "supervised_tokens_per_s": self.supervised / self.seconds,
             "peak_memory_gib": peak_memory_gib(cuda=cuda),
         }
-        peak = get_available_flops(pl_module.device, pl_module.lm.dtype) if cuda else None
+        peak = get_available_flops(pl_module.device, torch.bfloat16) if cuda else None
         if peak:
             size = sum(p.numel() for p in pl_module.parameters())
             values["mfu"] = 6 * size * rate / peak

@@ -1,0 +1,1 @@
+"""Decoding: depth-limited with catch-up, thought then answer."""

@@ -1,0 +1,1 @@
+"""Losses: pure functions, checkable by hand."""

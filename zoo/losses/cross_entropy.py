@@ -75,8 +75,10 @@ def linear_cross_entropy(
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
     rows = max(1, budget // (weight_VD.element_size() * weight_VD.shape[0]))
-    needs = (torch.is_grad_enabled() and hidden_ND.requires_grad,
-             torch.is_grad_enabled() and weight_VD.requires_grad)
+    needs = (
+        torch.is_grad_enabled() and hidden_ND.requires_grad,
+        torch.is_grad_enabled() and weight_VD.requires_grad,
+    )
     return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, weights_N.float(), rows, needs)
 
 
@@ -113,13 +115,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [None if g is None else g * grad_total.to(g.dtype) for g in ctx.saved_tensors]
         return scaled[0], scaled[1], None, None, None, None
 
 
 def _nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
-    """Return -log softmax(logits)[label] in float32; `logits` becomes softmax - onehot if `keep`."""
+    """Return -log softmax(logits)[label]; `logits` becomes softmax - onehot if `keep`."""
     step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(labels)
     wide = torch.promote_types(logits.dtype, torch.float32)
     losses = []

@@ -17,8 +17,8 @@ Follows: head off the raw residual stream, initialised from the final head; labe
 (3), end-of-turn included, headers never; two-pass inference.
 Deviates: pass 2 does not run Q and T again; their states wait at block k and catch up in one chunk
 (`zoo/decoding/depth.py`), with the same tokens.
-Unknown in the paper, chosen here: k = K/2; lambdas 1 : 1; no norm before W_T (the successor's code);
-full fine-tuning; roles `thought` and `assistant` in the backbone's own turn markers.
+Unknown in the paper, chosen here: k = K/2; lambdas 1 : 1; no norm before W_T (the successor's
+code); full fine-tuning; roles `thought` and `assistant` in the backbone's own turn markers.
 """
 
 from __future__ import annotations
@@ -195,5 +195,3 @@ class MeTHanol(ReplyingModule):
     def speak_logits(self, top_BD: Tensor) -> Tensor:
         """Return W_A norm(h_K), `(B, V)`."""
         return self.lm.lm_head(self.lm.model.norm(top_BD))
-
-

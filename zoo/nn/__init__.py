@@ -1,0 +1,1 @@
+"""Architectural parts: modules and install functions, without Lightning."""

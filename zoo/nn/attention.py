@@ -32,7 +32,9 @@ def implementation(attention: str) -> str:
     if attention == "sdpa":
         return NAME
     if importlib.util.find_spec("flash_attn") is None or not torch.cuda.is_available():
-        raise InputError("backbone.attention: flash_attention_2 needs CUDA and flash-attn; use sdpa")
+        raise InputError(
+            "backbone.attention: flash_attention_2 needs CUDA and flash-attn; use sdpa"
+        )
     return attention
 
 

@@ -6,7 +6,7 @@ every norm: more memory than the MLP. The values are the same; the backward pass
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class _RMSNorm(torch.autograd.Function):
         return weight_D * (x.to(wide) * scale).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight_D, scale = ctx.saved_tensors
         unit = x.to(scale.dtype) * scale
         grad = grad.to(scale.dtype)
@@ -59,6 +59,10 @@ def replace_norms(lm: nn.Module) -> int:
     for parent in list(lm.modules()):
         for name, child in parent.named_children():
             if type(child).__name__ in PLAIN:
-                setattr(parent, name, RMSNorm(child.weight, child.variance_epsilon))
+                setattr(
+                    parent,
+                    name,
+                    RMSNorm(cast(nn.Parameter, child.weight), cast(float, child.variance_epsilon)),
+                )
                 count += 1
     return count

@@ -1,0 +1,1 @@
+"""Wording: changing it touches no tensor code."""

@@ -35,7 +35,7 @@ class ChatFormat:
     def turn(
         self, role: str, text: str, *, head: int = NO_HEAD, first: bool = False, weight: float = 1.0
     ) -> list[Segment]:
-        """Return the segments of a turn; text and end-of-turn belong to `head`, the header never."""
+        """Return a turn's segments; text and end-of-turn belong to `head`, the header never."""
         return [
             Segment(self.open(role, first=first), "header"),
             Segment(text + self.end, role, head, weight),
@@ -49,9 +49,7 @@ LLAMA3 = ChatFormat(
     end="<|eot_id|>",
     gap="",
 )
-GEMMA = ChatFormat(
-    begin="<bos>", header="<start_of_turn>{role}\n", end="<end_of_turn>", gap="\n"
-)
+GEMMA = ChatFormat(begin="<bos>", header="<start_of_turn>{role}\n", end="<end_of_turn>", gap="\n")
 
 
 def chat_format(tokenizer: Any) -> ChatFormat:

@@ -137,16 +137,16 @@ class ThoughtEncoder:
 
     def render(self, record: Triple | Dialogue) -> list[list[Segment]]:
         """Return the segments of each example that a record gives."""
-        heads = {"think": self.think, "speak": self.speak}
+        think, speak = self.think, self.speak
         if isinstance(record, Triple):
             self._require(record)
-            turns = answer_turns(self.chat, record.thought, record.answer, **heads)
+            turns = answer_turns(self.chat, record.thought, record.answer, think=think, speak=speak)
             return [question(self.chat, record) + turns]
         last = supporter_turns(record)
         if not last:
             raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
         if self.keep_thoughts or self.think is None:
-            return [history(self.chat, record, last[-1] + 1, **heads)]
+            return [history(self.chat, record, last[-1] + 1, think=think, speak=speak)]
         return [self._one_turn(record, i) for i in last]
 
     def prompt(self, record: Triple | Dialogue) -> list[int]:
@@ -163,7 +163,7 @@ class ThoughtEncoder:
             think = self.think if self.keep_thoughts else None
             stop = supporter_turns(record)[-1]
             segments = history(self.chat, record, stop, think=think, speak=self.speak)
-        ids = self.ids("".join(s.text for s in segments))
+        ids = [token for segment in segments for token in self.ids(segment.text)]
         if len(ids) >= self.max_length:
             raise InputError(
                 f"{record.id or 'prompt'}: {len(ids)} tokens, which leaves no room in the window "
