@@ -30,7 +30,7 @@ PROPERTIES = {"methanol": 10}
 # -- the network is closed ---------------------------------------------------------------------
 
 
-class NetworkBlocked(RuntimeError):
+class NetworkBlockedError(RuntimeError):
     """A test tried to reach another machine. No library takes this for a network failure."""
 
 
@@ -46,7 +46,7 @@ def _is_local(host: object) -> bool:
 
 def _refuse(host: object) -> None:
     if not _is_local(host):
-        raise NetworkBlocked(f"a test tried to reach {host!r}; tests run without a network")
+        raise NetworkBlockedError(f"a test tried to reach {host!r}; tests run without a network")
 
 
 @pytest.fixture(autouse=True)

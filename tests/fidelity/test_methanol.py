@@ -2,8 +2,8 @@
 
 The reference in this file is an independent transcription of the paper's equations: the template
 written out as a string, plain Hugging Face forward passes one sequence at a time (eager attention,
-`output_hidden_states=True`), `F.cross_entropy` on full logits, autograd. It uses nothing of `zoo`
-but the weights.
+`output_hidden_states=True`), torch's own cross-entropy on full logits, autograd. It uses nothing of
+`zoo` but the weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import cross_entropy
 
 from zoo.records import Dialogue, Triple
 
@@ -92,7 +92,7 @@ class Reference:
                 span = sample.spans[name]
                 target = torch.tensor([sample.ids[i] for i in span])
                 rows = logits[span.start - 1 : span.stop - 1]
-                parts[name].append(F.cross_entropy(rows, target, reduction="none"))
+                parts[name].append(cross_entropy(rows, target, reduction="none"))
         return torch.cat(parts["T"]).mean(), torch.cat(parts["A"]).mean()
 
     def gradients(
@@ -241,7 +241,7 @@ def personas() -> list[Triple]:
     ]
 
 
-STEPS = 200
+STEPS = 280
 
 
 @pytest.fixture(scope="session")
@@ -706,17 +706,26 @@ def pointer(rng: random.Random) -> Triple:
 
 
 @pytest.mark.fidelity("methanol", 10)
-def test_a_very_shallow_k_thinks_worse(make: Any, shape: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("tiny-llama", 240),
+        pytest.param("tiny-qwen2", 900, marks=pytest.mark.slow),
+        pytest.param("tiny-gemma", 900, marks=pytest.mark.slow),
+    ],
+)
+def test_a_very_shallow_k_thinks_worse(make: Any, name: str, steps: int) -> None:
     """After equal training on thoughts that need two blocks, k = 1 has a worse L_think than k = 2.
 
     One block cannot look up what followed an earlier token; it can at best know which two digits
-    there are, which leaves ln 2 for one of the thought's two tokens.
+    there are, which leaves ln 2 for one of the thought's two tokens. Shapes with tied embeddings
+    need more steps to learn it.
     """
-    steps, loss = 240, {}
+    loss = {}
     for k in (1, 2):
         torch.manual_seed(0)
         rng = random.Random(0)
-        module = make("MeTHanol", shape, thinking_layer=k, speak_weight=0.0)
+        module = make("MeTHanol", name, thinking_layer=k, speak_weight=0.0)
         fresh = (batch_of(module, [pointer(rng) for _ in range(24)]) for _ in range(steps))
         curve = train(module, fresh, steps, 6e-3)
         loss[k] = sum(point["think"] for point in curve[-30:]) / 30

@@ -1,0 +1,77 @@
+"""Accuracy of short answers, and the examples in the docstrings of losses and metrics."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+import torch
+
+import zoo.losses
+import zoo.metrics
+from zoo.metrics.answers import KindAccuracy, exact, mentions, normalize
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("The basket.", "basket"),
+        ("  A  GREEN_suitcase! ", "green suitcase"),
+        ("an apple, the pear", "apple pear"),
+        ("theatre", "theatre"),
+        ("Café", "café"),
+        ("", ""),
+        ("the", ""),
+    ],
+)
+def test_normalize(text: str, plain: str) -> None:
+    assert normalize(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "strict", "lenient"),
+    [
+        ("The box.", "box", True, True),
+        ("In the box.", "box", False, True),
+        ("mailbox", "box", False, False),
+        ("bag", "box", False, False),
+        ("She looks in the green suitcase", "green_suitcase", False, True),
+        ("green", "green_suitcase", False, False),
+        ("", "box", False, False),
+    ],
+)
+def test_exact_and_mentions(answer: str, gold: str, strict: bool, lenient: bool) -> None:
+    assert exact(answer, gold) is strict
+    assert mentions(answer, gold) is lenient
+
+
+def test_accuracy_counts_by_kind() -> None:
+    scores = KindAccuracy()
+    assert scores.result() == {}
+    for kind, right in [("a", True), ("a", False), ("b", True), ("", True)]:
+        scores.add(kind, right)
+    assert scores.result() == {"accuracy": 0.75, "accuracy_a": 0.5, "accuracy_b": 1.0}
+
+
+def test_merging_counts_is_counting_everything() -> None:
+    """Ranks with unequal counts: answers are counted, not rates averaged."""
+    one, two, both = KindAccuracy(), KindAccuracy(), KindAccuracy()
+    for i in range(5):
+        part = one if i else two
+        for scores in (part, both):
+            scores.add("a" if i % 2 else "b", i != 3)
+    one.merge(two.counts)
+    assert one.result() == both.result()
+
+
+@pytest.mark.parametrize("package", [zoo.losses, zoo.metrics], ids=lambda p: p.__name__)
+def test_docstring_examples(package: object) -> None:
+    found = 0
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(info.name)
+        result = doctest.testmod(module, extraglobs={"torch": torch})
+        assert result.failed == 0, info.name
+        found += result.attempted
+    assert found

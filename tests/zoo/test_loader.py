@@ -1,0 +1,287 @@
+"""The step loader: order, resuming, and normalisers that make accumulation and ranks exact."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+import zoo
+from datamodules.base import ZooDataModule
+from datamodules.loader import StepLoader
+from zoo.encoding import NO_HEAD, Example, collate
+from zoo.records import Triple
+
+
+def example(index: int, length: int) -> Example:
+    """One sequence whose tokens are its index; half of it learned by head 0, half by head 1."""
+    heads = [i % 2 for i in range(length - 1)] + [NO_HEAD]
+    weights = [1.0 + index % 3] * (length - 1) + [0.0]
+    return Example([index] * length, [index] * (length - 1) + [-100], heads, weights)
+
+
+EXAMPLES = [example(i, 3 + (7 * i) % 11) for i in range(23)]
+
+
+def loader(**options: Any) -> StepLoader:
+    return StepLoader(EXAMPLES, collate, **{"batch_size": 2, "shuffle": True, **options})
+
+
+def contents(batches: Any) -> list[list[int]]:
+    """Return the indices of the examples in each batch."""
+    return [batch.input_ids[0, batch.offsets[:-1].long()].tolist() for batch in batches]
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    first, again = loader(seed=1), loader(seed=1)
+    torch.manual_seed(5)
+    epochs = [contents(first), contents(first)]
+    torch.manual_seed(6)
+    assert [contents(again), contents(again)] == epochs
+    assert epochs[0] != epochs[1]
+    assert contents(loader(seed=2)) != epochs[0]
+    for epoch in epochs:
+        assert sorted(sum(epoch, [])) == list(range(23))
+    assert contents(loader(shuffle=False)) == [[*range(i, min(i + 2, 23))] for i in range(0, 23, 2)]
+
+
+def test_length_and_token_limit() -> None:
+    assert len(loader()) == 12
+    limited = loader(batch_size=8, max_tokens=20)
+    batches = list(limited)
+    assert all(batch.num_tokens <= 20 or len(batch.lengths) == 1 for batch in batches)
+    assert max(len(batch.lengths) for batch in batches) > 1
+    assert sorted(sum(contents(batches), [])) == list(range(23))
+    # Closed no earlier than needed: the next example would not have fitted.
+    for batch, following in zip(batches, batches[1:], strict=False):
+        assert batch.num_tokens + following.lengths[0] > 20
+
+
+@pytest.mark.parametrize("stop", [1, 5, 11, 12, 17])
+def test_resuming_continues_the_uninterrupted_order(stop: int) -> None:
+    whole, seen = loader(seed=3), []
+    for _ in range(3):
+        seen += contents(whole)
+    before = loader(seed=3)
+    taken: list[Any] = []
+    while len(taken) < stop:
+        for batch in before:
+            taken.append(batch)
+            if len(taken) == stop:
+                break
+    state = before.state_dict()
+    after = loader(seed=3)
+    after.load_state_dict(state)
+    rest: list[Any] = []
+    while len(rest) < len(seen) - stop:
+        rest += list(after)
+    assert contents(taken) + contents(rest) == seen
+
+
+def test_the_state_is_plain_and_after_an_epoch_points_to_the_next() -> None:
+    one = loader()
+    list(one)
+    assert one.state_dict() == {"epoch": 1, "position": 0}
+
+
+@pytest.mark.parametrize(("accumulate", "world"), [(1, 1), (4, 1), (1, 2), (3, 2), (5, 3)])
+def test_normalizers_give_the_mean_over_the_step(accumulate: int, world: int) -> None:
+    """Lightning averages over accumulation and ranks; times the normaliser that is the step's mean.
+
+    For every optimiser step and head: mean over micro-batches and ranks of sum/normaliser has to
+    be (sum over the step) / (weight over the step).
+    """
+    ranks = [list(loader(accumulate=accumulate, rank=r, world_size=world)) for r in range(world)]
+    assert len({len(batches) for batches in ranks}) == 1
+    seen: Counter[int] = Counter()
+    for start in range(0, len(ranks[0]), accumulate):
+        window = [b for batches in ranks for b in batches[start : start + accumulate]]
+        micro = len(window) // world
+        for head in (0, 1):
+            mean = total = weight = 0.0
+            for batch in window:
+                own = (batch.head_ids == head).float() * batch.weights
+                value = (own * (1 + batch.input_ids)).sum().item()  # a made-up loss per token
+                mean += value / batch.normalizers[head] / (accumulate * world)
+                if batch.normalizers[head] != float("inf"):
+                    total += value
+                    weight += own.sum().item()
+            if micro == accumulate:
+                assert mean == pytest.approx(total / weight)
+            else:  # Lightning divides a last, shorter step by the full number all the same
+                assert mean == pytest.approx(total / weight, rel=1e-6) or mean == pytest.approx(
+                    total / weight * micro / accumulate, rel=1e-6
+                )
+        for batch in window:
+            if batch.normalizers[0] != float("inf"):
+                seen.update(contents([batch])[0])
+    assert seen == Counter(range(23))  # every example counts once on exactly one rank
+
+
+def test_the_filler_of_a_smaller_rank_counts_nothing() -> None:
+    ranks = [list(loader(batch_size=5, rank=r, world_size=2, shuffle=False)) for r in (0, 1)]
+    assert [len(batches) for batches in ranks] == [3, 3]  # 5 micro-batches
+    filler = ranks[1][-1]
+    assert set(filler.normalizers.values()) == {float("inf")}
+    assert filler.num_tokens > 0  # something to run, so that collectives match
+    assert not any(float("inf") in b.normalizers.values() for b in [*ranks[0], *ranks[1][:-1]])
+
+
+def test_workers_yield_the_same_batches() -> None:
+    assert contents(loader(num_workers=1)) == contents(loader())
+
+
+# -- through the real Trainer ------------------------------------------------------------------
+
+
+class Data(ZooDataModule):
+    """Triples of unequal lengths."""
+
+    record_types = (Triple,)
+
+    def __init__(self, train: int = 8, held_out: int = 5, **options: Any) -> None:
+        super().__init__(**options)
+        self.sizes = {"train": train, "val": held_out, "test": held_out}
+
+    def load(self, split: str) -> list[Any]:
+        return [
+            Triple(f"q{i}", "t" * (1 + 5 * i % 13), "a" * (1 + 3 * i % 7), id=f"{split}:{i}")
+            for i in range(self.sizes[split])
+        ]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Callable[..., Any]:
+    """Build a quiet CPU trainer."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    def build(**options: Any) -> Any:
+        quiet = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": tmp_path,
+            "num_sanity_val_steps": 0,
+            "limit_val_batches": 0,
+        }
+        return lightning.Trainer(**{**quiet, **options})
+
+    return build
+
+
+class Watched(zoo.MeTHanol):
+    """Remembers the first step's gradients and the ids of every batch."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if self.trainer.global_step == 0:
+            self.first = {n: p.grad.clone() for n, p in self.named_parameters()}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.__dict__.setdefault("trained", []).append([r.id for r in batch.records])
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.__dict__.setdefault("validated", []).extend(r.id for r in batch.records)
+        return super().validation_step(batch, batch_idx)
+
+
+def watched(name: str = "tiny-llama") -> Watched:
+    return Watched(zoo.Backbone(name), zoo.Optimizer(lr=1e-2), max_generated=0)
+
+
+def test_accumulating_8_of_1_equals_1_of_8(trainer: Callable[..., Any], shape: str) -> None:
+    found = {}
+    for batch_size, accumulate in ((8, 1), (1, 8), (2, 4)):
+        module = watched(shape)
+        trainer(max_steps=1, accumulate_grad_batches=accumulate).fit(
+            module, datamodule=Data(batch_size=batch_size)
+        )
+        assert len(module.trained) == accumulate
+        found[batch_size] = module.first
+    for size in (1, 2):
+        for name, want in found[8].items():
+            scale = want.abs().max().item()
+            torch.testing.assert_close(
+                found[size][name], want, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: n + m
+            )
+
+
+def test_a_short_last_step_is_a_mean_too(trainer: Callable[..., Any]) -> None:
+    """5 micro-batches, 4 to a step: the last step's gradient is the mean over its own one."""
+    losses: list[float] = []
+
+    class Summed(Watched):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            terms = self.losses(batch)
+            losses.append(float(loss) / sum(float(t.mean) for t in terms.values()))
+            return loss
+
+    module = Summed(zoo.Backbone("tiny-llama"), max_generated=0)
+    trainer(max_epochs=1, accumulate_grad_batches=4).fit(
+        module, datamodule=Data(train=5, batch_size=1)
+    )
+    # Lightning divides each loss by 4 whether 4 come or 1, so the share of the one has to be 4.
+    assert len(losses) == 5
+    assert losses[-1] == pytest.approx(4.0, rel=1e-4)
+
+
+def test_a_trainer_resumes_in_the_middle_of_an_epoch(
+    trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Stopped after 5 of 12 steps and resumed: the same batches and weights as the unbroken run."""
+    options = {"max_epochs": 3, "gradient_clip_val": 1.0}
+    whole = watched()
+    trainer(**options).fit(whole, datamodule=Data(batch_size=2))
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Stop(lightning.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 5:
+                trainer.save_checkpoint(tmp_path / "five.ckpt")
+                trainer.should_stop = True
+
+    del ModelCheckpoint
+    first = watched()
+    trainer(**options, callbacks=[Stop()]).fit(first, datamodule=Data(batch_size=2))
+    assert len(first.trained) == 5
+    second = watched()
+    trainer(**options).fit(second, datamodule=Data(batch_size=2), ckpt_path=tmp_path / "five.ckpt")
+    assert first.trained + second.trained == whole.trained
+    for (name, a), b in zip(whole.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_every_validation_sees_the_same_records(trainer: Callable[..., Any]) -> None:
+    """Neither the sanity check nor a limit moves the place of later validations."""
+    module = watched()
+    trainer(max_epochs=2, num_sanity_val_steps=1, limit_val_batches=None).fit(
+        module, datamodule=Data(batch_size=4, eval_batch_size=2)
+    )
+    ids = [f"val:{i}" for i in range(5)]
+    assert module.validated == ids[:2] + ids + ids
+    module = watched()
+    trainer(max_epochs=2, limit_val_batches=1).fit(
+        module, datamodule=Data(batch_size=4, eval_batch_size=2)
+    )
+    assert module.validated == ids[:2] * 2
+
+
+def test_limited_epochs_have_equal_length(trainer: Callable[..., Any]) -> None:
+    """limit_train_batches = 3 of 4: every epoch has 3 batches."""
+    module = watched()
+    trainer(max_epochs=3, limit_train_batches=3).fit(module, datamodule=Data(batch_size=2))
+    assert len(module.trained) == 9
+
+
+def iterate(batches: Any) -> Iterator[Any]:
+    yield from batches
