@@ -18,16 +18,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 KINDS = ("false_belief", "true_belief", "memory", "reality")
 ROWS: dict[str, list[str]] = {
-    "MeTHanol (k = 15)": ["--config", "configs/methanol_tomi.yaml"],
+    "MeTHanol (k = 26)": ["--config", "configs/methanol_tomi.yaml"],
     "SFT(Q -> A)": ["--config", "configs/sft_tomi.yaml"],
     "SFT(Q -> T, A)": ["--config", "configs/sft_thought_tomi.yaml"],
     "direct": ["--config", "configs/sft_tomi.yaml"],
+    "MeTHanol (k = 15)": [
+        *("--config", "configs/methanol_tomi.yaml"),
+        *("--model.thinking_layer", "15"),
+    ],
 }
 
 
@@ -40,17 +45,22 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=240)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--jobs", type=int, default=2, help="rows at a time, one thread each")
     options = parser.parse_args()
     if "ZOO_DATA" not in os.environ:
         sys.exit("set ZOO_DATA to the folder that holds tomi/tomi_balanced_story_types.zip")
     path = Path(options.json)
     results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
     done = {(entry["row"], entry["seed"]) for entry in results}
-    for seed in options.seeds:
-        for row in ROWS:
-            if (row, seed) in done or (row == "direct" and seed != options.seeds[0]):
-                continue
-            results.append(run_row(row, seed, options))
+    rows = [
+        (row, seed)
+        for seed in options.seeds
+        for row in ROWS
+        if (row, seed) not in done and (row != "direct" or seed == options.seeds[0])
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for job in as_completed([pool.submit(run_row, *row, options) for row in rows]):
+            results.append(job.result())
             path.write_text(json.dumps(results, indent=1) + "\n")
     print("\n".join(table(results)))
 
@@ -75,10 +85,11 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     start = time.time()
     last: list[str] = []
     if row != "direct":
-        zoo("fit", [*common, *train])
+        zoo("fit", [*common, *train], options.jobs)
         last = ["--ckpt_path", str(scratch / "train" / "checkpoints" / "last.ckpt")]
     trained = time.time()
-    zoo("test", [*common, *last, "--trainer.default_root_dir", str(scratch / "test")])
+    place = ["--trainer.default_root_dir", str(scratch / "test")]
+    zoo("test", [*common, *last, *place], options.jobs)
     entry = {
         "row": row,
         "seed": seed,
@@ -96,9 +107,11 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     return entry
 
 
-def zoo(verb: str, arguments: list[str]) -> None:
-    """Run a command of the zoo; its output is shown."""
-    subprocess.run([sys.executable, "-m", "zoo", verb, *arguments], check=True)
+def zoo(verb: str, arguments: list[str], jobs: int) -> None:
+    """Run a command of the zoo on its share of the cores; its output is shown."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    command = [sys.executable, "-m", "zoo", verb, *arguments]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
 
 
 def scalars(folder: Path) -> dict[str, float]:
