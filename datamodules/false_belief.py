@@ -5,8 +5,8 @@ the move depends on the order of leaving, coming back and moving. Four kinds of 
 of the records each and in turn, so every prefix is balanced:
 
 - `false_belief`: what somebody thinks who was away during the move. Answer: the first place.
-- `true_belief`: what somebody thinks who saw it (stayed, was back in time, left later, or is the
-  one who moved it). Answer: the second place.
+- `true_belief`: what somebody thinks who saw it (stayed, was back in time, or is the one who moved
+  it). Answer: the second place.
 - `memory`: where the object was at the beginning. Answer: the first place.
 - `reality`: where it really is. Answer: the second place.
 
@@ -34,8 +34,8 @@ from zoo.errors import InputError
 from zoo.records import Record, Triple
 
 KINDS = ("false_belief", "memory", "true_belief", "reality")
-SAW = ("stayed", "back", "later", "mover")
-"""How one can know: stayed, was back in time, left after the move, or moved it."""
+SAW = ("stayed", "back", "mover")
+"""How one can know: stayed, was back in time, or moved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,6 @@ def make_triple(rng: random.Random, words: Words, kind: str, name: str) -> Tripl
             "missed": f"{other} left before {moved}",
             "stayed": f"{other} was there when {moved}",
             "back": f"{other} came back before {moved}",
-            "later": f"{other} left after {moved}",
             "mover": moved,
         }[how]
         thought += f". {why}, so {asked} thinks it is in the {answer}."
@@ -178,18 +177,13 @@ def _events(how: str, other: str, move: str) -> list[str]:
         "mover": [left, move],
         "stayed": [move],
         "back": [left, back, move],
-        "later": [move, left],
     }[how]
 
 
 def _distract(rng: random.Random, story: list[str], mover: str, elsewhere: str, extra: str) -> None:
-    """Put a sentence that decides nothing into two stories of three."""
+    """Put a sentence that decides nothing into one story of three."""
     choice = rng.randrange(6)
     if choice == 0:
         story.insert(rng.randint(1, 2), elsewhere)
     elif choice == 1:
         story.insert(rng.randint(1, len(story)), f"{mover} likes the {extra}.")
-    elif choice == 2:
-        story[2:2] = [f"{mover} left.", f"{mover} came back."]
-    elif choice == 3:
-        story.append(f"{mover} left.")
