@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import CLAIMS, BenchmarkError, Result, Setting, load_claim
+from benchmarks.harness import CLAIMS, BenchmarkError, Setting, load_claim
+from benchmarks.result import Result
 from zoo.errors import InputError, nearest
 
 
@@ -25,21 +27,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def show(result: Result) -> None:
     """Print a result."""
-    print(f"\n{result.name}: {result.claim}\n  against {result.peer}")
-    bound = "" if result.bound is None else f", bound {result.bound:.2f}"
-    print(
-        f"  time ratio   {result.ratio:.2f}x (p20 {result.ratio_p20:.2f}, p80 "
-        f"{result.ratio_p80:.2f}; target {result.target:.2f}{bound})"
-    )
-    if result.cpu_ratio is not None:
-        print(f"  of processor time {result.cpu_ratio:.2f}x")
-    if result.above_bound:
-        print("  ABOVE ITS BOUND: something is measured wrongly")
-    target = "" if result.memory_target is None else f" (target {result.memory_target:.2f})"
-    print(
-        f"  memory ratio {result.memory_ratio:.2f}x{target}, "
-        f"{result.memory_ratio_above_model:.2f}x above the loaded model"
-    )
+    print(f"\n{result.name}: {result.claim}")
+    for peer, found in ((result.peer, dataclasses.asdict(result)), *result.others.items()):
+        print(f"  against {peer}\n    {ratios(found)}")
+        if found["above_bound"]:
+            print("    ABOVE ITS BOUND: something is measured wrongly")
     for label, side in (("ours", result.ours), ("theirs", result.theirs)):
         rates = [
             f"{v:.0f} {k.removesuffix('_per_second')}/s" for k, v in side.items() if "per_" in k
@@ -48,6 +40,21 @@ def show(result: Result) -> None:
             f"  {label:<7} {side['seconds']:.3f} s, {side['peak_bytes'] / 2**20:.0f} MiB, "
             + ", ".join(rates)
         )
+
+
+def ratios(found: Mapping[str, Any]) -> str:
+    """Return the ratios of one comparison as a line."""
+    goals = [
+        f"{name.replace('_', ' ')} {found[name]:.2f}"
+        for name in ("target", "bound", "memory_target")
+        if found[name] is not None
+    ]
+    processor = "" if found["cpu_ratio"] is None else f", processor {found['cpu_ratio']:.2f}x"
+    return (
+        f"time {found['ratio']:.2f}x (p20 {found['ratio_p20']:.2f}, p80 {found['ratio_p80']:.2f})"
+        f"{processor}, memory {found['memory_ratio']:.2f}x "
+        f"({found['memory_ratio_above_model']:.2f}x above the loaded model); " + ", ".join(goals)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,18 +17,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.harness import (
-    Clock,
-    Meter,
-    Result,
-    Sample,
-    Setting,
-    agree,
-    compare,
-    interleave,
-    measure,
-    summarise,
-)
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise
 from benchmarks.workload import BACKBONE, batches, fill
 from zoo.encoding import IGNORE, Example
 

@@ -6,12 +6,13 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.harness import Setting
 from zoo.encoding import Example, Segment, encode
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
+T = TypeVar("T")
 BACKBONE = "smollm2-135m"
 SYNTHETIC = "synthetic dialogues of ESConv-like lengths"
 ROLES = {SEEKER: "user", SUPPORTER: "assistant"}
@@ -30,6 +31,13 @@ def dialogues() -> tuple[list[Dialogue], str]:
         records = ESConv(str(Path(folder) / "esconv")).records("train")
         return [record for record in records if isinstance(record, Dialogue)], "ESConv train"
     return [_synthetic(random.Random(seed)) for seed in range(910)], SYNTHETIC
+
+
+def shuffled(items: Sequence[T]) -> list[T]:
+    """Return items in an order that is the same in every run."""
+    order = list(items)
+    random.Random(0).shuffle(order)
+    return order
 
 
 def _synthetic(rng: random.Random) -> Dialogue:
@@ -95,10 +103,8 @@ def batches(
     """
     records, source = dialogues()
     share = 0.25 if setting.quick else 1.0
-    order = list(range(len(records)))
-    random.Random(0).shuffle(order)
-    chosen = order[: steps * batch_size]
-    examples = [render(tokenizer, records[i], window=window, share=share) for i in chosen]
+    chosen = shuffled(records)[: steps * batch_size]
+    examples = [render(tokenizer, record, window=window, share=share) for record in chosen]
     cut = ", first quarter of each dialogue" if setting.quick else ""
     label = f"{source}{cut}, window {window} tokens, {batch_size} dialogues a step"
     return [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)], label

@@ -6,16 +6,9 @@ import torch
 
 from benchmarks import __main__ as cli
 from benchmarks import harness, workload
-from benchmarks.harness import (
-    BenchmarkError,
-    Clock,
-    Meter,
-    Result,
-    Sample,
-    agree,
-    compare,
-    quantiles,
-)
+from benchmarks.harness import BenchmarkError, Sample
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, quantiles, versus
 from zoo.records import SEEKER, SUPPORTER
 
 
@@ -45,9 +38,17 @@ def test_ratio_is_paired_by_step_and_memory_is_ours_over_theirs():
     assert found.ours["data"] == "x"
 
 
-@pytest.mark.parametrize(("bound", "flagged"), [(None, False), (2.6, False), (2.4, True)])
-def test_ratio_above_its_bound_is_flagged(bound, flagged):
+@pytest.mark.parametrize(("bound", "flagged"), [(None, False), (2.4, False), (1.9, True)])
+def test_ratio_above_its_bound_by_more_than_its_spread_is_flagged(bound, flagged):
     assert result(bound=bound).above_bound is flagged
+
+
+def test_further_peers_are_shown_beside_the_first(capsys):
+    slower = versus([make([1.0])], [make([4.0])], target=3.0)
+    cli.show(result(others={"the slower one": slower}))
+    out = capsys.readouterr().out
+    assert "against the slower one\n    time 4.00x" in out
+    assert "target 3.00" in out
 
 
 def test_result_is_json_with_the_promised_keys():
@@ -106,7 +107,7 @@ def test_json_file_holds_the_result(tmp_path, monkeypatch, capsys):
         @staticmethod
         def run(setting):
             assert setting == harness.Setting("cpu", True)
-            return result(bound=2.0)
+            return result(bound=1.5)
 
     monkeypatch.setattr(cli, "load_claim", lambda name: Claim)
     out = tmp_path / "results" / "x.json"

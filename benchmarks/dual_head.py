@@ -1,0 +1,262 @@
+"""The dual-head training step of MeTHanol: forward, both losses, backward.
+
+The thinking head reads block K/2, the speaking head block K; ESConv dialogues with a thought before
+every supporter turn, SmolLM2-135M, bf16 autocast over fp32 weights, no optimiser step.
+
+- `naive`, the first peer: Hugging Face forward with all hidden states, padded batch, both heads
+  over all tokens, logits in fp32, `F.cross_entropy` with `ignore_index`.
+- `one_head`: zoo's SFT that learns the same thoughts and answers at the final head. A second head
+  is to cost nothing, because a token is projected by the head that learns it and by no other.
+
+Losses and every gradient of ours equal the naive ones in fp32 before anything is timed.
+
+Bounds count matrix products and, for the naive side, the bytes that its logits move at least
+(cast, log-softmax, its gradient, cast back), at the rates measured in the same run.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.roofline import Rates, Shape, rates
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone, resolve
+from zoo.encoding import IGNORE, Batch, Example, collate
+from zoo.errors import InputError
+from zoo.methods.methanol import SPEAK, THINK, MeTHanol
+from zoo.methods.sft import SFT
+from zoo.module import total_loss
+
+CLAIM = "dual-head step: time of a one-head step (<= 1.1x), >= 1.25x as fast as two full heads"
+NAME = "dual_head"
+WARM_UP = 1
+NAIVE_BYTES_PER_LOGIT = 28  # fp32 copy 6, log-softmax 8, its gradient 8, cast back 6
+OUR_BYTES_PER_LOGIT = 4  # read once, overwritten by the gradient
+TOLERANCE = 1e-4
+TOLERANCES = {"data": 0.0, "think_loss": 1e-2, "speak_loss": 1e-2}
+
+
+def data(encoder: Any, *, steps: int, batch_size: int, window: int) -> list[list[Example]]:
+    """Return batches of dialogues, each cut at its last turn that fits the window."""
+    records = shuffled(dialogues()[0])
+    found: list[Example] = []
+    for record in records:
+        for stop in range(len(record.turns), 1, -1):
+            try:
+                (example,) = encoder(replace(record, turns=record.turns[:stop]))
+            except InputError:  # too long, or no supporter turn left
+                continue
+            found.append(example)
+            break
+        if len(found) == steps * batch_size:
+            break
+    if found and max(map(len, found)) > window:
+        raise BenchmarkError("encoder.max_length is not the window")
+    return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
+
+
+class Naive:
+    """Hugging Face model with a second head, as one writes it first."""
+
+    def __init__(self, setting: Setting) -> None:
+        from transformers import AutoModelForCausalLM
+
+        lm = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
+        self.lm: Any = torch.nn.Module.to(lm, setting.device).train()
+        self.thinking_head = copy.deepcopy(self.lm.lm_head)
+        self.k = len(lm.model.layers) // 2
+
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the mean loss of each head."""
+        out = self.lm(
+            batch.input_ids,
+            attention_mask=batch.attention_mask,
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        heads = {THINK: self.thinking_head(out.hidden_states[self.k]), SPEAK: out.logits}
+        return {
+            name: F.cross_entropy(
+                heads[head].float().flatten(0, 1),
+                batch.labels.where(batch.head_ids == head, IGNORE).flatten(),
+                ignore_index=IGNORE,
+            )
+            for name, head in (("think", THINK), ("speak", SPEAK))
+        }
+
+    def named_gradients(self) -> dict[str, torch.Tensor]:
+        """Return gradients under the names that the zoo module gives them."""
+        named = {f"lm.{name}": p.grad for name, p in self.lm.named_parameters()}
+        named["thinking_head.weight"] = self.thinking_head.weight.grad
+        return {name: grad for name, grad in named.items() if grad is not None}
+
+
+def exact(setting: Setting, *, window: int = 256) -> Sample:
+    """Compare losses and gradients with the naive ones in fp32, in one process."""
+    module = _module(MeTHanol, setting, max_length=window)
+    (examples,) = data(module.encoder(), steps=1, batch_size=2, window=window)
+    naive = Naive(setting)
+    terms = module.losses(collate(examples).to(setting.device))
+    total_loss(terms).backward()
+    found = naive.losses(collate(examples, packed=False).to(setting.device))
+    sum(found.values(), torch.zeros(())).backward()
+    checks = {f"{name}_loss": _distance(terms[name].loss, found[name]) for name in found}
+    mine = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    other = naive.named_gradients()
+    if mine.keys() != other.keys():
+        raise BenchmarkError(f"gradients of {sorted(mine.keys() ^ other.keys())} on one side only")
+    checks["gradients"] = max(_distance(mine[name], other[name]) for name in mine)
+    return Sample([], checks=checks, notes={"parameters": len(mine)})
+
+
+def ours(setting: Setting, *, steps: int, window: int) -> Sample:
+    """Time `MeTHanol.losses` and backward on packed batches."""
+    return _time_module(MeTHanol, setting, steps=steps, window=window)
+
+
+def one_head(setting: Setting, *, steps: int, window: int) -> Sample:
+    """Time `SFT.losses` with thoughts and backward on packed batches."""
+    return _time_module(SFT, setting, steps=steps, window=window, learn_thought=True)
+
+
+def naive(setting: Setting, *, steps: int, window: int) -> Sample:
+    """Time the naive losses and backward on padded batches."""
+    peer = Naive(setting)
+    encoder = _module(MeTHanol, None, max_length=window).encoder()
+    modules = torch.nn.ModuleList([peer.lm, peer.thinking_head])
+    batches = data(encoder, steps=steps + WARM_UP, batch_size=2, window=window)
+    return _time(peer.losses, modules, batches, setting, packed=False)
+
+
+def _module(kind: Any, setting: Setting | None, **options: Any) -> Any:
+    module = kind(Backbone(BACKBONE), **options)
+    if setting is not None:
+        module.configure_model()
+        module.to(setting.device)
+    return module
+
+
+def _time_module(kind: Any, setting: Setting, *, steps: int, window: int, **options: Any) -> Sample:
+    module = _module(kind, setting, max_length=window, **options)
+    batches = data(module.encoder(), steps=steps + WARM_UP, batch_size=2, window=window)
+    shape = asdict(Shape.of(module.lm))
+
+    def losses(batch: Batch) -> dict[str, torch.Tensor]:
+        return {name: term.loss for name, term in module.losses(batch).items()}
+
+    return _time(losses, module, batches, setting, packed=True, shape=shape)
+
+
+def _time(
+    losses: Any,
+    model: torch.nn.Module,
+    batches: Sequence[Sequence[Example]],
+    setting: Setting,
+    *,
+    packed: bool,
+    **notes: Any,
+) -> Sample:
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(model)
+    values: list[dict[str, float]] = []
+    for index, examples in enumerate(batches):
+        if index == WARM_UP:
+            clock.mark()
+        batch = collate(examples, packed=packed).to(setting.device)
+        with torch.autocast(setting.device, torch.bfloat16):
+            found = losses(batch)
+            loss = sum(found.values(), torch.zeros((), device=setting.device))
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        values.append({name: float(value.detach()) for name, value in found.items()})
+        if index >= WARM_UP:
+            clock.mark()
+    timed = batches[WARM_UP:]
+    ids = [[(e.input_ids, e.labels) for e in batch] for batch in batches]
+    tokens = [sum(map(len, batch)) for batch in timed]
+    padded = [len(batch) * max(map(len, batch)) for batch in timed]
+    return Sample(
+        **clock.steps(),
+        work={
+            "tokens": [float(count) for count in tokens],
+            "supervised": [sum(sum(e.weights) for e in batch) for batch in timed],
+        },
+        checks={
+            "data": hashlib.sha256(repr(ids).encode()).hexdigest(),
+            **{f"{name}_loss": value for name, value in values[-1].items()},
+        },
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], "rows": tokens if packed else padded, **notes},
+    )
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.detach() - b.detach()).norm() / b.detach().norm().clamp_min(1e-30))
+
+
+def bound(mine: Sample, other: Sample, found: Rates) -> dict[str, float]:
+    """Return the ratio of FLOPs, and that of least times with the traffic of the logits."""
+    shape = Shape(**mine.notes["shape"])
+    body, rows = 6.0 * shape.block * shape.blocks, sum(other.notes["rows"])
+    supervised = sum(mine.work["supervised"])
+    flops = (
+        body * sum(mine.work["tokens"]) + 6 * shape.head * supervised,
+        (body + 2 * 6 * shape.head) * rows,
+    )
+    moved = (
+        OUR_BYTES_PER_LOGIT * shape.vocabulary * supervised,
+        2 * NAIVE_BYTES_PER_LOGIT * shape.vocabulary * rows,
+    )
+    least = [found.seconds(f, b) for f, b in zip(flops, moved, strict=True)]
+    return {"flop_ratio": flops[1] / flops[0], "bound": least[1] / least[0]}
+
+
+SIDES = {"exact": exact, "ours": ours, "one_head": one_head, "naive": naive, "rates": rates}
+
+
+def run(setting: Setting) -> Result:
+    """Compare losses and gradients in fp32, then time the three sides in turn."""
+    same = measure(NAME, "exact", setting)
+    for key, value in same.checks.items():
+        if not value <= TOLERANCE:
+            raise BenchmarkError(f"{key}: ours and naive differ by {value:.1e} in fp32")
+    checks: dict[str, Any] = {"fp32": {**same.checks, "tolerance": TOLERANCE}}
+    steps, repeats = (4, 1) if setting.quick else (6, 3)
+    options = {"steps": steps, "window": 768 if setting.quick else 1024}
+    sides = dict.fromkeys(("ours", "one_head", "naive"), options)
+    samples = interleave(NAME, sides, setting, repeats)
+    first = {side: found[0] for side, found in samples.items()}
+    checks["bf16-mixed"] = agree(first["ours"], first["naive"], TOLERANCES)
+    checks["one head"] = agree(first["ours"], first["one_head"], {"data": 0.0})
+    machine = Rates(**measure(NAME, "rates", setting, precision="bfloat16").notes)
+    limits = bound(first["ours"], first["naive"], machine)
+    return compare(
+        NAME,
+        CLAIM,
+        "Hugging Face forward, two full heads, fp32 logits, padded",
+        samples["ours"],
+        samples["naive"],
+        checks=checks,
+        target=1.25,
+        bound=limits["bound"],
+        others={
+            "one-head SFT of zoo, same tokens and labels": versus(
+                samples["ours"], samples["one_head"], target=1 / 1.1, bound=1.0
+            )
+        },
+        details={
+            "flop_ratio_naive": limits["flop_ratio"],
+            "one_head": summarise(samples["one_head"]),
+        },
+    )

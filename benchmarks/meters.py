@@ -1,0 +1,69 @@
+"""Time and memory of the process that measures."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+
+class Meter:
+    """Memory of this process: device memory on CUDA, resident set on the CPU."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.loaded = 0
+
+    def start(self, model: torch.nn.Module) -> None:
+        """Forget earlier peaks and remember what the loaded model takes."""
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.sum()  # weights mapped from a file count once they are read
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.loaded = torch.cuda.memory_allocated()
+            return
+        clear = Path("/proc/self/clear_refs")  # "5" resets the high-water mark to the present
+        if clear.exists():
+            clear.write_text("5")
+        self.loaded = _resident("VmRSS")
+
+    def peak(self) -> int:
+        """Return the highest memory in use since `start`, in bytes."""
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return _resident("VmHWM")
+
+
+def _resident(key: str) -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+class Clock:
+    """Marks the ends of steps; the first mark is where the timing starts."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.marks: list[tuple[float, float]] = []
+
+    def mark(self) -> None:
+        """Note the time once all work given to the device is done."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        self.marks.append((time.perf_counter(), time.process_time()))
+
+    def steps(self) -> dict[str, list[float]]:
+        """Return wall and processor seconds between neighbouring marks."""
+        pairs = list(itertools.pairwise(self.marks))
+        cpu = [] if self.device == "cuda" else [b[1] - a[1] for a, b in pairs]
+        return {"seconds": [b[0] - a[0] for a, b in pairs], "cpu_seconds": cpu}

@@ -1,0 +1,272 @@
+"""A two-pass reply at batch 1: 100 prompt, 150 thought and 10 answer tokens, thought at block K/2.
+
+- `ours`: `DepthDecoder`; the thought runs the lower half of the blocks only, then the waiting
+  states catch up through the upper half in one chunk.
+- `reprefill`, the first peer: plain Hugging Face with a KV cache. The thought is decoded with the
+  full stack, the thinking head reads hidden state K/2; then prompt and thought are prefilled again
+  for the answer. The final head is not run in pass 1, where nobody reads it.
+- `early_exit`: the same, but pass 1 stops at block K/2. What is left to win is the second prefill.
+
+Greedy; the thinking head is a copy of the final head; no stop token, so that exactly 150 and 10
+tokens are decoded. The tokens of all sides are equal in fp32 before a time is looked at; in
+bfloat16, where chunked and stepwise products round differently, the equal share is reported.
+
+The bound counts the bytes of weights that each decoded token reads and the FLOPs of each prefill,
+at the rates measured in the same run; `bytes_only` leaves the prefills out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.roofline import Rates, Shape, rates
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone, resolve
+from zoo.decoding.depth import DepthDecoder
+from zoo.methods.methanol import MeTHanol
+from zoo.prompts.chat import chat_format
+from zoo.prompts.thoughts import ANSWER, THOUGHT
+
+CLAIM = "two-pass reply, 100/150/10 tokens: >= 1.4x as fast as re-prefilling after the thought"
+NAME = "two_pass"
+PROMPT, THOUGHT_TOKENS, ANSWER_TOKENS = 100, 150, 10
+NO_STOP = -1
+Reply = tuple[list[int], list[int]]
+
+
+def prompts(tokenizer: Any, count: int) -> tuple[list[list[int]], list[int]]:
+    """Return prompts that end with the thought's header, and what stands before the answer."""
+    chat = chat_format(tokenizer)
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open(THOUGHT))
+    room = PROMPT - len(opening) - len(header)
+    found = []
+    for record in shuffled(dialogues()[0])[:count]:
+        words = ids("\n".join(turn.text for turn in record.turns))
+        found.append([*opening, *words[:room], *header])
+    return found, ids(chat.end + chat.open(ANSWER))
+
+
+def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
+    """Decode with `DepthDecoder`."""
+    module = MeTHanol(Backbone(BACKBONE, dtype=precision))  # type: ignore[arg-type]
+    module.configure_model()
+    module.to(setting.device).eval()
+    questions, bridge = prompts(module.tokenizer, replies + 1)
+    depths = [module.k, len(module.lm.model.layers)]
+
+    def reply(prompt: list[int]) -> Reply:
+        decoder = DepthDecoder(
+            module.lm, depths, batch_size=1, pad_id=0, device=torch.device(setting.device)
+        )
+        limits: dict[str, Any] = {"stop_id": NO_STOP, "close": False}
+        decoder.feed([prompt], 0)
+        think, speak = module.think_logits, module.speak_logits
+        thought = decoder.decode(0, think, max_new_tokens=THOUGHT_TOKENS, **limits)
+        decoder.feed([bridge], 1)
+        answer = decoder.decode(1, speak, max_new_tokens=ANSWER_TOKENS, **limits)
+        return thought[0], answer[0]
+
+    shape = {**asdict(Shape.of(module.lm)), "bridge": len(bridge)}
+    return _time(reply, module, questions, setting, shape=shape)
+
+
+def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = False) -> Sample:
+    """Decode with Hugging Face, prompt and thought prefilled again for the answer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = resolve(BACKBONE)
+    dtype = getattr(torch, precision)
+    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    lm: Any = loaded.to(setting.device).eval()
+    thinking_head = copy.deepcopy(lm.lm_head)
+    k = len(lm.model.layers) // 2
+    questions, bridge = prompts(AutoTokenizer.from_pretrained(folder), replies + 1)
+    lower = _first_blocks(lm.model, k)
+
+    def state_at_k(ids: Tensor, cache: Any) -> Tensor:
+        if early:
+            states: Tensor = lower(ids, past_key_values=cache).last_hidden_state
+            return states
+        out = lm.model(ids, past_key_values=cache, output_hidden_states=True)
+        found: Tensor = out.hidden_states[k]
+        return found
+
+    def top(ids: Tensor, cache: Any) -> Tensor:
+        states: Tensor = lm.model(ids, past_key_values=cache).last_hidden_state
+        return states
+
+    def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:
+        cache, new = DynamicCache(), []
+        step = torch.tensor([ids], device=setting.device)
+        for _ in range(count):
+            token = head(states(step, cache)[:, -1]).argmax(-1)
+            new.append(int(token))
+            step = token[:, None]
+        return new
+
+    def reply(prompt: list[int]) -> Reply:
+        thought = decode(prompt, state_at_k, thinking_head, THOUGHT_TOKENS)
+        return thought, decode([*prompt, *thought, *bridge], top, lm.lm_head, ANSWER_TOKENS)
+
+    return _time(reply, torch.nn.ModuleList([lm, thinking_head]), questions, setting)
+
+
+def early_exit(setting: Setting, *, precision: str, replies: int) -> Sample:
+    """Do what `reprefill` does with a first pass that stops at block K/2."""
+    return reprefill(setting, precision=precision, replies=replies, early=True)
+
+
+def _first_blocks(decoder: Any, k: int) -> Any:
+    """Return a view of a Hugging Face decoder that ends after k blocks, without the final norm."""
+    view = copy.copy(decoder)
+    view._modules = dict(decoder._modules)
+    view._modules["layers"] = torch.nn.ModuleList(list(decoder.layers)[:k])
+    view._modules["norm"] = torch.nn.Identity()
+    view.config = copy.copy(decoder.config)
+    view.config.num_hidden_layers = k
+    return view
+
+
+@torch.inference_mode()
+def _time(
+    reply: Callable[[list[int]], Reply],
+    model: torch.nn.Module,
+    questions: list[list[int]],
+    setting: Setting,
+    **notes: Any,
+) -> Sample:
+    """Time one reply per question; the first one warms up."""
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(model)
+    replies = []
+    for question in questions:
+        replies.append(reply(question))
+        clock.mark()
+    steps = clock.steps()
+    return Sample(
+        **steps,
+        work={"tokens": [float(THOUGHT_TOKENS + ANSWER_TOKENS)] * len(steps["seconds"])},
+        checks={
+            "prompts": questions,
+            "thoughts": [thought for thought, _ in replies],
+            "answers": [answer for _, answer in replies],
+        },
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], **notes},
+    )
+
+
+def least_seconds(shape: Shape, bridge: int, found: Rates) -> dict[str, float]:
+    """Return the least time of a reply of each side."""
+    half = shape.blocks // 2
+    low, high = (n * shape.block * shape.bytes for n in (half, shape.blocks))
+    head = shape.head * shape.bytes
+    answer = (ANSWER_TOKENS - 1) * high + ANSWER_TOKENS * head
+    bytes_of = {  # the first token of a phase comes out of its prefill
+        "ours": (THOUGHT_TOKENS - 1) * low + THOUGHT_TOKENS * head + answer,
+        "reprefill": (THOUGHT_TOKENS - 1) * high + THOUGHT_TOKENS * head + answer,
+    }
+    bytes_of["early_exit"] = bytes_of["ours"]
+    full, before = PROMPT + THOUGHT_TOKENS + bridge, PROMPT
+    risen = {  # blocks x tokens that run as a chunk
+        "ours": half * before + half * (full - bridge) + shape.blocks * bridge,
+        "reprefill": shape.blocks * (before + full),
+        "early_exit": half * before + shape.blocks * full,
+    }
+    return {side: found.seconds(2.0 * shape.block * risen[side], bytes_of[side]) for side in risen}
+
+
+def bounds(sample: Sample, found: Rates) -> dict[str, float]:
+    """Return the highest ratio against each peer."""
+    note = dict(sample.notes["shape"])
+    bridge = note.pop("bridge")
+    shape = Shape(**note)
+    least = least_seconds(shape, bridge, found)
+    decoding = least_seconds(shape, bridge, Rates(float("inf"), found.bytes))
+    return {
+        **{side: least[side] / least["ours"] for side in ("reprefill", "early_exit")},
+        "bytes_only": decoding["reprefill"] / decoding["ours"],
+    }
+
+
+def share_equal(ours: Sample, theirs: Sample) -> float:
+    """Return the share of tokens that are equal, place by place."""
+    pairs = [
+        (a, b)
+        for kind in ("thoughts", "answers")
+        for mine, other in zip(ours.checks[kind], theirs.checks[kind], strict=True)
+        for a, b in zip(mine, other, strict=True)
+    ]
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+SIDES = {"ours": ours, "reprefill": reprefill, "early_exit": early_exit, "rates": rates}
+PEERS = {
+    "reprefill": "Hugging Face, full stack in pass 1, prefilled again",
+    "early_exit": "Hugging Face, early exit in pass 1, prefilled again",
+}
+
+
+def run(setting: Setting) -> Result:
+    """Compare tokens in fp32; time fp32 (the first comparison) and bfloat16 weights."""
+    replies, repeats = (2, 1) if setting.quick else (5, 3)
+    checks: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    others: dict[str, dict[str, Any]] = {}
+    samples: dict[str, dict[str, list[Sample]]] = {}
+    limits: dict[str, dict[str, float]] = {}
+    for precision in ("float32", "bfloat16"):
+        options = {"precision": precision, "replies": replies}
+        sides = dict.fromkeys(("ours", "reprefill", "early_exit"), options)
+        samples[precision] = found = interleave(NAME, sides, setting, repeats)
+        first = {side: taken[0] for side, taken in found.items()}
+        exact = ("prompts", "thoughts", "answers") if precision == "float32" else ("prompts",)
+        for peer in PEERS:
+            same = agree(first["ours"], first[peer], dict.fromkeys(exact, 0.0))
+            checks[f"{precision} {peer}"] = {
+                **same,
+                "equal_tokens": share_equal(first["ours"], first[peer]),
+            }
+        machine = Rates(**measure(NAME, "rates", setting, precision=precision).notes)
+        limits[precision] = bounds(first["ours"], machine)
+        details[precision] = {
+            "bounds": limits[precision],
+            "rates": asdict(machine),
+            **{side: summarise(taken) for side, taken in found.items()},
+        }
+        for peer, words in PEERS.items():
+            if (precision, peer) != ("float32", "reprefill"):
+                others[f"{words}, {precision} weights"] = versus(
+                    found["ours"],
+                    found[peer],
+                    target=1.4 if peer == "reprefill" else None,
+                    bound=limits[precision][peer],
+                )
+    return compare(
+        NAME,
+        CLAIM,
+        f"{PEERS['reprefill']}, float32 weights",
+        samples["float32"]["ours"],
+        samples["float32"]["reprefill"],
+        checks=checks,
+        target=1.4,
+        bound=limits["float32"]["reprefill"],
+        others=others,
+        details=details,
+    )
