@@ -1,28 +1,32 @@
 """Command line: fit validate test predict, check generate export, list.
 
-    python -m zoo fit --config configs/methanol.yaml
-    python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
+python -m zoo fit --config configs/methanol.yaml
+python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
 """
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
-import re
 import sys
 import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import zoo
 from zoo.callbacks import Samples, Throughput
-from zoo.errors import InputError, nearest
+from zoo.complaints import explain, hint, read
+from zoo.errors import InputError
+from zoo.export import read_checkpoint
+from zoo.inspect import data_modules, listing, methods
 from zoo.module import ZooModule
 from zoo.trainer import ZooTrainer
 
@@ -30,23 +34,26 @@ EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write beside it
 
 
+class ComplaintError(Exception):
+    """What a parser has to say about the arguments, before it is turned into one line."""
+
+
 class Parser(LightningArgumentParser):
-    """Parser whose complaint about an unknown key names the nearest one that exists."""
+    """Parser that raises instead of printing its usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Exit with status 2 and one line."""
-        print(f"error: {one_line(message, self)}", file=sys.stderr)
-        sys.exit(2)
+        """Raise `ComplaintError`; parsers of nested classes report to the parser above them."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ComplaintError(message)
 
 
 class ZooCLI(LightningCLI):
-    """LightningCLI with the zoo's verbs, run folder and default callbacks."""
+    """LightningCLI with the zoo's verbs, run folder, default callbacks and one-line errors."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Return the strict parser."""
-        kwargs.setdefault("dump_header", [f"zoo {zoo.__name__}"])
-        kwargs.pop("dump_header")
-        parser = Parser(**kwargs)
+        """Return the strict parser: no abbreviations, no unknown keys."""
+        parser = Parser(allow_abbrev=False, **kwargs)
         parser.add_argument(
             "-c", "--config", action="config", help="A YAML file; later ones override earlier ones."
         )
@@ -78,15 +85,66 @@ class ZooCLI(LightningCLI):
             }
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; a complaint names file, line and key, and the nearest valid one."""
+        verb, *rest = args
+        given = list(read(rest))
+        try:
+            super().parse_arguments(parser, args)
+        except ComplaintError as complaint:
+            actions = self._subcommand_parsers[verb]._actions
+            dests = [a.dest for a in actions if a.dest not in ("help", "print_config")]
+            raise InputError(explain(str(complaint), given, dests, choices())) from complaint
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the checkpoint's settings over the given ones, as Lightning does; say so."""
+        config = self.config[self.config.subcommand]
+        ckpt = config.get("ckpt_path")
+        for source in (ckpt, config.get("init_from")):
+            if source and source not in ("last", "best", "hpc") and not Path(source).is_dir():
+                read_checkpoint(Path(source))
+        before = flat(config.model.init_args)
+        try:
+            super()._parse_ckpt_path()
+        except ComplaintError as complaint:
+            raise InputError(f"{ckpt}: made by another method: {complaint}") from complaint
+        after = flat(self.config[self.config.subcommand].model.init_args)
+        changed = [
+            f"{key} {before.get(key)} -> {after.get(key)}"
+            for key in sorted({*before, *after})
+            if before.get(key) != after.get(key)
+        ]
+        if changed:
+            say(f"{ckpt} has other settings, which are used: {', '.join(changed)}")
+
+    def _set_seed(self) -> None:
+        """Seed without a message."""
+        config = self.config[self.subcommand]
+        if config.seed_everything is not False:
+            seed = None if config.seed_everything is True else config.seed_everything
+            config.seed_everything = seed_everything(seed, workers=True, verbose=False)
+
     def before_instantiate_classes(self) -> None:
         """Choose the run folder."""
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
             name = config.model.class_path.rpartition(".")[2].lower()
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            config.trainer.default_root_dir = os.environ.setdefault(
-                RUN_DIR, str(Path("runs") / name / stamp)
-            )
+            inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
+            os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
+            config.trainer.default_root_dir = os.environ[RUN_DIR]
+        if self.subcommand in ("check", "generate", "export"):
+            logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Read and encode all data that the verb needs first: bad input shows before any output."""
+        self.model.validate()
+        if self.subcommand in ("fit", "validate", "test", "predict"):
+            self.datamodule.prepare(self.subcommand, self.model.encoder())
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise InputError(f"trainer: {error}") from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         root = config["default_root_dir"]
@@ -97,25 +155,42 @@ class ZooCLI(LightningCLI):
             extra.append(LearningRateMonitor())
         return super()._instantiate_trainer(config, [*callbacks, *extra])
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand in ("fit", "validate", "test", "predict"):
-            self.model.validate()
-            self.datamodule.prepare(subcommand, self.model.encoder())
-        super()._run_subcommand(subcommand)
-
     def after_fit(self) -> None:
         """Say where everything is and what to do next."""
-        if not self.trainer.is_global_zero:
-            return
-        root, config = self.trainer.default_root_dir, "--config " + str(
-            Path(self.trainer.default_root_dir) / "config.yaml"
-        )
-        last = self.trainer.checkpoint_callback.last_model_path if self.trainer.checkpoint_callback else ""
-        print(f"run folder  {root}\ntensorboard tensorboard --logdir {root}")
+        root = self.trainer.default_root_dir
+        say(f"run folder  {root}\ntensorboard tensorboard --logdir {root}")
+        saved = self.trainer.checkpoint_callback
+        last = saved.last_model_path if saved else ""  # type: ignore[attr-defined]
         if last:
-            print(f"checkpoint  {last}")
-            print(f"generate    python -m zoo generate {config} --ckpt_path {last}")
-            print(f"export      python -m zoo export {config} --ckpt_path {last} --output FOLDER")
+            given = f"--config {Path(root) / 'config.yaml'} --ckpt_path {last}"
+            say(f"checkpoint  {last}\ngenerate    python -m zoo generate {given}")
+            say(f"export      python -m zoo export {given} --output FOLDER")
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print, in the first process only."""
+    print(text)
+
+
+def flat(value: Any, above: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping with dotted keys."""
+    pairs = vars(value) if isinstance(value, Namespace) else value
+    if not isinstance(pairs, dict):
+        return {above: value}
+    found: dict[str, Any] = {}
+    for key, below in pairs.items():
+        inner = above if key == "init_args" else f"{above}.{key}".strip(".")
+        found |= {} if key == "class_path" else flat(below, inner)
+    return found
+
+
+def choices() -> dict[str, tuple[type, list[str]]]:
+    """Return, for `model` and `data`, the base class and the class paths to suggest."""
+    return {
+        "model": (ZooModule, [f"zoo.{name}" for name in methods()]),
+        "data": (LightningDataModule, [f"datamodules.{name}" for name in data_modules()]),
+    }
 
 
 def main(args: list[str] | None = None) -> None:
@@ -125,71 +200,51 @@ def main(args: list[str] | None = None) -> None:
         args: Arguments; None for those of the process.
     """
     args = sys.argv[1:] if args is None else args
-    if args[:1] == ["list"]:
-        print("\n".join(listing()))
-        return
-    verbs = [*ZooCLI.subcommands(), "list"]
-    if not args or (not args[0].startswith("-") and args[0] not in verbs):
-        hint = nearest(args[0], verbs) if args else f"one of: {', '.join(verbs)}"
-        print(f"error: name a command, {hint}\nexample: {EXAMPLE}", file=sys.stderr)
-        sys.exit(2)
-    quiet()
     try:
-        ZooCLI(
-            ZooModule,
-            LightningDataModule,
-            trainer_class=ZooTrainer,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=SaveConfigCallback,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            args=args,
-        )
+        run(args)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
+def run(args: list[str]) -> None:
+    """Run a verb.
+
+    Raises:
+        InputError: Something that the user gave is wrong.
+    """
+    if args == ["list"]:
+        print("\n".join(listing()))
+        return
+    verbs = [*ZooCLI.subcommands(), "list"]
+    if not args or (args[0] not in verbs and args[0] not in ("-h", "--help")):
+        problem = f"no command {args[0]!r}" if args else "no command"
+        raise InputError(f"{problem}; {hint(args[0] if args else '', verbs)}; example: {EXAMPLE}")
+    quiet()
+    ZooCLI(
+        ZooModule,
+        LightningDataModule,
+        trainer_class=ZooTrainer,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=SaveConfigCallback,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        args=args,
+    )
+
+
 def quiet() -> None:
-    """Silence warnings that say nothing to a user of the zoo."""
+    """Silence messages that say nothing to a user of the zoo."""
     for pattern in (
         ".*does not have many workers.*",
         ".*args parameter is intended to run.*",
         ".*LeafSpec.*is deprecated.*",
         ".*tensorboardX.*",
+        ".*is not supported by the model summary.*",
     ):
         warnings.filterwarnings("ignore", message=pattern)
-
-
-def listing() -> list[str]:
-    """Return the lines of `python -m zoo list`: methods, data modules, configs."""
-    data = importlib.import_module("datamodules")
-    methods = {
-        name: getattr(zoo, name)
-        for name, home in zoo._HOME.items()
-        if home.startswith("zoo.methods.")
-    }
-    modules = {name: getattr(data, name) for name in data.__all__ if name != "ZooDataModule"}
-    lines = ["methods"]
-    for name, cls in methods.items():
-        doc = (cls.__doc__ or "").strip().splitlines()[0]
-        takes = {kind.__name__ for kind in cls.takes}
-        fit = [n for n, m in modules.items() if takes & {k.__name__ for k in m.record_types}]
-        lines.append(f"  zoo.{name:<12} {doc}")
-        lines.append(f"    takes {', '.join(sorted(takes))}; data: {', '.join(fit)}")
-    lines.append("data modules")
-    for name, cls in modules.items():
-        doc = (cls.__doc__ or "").strip().splitlines()[0]
-        yields = ", ".join(kind.__name__ for kind in cls.record_types)
-        lines.append(f"  datamodules.{name:<12} {yields:<9} {doc}")
-    lines.append("configs")
-    lines += [f"  {path}" for path in sorted(Path("configs").rglob("*.yaml"))]
-    return lines
-
-
-def one_line(message: str, parser: LightningArgumentParser) -> str:
-    """Return a parser's message in one line, with the nearest valid key if a key is unknown."""
-    text = re.sub(r"\s+", " ", message).strip()
-    return text
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())

@@ -1,14 +1,15 @@
 """A folder any Hugging Face tool loads, with the method's own parameters beside it, and back.
 
-    config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged
-    zoo.safetensors                                   parameters the backbone does not have
-    zoo.json                                          method and constructor arguments
+config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged
+zoo.safetensors                                   parameters the backbone does not have
+zoo.json                                          method and constructor arguments
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -110,7 +111,7 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     """
     path = Path(source)
     if path.is_file():
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        state = read_checkpoint(path)["state_dict"]
     elif (path / CARD).is_file():
         from transformers import AutoModelForCausalLM
 
@@ -131,6 +132,22 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
             f"{len(extra)} unknown ({', '.join(extra[:3])})"
         )
     module.load_state_dict(state)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint file holds, its tensors mapped and not yet read.
+
+    Raises:
+        InputError: There is nothing of that name, or it is damaged.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no checkpoint, or a damaged one") from error
+    return content
 
 
 def _sharded_state(module: ZooModule, path: Path) -> dict[str, Tensor]:

@@ -1,9 +1,12 @@
-"""What `check` prints: parameters, a memory estimate, and a sample with its masks in colour."""
+"""What `list` and `check` print: what there is; parameters, memory, a sample with its masks."""
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Any
 
+import zoo
 from zoo.encoding import NO_HEAD, Example
 from zoo.export import new_names
 from zoo.module import ZooModule
@@ -30,14 +33,20 @@ def describe(module: ZooModule, loader: Any, num_batches: int) -> list[str]:
     batch = next(iter(loader))
     config = module.lm.config
     width = next(iter(parameters.values())).element_size()
-    per_block = 2 if module.backbone.gradient_checkpointing else 20 + 4 * (
-        getattr(config, "intermediate_size", 4 * config.hidden_size) // config.hidden_size
+    per_block = (
+        2
+        if module.backbone.gradient_checkpointing
+        else 20
+        + 4 * (getattr(config, "intermediate_size", 4 * config.hidden_size) // config.hidden_size)
     )
-    activations = batch.num_tokens * config.hidden_size * config.num_hidden_layers * per_block * width
+    activations = (
+        batch.num_tokens * config.hidden_size * config.num_hidden_layers * per_block * width
+    )
     gib = 2**30
     return [
         f"method      {type(module).__name__} on {module.backbone.name}",
-        f"parameters  {total / 1e6:,.1f} M, trainable {trained / 1e6:,.1f} M, new {new / 1e6:,.1f} M",
+        f"parameters  {total / 1e6:,.1f} M, trainable {trained / 1e6:,.1f} M, "
+        f"new {new / 1e6:,.1f} M",
         f"new         {', '.join(sorted(added)) or 'none'}",
         f"memory      about {(weights + states + activations) / gib:.1f} GiB in training: weights "
         f"{weights / gib:.2f}, gradients and AdamW {states / gib:.2f}, activations of "
@@ -64,3 +73,35 @@ def preview(example: Example, tokenizer: Any) -> list[str]:
     )
     context = len(heads) - len(learned)
     return [f"sample      {legend} {DIM}context: {context} tokens{PLAIN}", text]
+
+
+def methods() -> dict[str, type[ZooModule]]:
+    """Return the methods by name."""
+    homes = zoo._HOME.items()
+    return {name: getattr(zoo, name) for name, home in homes if home.startswith("zoo.methods.")}
+
+
+def data_modules() -> dict[str, Any]:
+    """Return the data modules by name."""
+    package = importlib.import_module("datamodules")
+    return {name: getattr(package, name) for name in package.__all__ if name != "ZooDataModule"}
+
+
+def listing() -> list[str]:
+    """Return the lines of `python -m zoo list`: methods, data modules, configs."""
+    modules = data_modules()
+    lines = ["methods"]
+    for name, cls in methods().items():
+        doc = (cls.__doc__ or "").strip().splitlines()[0]
+        takes = {kind.__name__ for kind in cls.takes}
+        fit = [n for n, m in modules.items() if takes & {k.__name__ for k in m.record_types}]
+        lines.append(f"  zoo.{name:<12} {doc}")
+        lines.append(f"    takes {', '.join(sorted(takes))}; data: {', '.join(fit)}")
+    lines.append("data modules")
+    for name, cls in modules.items():
+        doc = (cls.__doc__ or "").strip().splitlines()[0]
+        yields = ", ".join(kind.__name__ for kind in cls.record_types)
+        lines.append(f"  datamodules.{name:<12} {yields:<9} {doc}")
+    lines.append("configs")
+    lines += [f"  {path}" for path in sorted(Path("configs").rglob("*.yaml"))]
+    return lines

@@ -1,0 +1,50 @@
+"""Run the command line in a test: in this process or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = str(ROOT / "configs" / "methanol.yaml")
+TINY = (
+    *("--model.backbone.name", "tiny-llama", "--model.max_length", "4096"),
+    *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--model.max_thought_tokens", "4", "--model.max_answer_tokens", "4"),
+)
+SMALL = (*TINY, "--model.thinking_layer", "2")
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of a process that runs the zoo from any folder."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "ZOO_RUN_DIR")}
+    return {**inherited, **quiet, "PYTHONPATH": os.pathsep.join(paths), **extra}
+
+
+def start(*args: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start `python -m zoo ARGS` with its output in pipes."""
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "zoo", *args], cwd=cwd, env=environment(), text=True, **options
+    )
+
+
+def command(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m zoo ARGS` to its end."""
+    process = start(*args, cwd=cwd)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+
+def main(*args: str) -> None:
+    """Run the command line in this process."""
+    from zoo import cli
+
+    cli.main(list(args))
