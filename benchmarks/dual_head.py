@@ -232,7 +232,7 @@ def run(setting: Setting) -> Result:
         if not value <= TOLERANCE:
             raise BenchmarkError(f"{key}: ours and naive differ by {value:.1e} in fp32")
     checks: dict[str, Any] = {"fp32": {**same.checks, "tolerance": TOLERANCE}}
-    steps, repeats = (4, 1) if setting.quick else (6, 3)
+    steps, repeats = (3, 2) if setting.quick else (6, 3)
     options = {"steps": steps, "window": 768 if setting.quick else 1024}
     sides = dict.fromkeys(("ours", "one_head", "naive"), options)
     samples = interleave(NAME, sides, setting, repeats)
