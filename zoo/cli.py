@@ -26,11 +26,12 @@ from zoo.callbacks import Samples, Throughput
 from zoo.complaints import explain, hint, read
 from zoo.errors import InputError
 from zoo.export import read_checkpoint
-from zoo.inspect import data_modules, listing, methods
+from zoo.inspect import changes, data_modules, listing, methods
 from zoo.module import ZooModule
-from zoo.trainer import ZooTrainer
+from zoo.trainer import WholeFiles, ZooTrainer
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
+HIDDEN = ("help", "print_config")  # options that are no keys
 RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write beside it
 
 
@@ -46,6 +47,15 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         raise ComplaintError(message)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the settings without the arguments of the verb, so that every verb takes the file."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
+        kept = ("seed_everything", "trainer", "model", "data", "checkpoint")
+        settings = {key: value for key, value in vars(config.clone()).items() if key in kept}
+        super().__init__(parser, Namespace(**settings), **options)
 
 
 class ZooCLI(LightningCLI):
@@ -93,7 +103,7 @@ class ZooCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ComplaintError as complaint:
             actions = self._subcommand_parsers[verb]._actions
-            dests = [a.dest for a in actions if a.dest not in ("help", "print_config")]
+            dests = [a.dest for a in actions if a.dest.split(".")[-1] not in HIDDEN]
             raise InputError(explain(str(complaint), given, dests, choices())) from complaint
 
     def _parse_ckpt_path(self) -> None:
@@ -103,17 +113,12 @@ class ZooCLI(LightningCLI):
         for source in (ckpt, config.get("init_from")):
             if source and source not in ("last", "best", "hpc") and not Path(source).is_dir():
                 read_checkpoint(Path(source))
-        before = flat(config.model.init_args)
+        before = config.model.init_args
         try:
             super()._parse_ckpt_path()
         except ComplaintError as complaint:
             raise InputError(f"{ckpt}: made by another method: {complaint}") from complaint
-        after = flat(self.config[self.config.subcommand].model.init_args)
-        changed = [
-            f"{key} {before.get(key)} -> {after.get(key)}"
-            for key in sorted({*before, *after})
-            if before.get(key) != after.get(key)
-        ]
+        changed = changes(before, self.config[self.config.subcommand].model.init_args)
         if changed:
             say(f"{ckpt} has other settings, which are used: {', '.join(changed)}")
 
@@ -133,7 +138,10 @@ class ZooCLI(LightningCLI):
             inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
             os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
             config.trainer.default_root_dir = os.environ[RUN_DIR]
-        if self.subcommand in ("check", "generate", "export"):
+        if self.subcommand in ("check", "generate", "export"):  # one process, whatever trained it
+            config.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
+            if self.subcommand != "generate":
+                config.trainer.accelerator = "cpu"
             logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -150,6 +158,9 @@ class ZooCLI(LightningCLI):
         root = config["default_root_dir"]
         if config.get("logger") in (None, True):
             config["logger"] = TensorBoardLogger(root, name="", version="")
+        if config.get("strategy") in ("auto", "ddp"):  # the others have ways of their own
+            given = config.get("plugins") or []
+            config["plugins"] = [*(given if isinstance(given, list) else [given]), WholeFiles()]
         extra = [Samples(), Throughput()]
         if config["logger"] is not False:
             extra.append(LearningRateMonitor())
@@ -171,18 +182,6 @@ class ZooCLI(LightningCLI):
 def say(text: str) -> None:
     """Print, in the first process only."""
     print(text)
-
-
-def flat(value: Any, above: str = "") -> dict[str, Any]:
-    """Return nested settings as one mapping with dotted keys."""
-    pairs = vars(value) if isinstance(value, Namespace) else value
-    if not isinstance(pairs, dict):
-        return {above: value}
-    found: dict[str, Any] = {}
-    for key, below in pairs.items():
-        inner = above if key == "init_args" else f"{above}.{key}".strip(".")
-        found |= {} if key == "class_path" else flat(below, inner)
-    return found
 
 
 def choices() -> dict[str, tuple[type, list[str]]]:
@@ -227,7 +226,7 @@ def run(args: list[str]) -> None:
         trainer_class=ZooTrainer,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        save_config_callback=SaveConfigCallback,
+        save_config_callback=SaveConfig,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
         auto_configure_optimizers=False,

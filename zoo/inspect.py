@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
+
 import zoo
 from zoo.encoding import NO_HEAD, Example
 from zoo.export import new_names
@@ -105,3 +107,22 @@ def listing() -> list[str]:
     lines.append("configs")
     lines += [f"  {path}" for path in sorted(Path("configs").rglob("*.yaml"))]
     return lines
+
+
+def changes(before: Any, after: Any) -> list[str]:
+    """Return `key old -> new` for each setting that differs."""
+    old, new = flat(before), flat(after)
+    keys = sorted({*old, *new})
+    return [f"{k} {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
+
+
+def flat(value: Any, above: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping with dotted keys."""
+    pairs = vars(value) if isinstance(value, Namespace) else value
+    if not isinstance(pairs, dict):
+        return {above: value}
+    found: dict[str, Any] = {}
+    for key, below in pairs.items():
+        inner = above if key == "init_args" else f"{above}.{key}".strip(".")
+        found |= {} if key == "class_path" else flat(below, inner)
+    return found

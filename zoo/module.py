@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -120,6 +120,11 @@ class ZooModule(LightningModule):
             self._encoder = self.build_encoder(tokenizer)
         return self._encoder
 
+    @property
+    def everyone_done(self) -> Callable[[bool], bool]:
+        """True once its argument is true in every process that shares the weights."""
+        return parallel.everyone_done(self)
+
     # -- optimisation --------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
@@ -148,10 +153,8 @@ class ZooModule(LightningModule):
             return decay[o.schedule]
 
         schedule = torch.optim.lr_scheduler.LambdaLR(adamw, factor)
-        return {
-            "optimizer": adamw,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"},
-        }
+        stepwise = {"scheduler": schedule, "interval": "step", "name": "lr"}
+        return {"optimizer": adamw, "lr_scheduler": stepwise}
 
     def _total_steps(self) -> int:
         # Not trainer.estimated_stepping_batches: reading it here loses the loader's saved place.
@@ -193,12 +196,13 @@ class ZooModule(LightningModule):
         """Log each term's mean in nats per supervised token, weighted by its tokens."""
         training = stage == "train"
         for name, term in terms.items():
-            if math.isinf(term.normalizer) or not float(term.weight):
-                continue  # filler of a smaller rank, or no token of this head in the batch
+            count = 0.0 if math.isinf(term.normalizer) else float(term.weight)  # inf: a filler
+            if not count and (training or self.trainer.world_size == 1):
+                continue  # in evaluation all processes log all terms: they are reduced together
             self.log(
                 f"{stage}/{name}_loss",
                 term.mean,
-                batch_size=max(1, int(term.weight)),
+                batch_size=max(1, round(count)) if count else 0,
                 on_step=training,
                 on_epoch=not training,
                 prog_bar=True,

@@ -8,9 +8,11 @@ blocks may be run by views. FSDP1 (`FSDPStrategy`, CUDA only) wraps the module i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
@@ -43,6 +45,24 @@ def shard(module: ZooModule) -> None:
     fully_shard(module, **options)
     for name in STEPS:
         register_fsdp_forward_method(module, name)
+
+
+def everyone_done(module: ZooModule) -> Callable[[bool], bool]:
+    """Return a function that is true once its argument is true in every process that shards.
+
+    Running a sharded block is a collective, so no process may stop decoding before the others.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    if not isinstance(module, FSDPModule):
+        return bool
+
+    def agree(done: bool) -> bool:
+        flag = torch.tensor(int(done), device=module.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+        return bool(flag)
+
+    return agree
 
 
 def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:

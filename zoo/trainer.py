@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
 from zoo.errors import InputError
 from zoo.inspect import describe, preview
 from zoo.module import ZooModule
 from zoo.records import Triple
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Saves beside the target and renames, so that a checkpoint file is whole or not there.
+
+    Lightning's own way goes through the system's temporary folder, which may be another disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write the file."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.part")
+        torch.save(checkpoint, scratch)
+        scratch.replace(target)
 
 
 class ZooTrainer(Trainer):
@@ -36,9 +56,13 @@ class ZooTrainer(Trainer):
             init_from: Start from the weights of a checkpoint or exported folder, nothing else.
         """
         if ckpt_path and init_from:
-            raise InputError("ckpt_path resumes a run, init_from starts a new one: give one of them")
+            raise InputError(
+                "ckpt_path resumes a run, init_from starts a new one: give one of them"
+            )
         model.init_from = init_from
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path)
+        super().fit(
+            model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
+        )
 
     def check(self, model: ZooModule, datamodule: Any) -> None:
         """Build on the meta device; print parameters, memory estimate and a masked sample.
@@ -79,6 +103,8 @@ class ZooTrainer(Trainer):
         model.init_from = ckpt_path
         records = [Triple(prompt, "", "")] if prompt else datamodule.records("test")[:num_records]
         model.configure_model()
+        if not model.backbone.load_4bit:
+            model.to(self.strategy.root_device)
         model.eval()
         thoughts = {} if thought is None else {"thoughts": [thought] * len(records)}
         for record, reply in zip(records, model.generate(records, **thoughts), strict=True):
@@ -91,9 +117,7 @@ class ZooTrainer(Trainer):
                 print(f"{name + ':':<9}{text}" + (f"   [gold: {wanted}]" if wanted else ""))  # noqa: T201
             print()  # noqa: T201
 
-    def export(
-        self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str
-    ) -> None:
+    def export(self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str) -> None:
         """Write a folder that transformers loads, with the method's own parameters beside it.
 
         Args:

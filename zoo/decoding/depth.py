@@ -30,10 +30,18 @@ class DepthDecoder:
         batch_size: Number of sequences.
         pad_id: Token id fed for rows that have finished.
         device: Where to decode.
+        everyone_done: Says whether all processes have finished, given whether this one has.
     """
 
     def __init__(
-        self, lm: Any, depths: Sequence[int], *, batch_size: int, pad_id: int, device: torch.device
+        self,
+        lm: Any,
+        depths: Sequence[int],
+        *,
+        batch_size: int,
+        pad_id: int,
+        device: torch.device,
+        everyone_done: Callable[[bool], bool] = bool,
     ) -> None:
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
@@ -41,7 +49,7 @@ class DepthDecoder:
         self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
-        self.pad_id = pad_id
+        self.pad_id, self.everyone_done = pad_id, everyone_done
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
@@ -131,7 +139,7 @@ class DepthDecoder:
             for row, token, live in zip(rows, token_B.tolist(), alive, strict=True):
                 if live and token != stop_id:
                     row.append(token)
-            finished = bool(done_B.all())
+            finished = self.everyone_done(bool(done_B.all()))
             if finished and not close:
                 break
             mask_B = torch.tensor(alive, device=token_B.device)

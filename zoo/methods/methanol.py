@@ -178,6 +178,7 @@ class MeTHanol(ReplyingModule):
             batch_size=len(records),
             pad_id=self.tokenizer.pad_token_id,
             device=self.lm.device,
+            everyone_done=self.everyone_done,
         )
         return think_and_answer(
             decoder,

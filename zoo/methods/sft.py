@@ -99,6 +99,7 @@ class SFT(ReplyingModule):
             batch_size=len(records),
             pad_id=self.tokenizer.pad_token_id,
             device=self.lm.device,
+            everyone_done=self.everyone_done,
         )
         think = Phase(0, self.speak_logits, self.max_thought_tokens, temperature)
         return think_and_answer(

@@ -1,0 +1,53 @@
+"""A callback that writes down what each training batch was and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Recorder(Callback):
+    """Append one JSON line per training micro-batch, at once, so that a killed run leaves them.
+
+    Args:
+        path: File to append to; the rank is added to its name.
+        pause: Seconds to sleep after each batch, to leave time for a kill.
+    """
+
+    def __init__(self, path: str, pause: float = 0.0) -> None:
+        self.path, self.pause = path, pause
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        import time
+
+        line = {
+            "epoch": trainer.current_epoch,
+            "batch": batch_idx,
+            "step": trainer.global_step,
+            "ids": [record.id for record in batch.records],
+            "tokens": hashlib.sha256(batch.input_ids.numpy().tobytes()).hexdigest()[:16],
+            "loss": float(outputs["loss"]),  # Lightning has divided it by the accumulation
+            "norm": float(trainer.callback_metrics.get("train/grad_norm", 0.0)),
+        }
+        with Path(f"{self.path}.{trainer.global_rank}").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        time.sleep(self.pause)
+
+
+def lines(path: Path, rank: int = 0) -> list[dict[str, Any]]:
+    """Return what a rank has written."""
+    return [json.loads(line) for line in Path(f"{path}.{rank}").read_text().splitlines()]
+
+
+def overlay(path: Path, log: Path, **options: float) -> str:
+    """Write a config that adds the callback; return its path."""
+    init = {"path": str(log), **options}
+    entry = {"class_path": "recorder.Recorder", "init_args": init}
+    path.write_text(json.dumps({"trainer": {"callbacks": [entry]}}))
+    return str(path)
