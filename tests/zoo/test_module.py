@@ -62,7 +62,7 @@ def tiny(method: str = "MeTHanol", name: str = "tiny-llama", **options: Any) -> 
 
 def optimizer_of(module: Any, total: int) -> tuple[Any, Any]:
     module.configure_model()
-    module._trainer = SimpleNamespace(max_steps=total, strategy=None)
+    module._trainer = SimpleNamespace(max_steps=total, max_epochs=-1, strategy=None)
     found = module.configure_optimizers()
     return found["optimizer"], found["lr_scheduler"]["scheduler"]
 
@@ -84,7 +84,7 @@ def test_frozen_parameters_are_not_optimised() -> None:
     module = tiny()
     module.configure_model()
     module.lm.requires_grad_(False)
-    module._trainer = SimpleNamespace(max_steps=10, strategy=None)
+    module._trainer = SimpleNamespace(max_steps=10, max_epochs=-1, strategy=None)
     groups = module.configure_optimizers()["optimizer"].param_groups
     assert [p is module.thinking_head.weight for g in groups for p in g["params"]] == [True]
 
