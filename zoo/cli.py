@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import transformers
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -26,7 +27,7 @@ from zoo.callbacks import Samples, Throughput
 from zoo.complaints import explain, hint, read
 from zoo.errors import InputError
 from zoo.export import read_checkpoint
-from zoo.inspect import changes, data_modules, listing, methods
+from zoo.inspect import changes, choices, listing
 from zoo.module import ZooModule
 from zoo.trainer import WholeFiles, ZooTrainer
 
@@ -131,6 +132,7 @@ class ZooCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Choose the run folder."""
+        transformers.utils.logging.disable_progress_bar()
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
             name = config.model.class_path.rpartition(".")[2].lower()
@@ -139,7 +141,7 @@ class ZooCLI(LightningCLI):
             os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
             config.trainer.default_root_dir = os.environ[RUN_DIR]
         if self.subcommand in ("check", "generate", "export"):  # one process, whatever trained it
-            config.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
+            config.trainer.update(Namespace(devices=1, num_nodes=1, strategy="auto"))
             if self.subcommand != "generate":
                 config.trainer.accelerator = "cpu"
             logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -177,19 +179,15 @@ class ZooCLI(LightningCLI):
             say(f"checkpoint  {last}\ngenerate    python -m zoo generate {given}")
             say(f"export      python -m zoo export {given} --output FOLDER")
 
+    def after_predict(self) -> None:
+        """Keep the replies."""
+        self.trainer.save_predictions()
+
 
 @rank_zero_only
 def say(text: str) -> None:
     """Print, in the first process only."""
     print(text)
-
-
-def choices() -> dict[str, tuple[type, list[str]]]:
-    """Return, for `model` and `data`, the base class and the class paths to suggest."""
-    return {
-        "model": (ZooModule, [f"zoo.{name}" for name in methods()]),
-        "data": (LightningDataModule, [f"datamodules.{name}" for name in data_modules()]),
-    }
 
 
 def main(args: list[str] | None = None) -> None:
@@ -241,6 +239,7 @@ def quiet() -> None:
         ".*args parameter is intended to run.*",
         ".*LeafSpec.*is deprecated.*",
         ".*tensorboardX.*",
+        ".*exists and is not empty.*",
         ".*is not supported by the model summary.*",
     ):
         warnings.filterwarnings("ignore", message=pattern)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule
 
 import zoo
 from zoo.encoding import NO_HEAD, Example
@@ -107,6 +108,14 @@ def listing() -> list[str]:
     lines.append("configs")
     lines += [f"  {path}" for path in sorted(Path("configs").rglob("*.yaml"))]
     return lines
+
+
+def choices() -> dict[str, tuple[type, list[str]]]:
+    """Return, for `model` and `data`, the base class and the class paths to suggest."""
+    return {
+        "model": (ZooModule, [f"zoo.{name}" for name in methods()]),
+        "data": (LightningDataModule, [f"datamodules.{name}" for name in data_modules()]),
+    }
 
 
 def changes(before: Any, after: Any) -> list[str]:

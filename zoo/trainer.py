@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ class ZooTrainer(Trainer):
             ):
                 print(f"{name + ':':<9}{text}" + (f"   [gold: {wanted}]" if wanted else ""))  # noqa: T201
             print()  # noqa: T201
+
+    def save_predictions(self) -> None:
+        """Write what `predict` returned to the run folder, one JSON object a record."""
+        rank = f".{self.global_rank}" if self.world_size > 1 else ""
+        path = Path(self.default_root_dir) / f"predictions{rank}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        batches = self.predict_loop.predictions
+        lines = [json.dumps(item, ensure_ascii=False) for batch in batches for item in batch]
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+        print(f"predictions {path}")  # noqa: T201
 
     def export(self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str) -> None:
         """Write a folder that transformers loads, with the method's own parameters beside it.

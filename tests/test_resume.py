@@ -1,0 +1,202 @@
+"""A killed run, resumed, is the unbroken run: same batches, same weights, bit for bit."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recorder import lines, overlay
+from running import CONFIG, ROOT, SMALL, command, main, start
+
+LORA = str(ROOT / "configs" / "overlays" / "lora.yaml")
+# 27 micro-batches an epoch are 14 optimiser steps; the last one has a single micro-batch.
+DATA = ("--data.num_train", "53", "--data.num_val", "4", "--data.batch_size", "2")
+RUN = (
+    *(*SMALL, "--config", LORA, "--model.backbone.lora.dropout", "0.2", *DATA),
+    *("--trainer.accumulate_grad_batches", "2", "--checkpoint.every_n_train_steps", "3"),
+    *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "12"),
+    *("--trainer.max_steps", "18", "--model.optimizer.lr", "0.01"),
+)
+STEPS = 18
+
+
+def arguments(tmp_path: Path, name: str, log: str, pause: float = 0.0) -> tuple[str, ...]:
+    more = overlay(tmp_path / f"{log}.yaml", tmp_path / log, pause=pause)
+    root = ("--trainer.default_root_dir", str(tmp_path / name))
+    return ("fit", "--config", CONFIG, *RUN, "--config", more, *root)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def same_weights(one: Path, other: Path) -> None:
+    ours, theirs = load(one), load(other)
+    assert ours["global_step"] == theirs["global_step"] == STEPS
+    assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+    for name, value in ours["state_dict"].items():
+        assert torch.equal(value, theirs["state_dict"][name]), name
+    moments = ours["optimizer_states"][0]["state"], theirs["optimizer_states"][0]["state"]
+    for index, state in moments[0].items():
+        for name, value in state.items():
+            assert torch.equal(value, moments[1][index][name]), (index, name)
+
+
+def kill_after(process: Any, folder: Path, step: int) -> int:
+    """Kill the run once a checkpoint of at least `step` is there; return the step it has.
+
+    Every look at `last.ckpt` on the way must find a whole file.
+    """
+    deadline = time.monotonic() + 300
+    found = 0
+    while found < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        if last(folder).exists():
+            found = load(last(folder))["global_step"]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return load(last(folder))["global_step"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 18 steps over one and a quarter epochs."""
+    tmp_path = tmp_path_factory.mktemp("unbroken")
+    done = command(*arguments(tmp_path, "run", "log"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert load(last(tmp_path / "run"))["global_step"] == STEPS
+    return tmp_path
+
+
+# Step 3 lies in the first epoch, so the rest crosses its end; step 15 lies in the second one.
+@pytest.mark.parametrize("step", [3, 15])
+def test_killed_and_resumed(step: int, tmp_path: Path, unbroken: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(*arguments(tmp_path, "run", "first", pause=0.05), cwd=tmp_path)
+    saved = kill_after(process, folder, step)
+    assert step <= saved < STEPS
+    resumed = command(
+        *arguments(tmp_path, "run", "second"), "--ckpt_path", str(last(folder)), cwd=tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "not resumable" not in resumed.stderr
+    assert "other settings" not in resumed.stdout
+
+    whole = lines(unbroken / "log")
+    assert len(whole) == 27 + 2 * 4  # 14 steps of the first epoch, 4 of the second
+    again = lines(tmp_path / "second")
+    expected = whole[len(whole) - len(again) :]
+    assert [x["step"] for x in whole[: len(whole) - len(again)]][-1] == saved
+    volatile = ("norm",)  # logged one step late
+    for ours, theirs in zip(again, expected, strict=True):
+        for name in ours.keys() - set(volatile):
+            assert ours[name] == theirs[name], (name, ours, theirs)
+    same_weights(last(folder), last(unbroken / "run"))
+
+
+def test_every_example_once_per_epoch(unbroken: Path) -> None:
+    """The log that the comparison rests on covers the epoch, in another order than the file's."""
+    first = [i for x in lines(unbroken / "log") if x["epoch"] == 0 for i in x["ids"]]
+    second = [i for x in lines(unbroken / "log") if x["epoch"] == 1 for i in x["ids"]]
+    assert len(first) == len(set(first)) == 53
+    assert set(second) < set(first)
+    assert second != first[: len(second)]
+
+
+def test_checkpoint_is_plain(unbroken: Path) -> None:
+    """Tensors and plain values only: loading it unpickles nothing. No half-written file is left."""
+    content = load(last(unbroken / "run"))
+    assert content["hyper_parameters"]["backbone"]["name"] == "tiny-llama"
+    assert content["hyper_parameters"]["backbone"]["lora"]["dropout"] == 0.2
+    assert not list((unbroken / "run").rglob("*.part"))
+
+
+def test_save_that_is_interrupted(tmp_path: Path) -> None:
+    """The old file stays whole when a save breaks off."""
+    from zoo.trainer import WholeFiles
+
+    class Broken:
+        def __reduce__(self) -> Any:
+            raise OSError("disk full")
+
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"step": 1}, path)
+    with pytest.raises(OSError, match="disk full"):
+        WholeFiles().save_checkpoint({"step": 2, "broken": Broken()}, path)
+    assert load(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_resume_says_what_the_checkpoint_changes(
+    tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint's settings win over the command line, and one line says so."""
+    given = arguments(tmp_path, "other", "log")
+    main(*given, "--model.optimizer.lr", "0.5", "--ckpt_path", str(last(unbroken / "run")))
+    told = [x for x in capsys.readouterr().out.splitlines() if "other settings" in x]
+    assert len(told) == 1
+    assert told[0].endswith("which are used: optimizer.lr 0.5 -> 0.01")
+
+
+# -- init_from ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "folder"])
+def test_init_from_takes_weights_only(source: str, tmp_path: Path, unbroken: Path) -> None:
+    """Weights are those of the source, the optimiser, step and data start anew."""
+    ckpt = last(unbroken / "run")
+    options = list(arguments(tmp_path, "run", "log"))
+    if source == "folder":  # exported: adapters are merged, so the new run has none
+        out = tmp_path / "exported"
+        config = str(unbroken / "run" / "config.yaml")
+        main("export", "--config", config, "--ckpt_path", str(ckpt), "--output", str(out))
+        at = options.index(LORA)
+        del options[at - 1 : at + 3]
+        ckpt = out
+    frozen = ("--model.optimizer.lr", "0.0", "--trainer.max_steps", "2")
+    main(*options, *frozen, "--init_from", str(ckpt))
+    content = load(last(tmp_path / "run"))
+    assert content["global_step"] == 2
+    first = lines(tmp_path / "log")[0]
+    assert first["ids"] == lines(unbroken / "log")[0]["ids"]
+    steps = {float(x["step"]) for x in content["optimizer_states"][0]["state"].values()}
+    assert steps == {2.0}
+    if source == "checkpoint":
+        wanted = load(ckpt)["state_dict"]
+    else:
+        from safetensors.torch import load_file
+
+        wanted = {f"lm.{k}": v for k, v in load_file(ckpt / "model.safetensors").items()}
+        wanted |= load_file(ckpt / "zoo.safetensors")
+    assert content["state_dict"].keys() == wanted.keys()
+    for name, value in content["state_dict"].items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_init_from_another_model(
+    tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parameters that do not fit are named in one line."""
+    options = arguments(tmp_path, "run", "log")
+    with pytest.raises(SystemExit):
+        main(*options, "--model.thinking_norm", "true", "--init_from", str(last(unbroken / "run")))
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith("error: ")
+    assert "1 missing (norm_before_thinking.weight)" in err
+
+
+def test_both_sources(tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ckpt = str(last(unbroken / "run"))
+    with pytest.raises(SystemExit):
+        main(*arguments(tmp_path, "run", "log"), "--ckpt_path", ckpt, "--init_from", ckpt)
+    assert "init_from starts a new one: give one of them" in capsys.readouterr().err
