@@ -57,7 +57,7 @@ class StepLoader:
         self.shuffle, self.seed = shuffle, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        self.epoch, self.position = 0, 0
+        self.epoch, self.position, self._resumed = 0, 0, False
         self._plan: tuple[int, list[tuple[list[int], Normalizers]]] | None = None
 
     def __len__(self) -> int:
@@ -66,6 +66,10 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the rest of the current epoch; the place moves on before each batch is yielded."""
+        if not self._resumed or not self.shuffle:
+            self.epoch += self.shuffle and self.position > 0  # the last epoch was cut short
+            self.position = 0
+        self._resumed = False
         plan = self._epoch_plan()
         source = _Plan(self.examples, plan[self.position :], self.collate)
         batches = DataLoader(
@@ -88,6 +92,7 @@ class StepLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue where `state_dict` was taken."""
         self.epoch, self.position = state["epoch"], state["position"]
+        self._resumed = True
 
     def _epoch_plan(self) -> list[tuple[list[int], Normalizers]]:
         if self._plan is None or self._plan[0] != self.epoch:

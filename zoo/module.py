@@ -159,15 +159,17 @@ class ZooModule(LightningModule):
     def _total_steps(self) -> int:
         # Not trainer.estimated_stepping_batches: reading it here loses the loader's saved place.
         trainer = self.trainer
-        if trainer.max_steps > 0:
-            return trainer.max_steps
+        limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
         data = getattr(trainer, "datamodule", None)
-        if data is None or not trainer.max_epochs or trainer.max_epochs < 0:
+        if not trainer.max_epochs or trainer.max_epochs < 0:
+            return int(limit if limit < math.inf else trainer.estimated_stepping_batches)
+        if data is None:
             return int(trainer.estimated_stepping_batches)
         batches = len(data.train_dataloader())
-        if isinstance(trainer.limit_train_batches, int):
-            batches = min(batches, trainer.limit_train_batches)
-        return math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+        share = trainer.limit_train_batches
+        batches = min(batches, share) if isinstance(share, int) else int(batches * share)
+        epochs = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+        return int(min(limit, epochs))
 
     def configure_gradient_clipping(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.nn.blocks import Blocks
+from zoo.nn.blocks import Blocks, grow_mask
 
 
 class DepthDecoder:
@@ -94,7 +94,7 @@ class DepthDecoder:
             self.block_calls += new * (stage.stop - stage.start)
             states = stage(
                 states,
-                attention_mask=self.mask_BL,
+                attention_mask=grow_mask(stage.config, self.mask_BL, self.positions_BL, new),
                 position_ids=self.positions_BL[:, -new:],
                 past_key_values=cache,
             )

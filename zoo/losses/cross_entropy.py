@@ -98,7 +98,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight: Tensor | None = None
         num_rows = hidden_ND.shape[0]
         # With several chunks the head's gradient is summed in float32.
-        sum_dtype = weight_VD.dtype if num_rows <= rows else torch.float32
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        sum_dtype = weight_VD.dtype if num_rows <= rows else wide
         for start in range(0, num_rows, rows):
             part = slice(start, start + rows)
             hidden, labels, weights = hidden_ND[part], labels_N[part], weights_N[part, None]

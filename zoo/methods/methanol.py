@@ -27,7 +27,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
@@ -36,7 +35,7 @@ from zoo.decoding.replies import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.replying import ReplyingModule
+from zoo.methods.replying import ReplyingModule, evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
@@ -156,7 +155,7 @@ class MeTHanol(ReplyingModule):
         self.log_terms("train", terms)
         return total_loss(terms, {"speak_thought": self.weights["speak"], **self.weights})
 
-    @torch.no_grad()
+    @evaluating
     def generate(
         self,
         records: Sequence[Triple | Dialogue],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -113,6 +114,22 @@ class ReplyingModule(ZooModule):
             self.log(f"{stage}/{name}", value, prog_bar=name == "accuracy", rank_zero_only=False)
         for name, value in lenient.result().items():
             self.log(f"{stage}/mention_{name}", value)
+
+
+def evaluating(generate: Callable[..., list[Reply]]) -> Callable[..., list[Reply]]:
+    """Run a method in evaluation mode and without gradients (recomputed blocks keep no cache)."""
+
+    @functools.wraps(generate)
+    def wrapped(self: ZooModule, *args: Any, **kwargs: Any) -> list[Reply]:
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return generate(self, *args, **kwargs)
+        finally:
+            self.train(training)
+
+    return wrapped
 
 
 def last_words(record: Triple | Dialogue) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
@@ -19,7 +18,7 @@ from zoo.decoding.depth import DepthDecoder
 from zoo.decoding.replies import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.replying import ReplyingModule
+from zoo.methods.replying import ReplyingModule, evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.thoughts import ThoughtEncoder
@@ -86,7 +85,7 @@ class SFT(ReplyingModule):
         self.log_terms("train", terms)
         return total_loss(terms)
 
-    @torch.no_grad()
+    @evaluating
     def generate(
         self, records: Sequence[Triple | Dialogue], *, temperature: float = 0.0
     ) -> list[Reply]:

@@ -54,14 +54,14 @@ class Blocks:
 
     def new_cache(self) -> ShiftedCache:
         """Return an empty key/value cache for these blocks."""
-        return ShiftedCache(self.config, self.start)
+        return ShiftedCache(self.start)
 
 
 class ShiftedCache(DynamicCache):
     """Key/value cache of blocks `start..stop`: block `start` is its layer 0."""
 
-    def __init__(self, config: Any, start: int) -> None:
-        super().__init__(config=config)
+    def __init__(self, start: int) -> None:
+        super().__init__()  # without the config: no layer drops what is outside its window
         self.start = start
 
     def update(
@@ -86,6 +86,33 @@ def place(batch: Batch) -> dict[str, Any]:
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> Any:
+    """Return the attention mask of the last `new` slots of a batch that grows with holes.
+
+    A sliding window counts tokens, not slots, so a model that has one gets its masks from here;
+    any other builds its own from `mask_BL`.
+
+    Args:
+        config: The backbone's config.
+        mask_BL: 1 for tokens and 0 for holes, `(B, L)`.
+        positions_BL: Position of each token in its own sequence, `(B, L)`.
+        new: Number of query slots, T.
+    """
+    window = getattr(config, "sliding_window", None)
+    types = getattr(config, "layer_types", None)
+    if window is None or (types is not None and "sliding_attention" not in types):
+        return mask_BL
+    slots_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
+    before_TL = slots_L[None] <= slots_L[-new:, None]
+    itself_TL = slots_L[None] == slots_L[-new:, None]  # a hole sees itself: no empty softmax
+    full_BTL = (before_TL & mask_BL.bool()[:, None]) | itself_TL
+    distance_BTL = positions_BL[:, -new:, None] - positions_BL[:, None]
+    sliding_BTL = full_BTL & (distance_BTL < window)
+    if types is None:
+        return sliding_BTL[:, None]
+    return {"full_attention": full_BTL[:, None], "sliding_attention": sliding_BTL[:, None]}
 
 
 def num_blocks(lm: Any) -> int:
