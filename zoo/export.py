@@ -8,6 +8,7 @@ zoo.json                                          method and constructor argumen
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import pickle
 import shutil
@@ -81,11 +82,9 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     if not (path / CARD).is_file():
         raise InputError(f"{path}: no {CARD} there; it is not an exported folder")
     card = json.loads((path / CARD).read_text())
+    cls = cls or _method(card["class"])
     if cls is None:
-        home, _, name = card["class"].rpartition(".")
-        if not home.startswith("zoo.methods."):
-            raise InputError(f"{path}: made by {card['class']}; pass it: zoo.load(folder, cls=...)")
-        cls = getattr(importlib.import_module(home), name)
+        raise InputError(f"{path}: made by {card['class']}; pass it: zoo.load(folder, cls=...)")
     arguments = dict(card["hyper_parameters"])
     arguments["backbone"] = {
         **(arguments.get("backbone") or {}),
@@ -97,6 +96,17 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     module.configure_model()
     load_weights(module, path)
     return module.eval()
+
+
+def _method(name: str) -> type[ZooModule] | None:
+    """Return a class of `zoo.methods` by its full name, None if it is no method there."""
+    from zoo.module import ZooModule
+
+    home, _, title = name.rpartition(".")
+    if not home.startswith("zoo.methods.") or importlib.util.find_spec(home) is None:
+        return None
+    found = getattr(importlib.import_module(home), title, None)
+    return found if isinstance(found, type) and issubclass(found, ZooModule) else None
 
 
 def load_weights(module: ZooModule, source: str | Path) -> None:
