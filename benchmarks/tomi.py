@@ -29,10 +29,6 @@ ROWS: dict[str, list[str]] = {
     "SFT(Q -> A)": ["--config", "configs/sft_tomi.yaml"],
     "SFT(Q -> T, A)": ["--config", "configs/sft_thought_tomi.yaml"],
     "direct": ["--config", "configs/sft_tomi.yaml"],
-    "MeTHanol (k = 15)": [
-        *("--config", "configs/methanol_tomi.yaml"),
-        *("--model.thinking_layer", "15"),
-    ],
 }
 
 
