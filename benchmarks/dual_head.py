@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -29,10 +29,9 @@ from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, meas
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Rates, Shape, rates
-from benchmarks.workload import BACKBONE, dialogues, shuffled
+from benchmarks.workload import BACKBONE, dialogues, thought_batches
 from zoo.backbone import Backbone, resolve
 from zoo.encoding import IGNORE, Batch, Example, collate
-from zoo.errors import InputError
 from zoo.methods.methanol import SPEAK, THINK, MeTHanol
 from zoo.methods.sft import SFT
 from zoo.module import total_loss
@@ -44,25 +43,6 @@ NAIVE_BYTES_PER_LOGIT = 28  # fp32 copy 6, log-softmax 8, its gradient 8, cast b
 OUR_BYTES_PER_LOGIT = 4  # read once, overwritten by the gradient
 TOLERANCE = 1e-4
 TOLERANCES = {"data": 0.0, "think_loss": 1e-2, "speak_loss": 1e-2}
-
-
-def data(encoder: Any, *, steps: int, batch_size: int, window: int) -> list[list[Example]]:
-    """Return batches of dialogues, each cut at its last turn that fits the window."""
-    records = shuffled(dialogues()[0])
-    found: list[Example] = []
-    for record in records:
-        for stop in range(len(record.turns), 1, -1):
-            try:
-                (example,) = encoder(replace(record, turns=record.turns[:stop]))
-            except InputError:  # too long, or no supporter turn left
-                continue
-            found.append(example)
-            break
-        if len(found) == steps * batch_size:
-            break
-    if found and max(map(len, found)) > window:
-        raise BenchmarkError("encoder.max_length is not the window")
-    return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
 
 
 class Naive:
@@ -104,7 +84,7 @@ class Naive:
 def exact(setting: Setting, *, window: int = 256) -> Sample:
     """Compare losses and gradients with the naive ones in fp32, in one process."""
     module = _module(MeTHanol, setting, max_length=window)
-    (examples,) = data(module.encoder(), steps=1, batch_size=2, window=window)
+    (examples,) = thought_batches(module.encoder(), steps=1)
     naive = Naive(setting)
     terms = module.losses(collate(examples).to(setting.device))
     total_loss(terms).backward()
@@ -134,7 +114,7 @@ def naive(setting: Setting, *, steps: int, window: int) -> Sample:
     peer = Naive(setting)
     encoder = _module(MeTHanol, None, max_length=window).encoder()
     modules = torch.nn.ModuleList([peer.lm, peer.thinking_head])
-    batches = data(encoder, steps=steps + WARM_UP, batch_size=2, window=window)
+    batches = thought_batches(encoder, steps=steps + WARM_UP)
     return _time(peer.losses, modules, batches, setting, packed=False)
 
 
@@ -148,7 +128,7 @@ def _module(kind: Any, setting: Setting | None, **options: Any) -> Any:
 
 def _time_module(kind: Any, setting: Setting, *, steps: int, window: int, **options: Any) -> Sample:
     module = _module(kind, setting, max_length=window, **options)
-    batches = data(module.encoder(), steps=steps + WARM_UP, batch_size=2, window=window)
+    batches = thought_batches(module.encoder(), steps=steps + WARM_UP)
     shape = asdict(Shape.of(module.lm))
 
     def losses(batch: Batch) -> dict[str, torch.Tensor]:

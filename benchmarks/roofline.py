@@ -63,6 +63,33 @@ class Rates:
         return flops / self.flops + read / self.bytes
 
 
+def reply_seconds(
+    shape: Shape, found: Rates, prompt: int, thought: int, answer: int, bridge: int
+) -> dict[str, float]:
+    """Return the least time of a two-pass reply by each way, the thought decoded at block K/2.
+
+    Args:
+        shape: The model.
+        found: Rates of the machine.
+        prompt: Tokens before the thought.
+        thought: Tokens of the thought.
+        answer: Tokens of the answer.
+        bridge: Tokens between thought and answer.
+    """
+    half, full = shape.blocks // 2, prompt + thought + bridge
+    low, high = (n * shape.block * shape.bytes for n in (half, shape.blocks))
+    head = shape.head * shape.bytes
+    rest = (answer - 1) * high + (thought + answer) * head
+    short, long = (thought - 1) * low + rest, (thought - 1) * high + rest
+    read = {"ours": short, "reprefill": long, "early_exit": short}  # a prefill gives the first one
+    chunks = {  # blocks x tokens that run side by side
+        "ours": half * prompt + half * (prompt + thought) + shape.blocks * bridge,
+        "reprefill": shape.blocks * (prompt + full),
+        "early_exit": half * prompt + shape.blocks * full,
+    }
+    return {way: found.seconds(2.0 * shape.block * chunks[way], read[way]) for way in read}
+
+
 def rates(setting: Setting, *, precision: str = "float32") -> Sample:
     """Measure both rates in a process of their own; they are notes of the sample."""
     dtype = getattr(torch, precision)

@@ -19,6 +19,7 @@ at the rates measured in the same run; `bytes_only` leaves the prefills out.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -30,11 +31,12 @@ from transformers import DynamicCache
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
-from benchmarks.roofline import Rates, Shape, rates
+from benchmarks.roofline import Rates, Shape, rates, reply_seconds
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth import DepthDecoder
 from zoo.methods.methanol import MeTHanol
+from zoo.nn.blocks import Blocks
 from zoo.prompts.chat import chat_format
 from zoo.prompts.thoughts import ANSWER, THOUGHT
 
@@ -96,12 +98,11 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
     thinking_head = copy.deepcopy(lm.lm_head)
     k = len(lm.model.layers) // 2
     questions, bridge = prompts(AutoTokenizer.from_pretrained(folder), replies + 1)
-    lower = _first_blocks(lm.model, k)
+    lower = Blocks(lm, 0, k)
 
     def state_at_k(ids: Tensor, cache: Any) -> Tensor:
         if early:
-            states: Tensor = lower(ids, past_key_values=cache).last_hidden_state
-            return states
+            return lower(ids, past_key_values=cache)
         out = lm.model(ids, past_key_values=cache, output_hidden_states=True)
         found: Tensor = out.hidden_states[k]
         return found
@@ -142,17 +143,6 @@ def without(token: int, project: Callable[[Tensor], Tensor]) -> Callable[[Tensor
     return logits
 
 
-def _first_blocks(decoder: Any, k: int) -> Any:
-    """Return a view of a Hugging Face decoder that ends after k blocks, without the final norm."""
-    view = copy.copy(decoder)
-    view._modules = dict(decoder._modules)
-    view._modules["layers"] = torch.nn.ModuleList(list(decoder.layers)[:k])
-    view._modules["norm"] = torch.nn.Identity()
-    view.config = copy.copy(decoder.config)
-    view.config.num_hidden_layers = k
-    return view
-
-
 @torch.inference_mode()
 def _time(
     reply: Callable[[list[int]], Reply],
@@ -183,35 +173,14 @@ def _time(
     )
 
 
-def least_seconds(shape: Shape, bridge: int, found: Rates) -> dict[str, float]:
-    """Return the least time of a reply of each side."""
-    half = shape.blocks // 2
-    low, high = (n * shape.block * shape.bytes for n in (half, shape.blocks))
-    head = shape.head * shape.bytes
-    answer = (ANSWER_TOKENS - 1) * high + ANSWER_TOKENS * head
-    bytes_of = {  # the first token of a phase comes out of its prefill
-        "ours": (THOUGHT_TOKENS - 1) * low + THOUGHT_TOKENS * head + answer,
-        "reprefill": (THOUGHT_TOKENS - 1) * high + THOUGHT_TOKENS * head + answer,
-    }
-    bytes_of["early_exit"] = bytes_of["ours"]
-    full, before = PROMPT + THOUGHT_TOKENS + bridge, PROMPT
-    risen = {  # blocks x tokens that run as a chunk
-        "ours": half * before + half * (full - bridge) + shape.blocks * bridge,
-        "reprefill": shape.blocks * (before + full),
-        "early_exit": half * before + shape.blocks * full,
-    }
-    return {side: found.seconds(2.0 * shape.block * risen[side], bytes_of[side]) for side in risen}
-
-
 def bounds(sample: Sample, found: Rates) -> dict[str, float]:
-    """Return the highest ratio against each peer."""
+    """Return the highest ratio against each peer, and without the prefills."""
     note = dict(sample.notes["shape"])
-    bridge = note.pop("bridge")
-    shape = Shape(**note)
-    least = least_seconds(shape, bridge, found)
-    decoding = least_seconds(shape, bridge, Rates(float("inf"), found.bytes))
+    lengths = PROMPT, THOUGHT_TOKENS, ANSWER_TOKENS, note.pop("bridge")
+    least = reply_seconds(Shape(**note), found, *lengths)
+    decoding = reply_seconds(Shape(**note), Rates(math.inf, found.bytes), *lengths)
     return {
-        **{side: least[side] / least["ours"] for side in ("reprefill", "early_exit")},
+        **{peer: least[peer] / least["ours"] for peer in PEERS},
         "bytes_only": decoding["reprefill"] / decoding["ours"],
     }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.harness import Setting
 from zoo.encoding import Example, Segment, encode
+from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 T = TypeVar("T")
@@ -108,6 +110,27 @@ def batches(
     cut = ", first quarter of each dialogue" if setting.quick else ""
     label = f"{source}{cut}, window {window} tokens, {batch_size} dialogues a step"
     return [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)], label
+
+
+def thought_batches(encoder: Any, *, steps: int, batch_size: int = 2) -> list[list[Example]]:
+    """Return batches of dialogues with thoughts, each cut at its last turn that fits the window.
+
+    Args:
+        encoder: A method's encoder, whose `max_length` is the window.
+        steps: Number of batches.
+        batch_size: Dialogues in each.
+    """
+    found: list[Example] = []
+    for record in shuffled(dialogues()[0]):
+        for stop in range(len(record.turns), 1, -1):
+            try:
+                found += encoder(replace(record, turns=record.turns[:stop]))
+            except InputError:  # too long, or no supporter turn left
+                continue
+            break
+        if len(found) == steps * batch_size:
+            break
+    return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
 
 
 def fill(batch: Sequence[Example]) -> float:

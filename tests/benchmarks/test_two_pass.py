@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
 from benchmarks import two_pass
 from benchmarks.harness import Sample, Setting
-from benchmarks.roofline import Rates, Shape
+from benchmarks.roofline import Rates, Shape, reply_seconds
 
 TINY = Setting("cpu", quick=True)
 
@@ -34,9 +36,9 @@ def test_three_sides_decode_the_same_tokens(tiny):
 
 def test_bounds_of_an_8b_shape():
     shape = Shape(block=218_000_000, head=525_000_000, vocabulary=128_256, blocks=32, bytes=2)
-    least = two_pass.least_seconds(shape, 5, Rates(float("inf"), 1e12))
+    least = reply_seconds(shape, Rates(math.inf, 1e12), 100, 150, 10, 5)
     assert least["reprefill"] / least["ours"] == pytest.approx(1.78, abs=0.005)
-    least = two_pass.least_seconds(shape, 5, Rates(1e12, float("inf")))
+    least = reply_seconds(shape, Rates(1e12, math.inf), 100, 150, 10, 5)
     chunks = 32 * (100 + 255) / (16 * 100 + 16 * 250 + 32 * 5)
     assert least["reprefill"] / least["ours"] == pytest.approx(chunks)
 
