@@ -98,12 +98,14 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
 
     from zoo.nn.attention import implementation
     from zoo.nn.norm import replace_norms
+    from zoo.nn.swiglu import replace_mlps
 
     attention = implementation(backbone.attention)
     dtype = DTYPES[backbone.dtype]
     if backbone.name in TINY:
         lm, tokenizer = tiny_model(backbone.name, dtype, attention, meta=meta)
         replace_norms(lm)
+        replace_mlps(lm)
         return lm, tokenizer
     folder = resolve(backbone.name)
     tokenizer = load_tokenizer(backbone.name)
@@ -122,6 +124,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
         )
     check_layout(lm)
     replace_norms(lm)
+    replace_mlps(lm)
     return lm, tokenizer
 
 

@@ -130,18 +130,19 @@ class DepthDecoder:
         batch_size = self.mask_BL.shape[0]
         done_B = torch.zeros(batch_size, dtype=torch.bool, device=self.mask_BL.device)
         rows: list[list[int]] = [[] for _ in range(batch_size)]
-        for step in range(max_new_tokens + 1):
-            token_B = self._pick(project(self.last_BD), temperature)
-            if step == max_new_tokens:
-                token_B = torch.full_like(token_B, stop_id)
+        for step in range(max_new_tokens + close):
+            if step < max_new_tokens:
+                token_B = self._pick(project(self.last_BD), temperature)
+            else:
+                token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()
             done_B = done_B | (token_B == stop_id)
             for row, token, live in zip(rows, token_B.tolist(), alive, strict=True):
                 if live and token != stop_id:
                     row.append(token)
             finished = self.everyone_done(bool(done_B.all()))
-            if finished and not close:
-                break
+            if not close and (finished or step + 1 == max_new_tokens):
+                break  # nothing reads the state of this token
             mask_B = torch.tensor(alive, device=token_B.device)
             token_B = torch.where(mask_B, token_B, self.pad_id)
             self._feed(token_B[:, None], mask_B.long()[:, None], level)

@@ -29,20 +29,25 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(..., D)`."""
-        out: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type):  # what its readers would cast it to, each anew
+            dtype = torch.get_autocast_dtype(x.device.type)
+        out: Tensor = _RMSNorm.apply(x, self.weight, self.eps, dtype)
         return out
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype
+    ) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)
         scale = x.to(wide).square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight_D, scale)
-        return weight_D * (x.to(wide) * scale).to(x.dtype)
+        return (weight_D * (x.to(wide) * scale).to(x.dtype)).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight_D, scale = ctx.saved_tensors
         unit = x.to(scale.dtype) * scale
         grad = grad.to(scale.dtype)
@@ -50,7 +55,7 @@ class _RMSNorm(torch.autograd.Function):
         grad_unit = grad * weight_D.to(scale.dtype)
         inner = (grad_unit * unit).mean(-1, keepdim=True)
         grad_x = grad_unit.sub_(unit.mul_(inner)).mul_(scale)
-        return grad_x.to(x.dtype), grad_weight.to(weight_D.dtype), None
+        return grad_x.to(x.dtype), grad_weight.to(weight_D.dtype), None, None
 
 
 def replace_norms(lm: nn.Module) -> int:
