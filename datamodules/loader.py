@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 Normalizers = dict[int, float]
@@ -78,6 +79,7 @@ class StepLoader:
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=False,
+            generator=torch.Generator(),  # the global one is the model's: a resumed run must match
         )
         for batch in batches:
             self.position += 1

@@ -126,7 +126,7 @@ def test_save_that_is_interrupted(tmp_path: Path) -> None:
     from zoo.trainer import WholeFiles
 
     class Broken:
-        def __reduce__(self) -> Any:
+        def __reduce__(self) -> str:
             raise OSError("disk full")
 
     path = tmp_path / "last.ckpt"

@@ -98,12 +98,11 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; a complaint names file, line and key, and the nearest valid one."""
-        verb, *rest = args
-        given = list(read(rest))
+        given = list(read(args[1:]))
         try:
             super().parse_arguments(parser, args)
         except ComplaintError as complaint:
-            actions = self._subcommand_parsers[verb]._actions
+            actions = self._subcommand_parsers[args[0]]._actions
             dests = [a.dest for a in actions if a.dest.split(".")[-1] not in HIDDEN]
             raise InputError(explain(str(complaint), given, dests, choices())) from complaint
 
@@ -152,9 +151,12 @@ class ZooCLI(LightningCLI):
         if self.subcommand in ("fit", "validate", "test", "predict"):
             self.datamodule.prepare(self.subcommand, self.model.encoder())
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {error}") from error
+        if self.subcommand == "fit":
+            trainer.check_interval(self.datamodule)
+        return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         root = config["default_root_dir"]

@@ -89,7 +89,7 @@ def read(args: Sequence[str]) -> Iterator[Entry]:
     while position < len(args):
         key, equals, value = args[position].partition("=")
         position += 1
-        if not key.startswith("-"):
+        if not key.startswith("-") or key.endswith(("help", "print_config")):
             continue
         if not equals and position < len(args) and not args[position].startswith("--"):
             value = args[position]

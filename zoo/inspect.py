@@ -48,8 +48,7 @@ def describe(module: ZooModule, loader: Any, num_batches: int) -> list[str]:
     gib = 2**30
     return [
         f"method      {type(module).__name__} on {module.backbone.name}",
-        f"parameters  {total / 1e6:,.1f} M, trainable {trained / 1e6:,.1f} M, "
-        f"new {new / 1e6:,.1f} M",
+        f"parameters  {total:,}, trainable {trained:,}, new {new:,}",
         f"new         {', '.join(sorted(added)) or 'none'}",
         f"memory      about {(weights + states + activations) / gib:.1f} GiB in training: weights "
         f"{weights / gib:.2f}, gradients and AdamW {states / gib:.2f}, activations of "

@@ -30,8 +30,11 @@ class WholeFiles(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{target.name}.part")
-        torch.save(checkpoint, scratch)
-        scratch.replace(target)
+        try:
+            torch.save(checkpoint, scratch)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 class ZooTrainer(Trainer):
@@ -64,6 +67,25 @@ class ZooTrainer(Trainer):
         super().fit(
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
         )
+
+    def check_interval(self, datamodule: Any) -> None:
+        """Raise if validation is asked for later than an epoch ends; before anything is written.
+
+        Raises:
+            InputError: `val_check_interval` is longer than an epoch and counts within epochs.
+        """
+        wanted = self.val_check_interval
+        if self.check_val_every_n_epoch is None or not isinstance(wanted, int):
+            return
+        datamodule.trainer = self
+        batches = len(datamodule.train_dataloader())
+        if isinstance(self.limit_train_batches, int):
+            batches = min(batches, self.limit_train_batches)
+        if wanted > batches:
+            raise InputError(
+                f"trainer.val_check_interval: {wanted} is more than the {batches} micro-batches of "
+                f"an epoch; lower it, or count over epochs with check_val_every_n_epoch: null"
+            )
 
     def check(self, model: ZooModule, datamodule: Any) -> None:
         """Build on the meta device; print parameters, memory estimate and a masked sample.

@@ -1,0 +1,160 @@
+"""The verbs: help, printed settings, short overrides, check, generate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from running import CONFIG, ROOT, SMALL, TINY, main
+
+from zoo.cli import ZooCLI
+
+VERBS = sorted(ZooCLI.subcommands())
+NEEDS = {"export": ("--ckpt_path", "x", "--output", "y")}
+
+
+def printed(*args: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+        main(*args)
+    assert stopped.value.code in (0, None)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(verb: str) -> None:
+    text = printed(verb, "--help")
+    assert "--config" in text
+    assert "--trainer.max_steps" in text
+
+
+def test_help_lists_the_verbs() -> None:
+    text = printed("--help")
+    for verb in VERBS:
+        assert re.search(rf"^\s+{verb}\s", text, re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("method", ["zoo.MeTHanol", "zoo.SFT"])
+def test_help_of_a_method(method: str) -> None:
+    text = " ".join(printed("fit", f"--model.help={method}").split())
+    assert "Limit of a generated answer" in text
+    assert "AdamW and its schedule" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_print_config(verb: str) -> None:
+    content = yaml.safe_load(
+        printed(verb, "--config", CONFIG, *NEEDS.get(verb, ()), "--print_config")
+    )
+    assert content["model"]["init_args"]["backbone"]["name"] == "smollm2-135m"
+    assert content["model"]["init_args"]["optimizer"]["weight_decay"] == 0.01  # a default
+    assert content["trainer"]["gradient_clip_val"] == 1.0
+
+
+def test_short_overrides(tmp_path: Path) -> None:
+    """No `init_args` on the command line; later arguments win; the rest of the file stays."""
+    folder = str(tmp_path)
+    text = printed(
+        *("fit", "--config", str(ROOT / "configs" / "methanol_tomi.yaml")),
+        *("--model.thinking_layer", "2", "--model.backbone.name", "tiny-llama"),
+        *("--model.optimizer.lr=0.5", "--data.path", folder, "--print_config"),
+    )
+    content = yaml.safe_load(text)
+    model, data = content["model"]["init_args"], content["data"]["init_args"]
+    assert (model["thinking_layer"], model["backbone"]["name"]) == (2, "tiny-llama")
+    assert (model["optimizer"]["lr"], data["path"]) == (0.5, folder)
+    assert model["optimizer"]["schedule"] == "linear"
+    assert model["think_weight"] == 1.0
+
+
+def test_override_reaches_the_run(tmp_path: Path) -> None:
+    """`--data.path` of a folder without the files is what the error names."""
+    err = io.StringIO()
+    args = ("--config", str(ROOT / "configs" / "methanol_tomi.yaml"), *SMALL)
+    with contextlib.redirect_stderr(err), pytest.raises(SystemExit):
+        main("fit", *args, "--data.path", str(tmp_path))
+    assert err.getvalue().startswith(f"error: {tmp_path}: ")
+
+
+# -- check -------------------------------------------------------------------------------------
+
+
+def test_check(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parameters, memory, masks in colour; nothing is written and no weights are made."""
+    monkeypatch.chdir(tmp_path)
+    main("check", "--config", CONFIG, *SMALL)
+    out = capsys.readouterr().out
+    import zoo
+
+    module = zoo.MeTHanol(backbone={"name": "tiny-llama"})
+    module.configure_model()
+    total = sum(p.numel() for p in module.parameters())
+    assert f"parameters  {total:,}, trainable {total:,}, new {259 * 32:,}\n" in out
+    assert "new         thinking_head.weight" in out
+    assert re.search(r"memory +about [\d.]+ GiB in training: weights", out)
+    sample = out[out.index("sample ") :]
+    pieces = re.findall(r"\x1b\[(\d+)m(.*?)\x1b\[0m", sample[sample.index("\n") :], re.DOTALL)
+    by_colour = {code: [t for c, t in pieces if c == code] for code in ("2", "32", "36")}
+    assert len(by_colour["32"]) == len(by_colour["36"]) == 1
+    assert by_colour["32"][0].endswith("<|im_end|>")
+    assert by_colour["36"][0].endswith("<|im_end|>")
+    assert any("thought" in context for context in by_colour["2"])
+    assert not any("thought\n" in learned for learned in by_colour["32"] + by_colour["36"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_counts_adapters(capsys: pytest.CaptureFixture[str]) -> None:
+    lora = str(ROOT / "configs" / "overlays" / "lora.yaml")
+    main("check", "--config", CONFIG, "--config", lora, *SMALL)
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("parameters"))
+    total, trained, new = (int(x.replace(",", "")) for x in re.findall(r"[\d,]+\d", line))
+    assert new < trained < total
+
+
+def test_check_ignores_the_cards_of_the_config(capsys: pytest.CaptureFixture[str]) -> None:
+    """A config for eight cards can be checked on a laptop."""
+    overlays = [f"--config={ROOT / 'configs' / 'overlays' / n}.yaml" for n in ("gpu", "fsdp2")]
+    args = [arg for arg in SMALL if arg not in ("--trainer.accelerator", "cpu")]
+    main("check", "--config", CONFIG, *overlays, *args)
+    assert "parameters" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_check_of_the_real_backbone(capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.perf_counter()
+    main("check", "--config", CONFIG)
+    assert time.perf_counter() - start < 20
+    new = 49152 * 576
+    assert f"parameters  {134_515_008 + new:,}" in capsys.readouterr().out
+
+
+# -- generate ----------------------------------------------------------------------------------
+
+
+def test_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Thought and answer beside the gold ones; a prompt of one's own; a thought put in."""
+    main("generate", "--config", CONFIG, *SMALL, "--num_records", "2")
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^query:", out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^thought:.*\[gold: ", out, re.MULTILINE | re.DOTALL)) >= 1
+    main(
+        "generate",
+        "--config",
+        CONFIG,
+        *TINY,
+        "--model.thinking_layer",
+        "2",
+        "--prompt",
+        "Hi",
+        "--thought",
+        "Greet.",
+    )
+    out = capsys.readouterr().out
+    assert "query:   Hi\nthought: Greet.\nanswer:" in out
