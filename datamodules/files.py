@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 from zoo.errors import InputError, nearest
 
@@ -125,7 +125,7 @@ def field(record: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
         found = _JSON_NAMES.get(type(value), type(value).__name__)
         expected = _JSON_NAMES.get(kind, kind.__name__)
         raise InputError(f"{where}: field {name!r} must be {expected}, found {found}")
-    return cast(T, value)
+    return value
 
 
 def text_field(record: Mapping[str, Any], name: str, where: str) -> str:

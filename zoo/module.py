@@ -93,9 +93,8 @@ class ZooModule(LightningModule):
         if self.init_from is not None:
             export.load_weights(self, self.init_from)
         parallel.shard(self)
-        if self.backbone.compile:
-            for block in self.lm.model.layers:
-                block.compile()
+        for block in self.lm.model.layers if self.backbone.compile else ():  # type: ignore[attr-defined]
+            block.compile()
 
     def build(self, *, meta: bool = False) -> None:
         """Load the backbone, install the surgery, freeze: everything before sharding.

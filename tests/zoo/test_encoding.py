@@ -145,8 +145,8 @@ def test_prompt_tokens_are_the_example_tokens() -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from zoo.tiny import CHAT_TOKENS
     from zoo.prompts.thoughts import ThoughtEncoder
+    from zoo.tiny import CHAT_TOKENS
 
     # A byte tokenizer that merges two line ends, as real vocabularies do.
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -38,9 +38,7 @@ class RMSNorm(nn.Module):
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)
         scale = x.to(wide).square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight_D, scale)

@@ -36,8 +36,8 @@ class SwiGLU(nn.Module):
             out: Tensor = _GatedDown.apply(gate, up, weight)
             return out
         product: Tensor = _Gated.apply(gate, up)
-        out = down(product)
-        return out
+        mapped: Tensor = down(product)
+        return mapped
 
 
 class _Gated(torch.autograd.Function):
@@ -47,7 +47,7 @@ class _Gated(torch.autograd.Function):
         return F.silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         return _split(grad, gate, up, F.silu(gate))
 
@@ -59,7 +59,7 @@ class _GatedDown(torch.autograd.Function):
         return F.linear(F.silu(gate).mul_(up), weight_DF)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, weight_DF = ctx.saved_tensors
         active = F.silu(gate)
         grad_weight = None
