@@ -155,7 +155,7 @@ class ZooCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {error}") from error
         if self.subcommand == "fit":
-            trainer.check_interval(self.datamodule)
+            trainer.check_interval(self.datamodule)  # type: ignore[attr-defined]
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
@@ -183,7 +183,7 @@ class ZooCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Keep the replies."""
-        self.trainer.save_predictions()
+        self.trainer.save_predictions()  # type: ignore[attr-defined]
 
 
 @rank_zero_only

@@ -154,7 +154,7 @@ def parameters(cls: type) -> Tree | None:
     if any(p.kind is p.VAR_KEYWORD for p in signature.values()):
         return None
     try:
-        hints = get_type_hints(cls.__init__)
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     except NameError:  # names imported for type checkers only
         hints = {}
     tree: Tree = {}

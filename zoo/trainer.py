@@ -130,7 +130,8 @@ class ZooTrainer(Trainer):
             model.to(self.strategy.root_device)
         model.eval()
         thoughts = {} if thought is None else {"thoughts": [thought] * len(records)}
-        for record, reply in zip(records, model.generate(records, **thoughts), strict=True):
+        replies = model.generate(records, **thoughts)  # type: ignore[operator]
+        for record, reply in zip(records, replies, strict=True):
             gold_thought, gold = ("", "") if prompt else model.encoder().gold(record)
             print(f"query:   {getattr(record, 'query', record.id)}")  # noqa: T201
             for name, text, wanted in (
