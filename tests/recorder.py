@@ -1,4 +1,4 @@
-"""A callback that writes down what each training batch was and what came of it."""
+"""Parts of runs that tests start: a callback that writes batches down, a method of uneven pace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from zoo.methods.methanol import MeTHanol
 
 
 class Recorder(Callback):
@@ -38,6 +41,15 @@ class Recorder(Callback):
         with Path(f"{self.path}.{trainer.global_rank}").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         time.sleep(self.pause)
+
+
+class Uneven(MeTHanol):
+    """A method whose first process never thinks, while the others think to the limit."""
+
+    def think_logits(self, middle_BD: Tensor) -> Tensor:
+        logits = super().think_logits(middle_BD)
+        logits[:, self.encoder().stop_id] = 1e4 if self.global_rank == 0 else -1e4
+        return logits
 
 
 def lines(path: Path, rank: int = 0) -> list[dict[str, Any]]:

@@ -148,9 +148,16 @@ def test_fsdp2_lora_checkpointing_and_mixed_precision(tmp_path: Path) -> None:
     two = ("--config", FSDP2, "--trainer.accelerator", "cpu", "--trainer.precision", "bf16-mixed")
     lora = ("--config", str(ROOT / "configs" / "overlays" / "lora.yaml"))
     recompute = ("--model.backbone.gradient_checkpointing", "true")
-    launch(tmp_path, "mixed", *two, *lora, *recompute, "--trainer.max_steps", "3")
+    launch(tmp_path, "mixed", *two, *lora, *recompute, *validate(3), "--trainer.max_steps", "3")
     first, *_, last = objective(tmp_path, "mixed", 2, 1)
     assert 0 < last[0] < first[0]
+
+
+def test_processes_that_stop_decoding_at_different_steps(tmp_path: Path) -> None:
+    """Sharded blocks are collectives: who is done keeps the others company, or all hang."""
+    two = ("--config", FSDP2, "--trainer.accelerator", "cpu", "--trainer.precision", "32-true")
+    uneven = ("--model", "recorder.Uneven", "--trainer.max_steps", "1", *validate(1))
+    assert "val/accuracy" in scalars(launch(tmp_path, "uneven", *two, *uneven))
 
 
 def test_ddp_steps(tmp_path: Path, alone: dict[str, tuple[Path, Path]]) -> None:
