@@ -100,13 +100,13 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
 
 def _method(name: str) -> type[ZooModule] | None:
     """Return a class of `zoo.methods` by its full name, None if it is no method there."""
-    from zoo.module import ZooModule
+    from lightning.pytorch import LightningModule
 
     home, _, title = name.rpartition(".")
     if not home.startswith("zoo.methods.") or importlib.util.find_spec(home) is None:
         return None
     found = getattr(importlib.import_module(home), title, None)
-    return found if isinstance(found, type) and issubclass(found, ZooModule) else None
+    return found if isinstance(found, type) and issubclass(found, LightningModule) else None
 
 
 def load_weights(module: ZooModule, source: str | Path) -> None:
