@@ -14,7 +14,7 @@ import pickle
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -106,7 +106,8 @@ def _method(name: str) -> type[ZooModule] | None:
     if not home.startswith("zoo.methods.") or importlib.util.find_spec(home) is None:
         return None
     found = getattr(importlib.import_module(home), title, None)
-    return found if isinstance(found, type) and issubclass(found, LightningModule) else None
+    known = isinstance(found, type) and issubclass(found, LightningModule)
+    return cast("type[ZooModule]", found) if known else None
 
 
 def load_weights(module: ZooModule, source: str | Path) -> None:
