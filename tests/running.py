@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = str(ROOT / "configs" / "methanol.yaml")
 TINY = (
@@ -48,3 +50,18 @@ def main(*args: str) -> None:
     from zoo import cli
 
     cli.main(list(args))
+
+
+def refusal(capfd: pytest.CaptureFixture[str], folder: Path, *args: str, verb: str = "fit") -> str:
+    """Run a command that must fail; return its one line, without `error: `."""
+    before = sorted(folder.rglob("*"))
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(verb, "--config", CONFIG, *SMALL, *args)
+    out, err = capfd.readouterr()
+    assert stopped.value.code == 2
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert out == ""
+    assert sorted(folder.rglob("*")) == before, "something was written"
+    return err.removeprefix("error: ").strip()
