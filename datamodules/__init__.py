@@ -11,17 +11,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datamodules.base import ZooDataModule
     from datamodules.bigtom import BigToM
+    from datamodules.digits_text import DigitsText
+    from datamodules.emoji_names import EmojiNames
     from datamodules.esconv import ESConv
     from datamodules.false_belief import FalseBelief
+    from datamodules.image_text import ImageText
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
 
-__all__ = ["BigToM", "ESConv", "FalseBelief", "ToMi", "Triples", "ZooDataModule"]
+__all__ = [
+    "BigToM",
+    "DigitsText",
+    "ESConv",
+    "EmojiNames",
+    "FalseBelief",
+    "ImageText",
+    "ToMi",
+    "Triples",
+    "ZooDataModule",
+]
 
 _HOME = {
     "BigToM": "bigtom",
+    "DigitsText": "digits_text",
     "ESConv": "esconv",
+    "EmojiNames": "emoji_names",
     "FalseBelief": "false_belief",
+    "ImageText": "image_text",
     "ToMi": "tomi",
     "Triples": "triples",
     "ZooDataModule": "base",

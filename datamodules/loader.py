@@ -8,12 +8,14 @@ exact, without a collective.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+SEARCH = 20  # how many batches ahead to look for an example of another group
 Normalizers = dict[int, float]
 Collate = Callable[[Sequence[Any], Normalizers], Any]
 
@@ -25,7 +27,8 @@ class StepLoader:
     divided here. Lightning saves and restores the state with its checkpoints.
 
     Args:
-        examples: Encoded examples with `__len__` and `head_weights()`.
+        examples: Encoded examples with `__len__` and `head_weights()`. In a shuffled loader two
+            examples with the same `group` (if they have one) never share a micro-batch.
         collate: Joins examples into a batch, given the normaliser of each head.
         batch_size: Examples per micro-batch.
         max_tokens: Close a micro-batch before it exceeds this many tokens; None for no limit.
@@ -125,18 +128,27 @@ class StepLoader:
         return plan
 
     def _micro_batches(self, order: list[int]) -> list[list[int]]:
-        batches: list[list[int]] = [[]]
-        tokens = 0
-        for index in order:
-            length = len(self.examples[index])
-            full = len(batches[-1]) == self.batch_size
-            over = self.max_tokens is not None and tokens + length > self.max_tokens
-            if batches[-1] and (full or over):
-                batches.append([])
-                tokens = 0
-            batches[-1].append(index)
-            tokens += length
-        return batches if batches[-1] else []
+        batches: list[list[int]] = []
+        waiting = deque(order)
+        while waiting:
+            batch, groups, tokens = [], set(), 0
+            later: list[int] = []  # of a group that the batch has already: first in line next
+            while waiting and len(batch) < self.batch_size and len(later) < SEARCH * self.batch_size:
+                index = waiting.popleft()
+                length = len(self.examples[index])
+                group = getattr(self.examples[index], "group", None) if self.shuffle else None
+                if batch and self.max_tokens is not None and tokens + length > self.max_tokens:
+                    waiting.appendleft(index)
+                    break
+                if group is not None and group in groups:
+                    later.append(index)
+                    continue
+                batch.append(index)
+                groups.add(group)
+                tokens += length
+            waiting.extendleft(reversed(later))
+            batches.append(batch)
+        return batches
 
 
 class _Plan(Dataset[Any]):

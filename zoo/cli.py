@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.callbacks import Samples, Throughput
+from zoo.callbacks import Figures, Samples, Throughput
 from zoo.complaints import explain, hint, read
 from zoo.errors import InputError
 from zoo.export import read_checkpoint
@@ -149,6 +149,7 @@ class ZooCLI(LightningCLI):
         """Read and encode all data that the verb needs first: bad input shows before any output."""
         self.model.validate()
         if self.subcommand in ("fit", "validate", "test", "predict"):
+            self.model.check_data(self.datamodule)
             self.datamodule.prepare(self.subcommand, self.model.encoder())
         try:
             trainer = super().instantiate_trainer(**kwargs)
@@ -165,7 +166,7 @@ class ZooCLI(LightningCLI):
         if config.get("strategy") in ("auto", "ddp"):  # the others have ways of their own
             given = config.get("plugins") or []
             config["plugins"] = [*(given if isinstance(given, list) else [given]), WholeFiles()]
-        extra = [Samples(), Throughput()]
+        extra = [Samples(), Figures(), Throughput()]
         if config["logger"] is not False:
             extra.append(LearningRateMonitor())
         return super()._instantiate_trainer(config, [*callbacks, *extra])

@@ -123,6 +123,10 @@ class Batch:
         }
         return Batch(**moved)
 
+    def counts(self) -> dict[str, int]:
+        """Return the amounts of work that throughput is reported in."""
+        return {"tokens": self.num_tokens, "supervised_tokens": self.num_supervised}
+
     @property
     def num_tokens(self) -> int:
         """Number of real tokens, padding excluded."""

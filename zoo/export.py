@@ -1,7 +1,8 @@
 """A folder any Hugging Face tool loads, with the method's own parameters beside it, and back.
 
-config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged
-zoo.safetensors                                   parameters the backbone does not have
+config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged; a
+                                                  method with several has a subfolder for each
+zoo.safetensors                                   parameters that no backbone has
 zoo.json                                          method and constructor arguments
 """
 
@@ -14,7 +15,7 @@ import pickle
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     from zoo.module import ZooModule
 
 SIDE, CARD = "zoo.safetensors", "zoo.json"
+
+
+class Pretrained(NamedTuple):
+    """A Hugging Face model inside a method.
+
+    Attributes:
+        path: Attribute path in the module, for example `lm`.
+        model: The model.
+        tokenizer: Saved beside it; None if it reads no text.
+        folder: Subfolder of an export that it is written to; empty for the export itself.
+        argument: Constructor argument that names it.
+        plain: Fields of that argument for a model whose adapters are merged.
+    """
+
+    path: str
+    model: Any
+    tokenizer: Any
+    folder: str
+    argument: str
+    plain: dict[str, Any]
 
 
 def save(module: ZooModule, folder: str | Path) -> None:
@@ -48,16 +69,23 @@ def save(module: ZooModule, folder: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        backbone = {name[3:]: value for name, value in state.items() if name.startswith("lm.")}
-        plain = {name: value for name, value in backbone.items() if f"lm.{name}" not in added}
-        config = module.lm.config
-        module.lm.save_pretrained(scratch, state_dict=plain)
-        module.tokenizer.save_pretrained(scratch)
+        for part in module.pretrained():
+            start = len(part.path) + 1
+            plain = {
+                name[start:]: value
+                for name, value in state.items()
+                if name.startswith(f"{part.path}.") and name not in added
+            }
+            part.model.save_pretrained(scratch / part.folder, state_dict=plain)
+            if part.tokenizer is not None:
+                part.tokenizer.save_pretrained(scratch / part.folder)
         side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}
         save_file(side, scratch / SIDE, metadata={"format": "pt"})
         card = {
             "class": f"{type(module).__module__}.{type(module).__qualname__}",
-            "architecture": type(config).__name__,
+            "pretrained": {
+                part.argument: {"name": part.folder, **part.plain} for part in module.pretrained()
+            },
             "hyper_parameters": {k: v for k, v in module.hparams.items() if k[0] != "_"},
         }
         (scratch / CARD).write_text(json.dumps(card, indent=2) + "\n")
@@ -86,12 +114,9 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     if cls is None:
         raise InputError(f"{path}: made by {card['class']}; pass it: zoo.load(folder, cls=...)")
     arguments = dict(card["hyper_parameters"])
-    arguments["backbone"] = {
-        **(arguments.get("backbone") or {}),
-        "name": str(path),
-        "lora": None,
-        "load_4bit": False,
-    }
+    for argument, plain in card["pretrained"].items():
+        here = {**plain, "name": str(path / plain["name"])}
+        arguments[argument] = {**(arguments.get(argument) or {}), **here}
     module = cls(**arguments)
     module.configure_model()
     load_weights(module, path)
@@ -124,11 +149,12 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     if path.is_file():
         state = read_checkpoint(path)["state_dict"]
     elif (path / CARD).is_file():
-        from transformers import AutoModelForCausalLM
-
-        lm = AutoModelForCausalLM.from_pretrained(path, dtype="auto", local_files_only=True)
-        state = {f"lm.{name}": value for name, value in lm.state_dict().items()}
-        state |= load_file(path / SIDE)
+        state = load_file(path / SIDE)
+        for part in module.pretrained():
+            plain = type(part.model).from_pretrained(
+                path / part.folder, dtype="auto", local_files_only=True
+            )
+            state |= {f"{part.path}.{name}": value for name, value in plain.state_dict().items()}
     elif (path / ".metadata").is_file():
         state = _sharded_state(module, path)
     else:
@@ -172,7 +198,7 @@ def _sharded_state(module: ZooModule, path: Path) -> dict[str, Tensor]:
 
 def merged_state(module: ZooModule) -> dict[str, Tensor]:
     """Return the state with low-rank adapters merged, under the names of the plain model."""
-    if module.backbone.lora is None:
+    if not any(".lora_" in name for name in module.state_dict()):
         return dict(module.state_dict())
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -190,11 +216,11 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
 
 
 def new_names(module: ZooModule) -> list[str]:
-    """Return the names of parameters that the plain backbone does not have, adapters left out."""
-    from transformers import AutoModelForCausalLM
-
+    """Return the names of parameters that no plain backbone has, adapters left out."""
+    known = set()
     with torch.device("meta"):
-        plain: Any = AutoModelForCausalLM.from_config(module.lm.config)
-    known = {f"lm.{name}" for name in plain.state_dict()}
+        for part in module.pretrained():
+            plain = type(part.model)(part.model.config)
+            known |= {f"{part.path}.{name}" for name in plain.state_dict()}
     names = (name.replace(".base_layer", "") for name in module.state_dict())
     return [name for name in names if name not in known and ".lora_" not in name]

@@ -10,12 +10,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 
 import zoo
-from zoo.encoding import NO_HEAD, Example
 from zoo.export import new_names
 from zoo.module import ZooModule
-
-COLOURS = ("\033[32m", "\033[36m", "\033[35m", "\033[33m")  # one per head
-PLAIN, DIM = "\033[0m", "\033[2m"
 
 
 def describe(module: ZooModule, loader: Any, num_batches: int) -> list[str]:
@@ -34,47 +30,31 @@ def describe(module: ZooModule, loader: Any, num_batches: int) -> list[str]:
     weights = sum(p.numel() * p.element_size() for p in parameters.values())
     states = sum(3 * p.numel() * p.element_size() for p in parameters.values() if p.requires_grad)
     batch = next(iter(loader))
-    config = module.lm.config
-    width = next(iter(parameters.values())).element_size()
-    per_block = (
-        2
-        if module.backbone.gradient_checkpointing
-        else 20
-        + 4 * (getattr(config, "intermediate_size", 4 * config.hidden_size) // config.hidden_size)
-    )
-    activations = (
-        batch.num_tokens * config.hidden_size * config.num_hidden_layers * per_block * width
-    )
+    activations = activation_bytes(module, batch)
+    amounts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in batch.counts().items())
+    bases = (part.model.config for part in module.pretrained())
+    names = ", ".join(config.name_or_path or config.model_type for config in bases)
     gib = 2**30
     return [
-        f"method      {type(module).__name__} on {module.backbone.name}",
+        f"method      {type(module).__name__} on {names}",
         f"parameters  {total:,}, trainable {trained:,}, new {new:,}",
         f"new         {', '.join(sorted(added)) or 'none'}",
         f"memory      about {(weights + states + activations) / gib:.1f} GiB in training: weights "
         f"{weights / gib:.2f}, gradients and AdamW {states / gib:.2f}, activations of "
-        f"{batch.num_tokens} tokens {activations / gib:.2f} (estimate)",
-        f"data        {num_batches} micro-batches per epoch; the first has {batch.num_tokens} "
-        f"tokens, {batch.num_supervised} supervised",
+        f"a micro-batch {activations / gib:.2f} (estimate)",
+        f"data        {num_batches} micro-batches per epoch; the first has {amounts}",
     ]
 
 
-def preview(example: Example, tokenizer: Any) -> list[str]:
-    """Return a sample's text with each head's tokens in its colour and context dimmed."""
-    heads = [NO_HEAD, *example.head_ids[:-1]]  # undo the shift: the head that learns each token
-    learned = [head for head in heads if head != NO_HEAD]
-    text, start = "", 0
-    for end in range(1, len(heads) + 1):
-        if end == len(heads) or heads[end] != heads[start]:
-            head = heads[start]
-            piece = tokenizer.decode(example.input_ids[start:end])
-            text += (DIM if head == NO_HEAD else COLOURS[head % len(COLOURS)]) + piece + PLAIN
-            start = end
-    legend = " ".join(
-        f"{COLOURS[head % len(COLOURS)]}head {head}: {learned.count(head)} tokens{PLAIN}"
-        for head in sorted(set(learned))
-    )
-    context = len(heads) - len(learned)
-    return [f"sample      {legend} {DIM}context: {context} tokens{PLAIN}", text]
+def activation_bytes(module: ZooModule, batch: Any) -> float:
+    """Return an estimate of what a language model keeps for its backward pass; 0 for others."""
+    if module.lm is None:
+        return 0.0
+    config = module.lm.config
+    inner = getattr(config, "intermediate_size", 4 * config.hidden_size) // config.hidden_size
+    per_block = 2 if module.backbone.gradient_checkpointing else 20 + 4 * inner
+    width = next(module.parameters()).element_size()
+    return batch.num_tokens * config.hidden_size * config.num_hidden_layers * per_block * width
 
 
 def methods() -> dict[str, type[ZooModule]]:

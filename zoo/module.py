@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo import backbone as backbones
 from zoo import export, parallel
 from zoo.backbone import Backbone, LoRA
 from zoo.errors import InputError
+from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term
 
 C = TypeVar("C")
@@ -68,6 +69,7 @@ class ZooModule(LightningModule):
         self.lm: Any = None
         self.tokenizer: Any = None
         self.init_from: str | None = None  # weights to load after building
+        self.built = False
         self._encoder: Any = None
 
     # -- for a method to write -----------------------------------------------------------------
@@ -82,18 +84,39 @@ class ZooModule(LightningModule):
         """Return the method's encoder (see `zoo.encoding.Encoder`)."""
         raise TypeError(f"{type(self).__name__} does not implement build_encoder(tokenizer)")
 
+    def pretrained(self) -> list[Pretrained]:
+        """Return the Hugging Face models inside this module; one language model by default."""
+        plain = {"lora": None, "load_4bit": False}
+        return [Pretrained("lm", self.lm, self.tokenizer, "", "backbone", plain)]
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks that are sharded and compiled one by one."""
+        return list(self.lm.model.layers)
+
+    def show(self, records: Sequence[Any], **options: Any) -> list[dict[str, str]]:
+        """Return what `generate` prints of some records, a mapping of names to texts each."""
+        raise TypeError(f"{type(self).__name__} does not implement show(records)")
+
+    def check_data(self, datamodule: Any) -> None:
+        """Raise `InputError` for data settings that do not fit the method."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return what TensorBoard should show of this method (see `zoo.callbacks.Figures`)."""
+        return {}
+
     # -- life cycle ----------------------------------------------------------------------------
 
     def configure_model(self) -> None:
         """Load, install, freeze, shard, compile; a second call does nothing."""
-        if self.lm is not None:
+        if self.built:
             return
         self.validate()
         self.build()
+        self.built = True
         if self.init_from is not None:
             export.load_weights(self, self.init_from)
         parallel.shard(self)
-        for block in self.lm.model.layers if self.backbone.compile else ():  # type: ignore[attr-defined]
+        for block in self.blocks() if self.backbone.compile else ():
             block.compile()
 
     def build(self, *, meta: bool = False) -> None:

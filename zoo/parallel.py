@@ -40,7 +40,7 @@ def shard(module: ZooModule) -> None:
     if trainer.precision == "bf16-mixed":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     options: dict[str, Any] = {"mesh": mesh["data_parallel"], "mp_policy": policy}
-    for block in module.lm.model.layers:
+    for block in module.blocks():
         fully_shard(block, **options)
     fully_shard(module, **options)
     for name in STEPS:

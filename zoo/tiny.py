@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 TINY = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
+TINY_TOWERS = ("tiny-bert", "tiny-vit", "tiny-dinov2", "tiny-wav2vec2")
 CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -44,6 +45,31 @@ def tiny_model(name: str, dtype: torch.dtype, attention: str, *, meta: bool) -> 
             tiny_config(name), dtype=dtype, attn_implementation=attention
         )
     return lm, byte_tokenizer()
+
+
+def tiny_tower_config(name: str) -> Any:
+    """Return a 4-block config of an encoder; pictures are 28 x 28 in patches of 14."""
+    from transformers import BertConfig, Dinov2Config, ViTConfig, Wav2Vec2Config
+
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
+    if name == "tiny-bert":
+        return BertConfig(vocab_size=259, pad_token_id=256, **shape)
+    if name == "tiny-wav2vec2":
+        convolutions = {"conv_dim": (16, 16), "conv_stride": (5, 8), "conv_kernel": (10, 8)}
+        return Wav2Vec2Config(
+            **shape,
+            **convolutions,
+            num_feat_extract_layers=2,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+        )
+    kind = ViTConfig if name == "tiny-vit" else Dinov2Config
+    return kind(image_size=28, patch_size=14, **shape)
 
 
 def byte_tokenizer() -> Any:

@@ -12,9 +12,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
 from zoo.errors import InputError
-from zoo.inspect import describe, preview
+from zoo.inspect import describe
 from zoo.module import ZooModule
-from zoo.records import Triple
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -100,7 +99,7 @@ class ZooTrainer(Trainer):
         batches = len(datamodule.train_dataloader())
         lines = describe(model, datamodule.train_dataloader(), batches)
         sample = datamodule.examples("train", model.encoder())[0]
-        lines += preview(sample, model.encoder().tokenizer)
+        lines += model.encoder().preview(sample)
         print("\n".join(lines))  # noqa: T201
 
     def generate(
@@ -124,21 +123,15 @@ class ZooTrainer(Trainer):
         """
         model.validate()
         model.init_from = ckpt_path
-        records = [Triple(prompt, "", "")] if prompt else datamodule.records("test")[:num_records]
         model.configure_model()
         if not model.backbone.load_4bit:
             model.to(self.strategy.root_device)
         model.eval()
-        thoughts = {} if thought is None else {"thoughts": [thought] * len(records)}
-        replies = model.generate(records, **thoughts)  # type: ignore[operator]
-        for record, reply in zip(records, replies, strict=True):
-            gold_thought, gold = ("", "") if prompt else model.encoder().gold(record)
-            print(f"query:   {getattr(record, 'query', record.id)}")  # noqa: T201
-            for name, text, wanted in (
-                ("thought", reply.thought, gold_thought),
-                ("answer", reply.answer, gold),
-            ):
-                print(f"{name + ':':<9}{text}" + (f"   [gold: {wanted}]" if wanted else ""))  # noqa: T201
+        records = datamodule.records("test")[:num_records]
+        given = {} if thought is None else {"thought": thought}
+        for row in model.show(records, prompt=prompt, **given):
+            for name, text in row.items():
+                print(f"{name + ':':<9}{text}")  # noqa: T201
             print()  # noqa: T201
 
     def save_predictions(self) -> None:

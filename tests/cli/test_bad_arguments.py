@@ -168,9 +168,9 @@ def test_preset_that_is_not_installed(
     """Both ways to get SmolLM2 are named."""
     from zoo import backbone
 
-    hub_id, _, pip = backbone.PRESETS["smollm2-135m"]
-    monkeypatch.setitem(backbone.PRESETS, "smollm2-135m", (hub_id, "no_such_wheel", pip))
-    monkeypatch.setattr(backbone, "_from_hub", lambda name: None)
+    hub_id, _, pip = sources.PRESETS["smollm2-135m"]
+    monkeypatch.setitem(sources.PRESETS, "smollm2-135m", (hub_id, "no_such_wheel", pip))
+    monkeypatch.setattr(sources, "_from_hub", lambda name: None)
     said = refused("--model.backbone.name", "smollm2-135m")
     assert pip in said
     assert f"hf download {hub_id} --local-dir" in said

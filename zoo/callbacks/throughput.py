@@ -5,33 +5,42 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from typing import Any
+from collections import Counter
+from typing import Any, Protocol
 
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from zoo.encoding import Batch
+
+class Counted(Protocol):
+    """A batch that says how much work it is."""
+
+    def counts(self) -> dict[str, int]:
+        """Return amounts by name, the most telling first."""
+        ...
 
 
 class Throughput(Callback):
     """Log speed and memory every `trainer.log_every_n_steps` steps.
 
-    `tokens_per_s` counts real tokens (padding excluded) of this process, `supervised_tokens_per_s`
-    those that a head learns, `peak_memory_gib` the device's (CUDA) or process's (CPU) high-water
+    A batch says what it counts: `tokens_per_s` are real tokens (padding excluded) of this process,
+    `supervised_tokens_per_s` those that a head learns, `pairs_per_s` media with their texts.
+    `peak_memory_gib` the device's (CUDA) or process's (CPU) high-water
     mark. `mfu` (CUDA only) is 6 x parameters x tokens/s over the device's peak, the usual estimate
     of a full training step. The time of validation and checkpoints is not counted.
     """
 
     def __init__(self) -> None:
-        self.start, self.seconds, self.tokens, self.supervised = 0.0, 0.0, 0, 0
+        self.start, self.seconds = 0.0, 0.0
+        self.counts: Counter[str] = Counter()
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
         self.start = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Counted, *_: Any
     ) -> None:
         """Add the batch; log and start anew at a logging step."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -40,25 +49,21 @@ class Throughput(Callback):
         if logging and cuda:
             torch.cuda.synchronize()
         self.seconds += time.perf_counter() - self.start
-        self.tokens += batch.num_tokens
-        self.supervised += batch.num_supervised
+        self.counts.update(batch.counts())
         if not logging or self.seconds == 0:
             return
-        rate = self.tokens / self.seconds
-        values = {
-            "tokens_per_s": rate,
-            "supervised_tokens_per_s": self.supervised / self.seconds,
-            "peak_memory_gib": peak_memory_gib(cuda=cuda),
-        }
+        values = {f"{name}_per_s": count / self.seconds for name, count in self.counts.items()}
+        first = next(iter(values))
+        pl_module.log(first, values[first], prog_bar=True, logger=False)
+        values["peak_memory_gib"] = peak_memory_gib(cuda=cuda)
         peak = get_available_flops(pl_module.device, torch.bfloat16) if cuda else None
-        if peak:
+        if peak and "tokens_per_s" in values:
             size = sum(p.numel() for p in pl_module.parameters())
-            values["mfu"] = 6 * size * rate / peak
-        pl_module.log("tokens_per_s", rate, prog_bar=True, logger=False)
+            values["mfu"] = 6 * size * values["tokens_per_s"] / peak
         if trainer.logger is not None:
             named = {f"speed/{name}": value for name, value in values.items()}
             trainer.logger.log_metrics(named, trainer.global_step)
-        self.seconds, self.tokens, self.supervised = 0.0, 0, 0
+        self.seconds, self.counts = 0.0, Counter()
 
 
 def peak_memory_gib(*, cuda: bool) -> float:

@@ -37,9 +37,32 @@ class ReplyingModule(ZooModule):
         """Return the loss terms of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
 
-    def generate(self, records: Sequence[Any]) -> list[Reply]:
+    def generate(self, records: Sequence[Any], **options: Any) -> list[Reply]:
         """Return a reply to each record."""
         raise TypeError(f"{type(self).__name__} does not implement generate(records)")
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
+        """Return what was asked, thought and answered, with the gold beside it.
+
+        Args:
+            records: What to answer.
+            prompt: Answer this instead.
+            thought: Use this thought instead of decoding one; an empty one skips it.
+        """
+        records = [Triple(prompt, "", "")] if prompt else records
+        options = {} if thought is None else {"thoughts": [thought] * len(records)}
+        rows = []
+        for record, reply in zip(records, self.generate(records, **options), strict=True):
+            gold = ("", "") if prompt else self.encoder().gold(record)
+            row = {"query": getattr(record, "query", record.id)}
+            for name, text, wanted in zip(
+                ("thought", "answer"), (reply.thought, reply.answer), gold, strict=True
+            ):
+                row[name] = text + (f"   [gold: {wanted}]" if wanted else "")
+            rows.append(row)
+        return rows
 
     def on_validation_epoch_start(self) -> None:
         """Start counting answers."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode
 from zoo.errors import InputError
+from zoo.preview import preview
 from zoo.prompts.chat import ChatFormat, chat_format
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
@@ -186,6 +187,10 @@ class ThoughtEncoder:
         """Join examples into a batch."""
         pad_id = self.tokenizer.pad_token_id
         return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+
+    def preview(self, example: Example) -> list[str]:
+        """Return lines that show an example with its masks in colour."""
+        return preview(example, self.tokenizer)
 
     def _require(self, record: Triple) -> None:
         needed = {"answer": record.answer}

@@ -1,0 +1,271 @@
+"""Evaluation of methods that align modalities in a latent space: losses, recall, retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from zoo.figures import gate_usage, picture_grid
+from zoo.methods.replying import evaluating
+from zoo.metrics.retrieval import Bank, recall, search
+from zoo.module import ZooModule
+from zoo.nn.mmoe import Direction, Tokens
+from zoo.pairs import Inputs, PairBatch, PairEncoder, PairExample
+from zoo.records import Media, MediaText
+
+NUM_SHOWN = 6  # queries in a picture grid
+CHUNK = 64  # items encoded at a time
+
+
+class Views(NamedTuple):
+    """The two pairs of vectors that are compared, a row per pair.
+
+    Attributes:
+        predicted: Prediction of the target's state, `(B, D)`.
+        wanted: The target's mean state, `(B, D)`.
+        source: Contrastive vector of the source, `(B, H)`.
+        target: Contrastive vector of the target, `(B, H)`.
+    """
+
+    predicted: Tensor
+    wanted: Tensor
+    source: Tensor
+    target: Tensor
+
+    def rows(self, keep: Sequence[int]) -> Views:
+        """Return some of the rows."""
+        return Views(*(part[list(keep)] for part in self))
+
+
+class AligningModule(ZooModule):
+    """A module with `directions`, `encode(batch, part)`, `forward` to `Views`, and `losses(views)`.
+
+    Every item is encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src with
+    c_tgt, `regression` the prediction with the target's mean state.
+    """
+
+    directions: list[Direction]
+
+    def on_validation_epoch_start(self) -> None:
+        """Empty the banks."""
+        self.queries: dict[tuple[str, str], Bank] = {}
+        self.gallery: dict[tuple[str, str], Bank] = {}
+        self.usage: dict[str, Tensor] = {}
+        self.shown: dict[str, Media] = {}
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Log the losses; keep the vectors of items that were not seen yet."""
+        self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log recall in every direction."""
+        self._log_recall("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Empty the banks."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Do what `validation_step` does, on the test split."""
+        self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log recall in every direction."""
+        self._log_recall("test")
+
+    def _evaluate(self, stage: str, batch: PairBatch) -> None:
+        parts = sorted({part for direction in self.directions for part in reads(direction)})
+        tokens = {part: self.encode(batch, part) for part in parts}
+        first = list({group: i for i, group in reversed(list(enumerate(batch.groups)))}.values())
+        keys = {part: item_keys(batch, part) for part in batch.keys}
+        for modality in batch.keys:
+            if modality == "image":
+                media = [example.record.media for example in batch.examples]
+                self.shown |= dict(zip(keys[modality], media, strict=True))
+        for direction in self.directions:
+            views = self(tokens, direction)
+            self._count_usage(direction.name)
+            terms = self.losses(views.rows(sorted(first)))
+            self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
+            asked = ["\n".join(row) for row in zip(*(keys[p] for p in asks(direction)), strict=True)]
+            found = {"contrastive": (views.source, views.target)}
+            found["regression"] = (views.predicted, views.wanted)
+            for view, (query, item) in found.items():
+                queries = self.queries.setdefault((view, direction.name), Bank())
+                keep(queries, asked, batch.groups, query)
+                gallery = self.gallery.setdefault((view, direction.target), Bank())
+                keep(gallery, keys[direction.target], batch.groups, item)
+
+    def _count_usage(self, direction: str) -> None:
+        for branch, routing in enumerate(self.predictor.routings):
+            name = f"{direction}, branch {branch + 1}"
+            counts = torch.bincount(
+                routing.chosen_TK.flatten(), minlength=self.predictor.gate.out_features
+            )
+            self.usage[name] = self.usage.get(name, 0) + counts.cpu()
+
+    def _log_recall(self, stage: str) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for banks in (self.queries, self.gallery):
+                everyone: list[Any] = [None] * self.trainer.world_size
+                torch.distributed.all_gather_object(everyone, banks)
+                for other in everyone:
+                    for name, bank in other.items():
+                        banks[name].merge(bank)
+        first = []
+        for (view, name), queries in self.queries.items():
+            target = name.rpartition("2")[2]
+            found = recall(queries, self.gallery[view, target])
+            first += [found["R@1"]] if view == "contrastive" else []
+            for metric, value in found.items():
+                title = f"{metric}_{name}" if view == "contrastive" else f"{view}_{metric}_{name}"
+                self.log(f"{stage}/{title}", value)
+        self.log(f"{stage}/R@1", sum(first) / len(first), prog_bar=True)
+
+    def figures(self) -> dict[str, Any]:
+        """Return gate usage, a grid of retrieved pictures, and the vectors of both modalities."""
+        drawn: dict[str, Any] = {}
+        if self.usage:
+            drawn["gate_usage"] = gate_usage(self.usage)
+        name = "text2image"
+        if ("contrastive", name) in self.queries:
+            queries, gallery = self.queries["contrastive", name], self.gallery["contrastive", "image"]
+            best = search(queries.matrix()[:NUM_SHOWN], gallery.matrix(), 5)[1].tolist()
+            items, asked = list(gallery.keys), list(queries.keys)
+            drawn["retrieval"] = picture_grid(
+                [
+                    (
+                        asked[q].rpartition("\n")[2],
+                        [(self.shown[items[g]], gallery.groups[g] == queries.groups[q]) for g in row],
+                    )
+                    for q, row in enumerate(best)
+                    if all(items[g] in self.shown for g in row)
+                ]
+            )
+        for (view, modality), bank in self.gallery.items():
+            if view == "contrastive":
+                drawn[f"vectors/{modality}"] = (bank.matrix(), list(bank.keys))
+        return drawn
+
+    # -- retrieval -----------------------------------------------------------------------------
+
+    @evaluating
+    def embed(self, items: Sequence[Any], modality: str) -> Tensor:
+        """Return gallery vectors c_tgt of length one, `(G, H)`: each item is encoded once.
+
+        Args:
+            items: Texts, or `Media`.
+            modality: What they are.
+        """
+        chunks = []
+        for batch in self._batches(items, modality):
+            tokens = self.encode(batch, modality)
+            chunks.append(self.predictor.target(tokens, modality))
+        return torch.nn.functional.normalize(torch.cat(chunks).float(), dim=1)
+
+    @evaluating
+    def ask(self, items: Sequence[Any], direction: str) -> Tensor:
+        """Return query vectors c_src of length one, `(Q, H)`.
+
+        Args:
+            items: Texts or `Media`; `MediaText` with a question for `image+text2text`.
+            direction: Its name.
+        """
+        way = self.predictor.directions[direction]
+        source = "both" if len(way.sources) > 1 else way.sources[0]
+        chunks = []
+        for batch in self._batches(items, source):
+            tokens = {part: self.encode(batch, part) for part in asks(way)}
+            chunks.append(self.predictor(sources(tokens, way), direction)[1])
+        return torch.nn.functional.normalize(torch.cat(chunks).float(), dim=1)
+
+    def classify(self, media: Sequence[Media], names: Sequence[str]) -> list[str]:
+        """Return the class name nearest to each picture or sound."""
+        modality = next(m for m in self.configs if m != "text")
+        scores = self.ask(media, f"{modality}2text") @ self.embed(names, "text").t()
+        return [names[i] for i in scores.argmax(1).tolist()]
+
+    def answer(self, records: Sequence[MediaText], candidates: Sequence[str]) -> list[str]:
+        """Return the candidate nearest to each record's media and question."""
+        modality = records[0].modality
+        scores = self.ask(records, f"{modality}+text2text") @ self.embed(candidates, "text").t()
+        return [candidates[i] for i in scores.argmax(1).tolist()]
+
+    def _batches(self, items: Sequence[Any], source: str) -> Any:
+        encoder: PairEncoder = self.encoder()
+        for start in range(0, len(items), CHUNK):
+            part = items[start : start + CHUNK]
+            inputs: dict[str, Inputs] = {}
+            keys: dict[str, list[str]] = {}
+            media = part
+            if source == "text":
+                inputs["text"], keys["text"] = encoder.text_inputs(part), list(part)
+            else:
+                modality = source
+                if source == "both":
+                    modality, media = part[0].modality, [record.media for record in part]
+                    keys["question"] = [record.question for record in part]
+                    inputs["question"] = encoder.text_inputs(keys["question"])
+                inputs[modality] = encoder.media_inputs(modality, media)
+                keys[modality] = [item.key for item in media]
+            yield PairBatch(inputs, keys).to(self.device)
+
+    def show(self, records: Sequence[MediaText], prompt: str | None = None) -> list[dict[str, str]]:
+        """Return, for each record, the nearest texts and its text's nearest media.
+
+        Args:
+            records: What is searched, and asked if there is no prompt.
+            prompt: A text to search the records' media with.
+        """
+        modality = records[0].modality
+        texts = [record.texts[0] for record in records]
+        media = [record.media for record in records]
+        gallery = self.embed(media, modality)
+        asked = [prompt] if prompt else texts
+        best = search(self.ask(asked, f"text2{modality}"), gallery, 3)[1].tolist()
+        rows = [
+            {"text": text, f"nearest {modality}": ", ".join(media[i].name for i in row)}
+            for text, row in zip(asked, best, strict=True)
+        ]
+        if not prompt:
+            back = search(self.ask(media, f"{modality}2text"), self.embed(texts, "text"), 3)[1]
+            for row, item, found in zip(rows, media, back.tolist(), strict=True):
+                row |= {modality: item.name, "nearest texts": " | ".join(texts[i] for i in found)}
+        return rows
+
+
+def keep(bank: Bank, keys: Sequence[str], groups: Sequence[str], vectors: Tensor) -> None:
+    """Add the items that a bank does not have yet."""
+    new = bank.new(keys)
+    if new:
+        bank.add([keys[i] for i in new], [groups[i] for i in new], vectors[new])
+
+
+def item_keys(batch: PairBatch, part: str) -> list[str]:
+    """Return a name for each item of a batch; a text is an item of its group."""
+    if part in ("text", "question"):
+        return [f"{g}\n{text}" for g, text in zip(batch.groups, batch.keys[part], strict=True)]
+    return batch.keys[part]
+
+
+def reads(direction: Direction) -> set[str]:
+    """Return the parts of a batch that a direction needs."""
+    return {direction.target, *asks(direction)}
+
+
+def asks(direction: Direction) -> list[str]:
+    """Return the parts of a batch that a direction starts from; text to text is a question."""
+    asked = "question" if direction.target == "text" else "text"
+    return [asked if m == "text" else m for m in direction.sources]
+
+
+def sources(tokens: Mapping[str, Tokens], direction: Direction) -> dict[str, Tokens]:
+    """Return the source tokens by modality."""
+    return {m: tokens[p] for m, p in zip(direction.sources, asks(direction), strict=True)}
+
+
+__all__ = ["AligningModule", "PairExample", "Views", "asks", "reads", "sources"]

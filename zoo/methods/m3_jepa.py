@@ -1,0 +1,274 @@
+"""M3-JEPA: multimodal alignment with a multi-gate mixture of experts in a joint embedding space.
+
+arXiv 2409.05929 (ICML 2025). Frozen encoders turn an input and an output of different modalities
+into token states. One light predictor, a mixture of experts (`zoo/nn/mmoe.py`, equations 1 to 7),
+maps the states of one into the latent space of the other, in every direction. No vocabulary head
+and no generation: what is minimised is the distance in latent space and a contrastive energy.
+
+    (8)  E_m    = mean of the last two hidden-state entries of encoder m, a sequence
+    (9)  L_reg  = SmoothL1(prediction, mean_L(E_tgt))
+    (10) L_cl   = 1/2 [CE(c_src c_tgt^T / tau, I) + CE(c_tgt c_src^T / tau, I)], lengths one
+    (11) L      = alpha L_reg + (1 - alpha) L_cl
+    (12) step i trains direction i mod T only (alternating gradient descent)
+    (13) score(x, y) = cos(c_src(x), c_tgt(y)); the c_tgt of a gallery are computed once
+
+Shapes: B pairs, L tokens of an item, D width of an encoder, H hidden width.
+
+Follows (paper, released code): encoder outputs, adapters on query and value of the last three
+blocks, predictor and its initialisation, both losses, the gradient that reaches the target's
+adapters, tau 0.03, alpha 0.5, one optimiser, negatives of this process only.
+Deviates: only the chosen experts are computed (the released code computes all); padding is left out
+of routing and means (`mask_padding: false` for strict parity); pairs that match each other never
+share a batch.
+Unknown or contradictory in the sources, chosen here: SmoothL1 (the paper's summary says squared
+L2: `regression_loss`); adapter rank 4 (summary: 64); one pool of 12 experts; the direction follows
+optimiser steps, so that it is one under accumulation and the same on every rank; the width of
+the MLP of the ablation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import towers
+from zoo.backbone import load_tokenizer
+from zoo.errors import InputError, nearest
+from zoo.export import Pretrained
+from zoo.losses.contrastive import info_nce
+from zoo.losses.cross_entropy import Term
+from zoo.media import decode_picture, decode_sound, picture_format
+from zoo.methods.aligning import AligningModule, Views, reads, sources
+from zoo.module import Optimizer, as_config, total_loss
+from zoo.nn.mmoe import Direction, Predictor, Tokens, lay_out
+from zoo.pairs import PAIR, PairBatch, PairEncoder
+from zoo.records import MediaText
+from zoo.sources import resolve
+from zoo.towers import Tower
+
+MEDIA = ("image", "audio")
+
+
+class M3JEPA(AligningModule):
+    """Frozen encoders joined by a mixture-of-experts predictor.
+
+    Args:
+        text: Text encoder.
+        image: Vision encoder; None without pictures.
+        audio: Sound encoder; None without sounds.
+        optimizer: AdamW and its schedule.
+        directions: For example `image2text`, or `image+text2text` for questions about a picture;
+            None for both ways between text and each other modality.
+        alpha: Weight of the regression loss; the contrastive one has 1 - alpha.
+        temperature: tau of equation (10).
+        alternate: One direction per optimiser step; False trains all in each (ablation).
+        hidden: H of the predictor.
+        num_experts: N.
+        top_k: K, experts per token.
+        dropout: Dropout of the experts.
+        mixture: `moe`, or `mlp`: one network of the same cost instead (ablation).
+        gate_input: `add` as released, `concat` as the paper writes it.
+        branches: 2, or 1: both losses share one branch (ablation).
+        regression_loss: `smooth_l1` as released, or `mse`.
+        detach_target: Keep the regression's gradient from the target's adapters.
+        mask_padding: Leave padding out of routing and means.
+        across_ranks: Take the pairs of every process as negatives.
+        max_text_tokens: Longer texts are cut there.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (MediaText,)
+
+    def __init__(
+        self,
+        text: Tower,
+        image: Tower | None = None,
+        audio: Tower | None = None,
+        optimizer: Optimizer | None = None,
+        directions: list[str] | None = None,
+        alpha: float = 0.5,
+        temperature: float = 0.03,
+        alternate: bool = True,
+        hidden: int = 2048,
+        num_experts: int = 12,
+        top_k: int = 4,
+        dropout: float = 0.1,
+        mixture: Literal["moe", "mlp"] = "moe",
+        gate_input: Literal["add", "concat"] = "add",
+        branches: Literal[1, 2] = 2,
+        regression_loss: Literal["smooth_l1", "mse"] = "smooth_l1",
+        detach_target: bool = False,
+        mask_padding: bool = True,
+        across_ranks: bool = False,
+        max_text_tokens: int = 64,
+    ) -> None:
+        super().__init__(None, optimizer)
+        self.save_hyperparameters()
+        given = {"text": text, "image": image, "audio": audio}
+        self.configs = {m: as_config(Tower, t) for m, t in given.items() if t is not None}
+        self.alternate, self.alpha, self.temperature = alternate, alpha, temperature
+        self.regression_loss, self.detach_target = regression_loss, detach_target
+        self.mask_padding, self.across_ranks = mask_padding, across_ranks
+        self.max_text_tokens = max_text_tokens
+        both = [name for m in self.media for name in (f"{m}2text", f"text2{m}")]
+        self.directions = [parse(name, self.configs) for name in directions or both]
+        self.sizes: dict[str, Any] = {
+            "hidden": hidden,
+            "num_experts": num_experts,
+            "top_k": top_k,
+            "dropout": dropout,
+            "mixture": mixture,
+            "gate_input": gate_input,
+            "branches": branches,
+        }
+
+    @property
+    def media(self) -> list[str]:
+        """The modalities beside text."""
+        return [modality for modality in self.configs if modality != "text"]
+
+    def validate(self) -> None:
+        """Check the settings against each other.
+
+        Raises:
+            InputError: No modality beside text, alpha outside 0..1, or more experts per token than
+                there are.
+        """
+        if not self.media:
+            raise InputError("model: give model.image or model.audio beside model.text")
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"model.alpha: {self.alpha} is not between 0 and 1")
+        if not 1 <= self.sizes["top_k"] <= self.sizes["num_experts"]:
+            raise InputError(
+                f"model.top_k: {self.sizes['top_k']} is not in 1..{self.sizes['num_experts']}, "
+                f"the number of experts"
+            )
+        for modality, config in self.configs.items():
+            towers.read_config(config, f"model.{modality}")
+
+    def check_data(self, datamodule: Any) -> None:
+        """Refuse a batch size that leaves the contrastive loss undefined.
+
+        Raises:
+            InputError: Batches of one pair with a contrastive loss.
+        """
+        if getattr(datamodule, "batch_size", 2) == 1 and self.alpha < 1 and not self.across_ranks:
+            raise InputError(
+                "data.batch_size: 1 leaves a pair without negatives for the contrastive loss; use "
+                "at least 2, or model.alpha: 1"
+            )
+
+    def build(self, *, meta: bool = False) -> None:
+        """Load the encoders and make the predictor."""
+        self.towers = nn.ModuleDict(
+            {m: towers.load(tower, f"model.{m}", meta=meta) for m, tower in self.configs.items()}
+        )
+        widths = {m: tower.width for m, tower in self.towers.items()}
+        with torch.device("meta" if meta else "cpu"):
+            self.predictor = Predictor(widths, self.directions, **self.sizes)
+        self.tokenizer = self.encoder().tokenizer
+        self.train()
+
+    def encoder(self) -> PairEncoder:
+        """Return the encoder of records: tokenizer and media decoders, no weights."""
+        if self._encoder is None:
+            decode: dict[str, Any] = {"audio": decode_sound}
+            if "image" in self.configs:
+                tower = self.configs["image"]
+                config = towers.read_config(tower, "model.image")
+                folder = None if towers.is_tiny(tower) else resolve(tower.name, "model.image.name")
+                decode["image"] = partial(decode_picture, form=picture_format(folder, config))
+            self._encoder = PairEncoder(
+                load_tokenizer(self.configs["text"].name),
+                {modality: decode[modality] for modality in self.media},
+                self.max_text_tokens,
+            )
+        return self._encoder
+
+    def pretrained(self) -> list[Pretrained]:
+        """Return the encoders; each is exported to a folder of its own."""
+        tokenizers = {"text": self.tokenizer}
+        plain = {"adapt_blocks": 0}
+        return [
+            Pretrained(f"towers.{m}.model", tower.model, tokenizers.get(m), m, m, plain)
+            for m, tower in self.towers.items()
+        ]
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the encoders' blocks."""
+        return [block for tower in self.towers.values() for block in tower.blocks]
+
+    def encode(self, batch: PairBatch, modality: str) -> Tokens:
+        """Return E of equation (8) for one modality of a batch; `question` is text too."""
+        inputs = batch.inputs[modality]
+        tower = self.towers["text" if modality == "question" else modality]
+        states_BLD = tower(inputs, batch.keys[modality])
+        return lay_out(states_BLD, inputs.get("attention_mask") if self.mask_padding else None)
+
+    def forward(self, tokens: Mapping[str, Tokens], direction: Direction) -> Views:
+        """Return what the losses and the scores of a direction compare.
+
+        Args:
+            tokens: E of the direction's modalities.
+            direction: Which way.
+        """
+        predicted, source = self.predictor(sources(tokens, direction), direction.name)
+        target = tokens[direction.target]
+        wanted = target.mean()
+        contrasted = self.predictor.target(target, direction.target)
+        return Views(predicted, wanted.detach() if self.detach_target else wanted, source, contrasted)
+
+    def losses(self, views: Views, normalizer: float | None = None) -> dict[str, Term]:
+        """Return L_reg and L_cl, equations (9) and (10), summed over pairs.
+
+        A batch of one pair has no negatives: its contrastive term is left out.
+
+        Args:
+            views: What `forward` returned.
+            normalizer: What the sums are divided by; None for the number of pairs.
+        """
+        predicted, wanted, source, target = views
+        distance = F.smooth_l1_loss if self.regression_loss == "smooth_l1" else F.mse_loss
+        regression = distance(predicted.float(), wanted.float(), reduction="none").mean(1)
+        contrast = info_nce(source, target, self.temperature, across_ranks=self.across_ranks)
+        pairs = torch.tensor(float(len(predicted)), device=predicted.device)
+        alone = len(predicted) == 1 and not self.across_ranks
+        normalizer = normalizer or len(predicted)
+        return {
+            "regression": Term(regression.sum(), pairs, normalizer),
+            "contrastive": Term(contrast.sum(), pairs * (not alone), normalizer),
+        }
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Return L of equation (11) for the direction whose turn it is."""
+        turn = self.global_step % len(self.directions)
+        chosen = [self.directions[turn]] if self.alternate else self.directions
+        needed = {part for direction in chosen for part in reads(direction)}
+        tokens = {part: self.encode(batch, part) for part in sorted(needed)}
+        weights = {"regression": self.alpha, "contrastive": 1 - self.alpha}
+        parts = []
+        for direction in chosen:
+            terms = self.losses(self(tokens, direction), batch.normalizers[PAIR])
+            self.log_terms("train", {f"{direction.name}_{k}": t for k, t in terms.items()})
+            parts.append(total_loss(terms, weights))
+        return torch.stack(parts).sum()
+
+
+def parse(name: str, known: Mapping[str, Any]) -> Direction:
+    """Return the direction of a name.
+
+    Raises:
+        InputError: It is not `a2b` or `a+b2c` with modalities that have an encoder.
+    """
+    left, _, target = name.partition("2")
+    for modality in (*left.split("+"), target):
+        if modality not in known:
+            raise InputError(
+                f"model.directions: {name!r} names {modality!r}, which has no encoder; "
+                f"{nearest(modality, list(known))}"
+            )
+    return Direction(tuple(left.split("+")), target)

