@@ -38,16 +38,19 @@ class PictureFormat:
     std: tuple[float, ...] = IMAGENET_STD
 
 
-def picture_format(folder: str | Path | None, config: Any) -> PictureFormat:
+def picture_format(
+    folder: str | Path | None, config: Any, size: int | None = None
+) -> PictureFormat:
     """Return an encoder's picture format: its preprocessor file, else its config and ImageNet.
 
     Args:
         folder: The encoder's folder; None if it has none.
         config: Its Hugging Face config.
+        size: Height and width to use instead of its own.
     """
     path = Path(folder or "") / "preprocessor_config.json"
     found = json.loads(path.read_text()) if folder and path.is_file() else {}
-    size = found.get("crop_size") or found.get("size") or getattr(config, "image_size", 224)
+    size = size or found.get("crop_size") or found.get("size") or getattr(config, "image_size", 224)
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
     return PictureFormat(

@@ -32,6 +32,8 @@ class Tower:
         adapter_bias: Train the biases of the adapted projections too (released code).
         pissa: Start the adapters from the weight's leading singular vectors; else from zero.
         freeze: Keep the encoder as it is; False trains all of it, without adapters.
+        picture_size: Side of the pictures in pixels, for a convolutional network; None for the size
+            that the encoder was made for.
         cache_gib: Memory for what the frozen lower blocks made of each item, in GiB; 0 for none.
     """
 
@@ -44,6 +46,7 @@ class Tower:
     adapter_bias: bool = True
     pissa: bool = True
     freeze: bool = True
+    picture_size: int | None = None
     cache_gib: float = 0.0
 
 
@@ -108,6 +111,8 @@ def check(tower: Tower, model: Any, key: str) -> int:
             f"{key}.name: encoders of type {family!r} are not supported; those that are: "
             f"{', '.join(FAMILIES)}, and convolutional networks"
         )
+    if tower.picture_size is not None and count:
+        raise InputError(f"{key}.picture_size: {tower.name} takes pictures of its own size only")
     if not tower.freeze:
         return count
     if tower.adapt_blocks > count:

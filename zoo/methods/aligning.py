@@ -77,6 +77,23 @@ class AligningModule(ZooModule):
         """Log recall in every direction."""
         self._log_recall("test")
 
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the gallery vectors c_tgt of each pair, ready for an index."""
+        vectors = {
+            part: self.predictor.target(self.encode(batch, part), part)
+            for part in batch.inputs
+            if part in self.predictor.targets
+        }
+        unit = {part: torch.nn.functional.normalize(v.float(), dim=1) for part, v in vectors.items()}
+        return [
+            {
+                "id": example.record.id,
+                "text": example.text,
+                **{f"{part}_vector": rows[i].tolist() for part, rows in unit.items()},
+            }
+            for i, example in enumerate(batch.examples)
+        ]
+
     def _evaluate(self, stage: str, batch: PairBatch) -> None:
         parts = sorted({part for direction in self.directions for part in reads(direction)})
         tokens = {part: self.encode(batch, part) for part in parts}

@@ -181,7 +181,8 @@ class M3JEPA(AligningModule):
                 tower = self.configs["image"]
                 config = towers.read_config(tower, "model.image")
                 folder = None if towers.is_tiny(tower) else resolve(tower.name, "model.image.name")
-                decode["image"] = partial(decode_picture, form=picture_format(folder, config))
+                form = picture_format(folder, config, tower.picture_size)
+                decode["image"] = partial(decode_picture, form=form)
             self._encoder = PairEncoder(
                 load_tokenizer(self.configs["text"].name),
                 {modality: decode[modality] for modality in self.media},
