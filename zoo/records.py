@@ -138,4 +138,84 @@ class MediaText:
     id: str = ""
 
 
-Record = Triple | Dialogue | MediaText
+@dataclass(frozen=True)
+class Taxonomy:
+    """Class names in levels, coarse to fine.
+
+    Attributes:
+        children: Path of names from the top (empty for the top itself) -> names below it, in a
+            fixed order. The same name may stand under two parents: a path tells them apart.
+    """
+
+    children: dict[tuple[str, ...], tuple[str, ...]]
+
+    @property
+    def depth(self) -> int:
+        """Number of levels."""
+        return 1 + max(len(path) for path in self.children)
+
+    def below(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names under a path; none if there is no such path."""
+        return self.children.get(path, ())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPath:
+    """A text with a class at every level of a taxonomy.
+
+    Attributes:
+        text: What is classified.
+        labels: Its class at each level, coarse to fine.
+        taxonomy: All classes; one object for all records of a dataset.
+        id: Where the record comes from, for example `Data.txt:17`.
+    """
+
+    text: str
+    labels: tuple[str, ...]
+    taxonomy: Taxonomy
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with options.
+
+    Attributes:
+        question: The question.
+        options: The possible answers, in the order in which they are shown.
+        gold: Index of the right option.
+        rationale: Why it is right; empty if the data has none.
+        kind: Subject or category under which accuracy is reported; may be empty.
+        id: Where the record comes from.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    gold: int
+    rationale: str = ""
+    kind: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioned:
+    """A prompt with its response, under a condition told in words.
+
+    Attributes:
+        condition: Task description, domain, persona, style or sentiment; empty for none.
+        prompt: What the user says.
+        response: What is answered.
+        system: Instruction in the system turn, for example the answer options.
+        task: Name under which scores are reported; may be empty.
+        id: Where the record comes from.
+    """
+
+    condition: str
+    prompt: str
+    response: str
+    system: str = ""
+    task: str = ""
+    id: str = ""
+
+
+Record = Triple | Dialogue | MediaText | LabelPath | Question | Conditioned
