@@ -131,9 +131,11 @@ class StepLoader:
         batches: list[list[int]] = []
         waiting = deque(order)
         while waiting:
-            batch, groups, tokens = [], set(), 0
+            batch: list[int] = []
+            groups: set[str | None] = set()
+            tokens, limit = 0, SEARCH * self.batch_size
             later: list[int] = []  # of a group that the batch has already: first in line next
-            while waiting and len(batch) < self.batch_size and len(later) < SEARCH * self.batch_size:
+            while waiting and len(batch) < self.batch_size and len(later) < limit:
                 index = waiting.popleft()
                 length = len(self.examples[index])
                 group = getattr(self.examples[index], "group", None) if self.shuffle else None

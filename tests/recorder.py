@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from zoo.methods.methanol import MeTHanol
+from zoo.pairs import PairBatch
 
 
 class Recorder(Callback):
@@ -29,12 +30,17 @@ class Recorder(Callback):
     ) -> None:
         import time
 
+        if isinstance(batch, PairBatch):
+            records = [example.record for example in batch.examples]
+            ids = batch.inputs["text"]["input_ids"]
+        else:
+            records, ids = batch.records, batch.input_ids
         line = {
             "epoch": trainer.current_epoch,
             "batch": batch_idx,
             "step": trainer.global_step,
-            "ids": [record.id for record in batch.records],
-            "tokens": hashlib.sha256(batch.input_ids.numpy().tobytes()).hexdigest()[:16],
+            "ids": [record.id for record in records],
+            "tokens": hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16],
             "loss": float(outputs["loss"]),  # Lightning has divided it by the accumulation
             "norm": float(trainer.callback_metrics.get("train/grad_norm", 0.0)),
         }

@@ -19,6 +19,10 @@ TINY = (
     *("--model.max_thought_tokens", "4", "--model.max_answer_tokens", "4"),
 )
 SMALL = (*TINY, "--model.thinking_layer", "2")
+JEPA = (
+    *("--config", str(ROOT / "configs" / "m3_jepa.yaml")),
+    *("--config", str(ROOT / "tests" / "tiny_towers.yaml")),
+)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -52,12 +56,18 @@ def main(*args: str) -> None:
     cli.main(list(args))
 
 
-def refusal(capfd: pytest.CaptureFixture[str], folder: Path, *args: str, verb: str = "fit") -> str:
+def refusal(
+    capfd: pytest.CaptureFixture[str],
+    folder: Path,
+    *args: str,
+    verb: str = "fit",
+    given: tuple[str, ...] = ("--config", CONFIG, *SMALL),
+) -> str:
     """Run a command that must fail; return its one line, without `error: `."""
     before = sorted(folder.rglob("*"))
     capfd.readouterr()
     with pytest.raises(SystemExit) as stopped:
-        main(verb, "--config", CONFIG, *SMALL, *args)
+        main(verb, *given, *args)
     out, err = capfd.readouterr()
     assert stopped.value.code == 2
     assert len(err.splitlines()) == 1, err

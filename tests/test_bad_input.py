@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from running import CONFIG, TINY, command, refusal
+from PIL import Image
+from running import CONFIG, JEPA, TINY, command, main, refusal
 
 from datamodules.base import ZooDataModule
 from zoo.encoding import NO_HEAD
@@ -138,6 +139,138 @@ def test_thought_that_is_missing(tmp_path: Path, refused: Refused) -> None:
 def test_record_type_names_are_ours() -> None:
     """The test's own record type is unknown to every method."""
     assert Picture not in (*SFT.takes, Triple)
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused_pairs(refused: Refused) -> Refused:
+    """The same for M3-JEPA on tiny encoders; without data of one's own it reads the digits."""
+    return partial(refused, given=JEPA)
+
+
+def gallery(tmp_path: Path, count: int = 4) -> tuple[Path, list[str]]:
+    """A folder of grey pictures with JSONL captions, and the arguments that read it."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    names = [f"{i}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        Image.new("L", (9, 7), 20 * i).save(folder / name)
+    rows = [{"image": n, "text": f"picture {n}", "split": "train"} for n in names]
+    rows += [{**rows[0], "split": "val", "image": names[-1]}]
+    path = tmp_path / "captions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[: count - 1] + rows[-1:]))
+    args = ("--data", "datamodules.ImageText", "--data.path", str(folder))
+    return folder, [*args, "--data.annotations", str(path)]
+
+
+def test_picture_without_caption(tmp_path: Path, refused_pairs: Refused) -> None:
+    folder, args = gallery(tmp_path)
+    tokens = tmp_path / "results.token"
+    tokens.write_text("".join(f"{i}.png#0\tpicture {i}\n" for i in range(3)))
+    said = refused_pairs(*args[:-1], str(tokens))
+    assert said == f"{tokens}: no caption for 1 of 4 pictures in {folder}, the first is 3.png"
+
+
+def test_zero_byte_picture(tmp_path: Path, refused_pairs: Refused) -> None:
+    folder, args = gallery(tmp_path)
+    (folder / "1.png").write_bytes(b"")
+    said = refused_pairs(*args)
+    assert said == f"{args[-1]}:2: {folder / '1.png'} is a picture of zero bytes"
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_corrupt_picture_is_named(
+    workers: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It shows when its batch is made: one line, with its name."""
+    folder, args = gallery(tmp_path)
+    whole = (folder / "2.png").read_bytes()
+    (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    root = ("--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "3")
+    more = ("--data.num_workers", workers, "--data.batch_size", "3")
+    check = ("--trainer.val_check_interval", "1")
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main("fit", *JEPA, *args, *more, *root, *check)
+    assert stopped.value.code == 2
+    said = [x for x in capfd.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert len(said) == 1
+    assert said[0].startswith("error: 2.png: not a readable picture (")
+
+
+def test_batches_of_one_pair(refused_pairs: Refused) -> None:
+    said = refused_pairs("--data.batch_size", "1")
+    assert said.startswith("data.batch_size: 1 leaves a pair without negatives")
+    assert said.endswith("use at least 2, or model.alpha: 1")
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        (
+            ("--model.directions", "[image2txt]"),
+            "model.directions: 'image2txt' names 'txt', which has no encoder; "
+            "did you mean 'text'? (one of: image, text)",
+        ),
+        (("--model.directions", "[image]"), "names '', which has no encoder; one of: image, text"),
+        (("--model.directions", "[audio2text]"), "names 'audio', which has no encoder; one of"),
+        (("--model.directions", "[]"), "model.directions: name at least one"),
+        (("--model.top_k", "5"), "model.top_k: 5 is not in 1..4, the number of experts"),
+        (("--model.top_k", "0"), "model.top_k: 0 is not in 1..4, the number of experts"),
+        (("--model.alpha", "1.5"), "model.alpha: 1.5 is not between 0 and 1"),
+        (
+            ("--model.text.adapt_blocks", "5"),
+            "model.text.adapt_blocks: 5 is too many; tiny-bert has 4 blocks",
+        ),
+        (("--model.image.adapt_blocks", "-1"), "model.image.adapt_blocks: -1 is less than 0"),
+        (("--model.text.name", "tiny-brt"), "model.text.name: no preset or folder 'tiny-brt'"),
+        (("--model.image.picture_size", "64"), "model.image.picture_size: tiny-vit takes"),
+    ],
+)
+def test_settings_of_m3_jepa(args: tuple[str, ...], wanted: str, refused_pairs: Refused) -> None:
+    assert wanted in refused_pairs(*args)
+
+
+def test_adapters_on_a_convolutional_network(tmp_path: Path, refused_pairs: Refused) -> None:
+    from transformers import ResNetConfig
+
+    ResNetConfig(hidden_sizes=[8, 8, 8, 8]).save_pretrained(tmp_path / "resnet")
+    said = refused_pairs("--model.image.name", str(tmp_path / "resnet"))
+    assert said.startswith("model.image.adapt_blocks: 2 is too many; ")
+    assert said.endswith("is convolutional and has no blocks to adapt")
+
+
+def test_family_that_is_not_supported(tmp_path: Path, refused_pairs: Refused) -> None:
+    from transformers import T5Config
+
+    T5Config(num_layers=2, d_model=32, d_ff=32, num_heads=4).save_pretrained(tmp_path / "t5")
+    said = refused_pairs("--model.text.name", str(tmp_path / "t5"))
+    assert said.startswith("model.text.name: encoders of type 't5' are not supported")
+
+
+def test_data_of_another_record_type(refused_pairs: Refused) -> None:
+    said = refused_pairs("--data", "datamodules.FalseBelief")
+    assert said.startswith("data: FalseBelief yields Triple, but the method takes MediaText; ")
+    assert "DigitsText" in said
+    assert "ImageText" in said
+
+
+def test_questions_that_the_data_do_not_have(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    root = ("--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "1")
+    with pytest.raises(SystemExit) as stopped:
+        main("fit", *JEPA, *root, "--model.directions", "[image+text2text]")
+    assert stopped.value.code == 2
+    err = capfd.readouterr().err
+    assert "error: data: a direction needs the question of a record that has none" in err
+
+
+def test_a_thought_for_a_method_without(refused_pairs: Refused) -> None:
+    assert refused_pairs("--thought", "x", verb="generate") == "thought: M3JEPA has no thoughts"
 
 
 # -- a process of its own ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ import yaml
 from running import ROOT, TINY, main
 
 CONFIGS = ROOT / "configs"
+TOWERS = ROOT / "tests" / "tiny_towers.yaml"
 BASE = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
@@ -44,19 +45,25 @@ def test_all_files_are_covered() -> None:
     assert len(BASE) >= 3
 
 
+def tiny(method: str) -> tuple[str, ...]:
+    """Return what makes a method small."""
+    if method.endswith("M3JEPA"):
+        return ("--config", str(TOWERS))
+    depth = ("--model.thinking_layer", "2") if method.endswith("MeTHanol") else ()
+    return (*TINY, *depth, "--model.max_length", "16384")
+
+
 @pytest.mark.parametrize("path", BASE, ids=name)
 def test_base_config_runs(path: Path, tmp_path: Path) -> None:
     """Two steps and a validation, on a tiny backbone, everything else as it is written."""
     content = yaml.safe_load(path.read_text())
     merged(parsed("--config", str(path)), content)
-    depth = ("--model.thinking_layer", "2") if content["model"]["class_path"].endswith("OL") else ()
-    if "MeTHanol" in content["model"]["class_path"]:
-        depth = ("--model.thinking_layer", "2")
     main(
-        *("fit", "--config", str(path), *TINY, *depth, "--model.max_length", "16384"),
+        *("fit", "--config", str(path), *tiny(content["model"]["class_path"])),
         *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
         *("--trainer.accumulate_grad_batches", "1", "--trainer.check_val_every_n_epoch", "null"),
-        *("--data.max_train", "4", "--data.max_val", "2", "--data.batch_size", "1"),
+        *("--data.max_train", "4", "--data.max_val", "2"),
+        *("--data.batch_size", "2" if "JEPA" in content["model"]["class_path"] else "1"),
         *("--trainer.default_root_dir", str(tmp_path)),
     )
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()

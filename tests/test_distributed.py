@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from recorder import lines, overlay
-from running import CONFIG, ROOT, SMALL, start
+from running import CONFIG, JEPA, ROOT, SMALL, start
 
 FSDP2 = str(ROOT / "configs" / "overlays" / "fsdp2.yaml")
 STEPS = 5
@@ -20,12 +20,15 @@ DATA = (
 )
 
 
-def launch(tmp_path: Path, name: str, *args: str) -> Path:
+METHANOL = ("--config", CONFIG, *SMALL, *DATA)
+
+
+def launch(tmp_path: Path, name: str, *args: str, given: tuple[str, ...] = METHANOL) -> Path:
     """Run `fit` in a process group of its own; return the run folder."""
     folder = tmp_path / name
     more = overlay(tmp_path / f"{name}.yaml", tmp_path / f"{name}.log")
     process = start(
-        *("fit", "--config", CONFIG, *SMALL, *DATA, "--config", more, *args),
+        *("fit", *given, "--config", more, *args),
         *("--trainer.default_root_dir", str(folder), "--trainer.gradient_clip_val", "0.5"),
         *("--trainer.log_every_n_steps", "1", "--checkpoint.every_n_train_steps", "3"),
         cwd=tmp_path,
@@ -169,3 +172,66 @@ def test_ddp_steps(tmp_path: Path, alone: dict[str, tuple[Path, Path]]) -> None:
     ours, theirs = scalars(folder), scalars(single)
     for key in ("val/think_loss", "val/speak_loss"):
         assert ours[key] == pytest.approx(theirs[key], abs=1e-4)
+
+
+# -- M3-JEPA -----------------------------------------------------------------------------------
+
+PAIRS = (  # eight drawings, none of them another's caption; nothing is drawn at random
+    *(*JEPA, "--data", "datamodules.ImageText", "--data.eval_batch_size", "2"),
+    *("--model.dropout", "0", "--model.text.dropout", "0", "--model.image.dropout", "0"),
+    *(
+        "--model.text.cache_gib",
+        "0",
+        "--model.image.cache_gib",
+        "0",
+        "--model.optimizer.lr",
+        "0.005",
+    ),
+)
+LOSSES = {
+    "regression": ("--model.alpha", "1"),
+    "contrastive": ("--model.alpha", "0", "--model.across_ranks", "true"),
+}
+COPIES = ("--trainer.strategy", "ddp_find_unused_parameters_true", "--trainer.devices", "2")
+SHARDS = ("--config", FSDP2, "--trainer.accelerator", "cpu", "--trainer.precision", "32-true")
+
+
+@pytest.fixture(scope="module")
+def pairs_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """The runs in one process, four pairs a step."""
+    tmp_path = tmp_path_factory.mktemp("pairs")
+    args = ("--trainer.max_steps", str(STEPS), "--data.batch_size", "4", *validate(5))
+    return {
+        name: (tmp_path, launch(tmp_path, name, *args, *options, given=PAIRS))
+        for name, options in LOSSES.items()
+    }
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("strategy", [COPIES, SHARDS], ids=["ddp", "fsdp2"])
+def test_pairs_in_two_processes(
+    strategy: tuple[str, ...],
+    name: str,
+    tmp_path: Path,
+    pairs_alone: dict[str, tuple[Path, Path]],
+) -> None:
+    """Two pairs in each of two processes take the steps of four in one, and find as much."""
+    options = ("--trainer.max_steps", str(STEPS), "--data.batch_size", "2", *validate(5))
+    folder = launch(tmp_path, "two", *strategy, *LOSSES[name], *options, given=PAIRS)
+    home, single = pairs_alone[name]
+    same_steps(objective(tmp_path, "two", 2, 1), objective(home, name, 1, 1))
+    ours, theirs = scalars(folder), scalars(single)
+    for way in ("image2text", "text2image"):
+        for key in (f"val/R@1_{way}", f"val/regression_R@5_{way}"):
+            assert ours[key] == pytest.approx(theirs[key]), key
+        key = f"val/{way}_regression_loss"
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-4)
+
+
+@pytest.mark.parametrize("strategy", [COPIES, SHARDS], ids=["ddp", "fsdp2"])
+def test_kept_states_in_two_processes(strategy: tuple[str, ...], tmp_path: Path) -> None:
+    """Each process keeps other items: none waits for a block that the other need not run."""
+    kept = ("--model.text.cache_gib", "1", "--model.image.cache_gib", "1")
+    options = ("--trainer.max_steps", "8", "--data.batch_size", "2", *validate(4), *kept)
+    folder = launch(tmp_path, "kept", *strategy, *options, given=PAIRS)
+    assert "val/R@1" in scalars(folder)

@@ -203,7 +203,10 @@ def main(args: list[str] | None = None) -> None:
     try:
         run(args)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        said = str(error).rpartition(f"{InputError.__name__}: ")[
+            2
+        ]  # a loader's worker adds a trace
+        print(f"error: {' '.join(said.split())}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -244,6 +247,7 @@ def quiet() -> None:
         ".*tensorboardX.*",
         ".*exists and is not empty.*",
         ".*is not supported by the model summary.*",
+        ".*in eval mode at the start of training.*",  # frozen encoders are
     ):
         warnings.filterwarnings("ignore", message=pattern)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

@@ -174,23 +174,36 @@ def encode(
     Raises:
         InputError: Nothing is supervised, or the sample is longer than `max_length`.
     """
-    ids: list[int] = []
-    heads: list[int] = []
-    weights: list[float] = []
-    for segment in segments:
-        piece = tokenizer(segment.text, add_special_tokens=False)["input_ids"]
-        supervised = segment.head != NO_HEAD
-        ids += piece
-        heads += [segment.head] * len(piece)
-        weights += [segment.weight if supervised else 0.0] * len(piece)
-    name = getattr(record, "id", "") or "sample"
-    if all(head == NO_HEAD for head in heads[1:]):
-        raise InputError(f"{name}: no token is supervised, so there is nothing to learn from it")
-    if max_length is not None and len(ids) > max_length:
+    pieces = [
+        (tokenizer(part.text, add_special_tokens=False)["input_ids"], part.head, part.weight)
+        for part in segments
+    ]
+    length = sum(len(piece) for piece, _, _ in pieces)
+    if max_length is not None and length > max_length:
+        name = getattr(record, "id", "") or "sample"
         raise InputError(
-            f"{name}: {len(ids)} tokens, longer than the window max_length={max_length}; raise "
+            f"{name}: {length} tokens, longer than the window max_length={max_length}; raise "
             f"max_length or shorten the sample"
         )
+    return join(pieces, record=record)
+
+
+def join(pieces: Sequence[tuple[Sequence[int], int, float]], *, record: Any = None) -> Example:
+    """Join pieces of token ids, each with its head and weight, and shift the targets.
+
+    Args:
+        pieces: (ids, head, weight of each id); `NO_HEAD` for context.
+        record: Kept on the example; its `id` names the sample in errors.
+
+    Raises:
+        InputError: Nothing is supervised.
+    """
+    ids = [token for piece, _, _ in pieces for token in piece]
+    heads = [head for piece, head, _ in pieces for _ in piece]
+    weights = [w if head != NO_HEAD else 0.0 for piece, head, w in pieces for _ in piece]
+    if all(head == NO_HEAD for head in heads[1:]):
+        name = getattr(record, "id", "") or "sample"
+        raise InputError(f"{name}: no token is supervised, so there is nothing to learn from it")
     labels = [token if head != NO_HEAD else IGNORE for token, head in zip(ids, heads, strict=True)]
     return Example(
         input_ids=ids,

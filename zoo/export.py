@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.module import ZooModule
 
 SIDE, CARD = "zoo.safetensors", "zoo.json"
+PICTURES = "preprocessor_config.json"  # which pictures an encoder was made for
 
 
 class Pretrained(NamedTuple):
@@ -77,6 +78,9 @@ def save(module: ZooModule, folder: str | Path) -> None:
                 if name.startswith(f"{part.path}.") and name not in added
             }
             part.model.save_pretrained(scratch / part.folder, state_dict=plain)
+            origin = part.model.config.name_or_path
+            if origin and (Path(origin) / PICTURES).is_file():
+                shutil.copy(Path(origin) / PICTURES, scratch / part.folder)
             if part.tokenizer is not None:
                 part.tokenizer.save_pretrained(scratch / part.folder)
         side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}

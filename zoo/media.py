@@ -50,11 +50,11 @@ def picture_format(
     """
     path = Path(folder or "") / "preprocessor_config.json"
     found = json.loads(path.read_text()) if folder and path.is_file() else {}
-    size = size or found.get("crop_size") or found.get("size") or getattr(config, "image_size", 224)
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge")
+    named: Any = found.get("crop_size") or found.get("size") or getattr(config, "image_size", 224)
+    if isinstance(named, dict):
+        named = named.get("height") or named.get("shortest_edge")
     return PictureFormat(
-        int(size),
+        int(size or named),
         tuple(found.get("image_mean", IMAGENET_MEAN)),
         tuple(found.get("image_std", IMAGENET_STD)),
     )
@@ -91,8 +91,9 @@ def read_picture(media: Media) -> Any:
     """
     from PIL import Image
 
+    content = media.read()
     try:
-        with Image.open(io.BytesIO(media.read())) as opened:
+        with Image.open(io.BytesIO(content)) as opened:
             opened.load()
             picture = opened.convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -116,8 +117,9 @@ def decode_sound(media: Media, rate: int = 16_000, seconds: float = 10.0) -> Ten
     Raises:
         InputError: The bytes are no 16-bit WAV file of this rate.
     """
+    content = media.read()
     try:
-        with wave.open(io.BytesIO(media.read())) as file:
+        with wave.open(io.BytesIO(content)) as file:
             found = (file.getsampwidth(), file.getframerate())
             channels, raw = file.getnchannels(), file.readframes(int(rate * seconds))
     except (wave.Error, EOFError) as error:
@@ -126,6 +128,7 @@ def decode_sound(media: Media, rate: int = 16_000, seconds: float = 10.0) -> Ten
         raise InputError(
             f"{media.name}: {8 * found[0]} bits at {found[1]} Hz; needed are 16 bits at {rate} Hz"
         )
+    raw = raw[: len(raw) // (2 * channels) * (2 * channels)]  # a file cut off inside a sample
     if not raw:
         raise InputError(f"{media.name}: no sound in it")
     samples = torch.frombuffer(bytearray(raw), dtype=torch.int16).float()

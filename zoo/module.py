@@ -93,7 +93,9 @@ class ZooModule(LightningModule):
         """Return the blocks that are sharded and compiled one by one."""
         return list(self.lm.model.layers)
 
-    def show(self, records: Sequence[Any], **options: Any) -> list[dict[str, str]]:
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
         """Return what `generate` prints of some records, a mapping of names to texts each."""
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 

@@ -130,9 +130,7 @@ class PairEncoder:
         """Return the token ids of a text with the special tokens that its encoder expects."""
         return self.tokenizer(text, truncation=True, max_length=self.max_text_tokens)["input_ids"]
 
-    def collate(
-        self, examples: Sequence[PairExample], normalizers: dict[int, float]
-    ) -> PairBatch:
+    def collate(self, examples: Sequence[PairExample], normalizers: dict[int, float]) -> PairBatch:
         """Decode the media and join the pairs; runs in the loader's workers.
 
         Raises:

@@ -60,14 +60,10 @@ def tiny_tower_config(name: str) -> Any:
     if name == "tiny-bert":
         return BertConfig(vocab_size=259, pad_token_id=256, **shape)
     if name == "tiny-wav2vec2":
-        convolutions = {"conv_dim": (16, 16), "conv_stride": (5, 8), "conv_kernel": (10, 8)}
-        return Wav2Vec2Config(
-            **shape,
-            **convolutions,
-            num_feat_extract_layers=2,
-            num_conv_pos_embeddings=16,
-            num_conv_pos_embedding_groups=4,
-        )
+        shape |= {"conv_dim": (16, 16), "conv_stride": (5, 8), "conv_kernel": (10, 8)}
+        shape |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+        shape["num_feat_extract_layers"] = 2
+        return Wav2Vec2Config(**shape)
     kind = ViTConfig if name == "tiny-vit" else Dinov2Config
     return kind(image_size=28, patch_size=14, **shape)
 

@@ -81,6 +81,19 @@ def load(tower: Tower, key: str, *, meta: bool = False) -> SplitEncoder:
     return SplitEncoder(model, adapted, frozen=tower.freeze, cache_bytes=cache)
 
 
+def validate(tower: Tower, key: str) -> None:
+    """Check an encoder's settings without loading weights.
+
+    Raises:
+        InputError: The name is nowhere, the family is unknown, or the blocks do not suffice.
+    """
+    from transformers import AutoModel
+
+    config = read_config(tower, key)
+    with torch.device("meta"):
+        check(tower, AutoModel.from_config(config), key)
+
+
 def is_tiny(tower: Tower) -> bool:
     """True for a random model made here, which has no folder."""
     return tower.name in TINY + TINY_TOWERS
@@ -115,6 +128,8 @@ def check(tower: Tower, model: Any, key: str) -> int:
         raise InputError(f"{key}.picture_size: {tower.name} takes pictures of its own size only")
     if not tower.freeze:
         return count
+    if tower.adapt_blocks < 0:
+        raise InputError(f"{key}.adapt_blocks: {tower.adapt_blocks} is less than 0")
     if tower.adapt_blocks > count:
         what = f"has {count} blocks" if count else "is convolutional and has no blocks to adapt"
         raise InputError(
@@ -127,7 +142,9 @@ def adapt(model: Any, tower: Tower, *, init: bool) -> None:
     """Add low-rank adapters in place to query and value of the last blocks."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    upper = {id(part) for block in find_blocks(model)[-tower.adapt_blocks :] for part in parts(block)}
+    upper = {
+        id(part) for block in find_blocks(model)[-tower.adapt_blocks :] for part in parts(block)
+    }
     targets = [
         name
         for name, part in model.named_modules()

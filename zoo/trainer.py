@@ -131,7 +131,7 @@ class ZooTrainer(Trainer):
         given = {} if thought is None else {"thought": thought}
         for row in model.show(records, prompt=prompt, **given):
             for name, text in row.items():
-                print(f"{name + ':':<9}{text}")  # noqa: T201
+                print(f"{name + ':':<8} {text}")  # noqa: T201
             print()  # noqa: T201
 
     def save_predictions(self) -> None:

@@ -166,14 +166,17 @@ def test_preset_that_is_not_installed(
     refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both ways to get SmolLM2 are named."""
-    from zoo import backbone
+    from dataclasses import replace
 
-    hub_id, _, pip = sources.PRESETS["smollm2-135m"]
-    monkeypatch.setitem(sources.PRESETS, "smollm2-135m", (hub_id, "no_such_wheel", pip))
+    from zoo import sources
+
+    preset = sources.PRESETS["smollm2-135m"]
+    gone = replace(preset, wheel="no_such_wheel")
+    monkeypatch.setitem(sources.PRESETS, "smollm2-135m", gone)
     monkeypatch.setattr(sources, "_from_hub", lambda name: None)
     said = refused("--model.backbone.name", "smollm2-135m")
-    assert pip in said
-    assert f"hf download {hub_id} --local-dir" in said
+    assert preset.install in said
+    assert f"hf download {preset.hub_id} --local-dir" in said
 
 
 # -- commands and config files -----------------------------------------------------------------

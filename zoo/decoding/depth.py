@@ -111,6 +111,7 @@ class DepthDecoder:
         max_new_tokens: int,
         temperature: float = 0.0,
         close: bool = True,
+        allowed: Callable[[int, list[int]], list[int]] | None = None,
     ) -> list[list[int]]:
         """Decode each row until its stop token.
 
@@ -121,6 +122,7 @@ class DepthDecoder:
             max_new_tokens: Limit per row, stop token excluded.
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
             close: Append the stop token to every row, so that another phase can follow.
+            allowed: Given a row and its tokens so far, the tokens that may follow; None for all.
 
         Returns:
             The new token ids of each row without the stop token.
@@ -132,7 +134,10 @@ class DepthDecoder:
         rows: list[list[int]] = [[] for _ in range(batch_size)]
         for step in range(max_new_tokens + close):
             if step < max_new_tokens:
-                token_B = self._pick(project(self.last_BD), temperature)
+                logits_BV = project(self.last_BD)
+                if allowed is not None:
+                    logits_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
+                token_B = self._pick(logits_BV, temperature)
             else:
                 token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()
@@ -155,3 +160,11 @@ class DepthDecoder:
         if temperature == 0:
             return logits_BV.argmax(-1)
         return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
+
+
+def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int]]) -> Tensor:
+    """Return the logits with -inf for every token that is not allowed in its row."""
+    mask = torch.full_like(logits_BV, -torch.inf)
+    for row, tokens in enumerate(allowed):
+        mask[row, list(tokens)] = 0.0
+    return logits_BV + mask

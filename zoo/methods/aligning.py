@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +10,13 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from zoo.errors import InputError
 from zoo.figures import gate_usage, picture_grid
+from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
 from zoo.metrics.retrieval import Bank, recall, search
 from zoo.module import ZooModule
-from zoo.nn.mmoe import Direction, Tokens
+from zoo.nn.mmoe import Direction, Predictor, Tokens
 from zoo.pairs import Inputs, PairBatch, PairEncoder, PairExample
 from zoo.records import Media, MediaText
 
@@ -44,11 +47,21 @@ class Views(NamedTuple):
 class AligningModule(ZooModule):
     """A module with `directions`, `encode(batch, part)`, `forward` to `Views`, and `losses(views)`.
 
-    Every item is encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src with
-    c_tgt, `regression` the prediction with the target's mean state.
+    Every item is encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src
+    with c_tgt, `regression` the prediction with the target's mean state.
     """
 
     directions: list[Direction]
+    configs: Mapping[str, Any]
+    predictor: Predictor
+
+    def encode(self, batch: PairBatch, modality: str) -> Tokens:
+        """Return the token states of one modality of a batch."""
+        raise TypeError(f"{type(self).__name__} does not implement encode(batch, modality)")
+
+    def losses(self, views: Views, normalizer: float | None = None) -> dict[str, Term]:
+        """Return the loss terms of some pairs."""
+        raise TypeError(f"{type(self).__name__} does not implement losses(views)")
 
     def on_validation_epoch_start(self) -> None:
         """Empty the banks."""
@@ -84,7 +97,8 @@ class AligningModule(ZooModule):
             for part in batch.inputs
             if part in self.predictor.targets
         }
-        unit = {part: torch.nn.functional.normalize(v.float(), dim=1) for part, v in vectors.items()}
+        normalize = torch.nn.functional.normalize
+        unit = {part: normalize(v.float(), dim=1) for part, v in vectors.items()}
         return [
             {
                 "id": example.record.id,
@@ -99,6 +113,7 @@ class AligningModule(ZooModule):
         tokens = {part: self.encode(batch, part) for part in parts}
         first = list({group: i for i, group in reversed(list(enumerate(batch.groups)))}.values())
         keys = {part: item_keys(batch, part) for part in batch.keys}
+        filler = math.inf in batch.normalizers.values()  # another process counts these pairs
         for modality in batch.keys:
             if modality == "image":
                 media = [example.record.media for example in batch.examples]
@@ -106,9 +121,10 @@ class AligningModule(ZooModule):
         for direction in self.directions:
             views = self(tokens, direction)
             self._count_usage(direction.name)
-            terms = self.losses(views.rows(sorted(first)))
+            terms = self.losses(views.rows(sorted(first)), math.inf if filler else None)
             self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
-            asked = ["\n".join(row) for row in zip(*(keys[p] for p in asks(direction)), strict=True)]
+            parts_asked = (keys[part] for part in asks(direction))
+            asked = ["\n".join(row) for row in zip(*parts_asked, strict=True)]
             found = {"contrastive": (views.source, views.target)}
             found["regression"] = (views.predicted, views.wanted)
             for view, (query, item) in found.items():
@@ -127,12 +143,13 @@ class AligningModule(ZooModule):
 
     def _log_recall(self, stage: str) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for banks in (self.queries, self.gallery):
-                everyone: list[Any] = [None] * self.trainer.world_size
-                torch.distributed.all_gather_object(everyone, banks)
-                for other in everyone:
-                    for name, bank in other.items():
-                        banks[name].merge(bank)
+            everyone: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, (self.queries, self.gallery, self.shown))
+            for *banks, shown in everyone:
+                self.shown |= shown
+                for mine, others in zip((self.queries, self.gallery), banks, strict=True):
+                    for name, bank in others.items():
+                        mine[name].merge(bank)
         first = []
         for (view, name), queries in self.queries.items():
             target = name.rpartition("2")[2]
@@ -150,19 +167,17 @@ class AligningModule(ZooModule):
             drawn["gate_usage"] = gate_usage(self.usage)
         name = "text2image"
         if ("contrastive", name) in self.queries:
-            queries, gallery = self.queries["contrastive", name], self.gallery["contrastive", "image"]
+            queries = self.queries["contrastive", name]
+            gallery = self.gallery["contrastive", "image"]
             best = search(queries.matrix()[:NUM_SHOWN], gallery.matrix(), 5)[1].tolist()
             items, asked = list(gallery.keys), list(queries.keys)
-            drawn["retrieval"] = picture_grid(
-                [
-                    (
-                        asked[q].rpartition("\n")[2],
-                        [(self.shown[items[g]], gallery.groups[g] == queries.groups[q]) for g in row],
-                    )
-                    for q, row in enumerate(best)
-                    if all(items[g] in self.shown for g in row)
-                ]
-            )
+            rows = []
+            for q, row in enumerate(best):
+                right = [gallery.groups[g] == queries.groups[q] for g in row]
+                found = [self.shown[items[g]] for g in row]
+                text = asked[q].rpartition("\n")[2]
+                rows.append((text, list(zip(found, right, strict=True))))
+            drawn["retrieval"] = picture_grid(rows)
         for (view, modality), bank in self.gallery.items():
             if view == "contrastive":
                 drawn[f"vectors/{modality}"] = (bank.matrix(), list(bank.keys))
@@ -231,13 +246,21 @@ class AligningModule(ZooModule):
                 keys[modality] = [item.key for item in media]
             yield PairBatch(inputs, keys).to(self.device)
 
-    def show(self, records: Sequence[MediaText], prompt: str | None = None) -> list[dict[str, str]]:
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
         """Return, for each record, the nearest texts and its text's nearest media.
 
         Args:
             records: What is searched, and asked if there is no prompt.
             prompt: A text to search the records' media with.
+            thought: Nothing here takes one.
+
+        Raises:
+            InputError: A thought is given.
         """
+        if thought is not None:
+            raise InputError(f"thought: {type(self).__name__} has no thoughts")
         modality = records[0].modality
         texts = [record.texts[0] for record in records]
         media = [record.media for record in records]

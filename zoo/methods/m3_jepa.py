@@ -28,9 +28,9 @@ the MLP of the ablation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ from zoo.media import decode_picture, decode_sound, picture_format
 from zoo.methods.aligning import AligningModule, Views, reads, sources
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.mmoe import Direction, Predictor, Tokens, lay_out
+from zoo.nn.split_encoder import SplitEncoder
 from zoo.pairs import PAIR, PairBatch, PairEncoder
 from zoo.records import MediaText
 from zoo.sources import resolve
@@ -115,7 +116,7 @@ class M3JEPA(AligningModule):
         self.mask_padding, self.across_ranks = mask_padding, across_ranks
         self.max_text_tokens = max_text_tokens
         both = [name for m in self.media for name in (f"{m}2text", f"text2{m}")]
-        self.directions = [parse(name, self.configs) for name in directions or both]
+        self.directions = [split(name) for name in (both if directions is None else directions)]
         self.sizes: dict[str, Any] = {
             "hidden": hidden,
             "num_experts": num_experts,
@@ -135,11 +136,15 @@ class M3JEPA(AligningModule):
         """Check the settings against each other.
 
         Raises:
-            InputError: No modality beside text, alpha outside 0..1, or more experts per token than
-                there are.
+            InputError: No modality beside text, a direction without encoders, alpha outside 0..1,
+                more experts per token than there are, or an encoder that does not fit.
         """
         if not self.media:
             raise InputError("model: give model.image or model.audio beside model.text")
+        if not self.directions:
+            raise InputError("model.directions: name at least one, or null for the default")
+        for direction in self.directions:
+            parse(direction.name, self.configs)
         if not 0 <= self.alpha <= 1:
             raise InputError(f"model.alpha: {self.alpha} is not between 0 and 1")
         if not 1 <= self.sizes["top_k"] <= self.sizes["num_experts"]:
@@ -147,8 +152,8 @@ class M3JEPA(AligningModule):
                 f"model.top_k: {self.sizes['top_k']} is not in 1..{self.sizes['num_experts']}, "
                 f"the number of experts"
             )
-        for modality, config in self.configs.items():
-            towers.read_config(config, f"model.{modality}")
+        for modality, tower in self.configs.items():
+            towers.validate(tower, f"model.{modality}")
 
     def check_data(self, datamodule: Any) -> None:
         """Refuse a batch size that leaves the contrastive loss undefined.
@@ -164,10 +169,9 @@ class M3JEPA(AligningModule):
 
     def build(self, *, meta: bool = False) -> None:
         """Load the encoders and make the predictor."""
-        self.towers = nn.ModuleDict(
-            {m: towers.load(tower, f"model.{m}", meta=meta) for m, tower in self.configs.items()}
-        )
-        widths = {m: tower.width for m, tower in self.towers.items()}
+        loaded = {m: towers.load(t, f"model.{m}", meta=meta) for m, t in self.configs.items()}
+        self.towers = nn.ModuleDict(loaded)
+        widths = {m: tower.width for m, tower in loaded.items()}
         with torch.device("meta" if meta else "cpu"):
             self.predictor = Predictor(widths, self.directions, **self.sizes)
         self.tokenizer = self.encoder().tokenizer
@@ -201,13 +205,21 @@ class M3JEPA(AligningModule):
 
     def blocks(self) -> list[nn.Module]:
         """Return the encoders' blocks."""
-        return [block for tower in self.towers.values() for block in tower.blocks]
+        encoders = cast("Iterable[SplitEncoder]", self.towers.values())
+        return [block for tower in encoders for block in tower.blocks]
 
     def encode(self, batch: PairBatch, modality: str) -> Tokens:
-        """Return E of equation (8) for one modality of a batch; `question` is text too."""
+        """Return E of equation (8) for one modality of a batch; `question` is text too.
+
+        Raises:
+            InputError: The data have nothing of this modality.
+        """
+        if modality not in batch.inputs:
+            raise InputError(f"data: a direction needs the {modality} of a record that has none")
         inputs = batch.inputs[modality]
         tower = self.towers["text" if modality == "question" else modality]
-        states_BLD = tower(inputs, batch.keys[modality])
+        kept = self.mask_padding or "attention_mask" not in inputs  # states of padding are not kept
+        states_BLD = tower(inputs, batch.keys[modality] if kept else None)
         return lay_out(states_BLD, inputs.get("attention_mask") if self.mask_padding else None)
 
     def forward(self, tokens: Mapping[str, Tokens], direction: Direction) -> Views:
@@ -221,7 +233,8 @@ class M3JEPA(AligningModule):
         target = tokens[direction.target]
         wanted = target.mean()
         contrasted = self.predictor.target(target, direction.target)
-        return Views(predicted, wanted.detach() if self.detach_target else wanted, source, contrasted)
+        wanted = wanted.detach() if self.detach_target else wanted
+        return Views(predicted, wanted, source, contrasted)
 
     def losses(self, views: Views, normalizer: float | None = None) -> dict[str, Term]:
         """Return L_reg and L_cl, equations (9) and (10), summed over pairs.
@@ -259,17 +272,23 @@ class M3JEPA(AligningModule):
         return torch.stack(parts).sum()
 
 
+def split(name: str) -> Direction:
+    """Return the direction of a name, whatever it names."""
+    left, _, target = name.partition("2")
+    return Direction(tuple(left.split("+")), target)
+
+
 def parse(name: str, known: Mapping[str, Any]) -> Direction:
     """Return the direction of a name.
 
     Raises:
         InputError: It is not `a2b` or `a+b2c` with modalities that have an encoder.
     """
-    left, _, target = name.partition("2")
-    for modality in (*left.split("+"), target):
+    direction = split(name)
+    for modality in (*direction.sources, direction.target):
         if modality not in known:
             raise InputError(
                 f"model.directions: {name!r} names {modality!r}, which has no encoder; "
                 f"{nearest(modality, list(known))}"
             )
-    return Direction(tuple(left.split("+")), target)
+    return direction

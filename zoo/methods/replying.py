@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -18,6 +18,8 @@ from zoo.metrics.answers import KindAccuracy, exact, mentions
 from zoo.module import ZooModule
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple
+
+R = TypeVar("R")
 
 
 class ReplyingModule(ZooModule):
@@ -139,16 +141,16 @@ class ReplyingModule(ZooModule):
             self.log(f"{stage}/mention_{name}", value)
 
 
-def evaluating(generate: Callable[..., list[Reply]]) -> Callable[..., list[Reply]]:
+def evaluating(method: Callable[..., R]) -> Callable[..., R]:
     """Run a method in evaluation mode and without gradients (recomputed blocks keep no cache)."""
 
-    @functools.wraps(generate)
-    def wrapped(self: ZooModule, *args: Any, **kwargs: Any) -> list[Reply]:
+    @functools.wraps(method)
+    def wrapped(self: ZooModule, *args: Any, **kwargs: Any) -> R:
         training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                return generate(self, *args, **kwargs)
+                return method(self, *args, **kwargs)
         finally:
             self.train(training)
 

@@ -157,8 +157,9 @@ class Predictor(nn.Module):
             tokens = sources[modality]
             moved = tokens.states_TD + self.direction_vectors[f"{direction}:{modality}"]
             parts.append(tokens._replace(states_TD=F.gelu(self.inputs[modality](moved))))
-        states, rows = ([part[i] for part in parts] for i in (0, 1))
-        return Tokens(torch.cat(states), torch.cat(rows), parts[0].num_items)
+        states = torch.cat([part.states_TD for part in parts])
+        rows = torch.cat([part.rows_T for part in parts])
+        return Tokens(states, rows, parts[0].num_items)
 
     def mix(self, x_TH: Tensor) -> list[Tensor]:
         """Return Z_b of each branch, equations (2) to (5), `(T, H)` each."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "gemma"),
@@ -48,6 +49,7 @@ class SplitEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.cut = len(self.blocks) - adapted
+        self.kept = min(self.cut, len(self.blocks) - 1)  # blocks whose result may be kept
         self.frozen, self.cache_bytes = frozen, cache_bytes
         self.cache: dict[str, Tensor] = {}
         self.cached_bytes = 0
@@ -62,6 +64,12 @@ class SplitEncoder(nn.Module):
         """D."""
         sizes = getattr(self.model.config, "hidden_sizes", None)
         return sizes[-1] if sizes else self.model.config.hidden_size
+
+    @property
+    def keeps(self) -> bool:
+        """True if results are kept. Of sharded blocks none is: all processes must run them."""
+        sharded = any(isinstance(block, FSDPModule) for block in self.blocks)
+        return self.frozen and self.cache_bytes > 0 and not sharded
 
     def train(self, mode: bool = True) -> SplitEncoder:
         """Switch the adapters' dropout; a frozen model itself stays in evaluation mode."""
@@ -85,12 +93,13 @@ class SplitEncoder(nn.Module):
         if not self.blocks:
             return self._feature_map(inputs, keys if self.frozen else None, grad=lower_grad)
         with torch.set_grad_enabled(lower_grad):
-            if keys is None or not self.cache_bytes or not self.frozen:
+            if keys is None or not self.keeps:
                 hidden, call = self.enter(inputs)
                 before, hidden = self.run(hidden, call, 0, self.cut)
             else:
                 hidden = self._cached(inputs, keys)
-                before, call = hidden, self.enter(inputs)[1]
+                call = self.enter(inputs)[1]
+                before, hidden = self.run(hidden, call, self.kept, self.cut)
         if self.cut < len(self.blocks):
             before, hidden = self.run(hidden, call, self.cut, len(self.blocks))
         if hasattr(self.model, "embed_tokens"):  # decoder-only: the last entry is normed
@@ -129,13 +138,13 @@ class SplitEncoder(nn.Module):
         return before, hidden_BLD
 
     def _cached(self, inputs: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
-        """Return the states below the cut, computed for the items that are not kept yet."""
+        """Return the states that may be kept, computed for the items that are not kept yet."""
         fresh = [i for i, key in enumerate(keys) if key not in self.cache]
         mask = inputs.get("attention_mask")
         states: dict[str, Tensor] = {}
         if fresh:
             hidden, call = self.enter({name: value[fresh] for name, value in inputs.items()})
-            hidden = self.run(hidden, call, 0, self.cut)[1]
+            hidden = self.run(hidden, call, 0, self.kept)[1]
             for i, item in zip(fresh, hidden, strict=True):
                 states[keys[i]] = item if mask is None else item[mask[i].bool()]
                 self._keep(keys[i], states[keys[i]])
@@ -170,7 +179,7 @@ class SplitEncoder(nn.Module):
             )
 
     def _keep(self, key: str, state: Tensor) -> None:
-        if self.cached_bytes + state.nbytes <= self.cache_bytes:
+        if key not in self.cache and self.cached_bytes + state.nbytes <= self.cache_bytes:
             self.cache[key] = state.detach().cpu().clone()
             self.cached_bytes += state.nbytes
 

@@ -1,0 +1,155 @@
+"""CLINC150: what a user of an assistant wants, in two levels (Larson et al., EMNLP 2019).
+
+Files of the authors' repository: `data_full.json` (or `data_small.json`, `data_imbalanced.json`,
+`data_oos_plus.json`; also gzipped), an object from split to `[text, intent]` pairs, and
+`domains.json`, an object from domain to its intents: 10 domains with 15 intents each.
+
+The splits are the authors': 15,000 / 3,000 / 4,500 queries, 100 / 20 / 30 for every intent;
+`data_small.json` has 7,500 to train. Names are shown with blanks for underscores
+(`pay_bill` -> `pay bill`). The order of the classes is that of `domains.json`.
+
+The out-of-scope queries (100 / 100 / 1,000) are left out unless `out_of_scope` is set; then they
+are an 11th domain `out of scope` with one intent of that name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, find
+from datamodules.labels import Row, label_paths
+from datamodules.tables import hint, read_json_object
+from zoo.errors import InputError, nearest
+from zoo.records import LabelPath, Record, Taxonomy
+
+VARIANTS = ("full", "small", "imbalanced", "oos_plus")
+OUT_OF_SCOPE = "out of scope"
+
+
+class CLINC150(ZooDataModule):
+    """CLINC150 as `LabelPath` records with a domain and an intent.
+
+    Args:
+        path: Folder with `data_full.json` and `domains.json` (each may be gzipped). None reads a
+            small sample that comes with the package.
+        variant: Which of the authors' files: `full`, `small`, `imbalanced` or `oos_plus`.
+        out_of_scope: Keep the out-of-scope queries as a class of their own.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (LabelPath,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        variant: Literal["full", "small", "imbalanced", "oos_plus"] = "full",
+        out_of_scope: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        if variant not in VARIANTS:
+            raise InputError(f"variant is {variant!r}; {nearest(variant, VARIANTS)}")
+        self.path, self.variant, self.out_of_scope = path, variant, out_of_scope
+        self._taxonomy: Taxonomy | None = None
+
+    def load(self, split: str) -> list[Record]:
+        """Read the queries of a split."""
+        if self.path is None:
+            path, domains = SAMPLES / "clinc150.json", SAMPLES / "clinc150_domains.json"
+        else:
+            folder, name = Path(self.path), f"data_{self.variant}.json"
+            path = find(folder, name, f"{name}.gz")
+            domains = find(folder, "domains.json", "domains.json.gz")
+        data, parents = read_json_object(path), read_domains(domains)
+        rows = _rows(data, split, parents, path)
+        if self.out_of_scope:
+            rows += _rows(data, f"oos_{split}", {"oos": OUT_OF_SCOPE}, path)
+        if self._taxonomy is None:
+            self._taxonomy = _taxonomy(parents, self.out_of_scope)
+        return list(label_paths(rows, self._taxonomy))
+
+
+def read_domains(path: Path) -> dict[str, str]:
+    """Return the domain of every intent, in the order of the file.
+
+    Raises:
+        InputError: A domain is not a list of names, or an intent is in two domains.
+    """
+    parents: dict[str, str] = {}
+    for domain, intents in read_json_object(path).items():
+        if not isinstance(intents, list) or not all(isinstance(name, str) for name in intents):
+            raise InputError(f"{path}: {domain!r} must be a list of strings")
+        for name in intents:
+            if name in parents:
+                raise InputError(f"{path}: intent {name!r} is in {parents[name]} and in {domain}")
+            parents[name] = domain
+    return parents
+
+
+def readable(name: str) -> str:
+    """Return a name with blanks for underscores."""
+    return name.replace("_", " ").strip()
+
+
+def _rows(data: dict[str, Any], split: str, parents: dict[str, str], path: Path) -> list[Row]:
+    """Return the queries of one of the file's lists."""
+    if split not in data:
+        raise InputError(f"{path}: field {split!r} is missing; {nearest(split, data)}")
+    if not isinstance(data[split], list):
+        raise InputError(f"{path}: field {split!r} must be a list")
+    rows = []
+    for i, pair in enumerate(data[split]):
+        where = f"{path}: {split}[{i}]"
+        if not isinstance(pair, list) or [type(part) for part in pair] != [str, str]:
+            raise InputError(f"{where}: expected a pair of strings, text and intent")
+        text, intent = pair
+        if not text.strip():
+            raise InputError(f"{where}: the text is empty")
+        if intent not in parents:
+            raise InputError(f"{where}: unknown intent {intent!r}; {hint(intent, parents)}")
+        if intent == "oos":
+            labels = (OUT_OF_SCOPE, OUT_OF_SCOPE)
+        else:
+            labels = (readable(parents[intent]), readable(intent))
+        rows.append(Row(text.strip(), labels, where, f"{path.name}:{split}[{i}]"))
+    return rows
+
+
+def _taxonomy(parents: dict[str, str], out_of_scope: bool) -> Taxonomy:
+    children: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
+    for intent, domain in parents.items():
+        name = readable(domain)
+        if (name,) not in children:
+            children[()] += (name,)
+        children[(name,)] = (*children.get((name,), ()), readable(intent))
+    if out_of_scope:
+        children[()] += (OUT_OF_SCOPE,)
+        children[(OUT_OF_SCOPE,)] = (OUT_OF_SCOPE,)
+    return Taxonomy(children)

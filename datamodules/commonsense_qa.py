@@ -1,0 +1,134 @@
+"""CommonsenseQA: questions with five options (Talmor et al., NAACL 2019).
+
+Files: `train_rand_split.jsonl` (9,741 questions) and `dev_rand_split.jsonl` (1,221), one object a
+line, in one of two layouts: the authors' `{"id", "answerKey", "question": {"stem", "choices":
+[{"label", "text"}, ...]}}`, or the flat `{"id", "question", "choices": {"label": [...], "text":
+[...]}, "answerKey"}`. `kind` is empty. In 24 questions of dev two options have the same text.
+
+The answers of the authors' test file are not public, so the test split is ours. With both files,
+`test` is all of dev, and a hash of the question gives 10 percent of train to `val`. With dev alone,
+the hash divides it into 80 / 10 / 10 percent (977 / 122 / 122).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
+from datamodules.tables import divide, present
+from zoo.errors import InputError, nearest
+from zoo.records import Question, Record
+
+TRAIN = ("train_rand_split.jsonl", "train_rand_split.jsonl.gz")
+DEV = ("dev_rand_split.jsonl", "dev_rand_split.jsonl.gz")
+
+
+class CommonsenseQA(ZooDataModule):
+    """CommonsenseQA as `Question` records.
+
+    Args:
+        path: Folder with `train_rand_split.jsonl` and `dev_rand_split.jsonl`, or with dev alone, or
+            one file, which is then divided. None reads a small sample that comes with the package,
+            the same for every split.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Question,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path = path
+
+    def load(self, split: str) -> list[Record]:
+        """Read the questions of a split."""
+        if self.path is None:
+            return list(read_questions(SAMPLES / "commonsense_qa.jsonl"))
+        path, shares = Path(self.path), {"train": 80, "val": 10, "test": 10}
+        if path.is_dir() or path.suffix == ".zip":
+            folder = path
+            path = find(folder, *DEV)
+            if present(folder, *TRAIN):
+                if split == "test":
+                    return list(read_questions(path))
+                path, shares = find(folder, *TRAIN), {"train": 90, "val": 10}
+        questions = list(read_questions(path))
+        return list(divide(questions, lambda item: item.question, split, shares, str(path)))
+
+
+def read_questions(path: Path) -> Iterator[Question]:
+    """Yield the questions of a file in either layout."""
+    for number, item in read_jsonl(path):
+        where = f"{path}:{number}"
+        if isinstance(item.get("question"), dict):
+            place = f"{where}: question"
+            inner = field(item, "question", dict, where)
+            stem, options = text_field(inner, "stem", place), _listed(inner, place)
+        else:
+            stem = text_field(item, "question", where)
+            options = _columns(field(item, "choices", dict, where), f"{where}: choices")
+        letters = [letter for letter, _ in options]
+        key = text_field(item, "answerKey", where)
+        if key not in letters or len(set(letters)) != len(letters):
+            raise InputError(f"{where}: answerKey is {key!r}; {nearest(key, letters)}")
+        yield Question(
+            stem,
+            tuple(text for _, text in options),
+            letters.index(key),
+            id=f"{path.name}:{number}",
+        )
+
+
+def _listed(item: dict[str, Any], where: str) -> list[tuple[str, str]]:
+    """Return (label, text) of the authors' layout."""
+    options = []
+    for i, choice in enumerate(field(item, "choices", list, where)):
+        place = f"{where}.choices[{i}]"
+        if not isinstance(choice, dict):
+            raise InputError(f"{place}: expected an object, found {type(choice).__name__}")
+        options.append((text_field(choice, "label", place), text_field(choice, "text", place)))
+    return options
+
+
+def _columns(item: dict[str, Any], where: str) -> list[tuple[str, str]]:
+    """Return (label, text) of the flat layout."""
+    labels, texts = (field(item, name, list, where) for name in ("label", "text"))
+    if len(labels) != len(texts):
+        raise InputError(f"{where}: {len(labels)} labels for {len(texts)} texts")
+    options = []
+    for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
+        if not isinstance(label, str) or not isinstance(text, str) or not text.strip():
+            raise InputError(f"{where}: label[{i}] and text[{i}] must be strings, not empty")
+        options.append((label.strip(), text.strip()))
+    return options

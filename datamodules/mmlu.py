@@ -1,0 +1,106 @@
+"""MMLU: questions with four options in 57 subjects (Hendrycks et al., ICLR 2021).
+
+Files: the authors' `dev/<subject>_dev.csv`, `val/<subject>_val.csv`, `test/<subject>_test.csv` in a
+folder or a zip archive, at any depth; no header, cells `question, A, B, C, D, letter`. `kind` is
+the subject with blanks for underscores (`abstract algebra`).
+
+The splits are the authors', with dev, their five examples a subject, as `train`: 285 / 1,531 /
+14,042 questions. In 13 questions two options have the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES
+from datamodules.tables import hint, members, read_cells
+from zoo.errors import InputError, nearest
+from zoo.records import Question, Record
+
+ENDS = {"train": "_dev.csv", "val": "_val.csv", "test": "_test.csv"}
+LETTERS = "ABCD"
+
+
+class MMLU(ZooDataModule):
+    """MMLU as `Question` records with the subject as `kind`.
+
+    Args:
+        path: Folder or zip archive of the subjects' files. None reads a small sample that comes
+            with the package.
+        subjects: Names of the subjects to keep, with blanks or underscores; None keeps all.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Question,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        subjects: list[str] | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path, self.subjects = path, subjects
+
+    def load(self, split: str) -> list[Record]:
+        """Read the questions of a split, subject by subject in alphabetical order."""
+        folder = SAMPLES / "mmlu.zip" if self.path is None else Path(self.path)
+        files = {
+            path.name.removesuffix(ENDS[split]).replace("_", " "): path
+            for path in members(folder, ENDS[split])
+            if not path.name.startswith(".")
+        }
+        wanted = [name.replace("_", " ") for name in self.subjects or files]
+        for name in wanted:
+            if name not in files:
+                raise InputError(f"{folder}: no subject {name!r}; {hint(name, files)}")
+        chosen = [(name, files[name]) for name in sorted(set(wanted))]
+        return [item for name, path in chosen for item in read_subject(path, name)]
+
+
+def read_subject(path: Path, kind: str) -> Iterator[Question]:
+    """Yield the questions of a subject's file."""
+    for number, row in read_cells(path):
+        where = f"{path}:{number}"
+        cells = [text.strip() for text in row]
+        if len(cells) != 6:
+            raise InputError(f"{where}: {len(cells)} cells, expected 6: question, A, B, C, D, letter")
+        for name, text in zip(("question", *LETTERS), cells[:5], strict=True):
+            if not text:
+                raise InputError(f"{where}: {name} is empty")
+        if cells[5] not in tuple(LETTERS):
+            raise InputError(f"{where}: the letter is {cells[5]!r}; {nearest(cells[5], LETTERS)}")
+        yield Question(
+            cells[0],
+            tuple(cells[1:5]),
+            LETTERS.index(cells[5]),
+            kind=kind,
+            id=f"{path.name}:{number}",
+        )

@@ -1,0 +1,158 @@
+"""CSV tables, JSON objects, lists of files, and splits by a hash."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from datamodules.files import read_text
+from zoo.errors import InputError, nearest
+
+T = TypeVar("T")
+
+FEW = 20
+"""Up to so many valid names, an error lists them all."""
+
+
+def read_csv(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
+    r"""Yield `(line number where it starts, row by column)` of a comma separated file.
+
+    Cells may be quoted and hold line ends; a cell of blanks only is empty; other cells keep theirs.
+
+    Args:
+        path: The file, with a header line.
+        *needed: Columns that must be there.
+
+    Raises:
+        InputError: A column is missing, a row is too short or too long, or a quote stays open.
+    """
+    rows = read_cells(path)
+    number, header = next(rows)
+    header = [name.strip() for name in header]
+    for name in needed:
+        if name not in header:
+            hint = nearest(name, header)
+            raise InputError(f"{path}:{number}: column {name!r} is missing; {hint}")
+    twice = [name for i, name in enumerate(header) if name in header[:i]]
+    if twice:
+        raise InputError(f"{path}:{number}: column {twice[0]!r} is there twice")
+    for number, cells in rows:
+        if len(cells) != len(header):
+            raise InputError(f"{path}:{number}: {len(cells)} cells, expected {len(header)}")
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield `(line number where it starts, cells)` of a comma separated file; no empty lines."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{number}: invalid CSV: {error}") from error
+
+
+def cell(row: dict[str, str], name: str, where: str) -> str:
+    """Return a cell without surrounding blanks; empty is an error."""
+    value = row[name].strip()
+    if not value:
+        raise InputError(f"{where}: column {name!r} is empty")
+    return value
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}"
+        raise InputError(f"{place}: invalid JSON: {error.msg} (column {error.colno})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def members(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a folder or zip archive, at any depth, whose names end in a suffix.
+
+    Raises:
+        InputError: There is no such folder or archive, or it has no such file.
+    """
+    if not folder.exists():
+        raise InputError(f"{folder}: no such file or folder")
+    if folder.is_dir():
+        found = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    else:
+        try:
+            with zipfile.ZipFile(folder) as archive:
+                names = sorted(archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{folder}: not a folder and not a zip archive") from error
+        found = [folder / PurePosixPath(name) for name in names if name.endswith(suffix)]
+    if not found:
+        raise InputError(f"{folder}: no file ends in {suffix}")
+    return found
+
+
+def present(folder: Path, *candidates: str) -> bool:
+    """Say whether a folder or zip archive holds one of the files."""
+    if not folder.is_dir():
+        return any(path.name in candidates for path in members(folder, ""))
+    return any((folder / name).is_file() for name in candidates)
+
+
+def divide(
+    items: Sequence[T], key: Callable[[T], str], split: str, shares: dict[str, int], where: str
+) -> list[T]:
+    """Return a split's share of the items, which depends on their texts only.
+
+    The distinct keys are ordered by their hash and cut, so items with one key share a split. Inside
+    a split the order of the items stays.
+
+    Args:
+        items: All items.
+        key: Text of an item to hash.
+        split: The split wanted.
+        shares: Percent of each split but the first one named, which takes the rest.
+        where: File for the error.
+
+    Raises:
+        InputError: There are too few items to give every split one.
+    """
+    keys = sorted({key(item) for item in items}, key=digest)
+    sizes = {name: len(keys) * percent // 100 for name, percent in shares.items()}
+    first = next(iter(sizes))
+    if 0 in sizes.values():
+        parts = " / ".join(map(str, shares.values()))
+        raise InputError(f"{where}: {len(keys)} are too few to split {parts} percent")
+    sizes[first] = len(keys) - sum(size for name, size in sizes.items() if name != first)
+    start = 0
+    for name, size in sizes.items():
+        if name == split:
+            mine = set(keys[start : start + size])
+            return [item for item in items if key(item) in mine]
+        start += size
+    raise InputError(f"{where}: no share for the split {split!r}; {nearest(split, shares)}")
+
+
+def digest(text: str) -> bytes:
+    """Return a hash of a text that stays the same between runs and machines."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def hint(name: str, options: Collection[str]) -> str:
+    """Return `nearest`, with the list of all names left out where it would be long."""
+    text = nearest(name, options)
+    if len(options) <= FEW:
+        return text
+    close = text.split(" (one of:")[0] if text.startswith("did you mean") else "none is close"
+    return f"{close} ({len(options)} names are known)"

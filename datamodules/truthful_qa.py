@@ -1,0 +1,99 @@
+"""TruthfulQA: questions that people often answer wrongly (Lin et al., ACL 2022).
+
+File: `TruthfulQA.csv`, header `Type, Category, Question, Best Answer, Correct Answers, Incorrect
+Answers, Source`; answers are separated by `;`. 817 questions in 38 categories.
+
+The options are the best answer and the incorrect answers, each text once, in an order given by a
+hash of the question and the option: 2 to 13 options. `kind` is the category.
+
+There is one file and no training part. The split is ours: a hash of the question divides it into 80
+/ 10 / 10 percent (655 / 81 / 81).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, find
+from datamodules.tables import cell, digest, divide, read_csv
+from zoo.errors import InputError
+from zoo.records import Question, Record
+
+COLUMNS = ("Category", "Question", "Best Answer", "Incorrect Answers")
+
+
+class TruthfulQA(ZooDataModule):
+    """TruthfulQA as `Question` records with the category as `kind`.
+
+    Args:
+        path: `TruthfulQA.csv` or its folder. None reads a small sample that comes with the package,
+            the same for every split.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Question,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path = path
+
+    def load(self, split: str) -> list[Record]:
+        """Read the questions of a split."""
+        if self.path is None:
+            return list(read_questions(SAMPLES / "truthful_qa.csv"))
+        path = Path(self.path)
+        path = find(path, "TruthfulQA.csv", "TruthfulQA.csv.gz") if path.is_dir() else path
+        shares = {"train": 80, "val": 10, "test": 10}
+        questions = list(read_questions(path))
+        return list(divide(questions, lambda item: item.question, split, shares, str(path)))
+
+
+def read_questions(path: Path) -> Iterator[Question]:
+    """Yield the questions of the file."""
+    for number, row in read_csv(path, *COLUMNS):
+        where = f"{path}:{number}"
+        question = cell(row, "Question", where)
+        best = cell(row, "Best Answer", where)
+        wrong = [text.strip() for text in cell(row, "Incorrect Answers", where).split(";")]
+        if best in wrong:
+            raise InputError(f"{where}: the best answer is also among the incorrect answers")
+        texts = dict.fromkeys([best, *(text for text in wrong if text)])
+        options = tuple(sorted(texts, key=lambda text: digest(f"{question}\n{text}")))
+        yield Question(
+            question,
+            options,
+            options.index(best),
+            kind=cell(row, "Category", where),
+            id=f"{path.name}:{number}",
+        )

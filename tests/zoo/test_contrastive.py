@@ -1,0 +1,99 @@
+"""The symmetric contrastive loss: by hand, and over two processes as over one."""
+
+from __future__ import annotations
+
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+
+from zoo.losses.contrastive import info_nce
+
+TAU = 0.2
+
+
+def test_two_pairs_by_hand() -> None:
+    """Sources (1, 0), (0, 1); targets (1, 0), (1, 0): cosines [[1, 1], [0, 0]]."""
+    source = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
+    target = torch.tensor([[2.0, 0.0], [7.0, 0.0]])
+    forward = [math.log(2), math.log(2)]  # each source finds both targets equal
+    first = math.log(math.exp(1 / TAU) + 1) - 1 / TAU  # target 1 prefers its source
+    second = math.log(math.exp(1 / TAU) + 1)  # target 2 prefers the other's
+    expected = torch.tensor([(forward[0] + first) / 2, (forward[1] + second) / 2])
+    torch.testing.assert_close(info_nce(source, target, TAU), expected)
+
+
+def test_three_pairs_by_hand() -> None:
+    angles = torch.tensor([0.0, 0.5, 2.0]), torch.tensor([0.3, 1.1, 1.5])
+    source, target = (torch.stack([a.cos(), a.sin()], 1) for a in angles)
+    expected = []
+    for i in range(3):
+        row = [math.cos(float(angles[0][i] - angles[1][j])) / TAU for j in range(3)]
+        column = [math.cos(float(angles[0][j] - angles[1][i])) / TAU for j in range(3)]
+        logs = [math.log(sum(map(math.exp, scores))) - scores[i] for scores in (row, column)]
+        expected.append(sum(logs) / 2)
+    torch.testing.assert_close(info_nce(source, target, TAU), torch.tensor(expected))
+
+
+def test_one_pair_has_nothing_to_tell_apart() -> None:
+    assert info_nce(torch.randn(1, 4), torch.randn(1, 4), TAU).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_lengths_do_not_matter_and_half_precision_is_raised() -> None:
+    source, target = torch.randn(5, 8), torch.randn(5, 8)
+    expected = info_nce(source, target, TAU)
+    torch.testing.assert_close(info_nce(source * 7, target * 0.1, TAU), expected)
+    assert info_nce(source.bfloat16(), target.bfloat16(), TAU).dtype == torch.float32
+
+
+def test_across_ranks_without_processes_is_the_plain_loss() -> None:
+    source, target = torch.randn(5, 8), torch.randn(5, 8)
+    ours = info_nce(source, target, TAU, across_ranks=True)
+    assert torch.equal(ours, info_nce(source, target, TAU))
+
+
+# -- two processes -----------------------------------------------------------------------------
+
+SIZES = (3, 2)  # the last batches of two processes may differ
+
+
+def pairs() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    source, target = (torch.randn(sum(SIZES), 6, generator=generator) for _ in range(2))
+    return source, target
+
+
+def part(rank: int, port: int, folder: str) -> None:
+    """Save loss and gradient of one process's pairs."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(SIZES)
+    )
+    own = slice(sum(SIZES[:rank]), sum(SIZES[: rank + 1]))
+    source, target = (x[own].requires_grad_() for x in pairs())
+    loss = info_nce(source, target, TAU, across_ranks=True)
+    loss.sum().backward()
+    found = {"loss": loss.detach(), "source": source.grad, "target": target.grad}
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """The sum over both processes has the one-process loss and gradient, negatives and all."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn: Any = torch.multiprocessing.spawn
+    spawn(part, args=(port, str(tmp_path)), nprocs=len(SIZES))
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    found = {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
+    source, target = (x.requires_grad_() for x in pairs())
+    loss = info_nce(source, target, TAU)
+    loss.sum().backward()
+    torch.testing.assert_close(found["loss"], loss.detach())
+    torch.testing.assert_close(found["source"], source.grad)
+    torch.testing.assert_close(found["target"], target.grad)

@@ -1,0 +1,98 @@
+"""Banks and recall: several captions of a picture, large galleries, chunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo.metrics import retrieval
+from zoo.metrics.retrieval import Bank, recall, search
+
+
+def bank(groups: list[str], vectors: list[list[float]], prefix: str = "item") -> Bank:
+    made = Bank()
+    made.add([f"{prefix} {i}" for i in range(len(groups))], groups, torch.tensor(vectors))
+    return made
+
+
+def at(degrees: float) -> list[float]:
+    angle = torch.deg2rad(torch.tensor(degrees))
+    return [float(angle.cos()), float(angle.sin())]
+
+
+def test_recall_with_several_captions_per_picture() -> None:
+    """A picture is found with its nearest caption; a caption has one picture."""
+    pictures = bank(["a", "b", "c"], [at(0), at(90), at(180)])
+    captions = bank(["a", "a", "b", "b", "c"], [at(10), at(100), at(80), at(20), at(95)])
+    # Pictures: a finds its 10; b finds c's 95, then a's 100 and its own 80; c finds 100, then 95.
+    found = recall(pictures, captions, (1, 3, 5))
+    assert found == pytest.approx({"R@1": 1 / 3, "R@3": 1.0, "R@5": 1.0})
+    # Captions: 10 -> a right, 100 -> b wrong, 80 -> b right, 20 -> a wrong, 95 -> b wrong.
+    assert recall(captions, pictures, (1,)) == pytest.approx({"R@1": 2 / 5})
+    # Second: 100 -> c wrong, 20 -> b right, 95 -> c right.
+    assert recall(captions, pictures, (1, 2))["R@2"] == pytest.approx(4 / 5)
+
+
+def test_a_query_whose_group_is_not_there_is_not_found() -> None:
+    assert recall(bank(["z"], [at(0)]), bank(["a", "b"], [at(0), at(1)])) == {
+        "R@1": 0.0,
+        "R@5": 0.0,
+        "R@10": 0.0,
+    }
+
+
+def test_fewer_items_than_k() -> None:
+    gallery = bank(["a", "b"], [at(0), at(90)])
+    assert recall(gallery, gallery, (1, 10)) == {"R@1": 1.0, "R@10": 1.0}
+    scores, found = search(gallery.matrix(), gallery.matrix(), 10)
+    assert scores.shape == found.shape == (2, 2)
+
+
+def test_a_large_gallery_equals_brute_force() -> None:
+    gallery = torch.nn.functional.normalize(torch.randn(100_000, 64), dim=1)
+    queries = gallery[:7] + 0.1 * torch.randn(7, 64)
+    scores, found = search(queries, gallery, 10)
+    everything = (queries.double() @ gallery.double().t()).sort(1, descending=True)
+    assert torch.equal(found, everything.indices[:, :10])
+    torch.testing.assert_close(scores.double(), everything.values[:, :10], atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[:, 0], torch.arange(7))
+
+
+@pytest.mark.parametrize("limit", [1, 30, 100, 10_000])
+def test_chunks_change_nothing_and_bound_the_scores(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, gallery = torch.randn(13, 5), torch.randn(30, 5)
+    expected = search(queries, gallery, 4)
+    monkeypatch.setattr(retrieval, "CHUNK", limit)
+    sizes = []
+    topk = torch.Tensor.topk
+    monkeypatch.setattr(
+        torch.Tensor, "topk", lambda self, k: sizes.append(self.numel()) or topk(self, k)
+    )
+    found = search(queries, gallery, 4)
+    assert max(sizes) <= max(limit, 30)  # at least one query at a time
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_bank_takes_each_item_once() -> None:
+    some = Bank()
+    new = some.new(["a", "b", "a"])
+    assert new == [0, 1]
+    some.add(["a", "b"], ["1", "2"], torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
+    assert some.new(["b", "c", "c"]) == [1]
+    assert len(some) == 2
+    torch.testing.assert_close(some.matrix(), torch.eye(2))  # lengths are one
+
+
+def test_merging_the_banks_of_two_processes() -> None:
+    """Items that both have stay once; groups follow their items."""
+    one = bank(["1", "2"], [[1, 0], [0, 1]])
+    other = bank(["1", "2", "3"], [[1, 0], [0, 1], [1, 1]])
+    one.merge(other)
+    assert list(one.keys) == ["item 0", "item 1", "item 2"]
+    assert one.groups == ["1", "2", "3"]
+    torch.testing.assert_close(one.matrix()[2], torch.tensor([0.5, 0.5]).sqrt())
+    one.merge(other)
+    assert len(one.matrix()) == len(one) == 3

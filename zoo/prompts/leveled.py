@@ -1,0 +1,152 @@
+"""Encoder of HdLM: plans to examples whose levels are learned by a head each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.errors import InputError
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.levels import Guide, Leveled, Plan, plans, role_names
+from zoo.records import Dialogue, LabelPath, Question, Triple
+
+
+@dataclass
+class LevelEncoder:
+    """Encoder of coarse-to-fine replies.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        depth: Number of levels D.
+        guide: What is decoded before the reply of a dialogue.
+        max_length: Window in tokens; of a longer conversation the oldest turns are left out, and
+            of a longer text its end.
+        packed: Lay sequences end to end instead of padding them.
+        max_new_tokens: Limit of a decoded free text.
+        separate: Each level is an example of its own with a prompt of its own (the two-call
+            baseline): it sees the labels above it in the subtask only.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    depth: int
+    guide: tuple[Guide, ...] = ("strategy",)
+    max_length: int = 2048
+    packed: bool = True
+    max_new_tokens: int = 256
+    separate: bool = False
+    records: tuple[type, ...] = (LabelPath, Dialogue, Triple, Question)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        self.roles, self.subtask_roles = role_names(self.depth)
+        self._rooms: dict[int, int] = {}
+
+    def __call__(self, record: Leveled) -> list[Example]:
+        """Return the examples of a record; level i is learned by head i.
+
+        Raises:
+            InputError: See `zoo.prompts.levels.plans`; or the levels alone fill the window.
+        """
+        found = plans(record, self.depth, self.guide)
+        if self.separate:
+            return [self._one_level(plan, level) for plan in found for level in range(self.depth)]
+        return [self._all_levels(plan) for plan in found]
+
+    def plans(self, record: Leveled) -> list[Plan]:
+        """Return what is asked of a record."""
+        return plans(record, self.depth, self.guide)
+
+    def room(self, plan: Plan) -> int:
+        """Return how many tokens to leave free for the levels and the subtasks between them."""
+        if not isinstance(plan.record, LabelPath):
+            return self.max_new_tokens + 32 * self.depth
+        taxonomy = plan.record.taxonomy
+        if id(taxonomy) not in self._rooms:
+            longest = [0] * self.depth
+            for path in taxonomy.children:
+                if 0 < len(path) < self.depth:
+                    size = len(self.ids(plan.subtask(path)))
+                    longest[len(path)] = max(longest[len(path)], size)
+            self._rooms[id(taxonomy)] = sum(longest) + 16 * self.depth
+        return self._rooms[id(taxonomy)]
+
+    def opening(self, plan: Plan, tail: int = 0) -> list[int]:
+        """Return the ids of system and conversation, shortened to what the window leaves.
+
+        Args:
+            plan: What is asked.
+            tail: Tokens that follow, if they are known to be more than `room`.
+
+        Raises:
+            InputError: Nothing of the conversation fits.
+        """
+        budget = self.max_length - max(tail, self.room(plan))
+        turns = list(plan.turns)
+        while turns:
+            segments = self.chat.turn("system", plan.system, first=True)
+            segments += [part for role, text in turns for part in self.chat.turn(role, text)]
+            ids = [token for segment in segments for token in self.ids(segment.text)]
+            if len(ids) <= budget:
+                return ids
+            if len(turns) > 1:
+                turns = turns[1:]
+                continue
+            role, text = turns[0]
+            shorter = shorten(text, self.tokenizer, len(ids) - budget + 4)
+            if not shorter:
+                break
+            turns = [(role, shorter)]
+        raise InputError(f"{plan.id}: does not fit into the window max_length={self.max_length}")
+
+    def between(self, plan: Plan, path: Sequence[str]) -> list[int]:
+        """Return the ids from one level's end-of-turn to the next level's text."""
+        text, level = "", len(path)
+        if path:
+            subtask = plan.subtask(path)
+            if subtask:
+                text += self.chat.open(self.subtask_roles[level - 1]) + subtask + self.chat.end
+        return [*(self.ids(text) if text else []), *self.ids(self.chat.open(self.roles[level]))]
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
+        """Join examples into a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+
+    def preview(self, example: Example) -> list[str]:
+        """Return lines that show an example with its masks in colour."""
+        return preview(example, self.tokenizer)
+
+    def _all_levels(self, plan: Plan) -> Example:
+        tail: list[tuple[list[int], int]] = []
+        for level, text in enumerate(plan.gold):
+            tail.append((self.between(plan, plan.names[:level]), NO_HEAD))
+            tail.append((self.ids(text + self.chat.end), level))
+        return self._join(plan, tail)
+
+    def _one_level(self, plan: Plan, level: int) -> Example:
+        tail = [
+            (self.between(plan, plan.names[:level]), NO_HEAD),
+            (self.ids(plan.gold[level] + self.chat.end), level),
+        ]
+        return self._join(plan, tail)
+
+    def _join(self, plan: Plan, tail: list[tuple[list[int], int]]) -> Example:
+        opening = self.opening(plan, sum(len(ids) for ids, _ in tail))
+        pieces = [(opening, NO_HEAD), *tail]
+        return join([(ids, head, float(head != NO_HEAD)) for ids, head in pieces], record=plan)
+
+
+def shorten(text: str, tokenizer: Any, tokens: int) -> str:
+    """Return a text without its last `tokens` tokens, by words."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    kept = ids[: max(0, len(ids) - tokens)]
+    return tokenizer.decode(kept).rpartition(" ")[0]

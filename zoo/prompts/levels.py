@@ -1,0 +1,227 @@
+"""HdLM's wording: a conversation whose reply is given in levels, coarse to fine.
+
+`system | user | thought | subtask | assistant` with two levels, `system | user | first_thought |
+subtask_1 | second_thought | subtask_2 | assistant` with three. A subtask is an instruction between
+two levels that depends on the label before it: the classes below it, or to answer by a strategy. It
+is built from the gold label in training and from the decoded one in inference. Classes are written
+as the numbers of a list in the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from zoo.errors import InputError
+from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, supporter_turns
+from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
+
+Guide = Literal["emotion", "strategy"]
+Leveled = LabelPath | Dialogue | Triple | Question
+
+CLASSIFY_SYSTEM = "You sort texts into classes, from coarse to fine. Answer with a class number."
+QUESTION_SYSTEM = "You answer a question: first the reasoning, then the option."
+STRATEGIES = (
+    "Question",
+    "Restatement or Paraphrasing",
+    "Reflection of feelings",
+    "Self-disclosure",
+    "Affirmation and Reassurance",
+    "Providing Suggestions",
+    "Information",
+    "Others",
+)
+EMOTIONS = (
+    *("anxiety", "depression", "sadness", "anger", "fear", "shame"),
+    *("disgust", "nervousness", "pain", "jealousy", "guilt"),
+)
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a record, level by level.
+
+    Attributes:
+        system: System turn.
+        turns: (role, text) of the turns before the reply.
+        gold: The right text at each level.
+        names: The right label at each level, as a name.
+        record: Where it comes from.
+        id: What errors call it.
+        guide: What is decoded before the reply of a dialogue.
+    """
+
+    system: str
+    turns: tuple[tuple[str, str], ...]
+    gold: tuple[str, ...]
+    names: tuple[str, ...]
+    record: Leveled
+    id: str = ""
+    guide: tuple[Guide, ...] = ()
+
+    def choices(self, path: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the names to choose from after `path`; None where the text is free.
+
+        No names are below a wrong path.
+        """
+        level = len(path)
+        if isinstance(self.record, LabelPath):
+            return self.record.taxonomy.below(tuple(path))
+        if level < len(self.guide):
+            return EMOTIONS if self.guide[level] == "emotion" else STRATEGIES
+        return None
+
+    def name(self, path: Sequence[str], text: str) -> str | None:
+        """Return the name that a decoded text means after `path`; None if it means none."""
+        names = self.choices(path)
+        if names is None:
+            return text.strip()
+        number = text.strip()
+        return names[int(number)] if number.isdecimal() and int(number) < len(names) else None
+
+    def is_closed(self) -> bool:
+        """True if every level is a choice of names."""
+        return isinstance(self.record, LabelPath)
+
+    def asking(self, prompt: str) -> Plan:
+        """Return the same question about another text."""
+        if isinstance(self.record, LabelPath):
+            return classification(replace(self.record, text=prompt))
+        return replace(self, turns=(*self.turns[:-1], ("user", prompt)))
+
+    def text(self, path: Sequence[str], name: str) -> str:
+        """Return how a name is written after `path`: its number, or itself where text is free."""
+        names = self.choices(path)
+        return name if names is None else str(names.index(name)) if name in names else "?"
+
+    def subtask(self, path: Sequence[str]) -> str:
+        """Return the instruction after the label that ends `path`; empty for none."""
+        names = self.choices(path)
+        if isinstance(self.record, LabelPath):
+            return f"Classes of {path[-1]}:\n{listed(names or ())}"
+        if not self.guide:
+            return ""
+        if names is not None:
+            return f"The seeker feels {path[-1]}. Strategies:\n{listed(names)}"
+        return f"Answer as the supporter. Strategy: {path[-1]}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return a numbered list, a name a line."""
+    return "\n".join(f"{i}: {name}" for i, name in enumerate(names))
+
+
+def role_names(depth: int) -> tuple[list[str], list[str]]:
+    """Return the roles of the levels and those of the subtasks between them.
+
+    Example:
+        >>> role_names(2)
+        (['thought', 'assistant'], ['subtask'])
+        >>> role_names(3)[1]
+        ['subtask_1', 'subtask_2']
+    """
+    if depth <= 2:
+        return ["thought", "assistant"][-depth:], ["subtask"][: depth - 1]
+    thoughts = [f"{ORDINALS[i]}_thought" for i in range(depth - 1)]
+    return [*thoughts, "assistant"], [f"subtask_{i + 1}" for i in range(depth - 1)]
+
+
+def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -> list[Plan]:
+    """Return what is asked of a record: one plan, or one for every supporter turn of a dialogue.
+
+    Args:
+        record: A labelled text, a dialogue, a question with rationale, or a triple.
+        depth: Number of levels.
+        guide: What is decoded before the reply of a dialogue.
+
+    Raises:
+        InputError: The record has another number of levels, or lacks what a level needs.
+    """
+    if isinstance(record, LabelPath):
+        found = [classification(record)]
+    elif isinstance(record, Dialogue):
+        found = guided(record, tuple(guide))
+    elif isinstance(record, Question):
+        found = [rationale(record)]
+    else:
+        gold = (record.thought, record.answer)
+        system = record.system or SYSTEM
+        found = [Plan(system, (("user", record.query),), gold, gold, record, record.id)]
+    for plan in found:
+        if len(plan.gold) != depth:
+            raise InputError(
+                f"{plan.id}: {len(plan.gold)} levels, but the model has {depth}; set model.layers "
+                f"to {len(plan.gold) - 1} of them"
+            )
+        empty = [i + 1 for i, text in enumerate(plan.gold) if not text.strip()]
+        if empty:
+            raise InputError(f"{plan.id}: nothing to learn at level {empty[0]}")
+    return found
+
+
+def classification(record: LabelPath) -> Plan:
+    """Return the plan of a labelled text.
+
+    Raises:
+        InputError: A label is not in the taxonomy.
+    """
+    gold = []
+    for level, label in enumerate(record.labels):
+        names = record.taxonomy.below(record.labels[:level])
+        if label not in names:
+            raise InputError(
+                f"{record.id}: {label!r} is not among the classes of "
+                f"{'/'.join(record.labels[:level]) or 'the first level'}"
+            )
+        gold.append(str(names.index(label)))
+    user = f"{record.text}\n\nClasses:\n{listed(record.taxonomy.below(()))}"
+    return Plan(CLASSIFY_SYSTEM, (("user", user),), tuple(gold), record.labels, record, record.id)
+
+
+def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
+    """Return a plan for every supporter turn that answers something and names its strategy."""
+    system = f"{SUPPORT_SYSTEM}\n"
+    first = EMOTIONS if guide[0] == "emotion" else STRATEGIES
+    system += f"{'Emotions' if guide[0] == 'emotion' else 'Strategies'}:\n{listed(first)}"
+    found = []
+    for i in supporter_turns(record):
+        turn = record.turns[i]
+        names = tuple(record.emotion if kind == "emotion" else turn.strategy for kind in guide)
+        known = {"emotion": EMOTIONS, "strategy": STRATEGIES}
+        for kind, name in zip(guide, names, strict=True):
+            if name not in known[kind]:
+                raise InputError(f"{record.id}, turn {i}: no {kind} named {name!r}")
+        numbers = tuple(
+            str(known[kind].index(name)) for kind, name in zip(guide, names, strict=True)
+        )
+        past = tuple(
+            ("assistant" if t.speaker == SUPPORTER else "user", t.text) for t in record.turns[:i]
+        )
+        gold, labels = (*numbers, turn.text), (*names, turn.text)
+        found.append(
+            Plan(system, past, gold, labels, record, f"{record.id}, turn {i}", guide=guide)
+        )
+    if not found:
+        raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
+    return found
+
+
+def rationale(record: Question) -> Plan:
+    """Return the plan of a question whose reasoning comes before its answer.
+
+    Raises:
+        InputError: It has no rationale.
+    """
+    if not record.rationale:
+        raise InputError(f"{record.id}: no rationale to decode before the answer")
+    options = "\n".join(f"{letter(i)}: {option}" for i, option in enumerate(record.options))
+    gold = (record.rationale, letter(record.gold))
+    user = f"{record.question}\n{options}"
+    return Plan(QUESTION_SYSTEM, (("user", user),), gold, gold, record, record.id)
+
+
+def letter(index: int) -> str:
+    """Return A, B, C, ..."""
+    return chr(ord("A") + index)
