@@ -114,7 +114,7 @@ def run_row(
     trained = time.time()
     found = trainer.test(module, data, verbose=False)[0]
     flags = " ".join(f"--model.{key} {json.dumps(value)}" for key, value in changes.items())
-    if row.startswith("M3-JEPA") and seed == 0:
+    if row.startswith("M3-JEPA") and seed == 0:  # the page shows what it retrieves
         module.figures()["retrieval"].savefig(f"{options.json.removesuffix('.json')}.png", dpi=70)
     return {
         "row": row,

@@ -6,7 +6,7 @@ problems; each may be gzipped), one object a line: `question`, `options` (`"A)..
 and often end with the letter; they are kept as they are.
 
 The splits are the authors'. Without `train.json`, dev is divided by a hash of the question: 80
-percent train, 20 percent val (203 / 50 of its 253 distinct questions).
+percent train, 20 percent val (204 / 50 problems).
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class AQuA(ZooDataModule):
         if not divided:
             return list(problems)
         shares = {"train": 80, "val": 20}
-        return list(divide(problems, lambda item: item.question, split, shares, str(path)))
+        share = divide(problems, lambda item: item.question, split, shares, str(path))
+        return list(share)
 
 
 def read_problems(path: Path) -> Iterator[Question]:
@@ -92,7 +93,9 @@ def read_problems(path: Path) -> Iterator[Question]:
         options = _options(item, where)
         correct = text_field(item, "correct", where)
         if correct not in options:
-            raise InputError(f"{where}: field 'correct' is {correct!r}; {nearest(correct, options)}")
+            raise InputError(
+                f"{where}: field 'correct' is {correct!r}; {nearest(correct, options)}"
+            )
         yield Question(
             text_field(item, "question", where),
             tuple(options.values()),

@@ -84,7 +84,8 @@ class CommonsenseQA(ZooDataModule):
                     return list(read_questions(path))
                 path, shares = find(folder, *TRAIN), {"train": 90, "val": 10}
         questions = list(read_questions(path))
-        return list(divide(questions, lambda item: item.question, split, shares, str(path)))
+        share = divide(questions, lambda item: item.question, split, shares, str(path))
+        return list(share)
 
 
 def read_questions(path: Path) -> Iterator[Question]:

@@ -91,7 +91,7 @@ def read_subject(path: Path, kind: str) -> Iterator[Question]:
         where = f"{path}:{number}"
         cells = [text.strip() for text in row]
         if len(cells) != 6:
-            raise InputError(f"{where}: {len(cells)} cells, expected 6: question, A, B, C, D, letter")
+            raise InputError(f"{where}: {len(cells)} cells, expected question, A, B, C, D, letter")
         for name, text in zip(("question", *LETTERS), cells[:5], strict=True):
             if not text:
                 raise InputError(f"{where}: {name} is empty")

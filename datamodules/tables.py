@@ -21,9 +21,9 @@ FEW = 20
 
 
 def read_csv(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
-    r"""Yield `(line number where it starts, row by column)` of a comma separated file.
+    """Yield `(line number where it starts, row by column)` of a comma separated file.
 
-    Cells may be quoted and hold line ends; a cell of blanks only is empty; other cells keep theirs.
+    Cells may be quoted and hold line ends.
 
     Args:
         path: The file, with a header line.
@@ -122,7 +122,7 @@ def divide(
         items: All items.
         key: Text of an item to hash.
         split: The split wanted.
-        shares: Percent of each split but the first one named, which takes the rest.
+        shares: Percent of each split; the first one also takes what rounding leaves.
         where: File for the error.
 
     Raises:

@@ -76,7 +76,8 @@ class TruthfulQA(ZooDataModule):
         path = find(path, "TruthfulQA.csv", "TruthfulQA.csv.gz") if path.is_dir() else path
         shares = {"train": 80, "val": 10, "test": 10}
         questions = list(read_questions(path))
-        return list(divide(questions, lambda item: item.question, split, shares, str(path)))
+        share = divide(questions, lambda item: item.question, split, shares, str(path))
+        return list(share)
 
 
 def read_questions(path: Path) -> Iterator[Question]:

@@ -2,10 +2,10 @@
 
 File: the authors' `Data.txt` (or `.gz`), tab separated, header `Y1 Y2 Y Domain area keywords
 Abstract`. `Y1` numbers the domain, `Y2` the area in it. Names have stray blanks around them, some
-abstracts are in quotes with inner quotes doubled; both are undone. The text is the abstract, the
-labels are `Domain` and `area`, which make the classes; one name, `Depression`, is an area of two
-domains. In the numbers, 46,985 abstracts have 7 domains and 133 areas in them; 134 areas are
-published.
+abstracts are in quotes with inner quotes doubled; both are undone. The text is the abstract; the
+labels are the names `Domain` and `area`, since one number `Y2` can stand for several areas.
+`Depression` is an area of two domains. The whole file has 46,985 abstracts in 7 domains and 134
+areas, the sample `Data1k.txt` 1,000 in 7 and 132.
 
 The split is ours, after the published recipe: 20 percent of the abstracts for test, then 20 percent
 of the rest for validation, stratified by domain and area (30,070 / 7,518 / 9,397 of 46,985). An

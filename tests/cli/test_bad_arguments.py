@@ -144,7 +144,7 @@ def test_unknown_class(
 
 def test_class_of_the_wrong_kind(refused: Refused) -> None:
     said = refused("--data", "zoo.MeTHanol")
-    assert "zoo.MeTHanol is no data module; one of: datamodules.BigToM" in said
+    assert said.startswith("data: zoo.MeTHanol is no data module; ")
 
 
 def test_thinking_layer_beyond_the_depth(refused: Refused) -> None:

@@ -93,11 +93,11 @@ def test_check(
     out = capsys.readouterr().out
     import zoo
 
-    module = zoo.MeTHanol(backbone={"name": "tiny-llama"})
+    module = zoo.MeTHanol(backbone={"name": "tiny-llama"}, thinking_norm=True)
     module.configure_model()
     total = sum(p.numel() for p in module.parameters())
-    assert f"parameters  {total:,}, trainable {total:,}, new {259 * 32:,}\n" in out
-    assert "new         thinking_head.weight" in out
+    assert f"parameters  {total:,}, trainable {total:,}, new {260 * 32:,}\n" in out
+    assert "new         norm_before_thinking.weight, thinking_head.weight" in out
     assert re.search(r"memory +about [\d.]+ GiB in training: weights", out)
     sample = out[out.index("sample ") :]
     pieces = re.findall(r"\x1b\[(\d+)m(.*?)\x1b\[0m", sample[sample.index("\n") :], re.DOTALL)

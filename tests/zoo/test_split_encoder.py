@@ -187,7 +187,7 @@ def test_an_encoder_that_is_trained_has_gradients_everywhere() -> None:
 @pytest.mark.parametrize("adapted", [0, 1, 3])
 @pytest.mark.parametrize("family", ["llama", "bert", "vit", "wav2vec2"])
 def test_cached_is_uncached(family: str, adapted: int) -> None:
-    """No item kept, some of them, all of them; texts with other padding than when they were kept."""
+    """No item kept, some of them, all of them; texts with other padding than when kept."""
     model, inputs = tiny(family), inputs_of(family)
     plain = SplitEncoder(model, adapted)
     cached = SplitEncoder(model, adapted, cache_bytes=2**20)

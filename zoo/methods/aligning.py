@@ -169,10 +169,11 @@ class AligningModule(ZooModule):
         if ("contrastive", name) in self.queries:
             queries = self.queries["contrastive", name]
             gallery = self.gallery["contrastive", "image"]
-            best = search(queries.matrix()[:NUM_SHOWN], gallery.matrix(), 5)[1].tolist()
+            shown = range(0, len(queries), max(1, len(queries) // NUM_SHOWN))[:NUM_SHOWN]
+            best = search(queries.matrix()[list(shown)], gallery.matrix(), 5)[1].tolist()
             items, asked = list(gallery.keys), list(queries.keys)
             rows = []
-            for q, row in enumerate(best):
+            for q, row in zip(shown, best, strict=True):
                 right = [gallery.groups[g] == queries.groups[q] for g in row]
                 found = [self.shown[items[g]] for g in row]
                 text = asked[q].rpartition("\n")[2]

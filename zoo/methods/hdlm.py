@@ -108,15 +108,14 @@ class HdLM(LevelingModule):
             InputError: Layers do not ascend within 1..K, or the weights are not one per level.
         """
         top = read_config(self.backbone.name).num_hidden_layers
+        layers = list(self.layers or ())
         if self.layers is None and self.depth - 1 not in SHARES:
             raise InputError(
                 f"model.layers: give the {self.depth - 1} layers of {self.depth} levels"
             )
-        if any(not 1 <= k <= top for k in self.layers or ()) or sorted(self.layers or ()) != list(
-            self.layers or ()
-        ):
+        if any(not 1 <= k <= top for k in layers) or sorted(layers) != layers:
             raise InputError(
-                f"model.layers: {self.layers} do not ascend within 1..{top}, the depth of "
+                f"model.layers: {layers} do not ascend within 1..{top}, the depth of "
                 f"{self.backbone.name}"
             )
         if len(self.level_weights) != self.depth:
@@ -127,19 +126,17 @@ class HdLM(LevelingModule):
     def install(self) -> None:
         """Add the intermediate heads W_i, untied copies of the final head."""
         top = num_blocks(self.lm)
-        if self.layers is None:
-            self.ks = [max(1, round(share * top)) for share in SHARES[self.depth - 1]] + [top]
-        else:
-            self.ks = [*self.layers, top]
+        layers = self.layers
+        if layers is None:  # below the final head also where rounding would reach it
+            shares = SHARES[self.depth - 1]
+            layers = [max(1, min(round(share * top), top - 1)) for share in shares]
+        self.ks = [*layers, top]
+        self.depths = sorted(set(self.ks))
         own = [i for i, k in enumerate(self.ks) if k < top]
         shared = copy_of_head(self.lm) if self.share_head and own else None
         self.heads = nn.ModuleDict({str(i): shared or copy_of_head(self.lm) for i in own})
-        self.norms = nn.ModuleDict(
-            {
-                str(i): copy.deepcopy(self.lm.model.norm) if self.head_norm else nn.Identity()
-                for i in own
-            }
-        )
+        norm = self.lm.model.norm if self.head_norm else nn.Identity()
+        self.norms = nn.ModuleDict({str(i): copy.deepcopy(norm) for i in own})
 
     def build_encoder(self, tokenizer: Any) -> LevelEncoder:
         """Return the encoder: level i is learned by head i."""
@@ -156,7 +153,7 @@ class HdLM(LevelingModule):
     def forward(self, batch: Batch) -> list[Tensor]:
         """Return h_{k_i} of equation (1), `(B, L, D)` each, no deeper than this batch needs."""
         where = place(batch)
-        deepest = max(head for head, w in enumerate(self._needed(batch)) if w)
+        deepest = max((i for i, need in enumerate(self._needed(batch)) if need), default=0)
         states: list[Tensor] = []
         hidden, start = batch.input_ids, 0
         for k in self.ks[: deepest + 1]:
@@ -202,30 +199,26 @@ class HdLM(LevelingModule):
             forced: Names to use for the first levels instead of decoding them (an intervention).
         """
         encoder = self.encoder()
-        depths = sorted(set(self.ks))
-        decoder = self._decoder(depths, len(plans))
         paths: list[list[str]] = [[] for _ in plans]
-        pending = [encoder.opening(plan) for plan in plans]
-        for level, k in enumerate(self.ks):
-            if self.separate and level:  # a call of its own
-                decoder = self._decoder(depths, len(plans))
+        for level in range(self.depth):
+            if level == 0 or self.separate:  # the one call, or one of its own
+                decoder = self._decoder(len(plans))
                 pending = [encoder.opening(plan) for plan in plans]
             rows = [
                 ids + encoder.between(plan, path)
                 for ids, plan, path in zip(pending, plans, paths, strict=True)
             ]
-            pending = [[] for _ in plans]
             if forced is not None and level < len(forced[0]):
-                texts = [
-                    p.text(path, f[level]) for p, path, f in zip(plans, paths, forced, strict=True)
-                ]
+                given = zip(plans, paths, forced, strict=True)
+                texts = [plan.text(path, names[level]) for plan, path, names in given]
                 pending = [
-                    row + encoder.ids(t + encoder.chat.end)
-                    for row, t in zip(rows, texts, strict=True)
+                    row + encoder.ids(text + encoder.chat.end)
+                    for row, text in zip(rows, texts, strict=True)
                 ]
             else:
-                decoder.feed(rows, depths.index(k))
-                texts = self._texts(decoder, level, depths.index(k), plans, paths)
+                decoder.feed(rows, self.depths.index(self.ks[level]))
+                pending = [[] for _ in plans]
+                texts = self._texts(decoder, level, plans, paths)
             for plan, path, text in zip(plans, paths, texts, strict=True):
                 path.append(plan.name(path, text) or FAILED)
         return paths
@@ -234,7 +227,6 @@ class HdLM(LevelingModule):
         self,
         decoder: DepthDecoder,
         level: int,
-        stage: int,
         plans: Sequence[Plan],
         paths: Sequence[Sequence[str]],
     ) -> list[str]:
@@ -245,7 +237,7 @@ class HdLM(LevelingModule):
             numbers = [[encoder.ids(str(i)) for i in range(len(names or ()))] for names in listed]
             allowed = only(numbers, encoder.stop_id)
         ids = decoder.decode(
-            stage,
+            self.depths.index(self.ks[level]),
             lambda hidden: self.logits(level, hidden),
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
@@ -254,10 +246,10 @@ class HdLM(LevelingModule):
         )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
-    def _decoder(self, depths: Sequence[int], rows: int) -> DepthDecoder:
+    def _decoder(self, rows: int) -> DepthDecoder:
         return DepthDecoder(
             self.lm,
-            depths,
+            self.depths,
             batch_size=rows,
             pad_id=self.tokenizer.pad_token_id,
             device=self.lm.device,

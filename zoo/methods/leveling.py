@@ -117,10 +117,12 @@ class LevelingModule(ZooModule):
         new = {plan.id: plan for plan in batch.records if plan.id not in self.found}
         room = len(new) if self.max_generated is None else self.max_generated - len(self.found)
         plans = list(new.values())[: max(0, room)]
-        if not plans:
+        if self.everyone_done(not plans):
             return {"samples": []}
+        # A process without new plans decodes along: others may need its share of the weights.
+        paths = self.generate(plans or batch.records[:1])[: len(plans)]
         samples = []
-        for plan, path in zip(plans, self.generate(plans), strict=True):
+        for plan, path in zip(plans, paths, strict=True):
             closed = plan.is_closed()
             self.found[plan.id] = (path, list(plan.names), closed)
             sample = {"text": plan.turns[-1][1]}

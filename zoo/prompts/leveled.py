@@ -11,7 +11,7 @@ from zoo.errors import InputError
 from zoo.preview import preview
 from zoo.prompts.chat import chat_format
 from zoo.prompts.levels import Guide, Leveled, Plan, plans, role_names
-from zoo.records import Dialogue, LabelPath, Question, Triple
+from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
 
 
 @dataclass
@@ -23,7 +23,7 @@ class LevelEncoder:
         depth: Number of levels D.
         guide: What is decoded before the reply of a dialogue.
         max_length: Window in tokens; of a longer conversation the oldest turns are left out, and
-            of a longer text its end.
+            of a longer text its end, but never the classes or options after it.
         packed: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of a decoded free text.
         separate: Each level is an example of its own with a prompt of its own (the two-call
@@ -44,7 +44,7 @@ class LevelEncoder:
         self.chat = chat_format(self.tokenizer)
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
         self.roles, self.subtask_roles = role_names(self.depth)
-        self._rooms: dict[int, int] = {}
+        self._rooms: dict[int, tuple[Taxonomy, int]] = {}  # by identity
 
     def __call__(self, record: Leveled) -> list[Example]:
         """Return the examples of a record; level i is learned by head i.
@@ -66,14 +66,17 @@ class LevelEncoder:
         if not isinstance(plan.record, LabelPath):
             return self.max_new_tokens + 32 * self.depth
         taxonomy = plan.record.taxonomy
-        if id(taxonomy) not in self._rooms:
+        known, room = self._rooms.get(id(taxonomy), (None, 0))
+        if known is not taxonomy:
             longest = [0] * self.depth
-            for path in taxonomy.children:
-                if 0 < len(path) < self.depth:
-                    size = len(self.ids(plan.subtask(path)))
+            for path, names in taxonomy.children.items():
+                if len(path) < self.depth:
+                    number = self.ids(f"{len(names) - 1}{self.chat.end}")
+                    size = len(self.between(plan, path)) + len(number)
                     longest[len(path)] = max(longest[len(path)], size)
-            self._rooms[id(taxonomy)] = sum(longest) + 16 * self.depth
-        return self._rooms[id(taxonomy)]
+            room = sum(longest)
+            self._rooms[id(taxonomy)] = taxonomy, room
+        return room
 
     def opening(self, plan: Plan, tail: int = 0) -> list[int]:
         """Return the ids of system and conversation, shortened to what the window leaves.
@@ -97,10 +100,11 @@ class LevelEncoder:
                 turns = turns[1:]
                 continue
             role, text = turns[0]
-            shorter = shorten(text, self.tokenizer, len(ids) - budget + 4)
+            body = text.removesuffix(plan.kept)
+            shorter = shorten(body, self.tokenizer, len(ids) - budget + 4)
             if not shorter:
                 break
-            turns = [(role, shorter)]
+            turns = [(role, shorter + plan.kept)]
         raise InputError(f"{plan.id}: does not fit into the window max_length={self.max_length}")
 
     def between(self, plan: Plan, path: Sequence[str]) -> list[int]:
@@ -146,7 +150,8 @@ class LevelEncoder:
 
 
 def shorten(text: str, tokenizer: Any, tokens: int) -> str:
-    """Return a text without its last `tokens` tokens, by words."""
+    """Return a text without its last `tokens` tokens, by words where it has spaces."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     kept = ids[: max(0, len(ids) - tokens)]
-    return tokenizer.decode(kept).rpartition(" ")[0]
+    text = tokenizer.decode(kept).rstrip("\ufffd")  # part of a character
+    return text.rpartition(" ")[0] or text

@@ -51,6 +51,7 @@ class Plan:
         record: Where it comes from.
         id: What errors call it.
         guide: What is decoded before the reply of a dialogue.
+        kept: End of the last turn that stays when a window is too short for the turn.
     """
 
     system: str
@@ -60,6 +61,7 @@ class Plan:
     record: Leveled
     id: str = ""
     guide: tuple[Guide, ...] = ()
+    kept: str = ""
 
     def choices(self, path: Sequence[str]) -> tuple[str, ...] | None:
         """Return the names to choose from after `path`; None where the text is free.
@@ -89,7 +91,7 @@ class Plan:
         """Return the same question about another text."""
         if isinstance(self.record, LabelPath):
             return classification(replace(self.record, text=prompt))
-        return replace(self, turns=(*self.turns[:-1], ("user", prompt)))
+        return replace(self, turns=(*self.turns[:-1], ("user", prompt)), kept="")
 
     def text(self, path: Sequence[str], name: str) -> str:
         """Return how a name is written after `path`: its number, or itself where text is free."""
@@ -103,9 +105,12 @@ class Plan:
             return f"Classes of {path[-1]}:\n{listed(names or ())}"
         if not self.guide:
             return ""
+        before = self.guide[len(path) - 1]
+        told = f"{'The seeker feels' if before == 'emotion' else 'Strategy:'} {path[-1]}"
         if names is not None:
-            return f"The seeker feels {path[-1]}. Strategies:\n{listed(names)}"
-        return f"Answer as the supporter. Strategy: {path[-1]}"
+            kind = "Emotions" if self.guide[len(path)] == "emotion" else "Strategies"
+            return f"{told}. {kind}:\n{listed(names)}"
+        return f"Answer as the supporter. {told}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -176,8 +181,9 @@ def classification(record: LabelPath) -> Plan:
                 f"{'/'.join(record.labels[:level]) or 'the first level'}"
             )
         gold.append(str(names.index(label)))
-    user = f"{record.text}\n\nClasses:\n{listed(record.taxonomy.below(()))}"
-    return Plan(CLASSIFY_SYSTEM, (("user", user),), tuple(gold), record.labels, record, record.id)
+    kept = f"\n\nClasses:\n{listed(record.taxonomy.below(()))}"
+    turns, labels = (("user", record.text + kept),), record.labels
+    return Plan(CLASSIFY_SYSTEM, turns, tuple(gold), labels, record, record.id, kept=kept)
 
 
 def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
@@ -218,8 +224,8 @@ def rationale(record: Question) -> Plan:
         raise InputError(f"{record.id}: no rationale to decode before the answer")
     options = "\n".join(f"{letter(i)}: {option}" for i, option in enumerate(record.options))
     gold = (record.rationale, letter(record.gold))
-    user = f"{record.question}\n{options}"
-    return Plan(QUESTION_SYSTEM, (("user", user),), gold, gold, record, record.id)
+    turns = (("user", f"{record.question}\n{options}"),)
+    return Plan(QUESTION_SYSTEM, turns, gold, gold, record, record.id, kept=f"\n{options}")
 
 
 def letter(index: int) -> str:

@@ -1,0 +1,199 @@
+"""The experts of M3-JEPA's predictor: K of N computed for each token, or all N and K gathered.
+
+Width 2048, 12 experts, 4 per token, both branches of one text -> image step in one dispatch (two
+rows per text token), float32, dropout off, so that both sides can be compared.
+
+- `ours`: `zoo.nn.experts.Experts`; each expert gets the rows that chose it.
+- `dense`, the peer: the released code's way. Every expert reads every row, the results are stacked,
+  the chosen four are gathered and summed with their weights. Same stacked weights.
+
+Output and gradients (rows, weights of the gate, all parameters) of both are equal before anything
+is timed. The first comparison is forward and backward; the second is the forward alone, as at
+inference.
+
+The bound is N / K, the ratio of FLOPs; smaller products of ours and the copies of both are not in
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise, versus
+from zoo.nn.experts import Experts
+from zoo.nn.mmoe import learned_vector, linear
+
+CLAIM = "12 experts, 4 per token: sparse dispatch >= 1.5x as fast as all experts, then gathered"
+NAME = "moe_dispatch"
+NUM_EXPERTS, TOP_K = 12, 4
+BRANCHES = 2
+EXACT_TOKENS = 64
+WARM_UP = 1
+TOLERANCE = 1e-5
+TOLERANCES = {"data": 0.0, "loss": 1e-4, "gradient": 1e-4}
+Mix = Callable[[Experts, Tensor, Tensor, Tensor], Tensor]
+
+
+class Rows(NamedTuple):
+    """What the experts get in one step, T rows of width H, and what their output is weighed with.
+
+    Attributes:
+        x: Rows of both branches, `(T, H)`.
+        chosen: Experts of each row, `(T, K)`.
+        weights: Weight of each of them, `(T, K)`.
+        pull: Gradient of the loss with respect to the output, `(T, H)`.
+    """
+
+    x: Tensor
+    chosen: Tensor
+    weights: Tensor
+    pull: Tensor
+
+
+def sparse(experts: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Mix K experts per row by computing those K."""
+    mixed: Tensor = experts(x, chosen, weights)
+    return mixed
+
+
+def all_experts(experts: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Mix K experts per row by computing all N and gathering K."""
+    each = [experts.apply_expert(expert, x) for expert in experts.each()]
+    made = torch.stack(each, dim=1)
+    index = chosen[..., None].expand(-1, -1, x.shape[1])
+    return (made.gather(1, index) * weights[..., None]).sum(1)
+
+
+def pool(setting: Setting, width: int) -> Experts:
+    """Return the experts with biases that are not zero, the same in every process."""
+    torch.manual_seed(0)
+    experts = Experts(NUM_EXPERTS, width)
+    for bias in (experts.up_NH, experts.down_NH):
+        nn.init.normal_(bias, std=0.1)
+    return experts.to(setting.device)
+
+
+@torch.no_grad()
+def draw(setting: Setting, width: int, tokens: int, steps: int) -> list[Rows]:
+    """Return the rows of some steps: random tokens, routed by a random gate as the predictor's."""
+    torch.manual_seed(1)
+    gate = linear(width, NUM_EXPERTS)
+    vectors = [learned_vector(width) for _ in range(BRANCHES)]
+    found = []
+    for _ in range(steps):
+        x = nn.functional.gelu(torch.randn(tokens, width))
+        both = torch.cat([x + vector for vector in vectors])
+        weights, chosen = gate(both).softmax(1).topk(TOP_K)
+        parts = (both, chosen, weights, torch.randn_like(both))
+        found.append(Rows(*(part.to(setting.device) for part in parts)))
+    return found
+
+
+def gradients(mix: Mix, experts: Experts, rows: Rows) -> list[Tensor]:
+    """Return the output and the gradients of rows, weights and parameters."""
+    x, weights = (part.detach().requires_grad_() for part in (rows.x, rows.weights))
+    out = mix(experts, x, rows.chosen, weights)
+    inputs = [x, weights, *experts.parameters()]
+    return [out, *torch.autograd.grad(out, inputs, rows.pull)]
+
+
+def exact(setting: Setting, *, width: int) -> Sample:
+    """Compare output and gradients of both ways in one process."""
+    experts = pool(setting, width)
+    (rows,) = draw(setting, width, EXACT_TOKENS, 1)
+    names = ["output", "rows", "weights", *(name for name, _ in experts.named_parameters())]
+    found = [gradients(mix, experts, rows) for mix in (sparse, all_experts)]
+    pairs = zip(names, *found, strict=True)
+    return Sample([], checks={name: _distance(mine, other) for name, mine, other in pairs})
+
+
+def ours(setting: Setting, **options: Any) -> Sample:
+    """Time the sparse dispatch."""
+    return _time(sparse, setting, **options)
+
+
+def dense(setting: Setting, **options: Any) -> Sample:
+    """Time all experts on all rows."""
+    return _time(all_experts, setting, **options)
+
+
+def _time(
+    mix: Mix, setting: Setting, *, width: int, tokens: int, steps: int, backward: bool
+) -> Sample:
+    experts = pool(setting, width)
+    batches = draw(setting, width, tokens, steps + WARM_UP)
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(experts)
+    losses: list[float] = []
+    norms: list[float] = []
+    for index, rows in enumerate(batches):
+        if index == WARM_UP:
+            clock.mark()
+        x = rows.x.detach().requires_grad_(backward)
+        with torch.set_grad_enabled(backward):
+            out = mix(experts, x, rows.chosen, rows.weights)
+        if backward:
+            out.backward(rows.pull)
+            experts.zero_grad(set_to_none=True)
+        losses.append(float(out.detach().square().mean()))
+        norms.append(float(x.grad.norm()) if x.grad is not None else 0.0)
+        if index >= WARM_UP:
+            clock.mark()
+    load = torch.bincount(batches[-1].chosen.flatten(), minlength=NUM_EXPERTS)
+    return Sample(
+        **clock.steps(),
+        work={"tokens": [float(tokens)] * steps},
+        checks={
+            "data": [float(rows.x.double().sum()) for rows in batches],
+            "loss": losses[-1],
+            "gradient": norms[-1],
+        },
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"rows": BRANCHES * tokens, "width": width, "rows_of_each_expert": load.tolist()},
+    )
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).detach().norm() / b.detach().norm().clamp_min(1e-30))
+
+
+SIDES: dict[str, Callable[..., Sample]] = {"exact": exact, "ours": ours, "dense": dense}
+
+
+def run(setting: Setting, width: int = 2048) -> Result:
+    """Compare output and gradients, then time both ways with and without the backward."""
+    same = measure(NAME, "exact", setting, width=width)
+    for key, value in same.checks.items():
+        if not value <= TOLERANCE:
+            raise BenchmarkError(f"{key}: sparse and dense experts differ by {value:.1e}")
+    checks: dict[str, Any] = {"exact": {**same.checks, "tolerance": TOLERANCE}}
+    tokens, steps, repeats = (256, 3, 2) if setting.quick else (1024, 4, 3)
+    samples: dict[str, dict[str, list[Sample]]] = {}
+    for kind, backward in (("step", True), ("forward", False)):
+        options = {"width": width, "tokens": tokens, "steps": steps, "backward": backward}
+        samples[kind] = interleave(
+            NAME, dict.fromkeys(("ours", "dense"), options), setting, repeats
+        )
+        checks[kind] = agree(samples[kind]["ours"][0], samples[kind]["dense"][0], TOLERANCES)
+    forward = samples["forward"]
+    peer = f"all {NUM_EXPERTS} experts on every row, stacked, {TOP_K} gathered (released code)"
+    bound = NUM_EXPERTS / TOP_K
+    return compare(
+        NAME,
+        CLAIM,
+        peer,
+        samples["step"]["ours"],
+        samples["step"]["dense"],
+        checks=checks,
+        target=1.5,
+        bound=bound,
+        others={f"{peer}, forward only": versus(forward["ours"], forward["dense"], bound=bound)},
+        details={"forward": {side: summarise(taken) for side, taken in forward.items()}},
+    )

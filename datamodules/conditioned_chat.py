@@ -1,0 +1,176 @@
+"""Prompts and responses under a condition told in words, in the chat form of MeGan's repository.
+
+Files: JSON lines (or one JSON list, `.json`), one sample each:
+
+    {"messages": [{"role": "user", "content": "...", "instruction": "..."},
+                  {"role": "assistant", "content": "...", "style": "..."}],
+     "task": "...", "context": "...", "task_description": "..."}
+
+The condition is one of `task_description` (a string), `user_profiles` (a list of lines) or `domain`
+beside the messages, or `style` or `sentiment` in the assistant's message (or a message of its own
+with that role). Optional: `instruction` in the user's message, `context` (text to read before the
+question), `history` (text, or a list of `[user, assistant]` pairs), `task`.
+
+What a record holds, as in the released preprocessing:
+
+    condition         condition                           system
+    task_description  the description                     the instruction
+    user_profiles     instruction and profile lines       the same
+    domain            instruction and `Domain: ...`       the same
+    sentiment         `Reply with sentiment: ...`         the same
+    style             a sentence that asks for the style  the same
+
+`context`, or a `history` that is a text, comes before the question in the prompt; pairs of
+`history`, and turns before the last question, after the system text. With `wording` `raw` the
+condition is the bare value, profiles one a line. The release tells the cases apart by words inside
+the instruction; here the field's name decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from datamodules.base import ZooDataModule
+from datamodules.chat_form import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
+from datamodules.files import SAMPLES
+from datamodules.tables import digest, divide
+from datamodules.task_texts import read_task_texts, task_text
+from zoo.errors import InputError, nearest
+from zoo.records import Conditioned, Record
+
+SHOWN = 5
+
+
+class ConditionedChat(ZooDataModule):
+    """Chats with a condition as `Conditioned` records.
+
+    Args:
+        path: One file, divided by a hash of the prompt into 80 / 10 / 10 percent. None, without the
+            three files below, reads a small sample that comes with the package, the same for every
+            split.
+        train: File of the training split, instead of `path`. Without `val`, a hash of the prompt
+            gives 10 percent of it to validation.
+        val: File of the validation split.
+        test: File of the test split; needed to test and predict, unless `path` is set.
+        condition: Field that holds the condition; empty takes the one that a sample has.
+        wording: `paper` writes the condition as the table above says, `raw` as it stands in the
+            file.
+        place: Where the prompt's own text about the condition (third column above) goes: `system`,
+            `query` (after the question; profiles before it) or `none`.
+        task_descriptions: YAML file from task to its `descriptions`, for samples that name a task
+            but bring no condition. A hash of the prompt picks one of them.
+        allow_missing: Take samples without a condition; theirs is empty.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Conditioned,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        condition: Literal[
+            "", "task_description", "user_profiles", "domain", "style", "sentiment"
+        ] = "",
+        wording: Literal["paper", "raw"] = "paper",
+        place: Literal["system", "query", "none"] = "system",
+        task_descriptions: str | None = None,
+        allow_missing: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        _check("condition", condition, ("", *CONDITIONS))
+        _check("wording", wording, WORDINGS)
+        _check("place", place, PLACES)
+        self.paths = {"train": train, "val": val, "test": test}
+        if path is not None and any(self.paths.values()):
+            raise InputError("set path, which is divided, or train, val and test, not both")
+        self.path, self.condition, self.wording, self.place = path, condition, wording, place
+        self.task_descriptions, self.allow_missing = task_descriptions, allow_missing
+
+    def load(self, split: str) -> list[Record]:
+        """Read the samples of a split."""
+        if self.path is not None:
+            return self._divided(self.path, split, {"train": 80, "val": 10, "test": 10})
+        if not any(self.paths.values()):
+            return list(self._records_of(SAMPLES / "conditioned_chat.jsonl"))
+        path, train = self.paths[split], self.paths["train"]
+        if train is not None and self.paths["val"] is None and split != "test":
+            return self._divided(train, split, {"train": 90, "val": 10})
+        if path is None:
+            raise InputError(
+                f"ConditionedChat: no file for {split!r}; set {split} to a JSON lines file"
+            )
+        return list(self._records_of(Path(path)))
+
+    def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Record]:
+        records = list(self._records_of(Path(path)))
+        share = divide(records, lambda item: item.prompt, split, shares, path)
+        return list(share)
+
+    def _records_of(self, path: Path) -> Iterator[Conditioned]:
+        """Yield the records of a file."""
+        samples = list(read_samples(path, self.condition))
+        if self.task_descriptions is not None:
+            samples = described(samples, Path(self.task_descriptions))
+        missing = [sample.where for sample in samples if not sample.kind]
+        if missing and not self.allow_missing:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            wanted = self.condition or ", ".join(CONDITIONS)
+            raise InputError(
+                f"{len(missing)} samples have no condition ({wanted}): "
+                f"{', '.join(missing[:SHOWN])}{more}; set allow_missing to true to keep them"
+            )
+        for sample in samples:
+            yield sample.record(self.wording, self.place)
+
+
+def _check(name: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise InputError(f"{name} is {value!r}; {nearest(value, filter(None, valid))}")
+
+
+def described(samples: Iterable[Sample], path: Path) -> list[Sample]:
+    """Give each sample without a condition a description of its task.
+
+    Raises:
+        InputError: A task is not in the file.
+    """
+    texts = read_task_texts(path)
+    found = []
+    for sample in samples:
+        if not sample.kind and sample.task:
+            options = task_text(texts, sample.task, sample.where, path)
+            pick = options[int.from_bytes(digest(sample.question)[:4], "big") % len(options)]
+            sample = sample.with_condition("task_description", (pick,))
+        found.append(sample)
+    return found

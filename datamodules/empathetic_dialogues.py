@@ -1,0 +1,206 @@
+"""EmpatheticDialogues: somebody tells of a feeling, somebody listens (Rashkin et al., ACL 2019).
+
+Two forms are read, an utterance a line, cells between commas and `_comma_` for a comma in a text:
+
+- the authors' `train.csv`, `valid.csv`, `test.csv`: `conv_id, utterance_idx, context, prompt,
+  speaker_idx, utterance, selfeval, tags`, where `context` is the emotion;
+- copies that go around as `fixed_valid.csv`, `fixed_test.csv`: `conv_id, utterance_idx, prompt,
+  utterance` and, in valid only, `label`, the emotion's number (`EMOTIONS`). The test file has no
+  emotion, so it is empty there. These copies have no train file.
+
+All may be gzipped. A conversation becomes a `Dialogue`: the emotion, the prompt as situation, odd
+utterances as seeker turns and even ones as supporter turns; there is no strategy. Conversations
+with one utterance have no supporter turn and are left out: 1 of 2,770 in valid, none of 2,547 in
+test. Published sizes: 19,533 / 2,770 / 2,547 conversations, 32 emotions.
+
+Without a train file `train` is an error, unless `divide_valid` is set: then a hash of the
+conversation's id divides valid, 90 percent train and 10 percent val (2,493 / 276).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, find, read_lines
+from datamodules.tables import divide, hint, present
+from zoo.errors import InputError, nearest
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
+
+EMOTIONS = (
+    "sad",
+    "trusting",
+    "terrified",
+    "caring",
+    "disappointed",
+    "faithful",
+    "joyful",
+    "jealous",
+    "disgusted",
+    "surprised",
+    "ashamed",
+    "afraid",
+    "impressed",
+    "sentimental",
+    "devastated",
+    "excited",
+    "anticipating",
+    "annoyed",
+    "anxious",
+    "furious",
+    "content",
+    "lonely",
+    "angry",
+    "confident",
+    "apprehensive",
+    "guilty",
+    "embarrassed",
+    "grateful",
+    "hopeful",
+    "proud",
+    "prepared",
+    "nostalgic",
+)
+"""The emotions, in the order of the numbers in `fixed_valid.csv`."""
+
+NEEDED = ("conv_id", "utterance_idx", "prompt", "utterance")
+STEMS = {"train": "train", "val": "valid", "test": "test"}
+
+
+class EmpatheticDialogues(ZooDataModule):
+    """EmpatheticDialogues as `Dialogue` records, one per conversation.
+
+    Args:
+        path: Folder with the files of either form. None reads a small sample that comes with the
+            package, the same for every split.
+        divide_valid: Take both `train` and `val` from the valid file.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Dialogue,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        divide_valid: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path, self.divide_valid = path, divide_valid
+
+    def load(self, split: str) -> list[Record]:
+        """Read the conversations of a split."""
+        if self.path is None:
+            return list(read_conversations(SAMPLES / "empathetic_dialogues.csv"))
+        folder = Path(self.path)
+        divided = self.divide_valid and split != "test"
+        names = _names("val" if divided else split)
+        if split == "train" and folder.is_dir() and not divided and not present(folder, *names):
+            raise InputError(
+                f"{folder}: no train file ({', '.join(names)}); set divide_valid to true to take "
+                "train from the valid file"
+            )
+        path = find(folder, *names)
+        dialogues: list[Record] = list(read_conversations(path))
+        if not divided:
+            return dialogues
+        numbers = {item.id: item for item in dialogues}
+        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, str(path))
+        return [numbers[name] for name in kept]
+
+
+def read_conversations(path: Path) -> Iterator[Dialogue]:
+    """Yield the conversations of a file that have a supporter turn; `id` is their `conv_id`."""
+    for name, lines in groupby(read_utterances(path), key=lambda pair: pair[1]["conv_id"]):
+        utterances = list(lines)
+        where, first = utterances[0]
+        turns = tuple(_turn(row, place) for place, row in utterances)
+        if any(turn.speaker == SUPPORTER for turn in turns):
+            emotion = _emotion(first, where)
+            yield Dialogue(turns, emotion, situation=first["prompt"].strip(), id=name)
+
+
+def read_utterances(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield `(place for errors, row by column)` for each utterance."""
+    lines = read_lines(path)
+    number, head = next(lines)
+    header = [name.strip() for name in head.split(",")]
+    for name in NEEDED:
+        if name not in header:
+            hinted = nearest(name, header)
+            raise InputError(f"{path}:{number}: column {name!r} is missing; {hinted}")
+    least = 1 + max(header.index(name) for name in NEEDED)
+    for number, line in lines:
+        where = f"{path}:{number}"
+        cells = [unquoted(text).replace("_comma_", ",").strip() for text in line.split(",")]
+        if len(cells) < least:
+            raise InputError(f"{where}: {len(cells)} cells between commas, expected {len(header)}")
+        yield where, dict(zip(header, cells, strict=False))
+
+
+def unquoted(text: str) -> str:
+    """Return a cell without CSV quotes: around it, and doubled inside.
+
+    Example:
+        >>> unquoted('"He said ""no"" twice"')
+        'He said "no" twice'
+    """
+    inner = text[1:-1]
+    quoted = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else text
+
+
+def _turn(row: dict[str, str], where: str) -> Turn:
+    place = row["utterance_idx"]
+    if not place.isdecimal() or int(place) < 1:
+        raise InputError(f"{where}: column 'utterance_idx' is {place!r}, expected 1, 2, 3, ...")
+    if not row["utterance"]:
+        raise InputError(f"{where}: column 'utterance' is empty")
+    return Turn(SEEKER if int(place) % 2 else SUPPORTER, row["utterance"])
+
+
+def _emotion(row: dict[str, str], where: str) -> str:
+    """Return the emotion's name; empty if the file has no column for it."""
+    if "context" in row:
+        if row["context"] not in EMOTIONS:
+            known = hint(row["context"], EMOTIONS)
+            raise InputError(f"{where}: column 'context' is {row['context']!r}; {known}")
+        return row["context"]
+    label = row.get("label")
+    if label is None:
+        return ""
+    if not label.isdecimal() or int(label) >= len(EMOTIONS):
+        raise InputError(f"{where}: column 'label' is {label!r}, expected 0 to {len(EMOTIONS) - 1}")
+    return EMOTIONS[int(label)]
+
+
+def _names(split: str) -> list[str]:
+    stem = STEMS[split]
+    return [f"{start}{stem}.csv{end}" for start in ("", "fixed_") for end in ("", ".gz")]
