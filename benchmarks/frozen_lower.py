@@ -140,9 +140,9 @@ def timed(setting: Setting, *, way: str, text: str, image: str, steps: int) -> S
     clock, meter = Clock(setting.device), Meter(setting.device)
     choose(module, way)
     if way == "cached":
-        for batch in batches:
-            for modality in batch.inputs:
-                module.encode(batch, modality)
+        with torch.no_grad():
+            for batch in batches:
+                [module.encode(batch, modality) for modality in batch.inputs]
     meter.start(module)
     sums = {"losses": 0.0, "adapters": 0.0, "predictor": 0.0}  # gradients: of their norms
     for index, batch in enumerate(batches):

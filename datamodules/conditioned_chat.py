@@ -41,6 +41,7 @@ from zoo.errors import InputError, nearest
 from zoo.records import Conditioned, Record
 
 SHOWN = 5
+Field = Literal["", "task_description", "user_profiles", "domain", "style", "sentiment"]
 
 
 class ConditionedChat(ZooDataModule):
@@ -82,9 +83,7 @@ class ConditionedChat(ZooDataModule):
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
-        condition: Literal[
-            "", "task_description", "user_profiles", "domain", "style", "sentiment"
-        ] = "",
+        condition: Field = "",
         wording: Literal["paper", "raw"] = "paper",
         place: Literal["system", "query", "none"] = "system",
         task_descriptions: str | None = None,

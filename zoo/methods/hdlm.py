@@ -14,14 +14,14 @@ Shapes: B batch, L tokens, D width (as a size), V vocabulary.
 
 Follows (released code): heads off the raw residual stream after k_i blocks, initialised as untied
 copies of the final head; no adapters, no stop-gradient; role names `thought`, `subtask`, ...; text
-and end-of-turn of a level are learned by its head, headers and subtasks by none; classes are numbers
-of a list; a decoded text that is no class counts as failed.
+and end-of-turn of a level are learned by its head, headers and subtasks by none; classes are
+numbers of a list; a decoded text that is no class counts as failed.
 Deviates: levels are decoded with early exit and the states below are reused
 (`zoo/decoding/depth.py`), with the same tokens; the released code runs all layers and encodes the
 prompt again. A class's number is its place in the list in the prompt (the released code's numbers
 run over all classes of a level).
-Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with three
-levels 0.62 K and 0.94 K; full fine-tuning on small backbones.
+Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with
+three levels 0.62 K and 0.94 K, below K in any case; full fine-tuning on small backbones.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class HdLM(LevelingModule):
     ) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.save_hyperparameters()
-        self.layers, self.given_depth = layers, depth
+        self.layers = layers
         self.depth = depth if layers is None else len(layers) + 1
         self.level_weights = weights or [1.0] * self.depth
         self.head_norm, self.share_head, self.constrain = head_norm, share_head, constrain
@@ -110,26 +110,21 @@ class HdLM(LevelingModule):
         top = read_config(self.backbone.name).num_hidden_layers
         layers = list(self.layers or ())
         if self.layers is None and self.depth - 1 not in SHARES:
-            raise InputError(
-                f"model.layers: give the {self.depth - 1} layers of {self.depth} levels"
-            )
+            raise InputError(f"model.layers: give {self.depth - 1} of them for {self.depth} levels")
         if any(not 1 <= k <= top for k in layers) or sorted(layers) != layers:
             raise InputError(
                 f"model.layers: {layers} do not ascend within 1..{top}, the depth of "
                 f"{self.backbone.name}"
             )
         if len(self.level_weights) != self.depth:
-            raise InputError(
-                f"model.weights: {len(self.level_weights)} weights for {self.depth} levels"
-            )
+            raise InputError(f"model.weights: {len(self.level_weights)} for {self.depth} levels")
 
     def install(self) -> None:
         """Add the intermediate heads W_i, untied copies of the final head."""
         top = num_blocks(self.lm)
         layers = self.layers
         if layers is None:  # below the final head also where rounding would reach it
-            shares = SHARES[self.depth - 1]
-            layers = [max(1, min(round(share * top), top - 1)) for share in shares]
+            layers = [max(1, min(round(s * top), top - 1)) for s in SHARES[self.depth - 1]]
         self.ks = [*layers, top]
         self.depths = sorted(set(self.ks))
         own = [i for i, k in enumerate(self.ks) if k < top]
@@ -152,12 +147,12 @@ class HdLM(LevelingModule):
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Return h_{k_i} of equation (1), `(B, L, D)` each, no deeper than this batch needs."""
-        where = place(batch)
-        deepest = max((i for i, need in enumerate(self._needed(batch)) if need), default=0)
+        weighted = [i for i, w in enumerate(self.level_weights) if w and i in batch.normalizers]
+        deepest = max(weighted, default=0)
         states: list[Tensor] = []
         hidden, start = batch.input_ids, 0
         for k in self.ks[: deepest + 1]:
-            hidden = Blocks(self.lm, start, k)(hidden, **where) if k > start else hidden
+            hidden = Blocks(self.lm, start, k)(hidden, **place(batch)) if k > start else hidden
             states.append(hidden)
             start = k
         return states
@@ -180,7 +175,7 @@ class HdLM(LevelingModule):
     def head(self, level: int) -> tuple[Tensor, nn.Module]:
         """Return the weight of a level's head and the norm before it."""
         if str(level) in self.heads:
-            return self.heads[str(level)].weight, self.norms[str(level)]
+            return self.heads[str(level)].get_parameter("weight"), self.norms[str(level)]
         return self.lm.lm_head.weight, self.lm.model.norm
 
     def logits(self, level: int, hidden_BD: Tensor) -> Tensor:
@@ -202,8 +197,7 @@ class HdLM(LevelingModule):
         paths: list[list[str]] = [[] for _ in plans]
         for level in range(self.depth):
             if level == 0 or self.separate:  # the one call, or one of its own
-                decoder = self._decoder(len(plans))
-                pending = [encoder.opening(plan) for plan in plans]
+                decoder, pending = self._decoder(len(plans)), [encoder.opening(p) for p in plans]
             rows = [
                 ids + encoder.between(plan, path)
                 for ids, plan, path in zip(pending, plans, paths, strict=True)
@@ -211,10 +205,8 @@ class HdLM(LevelingModule):
             if forced is not None and level < len(forced[0]):
                 given = zip(plans, paths, forced, strict=True)
                 texts = [plan.text(path, names[level]) for plan, path, names in given]
-                pending = [
-                    row + encoder.ids(text + encoder.chat.end)
-                    for row, text in zip(rows, texts, strict=True)
-                ]
+                closed = [encoder.ids(text + encoder.chat.end) for text in texts]
+                pending = [row + ids for row, ids in zip(rows, closed, strict=True)]
             else:
                 decoder.feed(rows, self.depths.index(self.ks[level]))
                 pending = [[] for _ in plans]
@@ -255,9 +247,3 @@ class HdLM(LevelingModule):
             device=self.lm.device,
             everyone_done=self.everyone_done,
         )
-
-    def _needed(self, batch: Batch) -> list[bool]:
-        return [
-            level in batch.normalizers and weight != 0
-            for level, weight in enumerate(self.level_weights)
-        ]

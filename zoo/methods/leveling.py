@@ -1,4 +1,4 @@
-"""Evaluation of methods that answer in levels: losses, decoded paths, scores, confusion matrices."""
+"""Evaluation of methods that answer in levels: losses, decoded paths, scores, confusions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import exact
 from zoo.metrics.hierarchy import FAILED, confusion, path_scores
 from zoo.module import ZooModule
-from zoo.prompts.levels import Leveled, Plan
+from zoo.prompts.levels import Plan
 
 MAX_CLASSES = 40  # of a confusion matrix
 
@@ -36,8 +36,10 @@ class LevelingModule(ZooModule):
         """Return the loss terms of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
 
-    def generate(self, plans: Sequence[Plan]) -> list[list[str]]:
-        """Return the name found at every level of each plan."""
+    def generate(
+        self, plans: Sequence[Plan], *, forced: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """Return the name found at every level of each plan; `forced` gives the first ones."""
         raise TypeError(f"{type(self).__name__} does not implement generate(plans)")
 
     def on_validation_epoch_start(self) -> None:
@@ -73,21 +75,23 @@ class LevelingModule(ZooModule):
         ]
 
     def show(
-        self, records: Sequence[Leveled], *, prompt: str | None = None
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
     ) -> list[dict[str, str]]:
         """Return what was asked and every level of the reply, with the gold beside it.
 
         Args:
             records: What to decode.
             prompt: Decode this text instead of the first record's; its classes are used.
+            thought: Name or text of the first level to use instead of decoding one.
         """
         plans = [plan for record in records for plan in self.encoder().plans(record)][
             : len(records)
         ]
         if prompt:
             plans = [plans[0].asking(prompt)]
+        forced = None if thought is None else [[thought]] * len(plans)
         rows = []
-        for plan, path in zip(plans, self.generate(plans), strict=True):
+        for plan, path in zip(plans, self.generate(plans, forced=forced), strict=True):
             row = {"text": plan.turns[-1][1]}
             for i, (name, gold) in enumerate(zip(path, plan.names, strict=True)):
                 row[f"level {i + 1}"] = name if prompt else f"{name}   [gold: {gold}]"
@@ -139,7 +143,8 @@ class LevelingModule(ZooModule):
             found = {key: value for part in everyone for key, value in part.items()}
         if not found:
             return
-        predicted, gold = ([entry[i] for entry in found.values()] for i in (0, 1))
+        predicted = [path for path, _, _ in found.values()]
+        gold = [path for _, path, _ in found.values()]
         if not all(closed for _, _, closed in found.values()):  # free text: equal after normalising
             predicted = [
                 [g if exact(p, g) else p for p, g in zip(path, right, strict=True)]
