@@ -156,7 +156,7 @@ class Reference:
         ]
 
     def logits(self, ids: Sequence[int]) -> list[torch.Tensor]:
-        """Return W_i h_{k_i} of one sequence for each level, `(L, V)`; the last is W_D norm(h_K)."""
+        """Return W_i h_{k_i} of one sequence by level, `(L, V)` each; W_D norm(h_K) last."""
         out = self.lm(torch.tensor([list(ids)]), output_hidden_states=True, use_cache=False)
         pairs = zip(self.layers, self.heads, strict=True)
         return [*((out.hidden_states[k] @ head.t())[0] for k, head in pairs), out.logits[0]]

@@ -633,9 +633,7 @@ def test_steps_alternate_and_leave_the_other_direction_alone(
     else has one and changes.
     """
     module = learner(towers, optimizer=constant(weight_decay=0.2))
-    records = len(DigitsText(max_train=40).records("train"))
     _, watch = fit(module, 7, accumulate_grad_batches=accumulate)
-    assert records == 40
     assert [set(ways) for ways in watch.ways] == [{WAYS[i % 2]} for i in range(7)]
     assert max(len(ways) for ways in watch.ways) == accumulate
     trained = {n for n, p in module.named_parameters() if p.requires_grad}
@@ -646,7 +644,6 @@ def test_steps_alternate_and_leave_the_other_direction_alone(
         assert not moved & alone
         shared = {n for n in trained - alone if n.startswith("predictor.")}
         assert shared <= moved
-    assert len(watch.ways) == 7
 
 
 @pytest.mark.fidelity("m3_jepa", 5)
@@ -774,10 +771,7 @@ def test_accumulated_batches_are_one_mean() -> None:
         half.normalizers = {0: 8 / 2}  # pairs of the step by Lightning's own division
         (at_step(module, 0).training_step(half, 0) / 2).backward()
     found = {n: p.grad for n, p in module.named_parameters() if p.requires_grad}
-    expected = {
-        n: None if a is None else (a + both[1][n]) / 2  # type: ignore[operator]
-        for n, a in both[0].items()
-    }
+    expected = {n: None if a is None else (a + both[1][n]) / 2 for n, a in both[0].items()}
     assert_same_gradients(found, expected)
 
 

@@ -1,0 +1,65 @@
+"""Decoding that can only end in one of a row's choices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.decoding.choices import only
+from zoo.decoding.depth import keep_only
+from zoo.records import LabelPath, Taxonomy
+
+STOP = 9
+
+
+def test_choices_follow_their_tokens_and_then_stop() -> None:
+    allowed = only([[[1, 0], [1, 2], [3]]], STOP)
+    assert allowed(0, []) == [1, 3]
+    assert allowed(0, [1]) == [0, 2]
+    assert allowed(0, [3]) == [STOP]
+    assert allowed(0, [1, 0]) == [STOP]
+
+
+def test_a_choice_that_begins_another_may_stop_or_go_on() -> None:
+    allowed = only([[[1], [1, 0], [1, 1]]], STOP)
+    assert allowed(0, []) == [1]
+    assert allowed(0, [1]) == [0, 1, STOP]
+
+
+def test_rows_have_choices_of_their_own() -> None:
+    allowed = only([[[1]], [[2], [3]], []], STOP)
+    assert [allowed(i, []) for i in range(3)] == [[1], [2, 3], [STOP]]
+
+
+def test_a_row_that_has_left_its_choices_may_only_stop() -> None:
+    assert only([[[1, 2]]], STOP)(0, [5]) == [STOP]
+
+
+def test_keep_only_shuts_out_the_other_tokens() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    kept = keep_only(logits, [[1, 2], [0]])
+    assert kept.argmax(-1).tolist() == [1, 0]
+    assert kept.isfinite().tolist() == [[False, True, True], [True, False, False]]
+    assert logits[0, 0] == 3, "the logits are not changed in place"
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_constrained_model_always_names_classes(make: Any, separate: bool) -> None:
+    """Random weights: every path exists, also where a list has more than ten names."""
+    children = {(): tuple(f"d{i}" for i in range(12))}
+    children |= {(name,): tuple(f"{name}{i}" for i in range(2 + i)) for i, name in
+                 enumerate(children[()])}  # fmt: skip
+    taxonomy = Taxonomy(children)
+    labels = [("d0", "d01"), ("d11", "d1112"), ("d3", "d30")]
+    records = [LabelPath(f"text {i}", path, taxonomy, id=str(i)) for i, path in enumerate(labels)]
+    for constrain in (True, False):
+        module = make(
+            "HdLM", "tiny-llama", spread=12.0, constrain=constrain, separate=separate,
+            max_new_tokens=6,
+        )  # fmt: skip
+        plans = [plan for record in records for plan in module.encoder().plans(record)]
+        found = module.generate(plans)
+        exist = [path[1] in taxonomy.below((path[0],)) for path in found]
+        assert all(exist) if constrain else not any(exist)
