@@ -74,7 +74,7 @@ def pool(setting: Setting, width: int) -> Experts:
     """Return the experts with biases that are not zero, the same in every process."""
     torch.manual_seed(0)
     experts = Experts(NUM_EXPERTS, width)
-    for bias in (experts.up_NH, experts.down_NH):
+    for bias in (experts.up_bias, experts.down_bias):
         nn.init.normal_(bias, std=0.1)
     return experts.to(setting.device)
 

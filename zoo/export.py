@@ -207,6 +207,7 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+    before = [layer.get_base_layer().weight.detach().clone() for layer in layers]
     for layer in layers:
         layer.merge()
     state = {
@@ -214,8 +215,10 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
         for name, value in module.state_dict().items()
         if ".lora_" not in name
     }
-    for layer in layers:
+    for layer, weight in zip(layers, before, strict=True):
         layer.unmerge()
+        with torch.no_grad():  # adding and subtracting rounds
+            layer.get_base_layer().weight.copy_(weight)
     return state
 
 

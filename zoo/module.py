@@ -154,10 +154,14 @@ class ZooModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW with a warm-up schedule over the run's optimiser steps."""
         o = self.optimizer
-        trained = [p for p in self.parameters() if p.requires_grad]
+        trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        plain = {n for n, p in trained.items() if p.ndim <= 1 or n.endswith("bias")}
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {
+                "params": [p for n, p in trained.items() if n not in plain],
+                "weight_decay": o.weight_decay,
+            },
+            {"params": [p for n, p in trained.items() if n in plain], "weight_decay": 0.0},
         ]
         adamw = torch.optim.AdamW(
             [g for g in groups if g["params"]], lr=o.lr, betas=(o.beta1, o.beta2), fused=True

@@ -9,7 +9,7 @@ TINY = Setting("cpu", quick=True)
 
 def test_output_and_gradients_equal_those_of_all_experts():
     checks = moe_dispatch.exact(TINY, width=32).checks
-    names = {"output", "rows", "weights", "up_NHH", "up_NH", "down_NHH", "down_NH"}
+    names = {"output", "rows", "weights", "up_NHH", "up_bias", "down_NHH", "down_bias"}
     assert set(checks) == names
     assert max(checks.values()) < moe_dispatch.TOLERANCE
 

@@ -119,24 +119,21 @@ class Recorder:
 
 # -- training on a small taxonomy --------------------------------------------------------------
 
-STEPS = 360
-WORDS = {
-    **{"eye": ("lens", "sees"), "ear": ("loud", "hear"), "leg": ("knee", "walk")},
-    **{"toe": ("nail", "shoe"), "tax": ("levy", "duty"), "will": ("heir", "dies")},
-    **{"oil": ("hues", "glow"), "ink": ("pens", "draw"), "clay": ("kiln", "pots")},
-}
+STEPS = 450
+AREAS = ("eye", "ear", "leg", "toe", "tax", "will", "oil", "ink", "clay")
+MARKS = dict(zip(AREAS, "QWZXKJVBF", strict=True))
 
 
 def abstracts() -> list[LabelPath]:
-    """54 texts: a word that says the area, among words that say nothing."""
+    """54 texts: the mark of their area among letters that say nothing."""
     rng = random.Random(0)
     found = []
     for domain in TWO.children[()]:
         for area in TWO.children[domain,]:
             for i in range(6):
-                filler = rng.sample(("the", "a", "so", "and", "we", "do"), 2)
-                text = f"{filler[0]} {WORDS[area][i % 2]} {filler[1]}"
-                found.append(LabelPath(text, (domain, area), TWO, id=f"{area}:{i}"))
+                parts = [MARKS[area] * 16, *rng.sample("abcdefgh", 3)]
+                rng.shuffle(parts)
+                found.append(LabelPath("".join(parts), (domain, area), TWO, id=f"{area}:{i}"))
     return found
 
 
@@ -178,8 +175,8 @@ def trained(make: Any, request: pytest.FixtureRequest) -> SimpleNamespace:
     """An HdLM that has overfitted the abstracts, and its loss curve."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = make("HdLM", request.param, layers=[3], max_new_tokens=4)
-        curve = train(module, shuffled(module, abstracts(), 18), STEPS, 1e-2)
+        module = make("HdLM", request.param, spread=3.0, layers=[3], max_new_tokens=4)
+        curve = train(module, shuffled(module, abstracts(), 6), STEPS, 6e-3)
         return SimpleNamespace(module=module, curve=curve)
 
 
@@ -401,7 +398,7 @@ def test_reuse_equals_reprefill_on_a_trained_model(
     trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same with real numbers and subtasks of unequal length in one batch."""
-    records = [*abstracts()[::13], LabelPath("kiln", ("art", "clay"), TWO, id="new")]
+    records = [*abstracts()[::13], LabelPath("F" * 9, ("art", "clay"), TWO, id="new")]
     expected = assert_tokens_equal_reprefill(trained.module, [3], records, monkeypatch)
     assert len({str(levels[0]) for levels in expected}) == 3
 

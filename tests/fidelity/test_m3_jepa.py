@@ -72,10 +72,12 @@ class Reference:
     def experts(self, x: Tensor) -> Tensor:
         """Return every expert of every token, `(B, L, N, H)`."""
         w = {n: self.weights[f"predictor.experts.{n}"] for n in ("up_NHH", "down_NHH")}
-        b = {n: self.weights[f"predictor.experts.{n}"] for n in ("up_NH", "down_NH")}
+        b = {n: self.weights[f"predictor.experts.{n}"] for n in ("up_bias", "down_bias")}
         made = [
             linear(
-                gelu(linear(x, w["up_NHH"][n], b["up_NH"][n])), w["down_NHH"][n], b["down_NH"][n]
+                gelu(linear(x, w["up_NHH"][n], b["up_bias"][n])),
+                w["down_NHH"][n],
+                b["down_bias"][n],
             )
             for n in range(len(w["up_NHH"]))
         ]
@@ -308,7 +310,7 @@ def test_initialisation() -> None:
     for name, parameter in module.predictor.named_parameters():
         if name.startswith("norms"):
             assert bool((parameter == float(name.endswith("weight"))).all())
-        elif name.endswith(("bias", "up_NH", "down_NH")):
+        elif name.endswith(("bias", "up_bias", "down_bias")):
             assert not parameter.any(), name
         else:
             bound = math.sqrt(6 / parameter.shape[-1])

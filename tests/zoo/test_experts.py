@@ -13,9 +13,9 @@ TOKENS, WIDTH, NUM_EXPERTS = 23, 16, 6
 
 def dense(experts: Experts, x_TH: Tensor, chosen_TK: Tensor, weights_TK: Tensor) -> Tensor:
     """Run every expert on every token, then gather the chosen ones."""
-    up = torch.einsum("th,nfh->tnf", x_TH, experts.up_NHH) + experts.up_NH
+    up = torch.einsum("th,nfh->tnf", x_TH, experts.up_NHH) + experts.up_bias
     made = torch.einsum("tnf,nhf->tnh", torch.nn.functional.gelu(up), experts.down_NHH)
-    made = made + experts.down_NH
+    made = made + experts.down_bias
     index = chosen_TK[..., None].expand(-1, -1, x_TH.shape[1])
     return (made.gather(1, index) * weights_TK[..., None]).sum(1)
 
@@ -30,7 +30,7 @@ def routed(top_k: int, allowed: int = NUM_EXPERTS) -> tuple[Tensor, Tensor]:
 
 def spread(experts: Experts) -> Experts:
     with torch.no_grad():
-        for bias in (experts.up_NH, experts.down_NH):
+        for bias in (experts.up_bias, experts.down_bias):
             bias.normal_()
     return experts
 

@@ -16,7 +16,7 @@ from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
 from zoo.metrics.retrieval import Bank, recall, search
 from zoo.module import ZooModule
-from zoo.nn.mmoe import Direction, Predictor, Tokens
+from zoo.nn.mmoe import Direction, Predictor, Tokens, join
 from zoo.pairs import Inputs, PairBatch, PairEncoder, PairExample
 from zoo.records import Media, MediaText
 
@@ -69,6 +69,7 @@ class AligningModule(ZooModule):
         self.gallery: dict[tuple[str, str], Bank] = {}
         self.usage: dict[str, Tensor] = {}
         self.shown: dict[str, Media] = {}
+        self.encoded: dict[str, dict[str, Tensor]] = {}
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Log the losses; keep the vectors of items that were not seen yet."""
@@ -110,7 +111,7 @@ class AligningModule(ZooModule):
 
     def _evaluate(self, stage: str, batch: PairBatch) -> None:
         parts = sorted({part for direction in self.directions for part in reads(direction)})
-        tokens = {part: self.encode(batch, part) for part in parts}
+        tokens = {part: self._encode_once(batch, part) for part in parts}
         first = list({group: i for i, group in reversed(list(enumerate(batch.groups)))}.values())
         keys = {part: item_keys(batch, part) for part in batch.keys}
         filler = math.inf in batch.normalizers.values()  # another process counts these pairs
@@ -132,6 +133,25 @@ class AligningModule(ZooModule):
                 keep(queries, asked, batch.groups, query)
                 gallery = self.gallery.setdefault((view, direction.target), Bank())
                 keep(gallery, keys[direction.target], batch.groups, item)
+
+    def _encode_once(self, batch: PairBatch, part: str) -> Tokens:
+        """Return what `encode` does, each item encoded once in this batch and the one before.
+
+        The captions of one picture follow each other, so it is encoded once in all.
+        """
+        keys = batch.keys[part]
+        if self.towers["text" if part == "question" else part].sharded:
+            return self.encode(batch, part)  # every process has to run the blocks
+        kept = self.encoded.get(part, {})
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        new = sorted(i for key, i in first.items() if key not in kept)
+        if new:
+            inputs = {name: value[new] for name, value in batch.inputs[part].items()}
+            fresh = self.encode(PairBatch({part: inputs}, {part: [keys[i] for i in new]}), part)
+            kept = kept | {keys[i]: fresh.item(n) for n, i in enumerate(new)}
+        states = [kept[key] for key in keys]
+        self.encoded[part] = dict(zip(keys, states, strict=True))
+        return join(states)
 
     def _count_usage(self, direction: str) -> None:
         for branch, routing in enumerate(self.predictor.routings):

@@ -19,7 +19,7 @@ blocks, predictor and its initialisation, both losses, the gradient that reaches
 adapters, tau 0.03, alpha 0.5, one optimiser, negatives of this process only.
 Deviates: only the chosen experts are computed (the released code computes all); padding is left out
 of routing and means (`mask_padding: false` for strict parity); pairs that match each other never
-share a batch.
+share a batch; `mse` is the mean, not the sum, over the width.
 Unknown or contradictory in the sources, chosen here: SmoothL1 (the paper's summary says squared
 L2: `regression_loss`); adapter rank 4 (summary: 64); one pool of 12 experts; the direction follows
 optimiser steps, so that it is one under accumulation and the same on every rank; the width of

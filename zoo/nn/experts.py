@@ -24,9 +24,9 @@ class Experts(nn.Module):
     def __init__(self, num_experts: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.up_NHH = nn.Parameter(torch.empty(num_experts, width, width))
-        self.up_NH = nn.Parameter(torch.zeros(num_experts, width))
+        self.up_bias = nn.Parameter(torch.zeros(num_experts, width))
         self.down_NHH = nn.Parameter(torch.empty(num_experts, width, width))
-        self.down_NH = nn.Parameter(torch.zeros(num_experts, width))
+        self.down_bias = nn.Parameter(torch.zeros(num_experts, width))
         self.dropout = dropout
         for weight in (self.up_NHH, self.down_NHH):
             kaiming_(weight)
@@ -53,7 +53,7 @@ class Experts(nn.Module):
 
     def each(self) -> list[tuple[Tensor, ...]]:
         """Return the weights of each expert: up, its bias, down, its bias."""
-        stacks = (self.up_NHH, self.up_NH, self.down_NHH, self.down_NH)
+        stacks = (self.up_NHH, self.up_bias, self.down_NHH, self.down_bias)
         return list(zip(*(stack.unbind(0) for stack in stacks), strict=True))
 
     def apply_expert(self, expert: tuple[Tensor, ...], x_TH: Tensor) -> Tensor:

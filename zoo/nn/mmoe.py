@@ -57,12 +57,23 @@ class Tokens(NamedTuple):
     rows_T: Tensor
     num_items: int
 
+    def item(self, row: int) -> Tensor:
+        """Return the states of one item, `(L, D)`."""
+        return self.states_TD[self.rows_T == row]
+
     def mean(self) -> Tensor:
         """Return the mean state of each item, `(B, D)`."""
         total = self.states_TD.new_zeros(self.num_items, self.states_TD.shape[1])
         total = total.index_add(0, self.rows_T, self.states_TD)
         counts = torch.bincount(self.rows_T, minlength=self.num_items)
         return total / counts[:, None].to(total.dtype)
+
+
+def join(states: Sequence[Tensor]) -> Tokens:
+    """Return the tokens of items given one by one, `(L_i, D)` each."""
+    lengths = torch.tensor([len(part) for part in states], device=states[0].device)
+    rows = torch.arange(len(states), device=states[0].device).repeat_interleave(lengths)
+    return Tokens(torch.cat(list(states)), rows, len(states))
 
 
 def lay_out(states_BLD: Tensor, mask_BL: Tensor | None = None) -> Tokens:
@@ -204,4 +215,4 @@ def linear(fan_in: int, fan_out: int) -> nn.Linear:
 def learned_vector(width: int) -> nn.Parameter:
     """Return a vector that is added to every token, within sqrt(6 / width)."""
     bound = math.sqrt(6 / width)
-    return nn.Parameter(torch.empty(1, width).uniform_(-bound, bound))
+    return nn.Parameter(torch.empty(width).uniform_(-bound, bound))

@@ -66,10 +66,14 @@ class SplitEncoder(nn.Module):
         return sizes[-1] if sizes else self.model.config.hidden_size
 
     @property
+    def sharded(self) -> bool:
+        """True if blocks are shared with other processes: all of them must run them together."""
+        return any(isinstance(block, FSDPModule) for block in self.blocks)
+
+    @property
     def keeps(self) -> bool:
-        """True if results are kept. Of sharded blocks none is: all processes must run them."""
-        sharded = any(isinstance(block, FSDPModule) for block in self.blocks)
-        return self.frozen and self.cache_bytes > 0 and not sharded
+        """True if results are kept."""
+        return self.frozen and self.cache_bytes > 0 and not self.sharded
 
     def train(self, mode: bool = True) -> SplitEncoder:
         """Switch the adapters' dropout; a frozen model itself stays in evaluation mode."""
