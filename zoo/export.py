@@ -206,7 +206,7 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
         return dict(module.state_dict())
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+    layers: list[Any] = [m for m in module.modules() if isinstance(m, BaseTunerLayer)]
     before = [layer.get_base_layer().weight.detach().clone() for layer in layers]
     for layer in layers:
         layer.merge()

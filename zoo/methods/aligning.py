@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed
@@ -17,6 +17,7 @@ from zoo.methods.replying import evaluating
 from zoo.metrics.retrieval import Bank, recall, search
 from zoo.module import ZooModule
 from zoo.nn.mmoe import Direction, Predictor, Tokens, join
+from zoo.nn.split_encoder import SplitEncoder
 from zoo.pairs import Inputs, PairBatch, PairEncoder, PairExample
 from zoo.records import Media, MediaText
 
@@ -140,7 +141,8 @@ class AligningModule(ZooModule):
         The captions of one picture follow each other, so it is encoded once in all.
         """
         keys = batch.keys[part]
-        if self.towers["text" if part == "question" else part].sharded:
+        towers = cast("Mapping[str, SplitEncoder]", self.towers)
+        if towers["text" if part == "question" else part].sharded:
             return self.encode(batch, part)  # every process has to run the blocks
         kept = self.encoded.get(part, {})
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
