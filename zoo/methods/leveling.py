@@ -31,6 +31,7 @@ class LevelingModule(ZooModule):
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer)
         self.max_generated = max_generated
+        self.found: dict[str, tuple[list[str], list[str], bool]] = {}
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the loss terms of a batch."""
@@ -44,7 +45,7 @@ class LevelingModule(ZooModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the paths of the last validation."""
-        self.found: dict[str, tuple[list[str], list[str], bool]] = {}
+        self.found = {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the losses; decode the records, up to `max_generated` per epoch."""
