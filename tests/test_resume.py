@@ -189,10 +189,10 @@ def test_init_from_another_model(
     """Parameters that do not fit are named in one line."""
     options = arguments(tmp_path, "run", "log")
     with pytest.raises(SystemExit):
-        main(*options, "--model.thinking_norm", "true", "--init_from", str(last(unbroken / "run")))
+        main(*options, "--model.thinking_norm", "false", "--init_from", str(last(unbroken / "run")))
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith("error: ")
-    assert "1 missing (norm_before_thinking.weight)" in err
+    assert "1 unknown (norm_before_thinking.weight)" in err
 
 
 def test_both_sources(tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
