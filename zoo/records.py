@@ -218,4 +218,71 @@ class Conditioned:
     id: str = ""
 
 
-Record = Triple | Dialogue | MediaText | LabelPath | Question | Conditioned
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A text to learn as it stands.
+
+    Attributes:
+        text: The text.
+        doubt: `(start, stop, level)` of spans that somebody doubts, in characters, with a level
+            from 0 (certain) to 1 (false); empty for none.
+        kind: Name under which scores are reported; may be empty.
+        language: Language of the text; may be empty.
+        id: Where the record comes from.
+    """
+
+    text: str
+    doubt: tuple[tuple[int, int, float], ...] = ()
+    kind: str = ""
+    language: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a query may find.
+
+    Attributes:
+        id: Name, unique in its corpus.
+        text: The text.
+        title: Title; may be empty.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents by their ids, in a fixed order; one object for all records of a dataset."""
+
+    documents: dict[str, Document]
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return len(self.documents)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A query with the documents that answer it.
+
+    Attributes:
+        query: The query, or the conversation up to what is to be answered.
+        corpus: All documents.
+        relevant: `(document id, grade)` of each judged document; a grade above 0 is relevant.
+        candidates: Ids of the documents to rank; empty for the whole corpus.
+        kind: Name under which scores are reported; may be empty.
+        id: Where the record comes from.
+    """
+
+    query: str
+    corpus: Corpus
+    relevant: tuple[tuple[str, int], ...]
+    candidates: tuple[str, ...] = ()
+    kind: str = ""
+    id: str = ""
+
+
+Record = Triple | Dialogue | MediaText | LabelPath | Question | Conditioned | PlainText | Ranking
