@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zoo.errors import InputError
+from zoo.prompts.strategies import EMOTIONS, STRATEGIES
 from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, supporter_turns
 from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
 
@@ -22,20 +23,6 @@ Leveled = LabelPath | Dialogue | Triple | Question
 
 CLASSIFY_SYSTEM = "You sort texts into classes, from coarse to fine. Answer with a class number."
 QUESTION_SYSTEM = "You answer a question: first the reasoning, then the option."
-STRATEGIES = (
-    "Question",
-    "Restatement or Paraphrasing",
-    "Reflection of feelings",
-    "Self-disclosure",
-    "Affirmation and Reassurance",
-    "Providing Suggestions",
-    "Information",
-    "Others",
-)
-EMOTIONS = (
-    *("anxiety", "depression", "sadness", "anger", "fear", "shame"),
-    *("disgust", "nervousness", "pain", "jealousy", "guilt"),
-)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
