@@ -34,8 +34,7 @@ EPSILON = 1e-6
 def parse_labels(texts: Sequence[str], labels: Labels = SUPPORT) -> tuple[list[str], float]:
     """Return the names that a model's texts mean, and the share that means none.
 
-    A text that means none counts as `labels.fallback` (Others). Without fallback it is an empty
-    name, which is wrong everywhere.
+    A text that means none counts as `labels.fallback` (Others).
 
     Example:
         >>> parse_labels(["Questions", "I would use Information here.", "?", "self-disclosure"])
