@@ -119,7 +119,7 @@ def both_orders(
     behind, why_2 = persist(lambda n: judge.compare(decision, other, reply, n), retries)
     failures = (*why, *why_2)
     if ahead is None or behind is None:
-        choices = (ahead and ahead.choice, behind and behind.choice)
+        choices = (ahead.choice if ahead else None, behind.choice if behind else None)
         return Outcome(decision.id, "failed", choices, failures)
     results: dict[tuple[Choice, Choice], Result] = {("A", "B"): "win", ("B", "A"): "lose"}
     result = results.get((ahead.choice, behind.choice), "tie")
@@ -158,6 +158,6 @@ def win_rates(outcomes: Sequence[Outcome]) -> dict[str, float]:
     counts = Counter(outcome.result for outcome in outcomes)
     judged = len(outcomes) - counts["failed"]
     kinds: tuple[Result, ...] = ("win", "tie", "lose")
-    rates = {kind: 100 * counts[kind] / judged for kind in kinds} if judged else {}
+    rates: dict[str, float] = {k: 100 * counts[k] / judged for k in kinds} if judged else {}
     retried = sum(bool(o.failures) for o in outcomes) - counts["failed"]
     return {**rates, "judged": judged, "failed": counts["failed"], "retried": retried}

@@ -25,8 +25,8 @@ T = TypeVar("T", Verdict, Grade)
 class RecordedJudge:
     """Answers from a file; asks another judge what the file does not know.
 
-    A question is known by the conversation and the candidates, not by ids or order in the file.
-    One process writes a file at a time.
+    A question is known by the conversation and the candidates, not by ids or order in the file;
+    a judge whose prompt has changed needs another file. One process writes a file at a time.
 
     Args:
         path: The file; with a judge it need not exist.
@@ -103,8 +103,9 @@ class RecordedJudge:
 
     def _append(self, line: dict[str, Any]) -> None:
         data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-        with self.path.open("ab", buffering=0) as file:  # one write, so never half a line
+        with self.path.open("ab") as file:
             file.write(data)
+            file.flush()
             os.fsync(file.fileno())
 
     def _read(self) -> None:
