@@ -120,7 +120,11 @@ def preferences(counts: Floats, sweeps: int = SWEEPS) -> Floats:
 
 
 def bias(counts: Floats, sweeps: int = SWEEPS) -> Floats:
-    """Return B of equation (4): 0 without preference, sqrt(K - 1) for one strategy only."""
+    """Return B of equation (4): 0 without preference, sqrt(K - 1) for one strategy only.
+
+    By (3) what counts is how often i is said for j beside how often j is said for i. Where gold is
+    skewed, uniform guesses therefore prefer the rare strategies, and B is above 0.
+    """
     return np.sqrt(((preferences(counts, sweeps) - 1) ** 2).mean(-1))
 
 
