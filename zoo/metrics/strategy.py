@@ -95,9 +95,9 @@ def preferences(counts: Floats, sweeps: int = SWEEPS) -> Floats:
     """Return the preference p of equation (3) for each strategy, `(..., K)`, with sum K.
 
     A sweep updates p_0, p_1, ... in place, then divides by the geometric mean. 20 sweeps are the
-    benchmark's; where a model strongly prefers some strategies they stop short of the fixed point,
-    and then B depends on the order of the strategies in the second or third decimal. 100 sweeps
-    reach it.
+    benchmark's. They reach the fixed point where every strategy is confused with every other,
+    directly or over others. Where one is taken for the rest but never the reverse, p moves on
+    slowly, and B depends on the order of the strategies in its third decimal.
 
     Args:
         counts: Tables `(..., K, K)`.
