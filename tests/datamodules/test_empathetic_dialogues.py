@@ -7,6 +7,8 @@ import pytest
 from datamodules import EmpatheticDialogues
 from datamodules.empathetic_dialogues import EMOTIONS, unquoted
 from datamodules.files import SAMPLES
+from zoo.errors import InputError
+from zoo.prompts.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")
@@ -100,3 +102,13 @@ def test_real_files(zoo_data):
     assert not any("_comma_" in turn.text for record in val for turn in record.turns)
     parts = EmpatheticDialogues(str(zoo_data / "empathetic_dialogues"), divide_valid=True)
     assert [len(parts.records(split)) for split in SPLITS] == [2493, 276, 2547]
+
+
+def test_sample_serves_decision_points_without_strategies():
+    first, *_ = EmpatheticDialogues().records("train")
+    found = decisions(first, need_strategies=False)
+    assert [(d.depth, d.last, d.target.strategy) for d in found] == [(0, False, ""), (1, True, "")]
+    assert [d.query for d in found] == [first.turns[0].text, first.turns[2].text]
+    assert (found[0].emotion, found[0].situation) == (first.emotion, first.situation)
+    with pytest.raises(InputError, match="turn 1: no support strategy is annotated"):
+        decisions(first)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -9,9 +10,13 @@ import pytest
 from datamodules import ESConv
 from datamodules.esconv import read_dialogues
 from datamodules.files import SAMPLES
+from zoo.errors import InputError
+from zoo.prompts.decisions import decisions
+from zoo.prompts.strategies import EMOTIONS, STRATEGIES
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")
+FIRST_OF_SEED_13 = ["844", "1063", "1268", "1179"]
 
 
 def dialogue(**changes):
@@ -55,7 +60,7 @@ def test_both_forms_say_the_same():
     assert all(turn.feedback is None for d in hub for turn in d.turns)
 
 
-def test_our_split_of_the_single_file(tmp_path):
+def test_split_of_the_single_file(tmp_path):
     items = [dialogue(situation=str(i)) for i in range(1300)]
     (tmp_path / "ESConv.json").write_text(json.dumps(items), encoding="utf-8")
     for path in (tmp_path, tmp_path / "ESConv.json"):
@@ -63,6 +68,12 @@ def test_our_split_of_the_single_file(tmp_path):
         parts = {split: [d.situation for d in data.records(split)] for split in SPLITS}
         assert [len(parts[split]) for split in SPLITS] == [910, 195, 195]
         assert sorted(sum(parts.values(), [])) == sorted(str(i) for i in range(1300))
+    order = list(range(1300))  # the authors' code: shuffle, then valid, test, train
+    random.Random(13).shuffle(order)
+    assert parts["val"] == [str(i) for i in order[:195]]
+    assert parts["test"] == [str(i) for i in order[195:390]]
+    assert parts["train"] == [str(i) for i in order[390:]]
+    assert parts["val"][:4] == FIRST_OF_SEED_13
     other = ESConv(str(tmp_path), split_seed=1).records("test")
     assert [d.situation for d in other] != parts["test"]
 
@@ -130,3 +141,49 @@ def test_real_files(zoo_data):
     assert counts["Others"] == 3341
     assert len(counts) == 8
     assert records["train"][16].id == "train.txt.gz:17"
+
+
+# -- decision points ---------------------------------------------------------------------------
+
+
+def test_sample_serves_decision_points():
+    for path in ("esconv.json", "esconv_valid.txt"):
+        for record in read_dialogues(SAMPLES / path):
+            found = decisions(record)
+            supporter = [i for i, t in enumerate(record.turns) if i and t.speaker == SUPPORTER]
+            assert [d.target.text for d in found] == [record.turns[i].text for i in supporter]
+            assert [len(d.turns) for d in found] == supporter
+            assert all(d.target.strategy in STRATEGIES for d in found)
+            past = [t for d in found for t in d.turns if t.speaker == SUPPORTER]
+            assert all(turn.strategy in STRATEGIES for turn in past)
+            assert all(d.emotion in EMOTIONS and d.situation for d in found)
+
+
+def test_feedback_reaches_the_turns_that_it_rates(tmp_path):
+    item = dialogue()
+    rated = {"speaker": "seeker", "annotation": {"feedback": "2"}, "content": "No.\n"}
+    item["dialog"] += [item["dialog"][1], rated, item["dialog"][1]]
+    (tmp_path / "ESConv.json").write_text(json.dumps([item] * 10))
+    (record, *_) = ESConv(str(tmp_path)).records("train")
+    assert [d.feedback for d in decisions(record)] == [2, 2, None]
+    assert [d.query for d in decisions(record)] == ["Hi", "", "No."]  # a row of two, then one
+
+
+def test_unknown_strategies_are_refused_with_their_place(tmp_path):
+    path = tmp_path / "ESConv.json"
+    path.write_text(json.dumps([change(1, annotation={"strategy": "Questoin"})] * 10))
+    (record, *_) = read_dialogues(path)
+    with pytest.raises(InputError, match=r"ESConv.json:1, turn 1: no support strategy 'Questoin'"):
+        decisions(record)
+    path.write_text(json.dumps([change(1, annotation={"strategy": "Providing Information"})]))
+    (record,) = read_dialogues(path)
+    assert decisions(record)[0].target.strategy == "Information"
+
+
+def test_decision_points_of_the_real_files(zoo_data):
+    data = ESConv(str(zoo_data / "esconv"))
+    found = {s: [decisions(record) for record in data.records(s)] for s in SPLITS}
+    assert [sum(map(len, found[s])) for s in SPLITS] == [12271, 2621, 2801]
+    rows = [d for s in SPLITS for ds in found[s] for d in ds if not d.query]
+    assert len(rows) == 2080 + 465 + 506  # supporter turns right after another one
+    assert all(d.target.strategy in STRATEGIES for d in rows)

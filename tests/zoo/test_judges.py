@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,6 @@ def test_a_question_is_all_that_the_judge_sees(tmp_path: Path) -> None:
     judge = RecordedJudge(tmp_path / "j.jsonl", Flaky(0, TimeoutError))
     (decision, reply), *_ = points()
     judge.grade(decision, reply)
-    from dataclasses import replace
-
     for other in (
         (decision, replace(reply, text="else")),
         (decision, replace(reply, strategy="Question")),
@@ -225,29 +224,42 @@ def test_a_torn_line_is_cut_off_and_asked_again(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, sys
-sys.path.insert(0, {tests!r})
-from test_judges import Flaky, points
-from zoo.judges.judge import against_data
+import os
+from zoo.judges.judge import Verdict, against_data
 from zoo.judges.recorded import RecordedJudge
-class Dies(Flaky):
-    def compare(self, *args, **kwargs):
-        if len(self.attempts) == 3:
-            os.kill(os.getpid(), 9)
-        return super().compare(*args, **kwargs)
-against_data(RecordedJudge({path!r}, Dies(0, TimeoutError)), points())
+from zoo.judges.scripted import ScriptedJudge
+from zoo.prompts.decisions import decisions
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+
+asked = []
+
+def dies(decision, first, second):
+    asked.append(decision.id)
+    if len(asked) == 4:
+        os.kill(os.getpid(), 9)
+    return "A"
+
+cases = []
+for i in range(3):
+    turns = (Turn(SEEKER, f"worry {i}"), Turn(SUPPORTER, f"gold {i}", "Question"))
+    (decision,) = decisions(Dialogue(turns, id=f"d{i}"))
+    cases.append((decision, Turn(SUPPORTER, f"reply {i}")))
 """
+RUN = "against_data(RecordedJudge(sys.argv[1], ScriptedJudge(compare=dies)), cases)"
 
 
 def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment)
+    code = f"import sys\n{KILLED}\n{RUN}"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], env=environment)
     assert done.returncode == -9
-    judge = RecordedJudge(path, Flaky(0, TimeoutError))
+    scope: dict[str, Any] = {}
+    exec(KILLED, scope)
+    judge = RecordedJudge(path, ScriptedJudge(compare=lambda *_: "B"))
     assert len(judge.known) == 3
-    assert [o.result for o in against_data(judge, points())] == ["win"] * 3
+    results = [o.choices for o in against_data(judge, scope["cases"])]
+    assert results == [("A", "A"), ("A", "B"), ("B", "B")]  # three from before, three new
     assert judge.asked == 3
 
 
@@ -376,9 +388,8 @@ def test_a_models_verdict_is_read(llm: LocalLLM, monkeypatch: pytest.MonkeyPatch
     asked = says(llm, "The first one. [[A]] [[3]]", monkeypatch)
     judge = LocalJudge(llm)
     (decision, reply), *_ = points(1)
-    assert judge.compare(decision, reply, decision.target) == Verdict(
-        "A", asked and asked[0] and "The first one. [[A]] [[3]]"
-    )
+    words = "The first one. [[A]] [[3]]"
+    assert judge.compare(decision, reply, decision.target) == Verdict("A", words)
     assert judge.grade(decision, reply, attempt=2).value == 3
     assert [seed for _, seed in asked] == [None, 2]  # greedy first, then sampled
     assert both_orders(judge, decision, reply, decision.target).result == "tie"

@@ -80,7 +80,7 @@ def test_early_and_late_turns() -> None:
 
 
 def test_intervals_hold_the_score() -> None:
-    scores = support_scores(answers(40), draws=300)
+    scores = support_scores(answers(20), draws=200, bins={})
     for name in ("accuracy", "weighted_f1", "failed", "rouge_l", "meteor", "cider", "distinct_1"):
         assert scores[f"{name}/low"] < scores[name] < scores[f"{name}/high"]
     for name in ("bleu_2", "proficiency", "bias", "distinct_2"):
@@ -99,7 +99,7 @@ def test_intervals_are_over_dialogues() -> None:
     apart = [replace(a, dialogue=f"{a.dialogue}-{a.depth}") for a in tenfold]
     widths = []
     for found in (once, tenfold, apart):
-        scores = support_scores(found, draws=500, bins={})
+        scores = support_scores(found, draws=400, bins={})
         widths.append(scores["accuracy/high"] - scores["accuracy/low"])
     share = sum(right) / 40
     normal = 2 * 1.96 * 100 * math.sqrt(share * (1 - share) / 40)
