@@ -15,7 +15,7 @@ to eight wordings in turn. `val` and `test` hold every fact once, also those nev
 in a wording of its own that `train` has not. `kind` is the fact's group, `seen_0` ... `seen_16`.
 
 **Questions** (`Triple`, or with `form: choice` `Question` with four options of the relation).
-50 / 20 / 30 percent of the people are asked about in `train` / `val` / `test`, so no fact and no
+40 / 20 / 40 percent of the people are asked about in `train` / `val` / `test`, so no fact and no
 person is asked about in two splits. `kind` is one of
 
 - `seen_0`, `seen_1`, `seen_4`, `seen_16`: the fact was told so many times. In every split.
@@ -27,7 +27,7 @@ person is asked about in two splits. `kind` is one of
 The kinds take turns, so that every prefix is balanced. Nothing depends on `seed` but the order of
 the training batches; another `world` is another draw of everything.
 
-With the defaults: 80 people, 2,100 sentences in the training text; 160 / 96 / 144 questions.
+With the defaults: 80 people, 2,100 sentences in the training text; 128 / 96 / 192 questions.
 Lengths in SmolLM2 tokens, mean (longest): sentence 14 (18), question 10 (14), answer 4 (5).
 """
 

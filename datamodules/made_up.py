@@ -14,7 +14,7 @@ from pathlib import Path
 
 from zoo.records import PlainText, Question, Triple
 
-SHARES = {"train": 50, "val": 20, "test": 30}
+SHARES = {"train": 40, "val": 20, "test": 40}
 NUM_OPTIONS = 4
 ONSETS = [
     *("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "kr", "l"),
