@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ConfidentSFT": "zoo.methods.confidence",
     "HdLM": "zoo.methods.hdlm",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeTHanol": "zoo.methods.methanol",
