@@ -169,7 +169,7 @@ def read_abstracts(path: Path) -> Iterator[tuple[str, Document]]:
         title, text = parts.get("T", ""), parts.get("W", "")
         if number in EMPTY and not title and not text:
             continue
-        yield where, Document(number, text.removeprefix(title).strip() or text, title)
+        yield where, Document(number, text.removeprefix(title).strip(), title)
 
 
 def read_judgements(path: Path, num_queries: int, corpus: Corpus) -> Judgements:
