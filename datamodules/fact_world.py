@@ -129,7 +129,7 @@ class FactWorld(ZooDataModule):
             InputError: It does not.
         """
         super().check(encoder)
-        yields = PlainText
+        yields: type = PlainText
         if self.stage == "questions":
             yields = Triple if self.form == "open" else Question
         if yields not in encoder.records:

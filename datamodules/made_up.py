@@ -51,7 +51,8 @@ def _read_relations() -> tuple[Relation, ...]:
     for block in path.read_text("utf-8").split("\n\n"):
         pairs = [line.split(": ", 1) for line in block.strip().splitlines()]
         train = tuple(text for name, text in pairs if name == "train")
-        found.append(Relation(**{**{n: t for n, t in pairs if n != "train"}, "train": train}))
+        texts = {name: text for name, text in pairs if name != "train"}
+        found.append(Relation(train=train, **texts))
     return tuple(found)
 
 
