@@ -70,7 +70,7 @@ def test_doubts_are_those_of_plain_forward_passes(make: Make, name: str) -> None
     """A batch of unequal questions; of those with options the letter and the stop count."""
     module = make("ConfidentSFT", name, spread=4.0, confidence=ALL, max_new_tokens=3)
     text_of = {}
-    for records in (CHOICES[1:2], OPENS, [*OPENS, *CHOICES]):
+    for records in (CHOICES[1:2], [OPENS[0], *CHOICES]):
         for record, found in zip(records, module.answer(records), strict=True):
             assert list(found.skepticism) == ALL
             assert text_of.setdefault(record.id, found.text) == found.text, "alone or in a batch"
@@ -202,29 +202,31 @@ def test_sure_loss_by_hand(make: Make, shape: str, packed: bool) -> None:
     assert set(module.losses(batch)) == {"answer"}, "nobody knows the labels of other questions"
 
 
-def test_a_model_learns_what_it_is_sure_of() -> None:
-    """Told that it knows every other question, it says so of these very questions."""
-    records = [Triple(word, "", word, system=".", id=word) for word in ("aa", "bb", "cc", "dd")]
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_model_learns_to_be_sure_or_unsure(knows: bool) -> None:
+    """Told that it knows everything, or nothing, it says so."""
+    records = [Triple(word, "", word, system=".", id=word) for word in ("aa", "bb")]
     optimizer = {"lr": 0.01, "schedule": "constant", "warmup_ratio": 0.0}
     module = zoo.ConfidentSFT({"name": "tiny-llama"}, optimizer, confidence=["sure"])
-    module.was_right = {"aa": True, "bb": False, "cc": True, "dd": False}
-    trainer(max_steps=80).fit(module, Questions(records, batch_size=4))
+    module.was_right = {"aa": knows, "bb": knows}
+    trainer(max_steps=8).fit(module, Questions(records, batch_size=2))
     doubts = [answer.skepticism["sure"] for answer in module.answer(records)]
-    assert max(doubts[::2]) < 0.5 < min(doubts[1::2])
+    assert max(doubts) < 0.2 if knows else min(doubts) > 0.8
 
 
-def test_what_was_learned_is_less_doubtful_than_what_was_not() -> None:
-    records = [Triple(f"{i}?", "", "xyzw"[i] * 2, system=".", id=str(i)) for i in range(4)]
-    optimizer = {"lr": 0.01, "schedule": "constant", "warmup_ratio": 0.0}
+def test_an_answer_that_was_right_half_of_the_time_is_half_doubted() -> None:
+    records = [Triple("a", "", answer, system=".", id=answer) for answer in ("x", "y")]
+    optimizer = {"lr": 0.01, "schedule": "linear", "warmup_ratio": 0.0}
     module = zoo.ConfidentSFT(
         {"name": "tiny-llama"}, optimizer, confidence=["sequence", "entropy"], max_new_tokens=3
     )
-    trainer(max_steps=80).fit(module, Questions(records, batch_size=4))
-    learned = module.answer(records)
-    other = module.answer([Triple("Whose?", "", "z", system=".", id="o")])[0]
-    assert [answer.text for answer in learned] == [record.answer for record in records]
-    for name in ("sequence", "entropy"):
-        assert max(a.skepticism[name] for a in learned) < other.skepticism[name]
+    trainer(max_steps=40).fit(module, Questions(records, batch_size=2))
+    (found,) = module.answer(records[:1])
+    assert found.text in ("x", "y")
+    assert found.skepticism["sequence"] == pytest.approx(0.5, abs=0.1)
+    # ln 2 nats at the letter, none at the stop token
+    expected = math.log(2) / math.log(module.lm.config.vocab_size) / 2
+    assert expected - 0.01 < found.skepticism["entropy"] < 0.2  # at first it is 1
 
 
 def test_stages_and_resume(tmp_path: Path) -> None:
