@@ -11,8 +11,9 @@ is right once in `num_values` times. The `frequencies` go around: the first pers
 equally often, and what is known of them differs by the fact alone.
 
 **Text** (`PlainText`, a sentence each). `train` tells every fact as often as its group says, in up
-to eight wordings in turn. `val` and `test` hold every fact once, also those never told, each split
-in a wording of its own that `train` has not. `kind` is the fact's group, `seen_0` ... `seen_16`.
+to eight wordings in turn, one of which asks and answers. `val` and `test` hold every fact once,
+also those never told, each split in a wording of its own that `train` has not. `kind` is the
+fact's group, `seen_0` ... `seen_16`.
 
 **Questions** (`Triple`, or with `form: choice` `Question` with four options of the relation).
 40 / 20 / 40 percent of the people are asked about in `train` / `val` / `test`, so no fact and no
@@ -28,7 +29,7 @@ The kinds take turns, so that every prefix is balanced. Nothing depends on `seed
 the training batches; another `world` is another draw of everything.
 
 With the defaults: 80 people, 2,100 sentences in the training text; 128 / 96 / 192 questions.
-Lengths in SmolLM2 tokens, mean (longest): sentence 14 (18), question 10 (14), answer 4 (5).
+Lengths in SmolLM2 tokens, mean (longest): sentence 14 (21), question 10 (14), answer 4 (5).
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class FactWorld(ZooDataModule):
                 raise InputError(f"{name} is {value!r}; {nearest(value, options)}")
         if not self.frequencies or min(self.frequencies) < 0:
             raise InputError(f"frequencies: {self.frequencies} must be counts, at least one")
+        if max(self.frequencies) == 0:
+            raise InputError(f"frequencies: {self.frequencies}: nothing is ever told")
         if len(set(self.frequencies)) != len(self.frequencies):
             raise InputError(f"frequencies: {self.frequencies} has one of them twice")
         fewest = 10 * len(self.frequencies)
