@@ -18,7 +18,12 @@ from zoo.errors import InputError
 from zoo.records import Ranking
 
 Scores = list[list[float]]
-MAX_TOKENS = 256  # of a text that is encoded; what all-MiniLM-L6-v2 was made for
+Kept = dict[tuple[str, str], Tensor]  # (role, text) -> its vector
+Embed = Callable[[list[str], str], Tensor]  # texts, role -> unit vectors
+MAX_TOKENS = {"query": 128, "document": 256}  # all-MiniLM-L6-v2: trained with 128, made for 256
+
+
+_KEPT: dict[str, Kept] = {}  # sentence encoder -> what it has embedded
 
 
 def random_scores(records: Sequence[Ranking], seed: int = 0) -> Scores:
@@ -54,7 +59,7 @@ def sentence_scores(records: Sequence[Ranking], model: str = "minilm") -> Scores
     """Return cosines of sentence embeddings (sentence-transformers).
 
     A query that is too long loses its beginning, because what is asked stands at the end; a
-    document loses its end.
+    document loses its end. Embeddings are kept: tasks that share texts encode them once.
 
     Args:
         records: What to rank.
@@ -66,15 +71,15 @@ def sentence_scores(records: Sequence[Ranking], model: str = "minilm") -> Scores
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(resolve(model, "--model"), device="cpu", local_files_only=True)
-    encoder.max_seq_length = min(encoder.max_seq_length or MAX_TOKENS, MAX_TOKENS)
 
-    def embed(texts: list[str], side: str) -> Tensor:
-        encoder.tokenizer.truncation_side = side
+    def embed(texts: list[str], role: str) -> Tensor:
+        encoder.max_seq_length = MAX_TOKENS[role]
+        encoder.tokenizer.truncation_side = "left" if role == "query" else "right"
         return encoder.encode(
             texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
         )
 
-    return _cosines(records, embed)
+    return _cosines(records, embed, _KEPT.setdefault(model, {}))
 
 
 def state_scores(
@@ -92,9 +97,10 @@ def state_scores(
     lm, tokenizer = load(Backbone(name=model))
     lm.eval()
 
-    def embed(texts: list[str], side: str) -> Tensor:
+    def embed(texts: list[str], role: str) -> Tensor:
+        limit = MAX_TOKENS[role]
         rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        rows = [row[-MAX_TOKENS:] if side == "left" else row[:MAX_TOKENS] for row in rows]
+        rows = [row[-limit:] if role == "query" else row[:limit] for row in rows]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         states = torch.empty(len(rows), lm.config.hidden_size)
         for start in range(0, len(order), batch_size):
@@ -102,7 +108,7 @@ def state_scores(
             states[part] = _last_states(lm, [rows[i] for i in part])
         return torch.nn.functional.normalize(states, dim=1)
 
-    return _cosines(records, embed)
+    return _cosines(records, embed, {})
 
 
 RANKERS: dict[str, Callable[..., Scores]] = {
@@ -123,17 +129,21 @@ def _last_states(lm: Any, rows: list[list[int]]) -> Tensor:
     return top[torch.arange(len(rows)), lengths - 1].float()
 
 
-def _cosines(records: Sequence[Ranking], embed: Callable[[list[str], str], Tensor]) -> Scores:
-    """Return inner products of unit vectors; each distinct text is embedded once."""
+def _cosines(records: Sequence[Ranking], embed: Embed, kept: Kept) -> Scores:
+    """Return inner products of unit vectors; a text that is not among the kept is embedded once."""
     names, texts = _corpus(records)
-    asked = list(dict.fromkeys(record.query for record in records))
-    scores = embed(asked, "left") @ embed(texts, "right").t()
+    for role, given in (("query", [record.query for record in records]), ("document", texts)):
+        new = [text for text in dict.fromkeys(given) if (role, text) not in kept]
+        if new:
+            vectors = embed(new, role)
+            kept |= {(role, text): vector for text, vector in zip(new, vectors, strict=True)}
+    documents = torch.stack([kept["document", text] for text in texts])
     place = {name: i for i, name in enumerate(names)}
-    row = {query: i for i, query in enumerate(asked)}
-    return [
-        scores[row[record.query], [place[name] for name in record.pool]].tolist()
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        scores = documents @ kept["query", record.query]
+        rows.append(scores[[place[name] for name in record.pool]].tolist())
+    return rows
 
 
 def _corpus(records: Sequence[Ranking]) -> tuple[list[str], list[str]]:

@@ -39,6 +39,7 @@ TASKS: dict[str, Callable[[str], datamodules.ZooDataModule]] = {
     "msmarco": lambda folder: datamodules.BEIR(f"{folder}/beir_samples", name="msmarco"),
     "dbpedia": lambda folder: datamodules.BEIR(f"{folder}/beir_samples", name="dbpedia"),
 }
+DEFAULT = ("esconv", "esconv_definitions", "cranfield", "cranfield_test", "msmarco")
 CHEAP = ("random", "bm25", "sentence")
 DEPTH = 100  # documents of a query in a run file
 SHOWN = ("R@1", "R@3", "MRR@10", "nDCG@10")
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = json.loads(options.json.read_text()) if options.json.is_file() else []
     done = {(entry["task"], entry["ranker"]) for entry in results}
     try:
-        for task in options.tasks or [name for name in TASKS if name != "sample"]:
+        for task in options.tasks or DEFAULT:
             wanted = [name for name in options.rankers if (task, label(name, options)) not in done]
             records = read(task, options.queries) if wanted else []
             for name in wanted:

@@ -85,7 +85,7 @@ def test_states_are_those_of_each_text_alone(monkeypatch: pytest.MonkeyPatch) ->
     """Batching and padding change nothing; long queries keep their end, documents their start."""
     from zoo.backbone import Backbone, load
 
-    monkeypatch.setattr(baselines, "MAX_TOKENS", 24)
+    monkeypatch.setattr(baselines, "MAX_TOKENS", {"query": 20, "document": 24})
     torch.manual_seed(5)
     records = [query("oil for a rusty chain, please and thank you"), query("bread")]
     found = state_scores(records, "tiny-qwen2", batch_size=2)
@@ -100,7 +100,7 @@ def test_states_are_those_of_each_text_alone(monkeypatch: pytest.MonkeyPatch) ->
 
     documents = [state(text, slice(24)) for text in TEXTS.values()]
     for record, row in zip(records, found, strict=True):
-        asked = state(record.query, slice(-24, None))
+        asked = state(record.query, slice(-20, None))
         assert row == pytest.approx([float(asked @ d) for d in documents], abs=1e-5)
 
 
@@ -118,7 +118,8 @@ def test_sentence_encoder_is_mean_pooling() -> None:
 
     def vector(text: str, side: str) -> torch.Tensor:
         tokenizer.truncation_side = side
-        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=256)
+        length = 128 if side == "left" else 256
+        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=length)
         with torch.no_grad():
             states = model(**inputs).last_hidden_state[0]
         return torch.nn.functional.normalize(states.mean(0), dim=0)
