@@ -64,8 +64,7 @@ class HdLM(LevelingModule):
         head_norm: Put a copy of the final norm before each intermediate head.
         share_head: One intermediate head for all levels.
         guide: What is decoded before the reply of a dialogue.
-        separate: Every level is a call of its own, whose prompt holds the calls before it (the
-            two-call baseline with `layers: [K]`).
+        separate: Every level is a call whose prompt holds those before it (two-call baseline).
         constrain: Decode class numbers only.
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
@@ -196,49 +195,43 @@ class HdLM(LevelingModule):
         """
         encoder = self.encoder()
         paths: list[list[str]] = [[] for _ in plans]
-        openings = [encoder.opening(plan) for plan in plans]
-        said: list[list[int]] = [[] for _ in plans]  # all levels so far, with what is between them
+        said = [list(encoder.opening(plan)) for plan in plans]
         for level in range(self.depth):
-            if level == 0 or self.separate:  # the one call, or one that reads the others' text
-                decoder = self._decoder(len(plans))
-                pending = [opening + ids for opening, ids in zip(openings, said, strict=True)]
-            asked = [encoder.between(plan, path) for plan, path in zip(plans, paths, strict=True)]
-            rows = [ids + new for ids, new in zip(pending, asked, strict=True)]
+            if level == 0 or self.separate:  # the one call, or one that reads what others said
+                decoder, held = self._decoder(len(plans)), [0] * len(plans)
+            for ids, plan, path in zip(said, plans, paths, strict=True):
+                ids += encoder.between(plan, path)
             if forced is not None and level < len(forced[0]):
                 given = zip(plans, paths, forced, strict=True)
                 texts = [plan.text(path, names[level]) for plan, path, names in given]
                 replies = [encoder.ids(text) for text in texts]
-                pending = [
-                    [*row, *ids, encoder.stop_id] for row, ids in zip(rows, replies, strict=True)
-                ]
             else:
-                decoder.feed(rows, self.depths.index(self.ks[level]))
-                replies = self._decode(decoder, level, plans, paths)
+                new = [ids[n:] for ids, n in zip(said, held, strict=True)]
+                replies = self._decode(decoder, new, level, plans, paths)
                 texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
-                pending = [[] for _ in plans]
-            said = [
-                [*ids, *new, *reply, encoder.stop_id]
-                for ids, new, reply in zip(said, asked, replies, strict=True)
-            ]
-            for plan, path, text in zip(plans, paths, texts, strict=True):
+                held = [len(i) + len(r) + 1 for i, r in zip(said, replies, strict=True)]
+            for i, (plan, path, text) in enumerate(zip(plans, paths, texts, strict=True)):
+                said[i] += [*replies[i], encoder.stop_id]
                 path.append(plan.name(path, text.strip()) or FAILED)
         return paths
 
     def _decode(
         self,
         decoder: DepthDecoder,
+        new: Sequence[Sequence[int]],
         level: int,
         plans: Sequence[Plan],
         paths: Sequence[Sequence[str]],
     ) -> list[list[int]]:
-        encoder = self.encoder()
+        encoder, depth = self.encoder(), self.depths.index(self.ks[level])
+        decoder.feed(new, depth)
         allowed = None
         listed = [plan.choices(path) for plan, path in zip(plans, paths, strict=True)]
         if self.constrain and all(names is not None for names in listed):
             numbers = [[encoder.ids(str(i)) for i in range(len(names or ()))] for names in listed]
             allowed = only(numbers, encoder.stop_id)
         return decoder.decode(
-            self.depths.index(self.ks[level]),
+            depth,
             lambda hidden: self.logits(level, hidden),
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
