@@ -10,7 +10,6 @@ is one token less than the formulas count: the 3 % are for that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -336,7 +336,7 @@ def test_separate_levels_are_the_sequence_up_to_them(
 def test_separate_calls_of_one_plain_model_learn_what_one_call_learns(
     make: Any, record: Any
 ) -> None:
-    """All levels at the last block: the calls repeat the sequence, with its losses and gradients."""
+    """All levels at the last block: the calls have the losses and gradients of the sequence."""
     found = []
     for separate in (False, True):
         module = make("HdLM", "tiny-llama", layers=[4], separate=separate, spread=5.0)
