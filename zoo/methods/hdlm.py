@@ -64,7 +64,7 @@ class HdLM(LevelingModule):
         head_norm: Put a copy of the final norm before each intermediate head.
         share_head: One intermediate head for all levels.
         guide: What is decoded before the reply of a dialogue.
-        separate: Every level is a call of its own with its own prompt (two-call baseline).
+        separate: Every level is a call whose prompt holds those before it (two-call baseline).
         constrain: Decode class numbers only.
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
@@ -195,48 +195,49 @@ class HdLM(LevelingModule):
         """
         encoder = self.encoder()
         paths: list[list[str]] = [[] for _ in plans]
+        said = [list(encoder.opening(plan)) for plan in plans]
         for level in range(self.depth):
-            if level == 0 or self.separate:  # the one call, or one of its own
-                decoder, pending = self._decoder(len(plans)), [encoder.opening(p) for p in plans]
-            rows = [
-                ids + encoder.between(plan, path)
-                for ids, plan, path in zip(pending, plans, paths, strict=True)
-            ]
+            if level == 0 or self.separate:  # the one call, or one that reads what others said
+                decoder, held = self._decoder(len(plans)), [0] * len(plans)
+            for ids, plan, path in zip(said, plans, paths, strict=True):
+                ids += encoder.between(plan, path)
             if forced is not None and level < len(forced[0]):
                 given = zip(plans, paths, forced, strict=True)
                 texts = [plan.text(path, names[level]) for plan, path, names in given]
-                closed = [encoder.ids(text + encoder.chat.end) for text in texts]
-                pending = [row + ids for row, ids in zip(rows, closed, strict=True)]
+                replies = [encoder.ids(text) for text in texts]
             else:
-                decoder.feed(rows, self.depths.index(self.ks[level]))
-                pending = [[] for _ in plans]
-                texts = self._texts(decoder, level, plans, paths)
-            for plan, path, text in zip(plans, paths, texts, strict=True):
-                path.append(plan.name(path, text) or FAILED)
+                new = [ids[n:] for ids, n in zip(said, held, strict=True)]
+                replies = self._decode(decoder, new, level, plans, paths)
+                texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
+                held = [len(i) + len(r) + 1 for i, r in zip(said, replies, strict=True)]
+            for i, (plan, path, text) in enumerate(zip(plans, paths, texts, strict=True)):
+                said[i] += [*replies[i], encoder.stop_id]
+                path.append(plan.name(path, text.strip()) or FAILED)
         return paths
 
-    def _texts(
+    def _decode(
         self,
         decoder: DepthDecoder,
+        new: Sequence[Sequence[int]],
         level: int,
         plans: Sequence[Plan],
         paths: Sequence[Sequence[str]],
-    ) -> list[str]:
-        encoder = self.encoder()
+    ) -> list[list[int]]:
+        encoder, depth = self.encoder(), self.depths.index(self.ks[level])
+        decoder.feed(new, depth)
         allowed = None
         listed = [plan.choices(path) for plan, path in zip(plans, paths, strict=True)]
         if self.constrain and all(names is not None for names in listed):
             numbers = [[encoder.ids(str(i)) for i in range(len(names or ()))] for names in listed]
             allowed = only(numbers, encoder.stop_id)
-        ids = decoder.decode(
-            self.depths.index(self.ks[level]),
+        return decoder.decode(
+            depth,
             lambda hidden: self.logits(level, hidden),
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
-            close=level + 1 < self.depth,
+            close=level + 1 < self.depth and not self.separate,
             allowed=allowed,
         )
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def _decoder(self, rows: int) -> DepthDecoder:
         return DepthDecoder(

@@ -26,8 +26,8 @@ class LevelEncoder:
             of a longer text its end, but never the classes or options after it.
         packed: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of a decoded free text.
-        separate: Each level is an example of its own with a prompt of its own (the two-call
-            baseline): it sees the labels above it in the subtask only.
+        separate: Each level is an example of its own (the baseline of one call a level): its
+            prompt holds what the calls before it were asked and have said.
         records: Record types that are taken.
     """
 
@@ -54,8 +54,8 @@ class LevelEncoder:
         """
         found = plans(record, self.depth, self.guide)
         if self.separate:
-            return [self._one_level(plan, level) for plan in found for level in range(self.depth)]
-        return [self._all_levels(plan) for plan in found]
+            return [self._up_to(plan, i, [i]) for plan in found for i in range(self.depth)]
+        return [self._up_to(plan, self.depth - 1, range(self.depth)) for plan in found]
 
     def plans(self, record: Leveled) -> list[Plan]:
         """Return what is asked of a record."""
@@ -129,18 +129,12 @@ class LevelEncoder:
         """Return lines that show an example with its masks in colour."""
         return preview(example, self.tokenizer)
 
-    def _all_levels(self, plan: Plan) -> Example:
+    def _up_to(self, plan: Plan, last: int, learned: Sequence[int]) -> Example:
         tail: list[tuple[list[int], int]] = []
-        for level, text in enumerate(plan.gold):
+        for level, text in enumerate(plan.gold[: last + 1]):
             tail.append((self.between(plan, plan.names[:level]), NO_HEAD))
-            tail.append((self.ids(text + self.chat.end), level))
-        return self._join(plan, tail)
-
-    def _one_level(self, plan: Plan, level: int) -> Example:
-        tail = [
-            (self.between(plan, plan.names[:level]), NO_HEAD),
-            (self.ids(plan.gold[level] + self.chat.end), level),
-        ]
+            head = level if level in learned else NO_HEAD
+            tail.append((self.ids(text + self.chat.end), head))
         return self._join(plan, tail)
 
     def _join(self, plan: Plan, tail: list[tuple[list[int], int]]) -> Example:

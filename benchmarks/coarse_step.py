@@ -1,0 +1,242 @@
+"""HdLM's training step on coarse labels alone at block K/2: forward, loss, backward.
+
+Texts of 400 tokens with a coarse answer of 2, the released WoS setting's proportions; SmolLM2-135M;
+float32 on a CPU, bfloat16 autocast on CUDA; no optimiser step.
+
+- `ours`: `HdLM` with `layers: [K/2]`. A batch that teaches the coarse head only ends at its block.
+- `full`, the first peer: the same step with `layers: [K]`: the same tokens and labels, learned at
+  the last block by the final head.
+- `hidden_states`: Hugging Face forward with all hidden states, the coarse head on entry K/2, as the
+  released code has it. Its backward pass ends at block K/2 too, its forward pass does not.
+
+Loss and every gradient of ours equal those of `hidden_states` in fp32 before anything is timed.
+
+Bounds count matrix products: 2 FLOPs per parameter and token forward, 4 backward.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.roofline import Shape
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone, read_config, resolve
+from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.methods.hdlm import HdLM
+from zoo.module import total_loss
+from zoo.prompts.chat import chat_format
+
+CLAIM = "coarse-only step at k = K/2: <= 0.6x the time of the step at full depth"
+NAME = "coarse_step"
+TEXTS, QUERY = 4, 400  # texts of a step, tokens of each; the answer has 2 more
+WARM_UP = 1
+TOLERANCE = 1e-4
+COARSE = 0
+
+
+class HiddenStates:
+    """Hugging Face model with a coarse head on entry K/2 of the hidden states."""
+
+    def __init__(self, setting: Setting) -> None:
+        from transformers import AutoModelForCausalLM
+
+        lm = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
+        self.lm: Any = torch.nn.Module.to(lm, setting.device).train()
+        self.head = copy.deepcopy(self.lm.lm_head)
+        self.k = len(lm.model.layers) // 2
+        self.model = torch.nn.ModuleList([self.lm, self.head])
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of the coarse head; rows are gathered as ours are."""
+        out = self.lm.model(batch.input_ids, output_hidden_states=True, use_cache=False)
+        rows = batch.head_ids.flatten() == COARSE
+        logits = self.head(out.hidden_states[self.k].flatten(0, 1)[rows])
+        return F.cross_entropy(logits.float(), batch.labels.flatten()[rows])
+
+    def named_gradients(self) -> dict[str, Tensor]:
+        """Return gradients under the names that the zoo module gives them."""
+        named = {f"lm.{name}": p.grad for name, p in self.lm.named_parameters()}
+        named["heads.0.weight"] = self.head.weight.grad
+        return {name: grad for name, grad in named.items() if grad is not None}
+
+
+def batches(tokenizer: Any, steps: int) -> list[list[Example]]:
+    """Return batches of texts of `QUERY` tokens, each with a class number and its end-of-turn."""
+    chat = chat_format(tokenizer)
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
+    found: list[Example] = []
+    for record in shuffled(dialogues()[0]):
+        words = ids("\n".join(turn.text for turn in record.turns))[: QUERY - len(opening + header)]
+        if len(opening + words + header) == QUERY and len(found) < steps * TEXTS:
+            answer = ids(f"{len(found) % 7}{chat.end}")
+            pieces = [([*opening, *words, *header], NO_HEAD, 0.0), (answer, COARSE, 1.0)]
+            found.append(join(pieces))
+    return [found[i : i + TEXTS] for i in range(0, len(found), TEXTS)]
+
+
+def build(setting: Setting, way: str) -> HdLM:
+    """Return the module of ours or of the full step, in training mode."""
+    blocks = read_config(BACKBONE).num_hidden_layers
+    module = HdLM(Backbone(BACKBONE), layers=[blocks // 2 if way == "ours" else blocks])
+    module.configure_model()
+    module.to(setting.device).train()
+    return module
+
+
+def exact(setting: Setting) -> Sample:
+    """Compare loss and gradients with those through all hidden states in fp32, in one process."""
+    module, naive = build(setting, "ours"), HiddenStates(setting)
+    (examples,) = batches(module.tokenizer, 1)
+    loss = total_loss(module.losses(collate(examples).to(setting.device)))
+    loss.backward()
+    other = naive.loss(collate(examples, packed=False).to(setting.device))
+    other.backward()
+    mine = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    theirs = naive.named_gradients()
+    if mine.keys() != theirs.keys():
+        raise BenchmarkError(f"gradients of {sorted(mine.keys() ^ theirs.keys())} on one side only")
+    gap = max(_distance(mine[name], theirs[name]) for name in mine)
+    return Sample([], checks={"loss": _distance(loss, other), "gradients": gap})
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float((a.detach() - b.detach()).norm() / b.detach().norm().clamp_min(1e-30))
+
+
+def ours(setting: Setting, *, steps: int, way: str = "ours") -> Sample:
+    """Time `HdLM.losses` and backward, the coarse level at block K/2."""
+    module = build(setting, way)
+    examples = batches(module.tokenizer, steps + WARM_UP)
+    return _time(
+        lambda batch: total_loss(module.losses(batch)), module, examples, setting, packed=True
+    )
+
+
+def full(setting: Setting, *, steps: int) -> Sample:
+    """Time the same with the level at block K."""
+    return ours(setting, steps=steps, way="full")
+
+
+def hidden_states(setting: Setting, *, steps: int) -> Sample:
+    """Time the coarse loss on one of all hidden states; texts of one length need no padding."""
+    from transformers import AutoTokenizer
+
+    peer = HiddenStates(setting)
+    examples = batches(AutoTokenizer.from_pretrained(resolve(BACKBONE)), steps + WARM_UP)
+    return _time(peer.loss, peer.model, examples, setting, packed=False)
+
+
+def _time(
+    loss_of: Callable[[Batch], Tensor],
+    model: Any,
+    examples: list[list[Example]],
+    setting: Setting,
+    *,
+    packed: bool,
+) -> Sample:
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(model)
+    losses = []
+    for index, part in enumerate(examples):
+        if index == WARM_UP:
+            clock.mark()
+        batch = collate(part, packed=packed).to(setting.device)
+        mixed = (
+            torch.autocast("cuda", torch.bfloat16) if setting.device == "cuda" else nullcontext()
+        )
+        with mixed:
+            loss = loss_of(batch)
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
+        if index >= WARM_UP:
+            clock.mark()
+    timed = examples[WARM_UP:]
+    lm = model.lm if isinstance(model, HdLM) else model[0]
+    return Sample(
+        **clock.steps(),
+        work={
+            "tokens": [float(sum(map(len, part))) for part in timed],
+            "supervised": [sum(sum(e.weights) for e in part) for part in timed],
+        },
+        checks={
+            "data": hashlib.sha256(
+                repr([[e.input_ids for e in p] for p in examples]).encode()
+            ).hexdigest(),
+            "loss": losses[-1],
+        },
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], "shape": asdict(Shape.of(lm))},
+    )
+
+
+def flops(sample: Sample) -> dict[str, float]:
+    """Return the FLOPs of matrix products in the timed steps of each side."""
+    shape = Shape(**sample.notes["shape"])
+    tokens, rows = sum(sample.work["tokens"]), sum(sample.work["supervised"])
+    heads, block, half = 6.0 * shape.head * rows, shape.block * tokens, shape.blocks // 2
+    return {
+        "ours": heads + 6 * block * half,
+        "full": heads + 6 * block * shape.blocks,
+        "hidden_states": heads + block * (2 * shape.blocks + 4 * half),
+    }
+
+
+SIDES = {"exact": exact, "ours": ours, "full": full, "hidden_states": hidden_states}
+
+
+def run(setting: Setting) -> Result:
+    """Compare loss and gradients in fp32, then time the three sides in turn."""
+    same = measure(NAME, "exact", setting)
+    for key, value in same.checks.items():
+        if not value <= TOLERANCE:
+            raise BenchmarkError(f"{key}: ours and hidden_states differ by {value:.1e} in fp32")
+    steps, repeats = (2, 2) if setting.quick else (6, 3)
+    sides = dict.fromkeys(("ours", "full", "hidden_states"), {"steps": steps})
+    samples = interleave(NAME, sides, setting, repeats)
+    first = {side: found[0] for side, found in samples.items()}
+    precise = 1e-2 if setting.device == "cuda" else 1e-4
+    checks = {
+        "fp32": {**same.checks, "tolerance": TOLERANCE},
+        "full": agree(first["ours"], first["full"], {"data": 0.0}),
+        "hidden_states": agree(
+            first["ours"], first["hidden_states"], {"data": 0.0, "loss": precise}
+        ),
+    }
+    work = flops(first["ours"])
+    return compare(
+        NAME,
+        CLAIM,
+        "the same step of HdLM with the coarse level at block K",
+        samples["ours"],
+        samples["full"],
+        checks=checks,
+        target=1 / 0.6,
+        bound=work["full"] / work["ours"],
+        others={
+            "Hugging Face, all hidden states, coarse head on entry K/2": versus(
+                samples["ours"],
+                samples["hidden_states"],
+                bound=work["hidden_states"] / work["ours"],
+            )
+        },
+        details={"hidden_states": summarise(samples["hidden_states"]), "design_target": 1 / 0.55},
+    )
