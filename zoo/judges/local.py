@@ -113,6 +113,25 @@ class LocalLLM:
             raise TimeoutError(f"no answer within {self.timeout} s")
         return self.tokenizer.decode(found, skip_special_tokens=True).strip()
 
+    @torch.no_grad()
+    def weigh(self, turns: Chat, begun: str, options: Sequence[str]) -> list[float]:
+        """Return the probability of each option to follow what is begun, among the options.
+
+        Args:
+            turns: (role, text), the system turn first.
+            begun: What the assistant has said so far.
+            options: How it may go on; each is scored by its tokens' summed log-probability.
+        """
+        prefix = self.ids(turns) + self.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        scores = []
+        for option in options:
+            ids = self.tokenizer(option, add_special_tokens=False)["input_ids"]
+            row = torch.tensor([prefix + ids], device=self.lm.device)
+            logits = self.lm(input_ids=row, logits_to_keep=len(ids) + 1).logits[0, :-1]
+            found = logits.float().log_softmax(-1).gather(1, row[0, -len(ids) :, None])
+            scores.append(found.sum())
+        return torch.stack(scores).softmax(0).tolist()
+
 
 class LocalJudge:
     """A language model as judge. A failed attempt is followed by sampled ones.
@@ -120,10 +139,14 @@ class LocalJudge:
     Args:
         llm: Who writes.
         labels: Names and definitions of the strategies.
+        forced: If its words hold no verdict, take the most likely one after them, and as grade the
+            mean of 0 to 5 under its probabilities. Small models rarely end in brackets by
+            themselves; chosen here.
     """
 
-    def __init__(self, llm: LocalLLM, labels: Labels = SUPPORT) -> None:
-        self.llm, self.labels, self.name = llm, labels, llm.name
+    def __init__(self, llm: LocalLLM, labels: Labels = SUPPORT, *, forced: bool = False) -> None:
+        self.llm, self.labels, self.forced = llm, labels, forced
+        self.name = f"{llm.name}-forced" if forced else llm.name
 
     def compare(self, decision: Decision, first: Turn, second: Turn, attempt: int = 0) -> Verdict:
         """Return the model's verdict.
@@ -132,8 +155,12 @@ class LocalJudge:
             JudgeError: It wrote none, or the replies do not fit into its window.
             TimeoutError: It took too long.
         """
-        words = self._write(decision, lambda d: comparison(d, first, second), attempt)
+        chat = self._fitted(decision, lambda d: comparison(d, first, second))
+        words = self.llm.write(chat, seed=attempt or None)
         choice = read_choice(words)
+        if choice is None and self.forced:
+            shares = self.llm.weigh(chat, f"{words}\n[[", "ABC")
+            choice = read_choice(f"[[{'ABC'[shares.index(max(shares))]}]]")
         if choice is None:
             raise JudgeError(f"{decision.id}: no [[A]], [[B]] or [[C]] in the answer", words)
         return Verdict(choice, words)
@@ -145,17 +172,21 @@ class LocalJudge:
             JudgeError: It wrote none from 0 to 5, or the prompt does not fit into its window.
             TimeoutError: It took too long.
         """
-        words = self._write(decision, lambda d: grading(d, candidate, self.labels), attempt)
+        chat = self._fitted(decision, lambda d: grading(d, candidate, self.labels))
+        words = self.llm.write(chat, seed=attempt or None)
         value = read_grade(words)
+        if value is None and self.forced:
+            shares = self.llm.weigh(chat, f"{words}\n[[", "012345")
+            value = sum(grade * share for grade, share in enumerate(shares))
         if value is None:
             raise JudgeError(f"{decision.id}: no grade from 0 to 5 in the answer", words)
         return Grade(value, words)
 
-    def _write(self, decision: Decision, prompt: Callable[[Decision], Chat], attempt: int) -> str:
-        """Ask, without the oldest turns if the conversation does not fit into the window."""
+    def _fitted(self, decision: Decision, prompt: Callable[[Decision], Chat]) -> Chat:
+        """Return the prompt, without the oldest turns where all do not fit into the window."""
         while decision.turns and not self.llm.fits(prompt(decision)):
             decision = replace(decision, turns=decision.turns[1:])
-        return self.llm.write(prompt(decision), seed=attempt or None)
+        return prompt(decision)
 
 
 class LocalSeeker:
