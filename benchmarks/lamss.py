@@ -1,0 +1,263 @@
+"""LaMsS-style, its ablations and five baselines: who is right when willing to answer?
+
+    python -m benchmarks.lamss facts --json benchmarks/results/lamss-facts.json
+    python -m benchmarks.lamss commonsense_qa --json benchmarks/results/lamss-commonsense_qa.json
+    python -m benchmarks.lamss facts --json FILE --table
+
+Every row first reads the same text (of the made-up world; Wikipedia), plainly or with a skepticism
+token after every token, and then learns the same questions. A model that has read is exported to
+`--folder` and shared by the rows that start from it. Rows that the JSON already holds are skipped,
+so a killed run goes on where it was. `commonsense_qa` needs `ZOO_DATA`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+import datamodules
+import zoo
+from benchmarks.wiki import Wikipedia
+from zoo.export import save
+from zoo.metrics.selective import accuracy_at_rate, auc, average_precision, calibration_error
+
+CHEAP = ["sequence", "entropy", "p_true", "verbalised"]
+READINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("ConfidentSFT", {}),
+    "five levels": ("LaMsS", {"num_levels": 5}),
+    "two levels": ("LaMsS", {"num_levels": 2}),
+}
+RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # reading, method, its arguments
+    "SFT": ("plain", "ConfidentSFT", {"confidence": CHEAP}),
+    "sure": ("plain", "ConfidentSFT", {"confidence": ["sure"]}),
+    "LaMsS": ("five levels", "LaMsS", {"num_levels": 5}),
+    "LaMsS without CPT": ("plain", "LaMsS", {"num_levels": 5}),
+    "LaMsS without interleaving": ("plain", "LaMsS", {"num_levels": 5, "interleave": False}),
+    "LaMsS, N = 2": ("two levels", "LaMsS", {"num_levels": 2}),
+}
+ROWS: dict[str, tuple[str, str]] = {  # run, score
+    "LaMsS": ("LaMsS", "response"),
+    "LaMsS without CPT": ("LaMsS without CPT", "response"),
+    "LaMsS without interleaving": ("LaMsS without interleaving", "response"),
+    "LaMsS, N = 2": ("LaMsS, N = 2", "response"),
+    "SFT, 1 - p(A given Q)": ("SFT", "sequence"),
+    "SFT, token entropy": ("SFT", "entropy"),
+    "SFT, P(True)": ("SFT", "p_true"),
+    "SFT, verbalised": ("SFT", "verbalised"),
+    "SFT, sure or unsure": ("sure", "sure"),
+}
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # about 600,000 tokens for all rows of both
+    "facts": {
+        "text": {"steps": 198, "batch_size": 16, "lr": 5e-4},
+        "questions": {"steps": 40, "batch_size": 8, "lr": 1e-4},
+        "data": {"num_entities": 40},
+    },
+    "commonsense_qa": {
+        "text": {"steps": 24, "batch_size": 4, "lr": 2e-5},
+        "questions": {"steps": 24, "batch_size": 8, "lr": 5e-5},
+        "data": {"max_train": 96, "max_test": 122},
+    },
+}
+Metric = Callable[[Sequence[float], Sequence[bool]], float]
+METRICS: dict[str, Metric] = {
+    "AUC": auc,
+    "AP": average_precision,
+    "accuracy at 25 %": lambda u, right: accuracy_at_rate(u, right, 0.25),
+    "at 50 %": lambda u, right: accuracy_at_rate(u, right, 0.5),
+    "at 75 %": lambda u, right: accuracy_at_rate(u, right, 0.75),
+    "of all": lambda u, right: accuracy_at_rate(u, right, 1.0),
+    "ECE": calibration_error,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the rows that are missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", choices=SETTINGS)
+    parser.add_argument("--json", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int, help="of both stages, instead of the settings'")
+    parser.add_argument("--rows", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--backbone", default="smollm2-135m")
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--folder", default="runs/lamss", help="for the models that have read")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    options = parser.parse_args(arguments)
+    path = Path(options.json)
+    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    if options.data == "commonsense_qa" and not options.table and "ZOO_DATA" not in os.environ:
+        sys.exit("set ZOO_DATA to the folder with commonsense_qa/ and llamafactory_demo_text/")
+    done = {(entry["run"], entry["seed"]) for entry in results if entry["data"] == options.data}
+    missing = [(r, s) for s in options.seeds for r in options.rows if (r, s) not in done]
+    if not options.table:
+        print(json.dumps({"steps": options.steps, **SETTINGS[options.data]}), missing, flush=True)
+    for run, seed in missing if not options.table else []:
+        results.append(run_one(options, run, seed))
+        path.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+        right = [one["right"] for one in results[-1]["questions"].values()]
+        print(run, seed, results[-1]["seconds"], f"right {sum(right)} of {len(right)}", flush=True)
+    print("\n".join(table([entry for entry in results if entry["data"] == options.data])))
+
+
+def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
+    """Train and test one run; return its entry."""
+    reading, method, given = RUNS[run]
+    start = time.time()
+    backbone = read_text(options, reading, seed)
+    read = time.time()
+    limit = "max_new_tokens" if method == "ConfidentSFT" else "max_answer_tokens"
+    lightning.seed_everything(seed, verbose=False)
+    setting = SETTINGS[options.data]["questions"]
+    module = build(method, backbone, setting, {**given, limit: 12, "max_generated": None})
+    data = questions(options, seed, setting["batch_size"])
+    trainer, steps = fit(options, module, data, setting["steps"])
+    trained = time.time()
+    trainer.test(module, data, verbose=False)
+    found = {
+        name: {"kind": one.kind, "right": one.right, "skepticism": rounded(one.skepticism)}
+        for name, one in sorted(module.found.items())
+    }
+    return {
+        "data": options.data,
+        "run": run,
+        "seed": seed,
+        "reading": reading,
+        "method": {"class": f"zoo.{method}", **given},
+        "backbone": options.backbone,
+        "settings": SETTINGS[options.data],
+        "steps": steps,
+        "seconds": {
+            "read": round(read - start),
+            "train": round(trained - read),
+            "test": round(time.time() - trained),
+        },
+        "questions": found,
+        "torch": torch.__version__,
+        "date": str(date.today()),
+    }
+
+
+def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
+    """Return the folder of the model that has read the text, which is trained if it is missing."""
+    steps = options.steps or "all"
+    folder = Path(options.folder) / f"{options.data}-{reading.replace(' ', '-')}-{steps}-{seed}"
+    if folder.is_dir():
+        return str(folder)
+    method, given = READINGS[reading]
+    setting = SETTINGS[options.data]["text"]
+    lightning.seed_everything(seed, verbose=False)
+    module = build(method, options.backbone, setting, given)
+    sizes = {"batch_size": setting["batch_size"], "seed": seed}
+    if options.data == "facts":
+        data: Any = datamodules.FactWorld("text", **SETTINGS["facts"]["data"], **sizes)
+    else:
+        data = Wikipedia(f"{os.environ['ZOO_DATA']}/llamafactory_demo_text", **sizes)
+    fit(options, module, data, setting["steps"])
+    save(module, folder)
+    return str(folder)
+
+
+def questions(options: argparse.Namespace, seed: int, batch_size: int) -> Any:
+    """Return the data module of the questions."""
+    sizes = {"batch_size": batch_size, "eval_batch_size": 32, "seed": seed}
+    given = SETTINGS[options.data]["data"]
+    if options.data == "facts":
+        return datamodules.FactWorld(**given, **sizes)
+    path = f"{os.environ['ZOO_DATA']}/commonsense_qa"
+    return datamodules.CommonsenseQA(path, **given, **sizes)
+
+
+def build(method: str, backbone: str, setting: dict[str, Any], given: dict[str, Any]) -> Any:
+    """Return a module of the zoo."""
+    optimizer = {"lr": setting["lr"], "schedule": "cosine", "warmup_ratio": 0.05, "beta2": 0.99}
+    return getattr(zoo, method)({"name": backbone}, optimizer, **given)
+
+
+def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> tuple[Any, int]:
+    """Train; return the trainer and the number of steps."""
+    steps = options.steps or steps
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        precision=options.precision,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    return trainer, steps
+
+
+def rounded(skepticism: dict[str, float]) -> dict[str, float]:
+    """Return values short enough for a file."""
+    return {name: round(value, 5) for name, value in skepticism.items()}
+
+
+def interval(
+    entries: Sequence[dict[str, Any]], score: str, metric: Metric, draws: int = 1000
+) -> tuple[float, float, float]:
+    """Return a metric, mean over seeds, and its 95 % bootstrap interval over questions."""
+    names = sorted(entries[0]["questions"])
+
+    def value(chosen: Sequence[str]) -> float:
+        values = []
+        for entry in entries:
+            found = [entry["questions"][name] for name in chosen]
+            doubts = [one["skepticism"][score] for one in found]
+            values.append(metric(doubts, [one["right"] for one in found]))
+        return sum(values) / len(values)
+
+    rng = random.Random(0)
+    sampled = sorted(value(rng.choices(names, k=len(names))) for _ in range(draws))
+    low, high = sampled[int(0.025 * draws)], sampled[int(0.975 * draws)]
+    return value(names), low, high
+
+
+def table(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Return Markdown: every metric in percent with its interval; accuracy and mean U by kind."""
+    names = list(METRICS)
+    lines = ["| row | seeds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    below: list[str] = []
+    for row, (run, score) in ROWS.items():
+        entries = [entry for entry in results if entry["run"] == run]
+        if not entries:
+            continue
+        cells = []
+        for metric in METRICS.values():
+            middle, low, high = (100 * value for value in interval(entries, score, metric))
+            cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
+        lines.append(f"| {row} | {len(entries)} | {' | '.join(cells)} |")
+        found = [one for entry in entries for one in entry["questions"].values()]
+        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=lambda k: (len(k), k))
+        if kinds and not below:
+            below = ["", "| row, accuracy / mean U | " + " | ".join(kinds) + " |"]
+            below.append("|---" * (len(kinds) + 1) + "|")
+        if kinds:
+            cells = [by_kind([one for one in found if one["kind"] == k], score) for k in kinds]
+            below.append(f"| {row} | {' | '.join(cells)} |")
+    return [*lines, *below]
+
+
+def by_kind(found: Sequence[dict[str, Any]], score: str) -> str:
+    """Return accuracy in percent and mean skepticism."""
+    right = 100 * sum(one["right"] for one in found) / len(found)
+    return f"{right:.0f} / {sum(one['skepticism'][score] for one in found) / len(found):.2f}"
+
+
+if __name__ == "__main__":
+    main()

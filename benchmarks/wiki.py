@@ -1,0 +1,41 @@
+"""Plain text to read on: Wikipedia articles, a few sentences at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import find, read_lines
+from zoo.records import PlainText, Record
+
+CHARACTERS = 400  # of a piece, about
+
+
+class Wikipedia(ZooDataModule):
+    """Pieces of the articles in `wiki_demo.txt`, one article a line, as `PlainText` records.
+
+    Args:
+        path: Folder with `wiki_demo.txt` or `wiki_demo.txt.gz`.
+        batch_size: Pieces per micro-batch.
+        seed: Seed of the order.
+    """
+
+    record_types = (PlainText,)
+
+    def __init__(self, path: str, *, batch_size: int = 4, seed: int = 0) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, max_train=512, max_val=16, max_test=16)
+        self.path = Path(path)
+
+    def load(self, split: str) -> list[Record]:
+        """Cut the articles into pieces; of ten pieces one is for `val` and one for `test`."""
+        file = find(self.path, "wiki_demo.txt", "wiki_demo.txt.gz")
+        pieces = []
+        for number, line in read_lines(file):
+            piece = ""
+            for sentence in line.split(". "):
+                piece += sentence.removesuffix(".") + ". "
+                if len(piece) >= CHARACTERS:
+                    pieces.append(PlainText(piece.strip(), id=f"{file.name}:{number}"))
+                    piece = ""
+        part = {"val": 8, "test": 9}
+        return [p for i, p in enumerate(pieces) if part.get(split, min(i % 10, 7)) == i % 10]
