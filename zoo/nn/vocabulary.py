@@ -53,6 +53,12 @@ def add_levels(tokenizer: Any, num_levels: int, config: Any, name: str) -> list[
     return tokenizer.convert_tokens_to_ids(tokens)
 
 
+def level_ids(tokenizer: Any) -> list[int]:
+    """Return the ids of the level tokens that a tokenizer has, s_0 first."""
+    known = [token for token in tokenizer.get_vocab() if WRITTEN.search(token)]
+    return [tokenizer.convert_tokens_to_ids(NAME.format(j)) for j in range(len(known))]
+
+
 def normal_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the token ids of a text in which the name of a level token stands for its letters."""
     pieces = [piece for piece in WRITTEN.split(text) if piece]
