@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datamodules.emoji_names import EmojiNames
     from datamodules.empathetic_dialogues import EmpatheticDialogues
     from datamodules.esconv import ESConv
+    from datamodules.fact_world import FactWorld
     from datamodules.false_belief import FalseBelief
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
@@ -40,6 +41,7 @@ __all__ = [
     "ESConv",
     "EmojiNames",
     "EmpatheticDialogues",
+    "FactWorld",
     "FalseBelief",
     "ImageText",
     "LabelPaths",
@@ -62,6 +64,7 @@ _HOME = {
     "ESConv": "esconv",
     "EmojiNames": "emoji_names",
     "EmpatheticDialogues": "empathetic_dialogues",
+    "FactWorld": "fact_world",
     "FalseBelief": "false_belief",
     "ImageText": "image_text",
     "LabelPaths": "label_paths",

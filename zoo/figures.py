@@ -59,6 +59,22 @@ def gate_usage(counts: Mapping[str, Tensor]) -> Any:
     return heat_map(table, names, columns, "experts used", "share of assignments")
 
 
+def risk_coverage_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
+    """Return the share of wrong answers over the share of questions answered, a line per score.
+
+    Args:
+        curves: Name of a score -> (answer rate, risk) in ascending order of the rate.
+    """
+    figure = new_figure(5.0, 3.6)
+    axes = figure.subplots()
+    for name, points in curves.items():
+        rates, risks = zip(*points, strict=True)
+        axes.step(rates, risks, where="post", label=name, marker="." if len(points) < 3 else "")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="answer rate", ylabel="share of wrong answers")
+    axes.legend(fontsize=7)
+    return figure
+
+
 def picture_grid(rows: Sequence[tuple[str, Sequence[tuple[Media, bool]]]]) -> Any:
     """Return the pictures found for each text, best first; the right ones are framed in green.
 

@@ -1,7 +1,8 @@
-"""A sample's text with its masks in colour, for `python -m zoo check`."""
+"""A sample's text with its masks in colour, and an answer shaded by doubt, for a terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zoo.encoding import NO_HEAD, Example
@@ -27,3 +28,12 @@ def preview(example: Example, tokenizer: Any) -> list[str]:
     )
     context = len(heads) - len(learned)
     return [f"sample      {legend} {DIM}context: {context} tokens{PLAIN}", text]
+
+
+def shaded(tokens: Sequence[tuple[str, float]]) -> str:
+    """Return an answer's tokens on a background from green (no doubt, 0) to red (1)."""
+    ramp = (22, 58, 94, 130, 88)  # dark green to dark red of the 256 colours
+    return "".join(
+        f"\033[48;5;{ramp[min(len(ramp) - 1, int(doubt * len(ramp)))]}m{text}{PLAIN}"
+        for text, doubt in tokens
+    )

@@ -1,0 +1,140 @@
+"""A made-up world: facts told 0, 1, 4 or 16 times in a text, and questions about them.
+
+For methods that should know what they know. Everything is invented (people, towns, clans, ...), so
+no language model knows an answer beforehand, and how often it has been told a fact is under
+control. Learn the text first (`stage: text`), then the questions (`stage: questions`).
+
+A *fact* is a person, a relation and a value: `Korvan Deless was born in Nirrakmoor.` Every person
+has one fact per relation, and every relation a list of its own of `num_values` values, so a guess
+is right once in `num_values` times. The `frequencies` go around: the first person's facts are told
+0, 1, 4 and 16 times, the second one's 1, 4, 16 and 0 times, and so on. So all people are mentioned
+equally often, and what is known of them differs by the fact alone.
+
+**Text** (`PlainText`, a sentence each). `train` tells every fact as often as its group says, in up
+to eight wordings in turn. `val` and `test` hold every fact once, also those never told, each split
+in a wording of its own that `train` has not. `kind` is the fact's group, `seen_0` ... `seen_16`.
+
+**Questions** (`Triple`, or with `form: choice` `Question` with four options of the relation).
+Of each group's facts 50 / 20 / 30 percent are asked in `train` / `val` / `test`; no fact is asked
+in two splits. `kind` is one of
+
+- `seen_0`, `seen_1`, `seen_4`, `seen_16`: the fact was told so many times. In every split.
+- `held_out`: a fifth relation that the text tells like the others (at all frequencies) but no
+  training question asks for: another domain. In `val` and `test` only.
+- `unreal`: about a person whom nothing mentions. It has no answer; the gold one is drawn like a
+  fact's. In `val` and `test` only, because a method should not have to be taught it.
+
+The kinds take turns, so that every prefix is balanced. Nothing depends on `seed` but the order of
+the training batches; another `world` is another draw of everything.
+
+With the defaults: 80 people, 2,100 sentences in the training text; 160 / 96 / 144 questions.
+Lengths in SmolLM2 tokens, mean (longest): sentence 14 (18), question 10 (14), answer 4 (5).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from datamodules.base import ZooDataModule
+from datamodules.made_up import NUM_OPTIONS, World
+from zoo.errors import InputError, nearest
+from zoo.records import PlainText, Question, Record, Triple
+
+STAGES, FORMS = ("text", "questions"), ("open", "choice")
+
+
+class FactWorld(ZooDataModule):
+    """A made-up world as `PlainText` records, or as `Triple` or `Question` records about it.
+
+    Args:
+        stage: `text` for what is told of the world, `questions` for what is asked.
+        form: `open` for questions with a short answer, `choice` for four options.
+        num_entities: Number of people.
+        num_values: Number of values of each relation.
+        frequencies: How often facts are told, a group of facts each; distinct. None for 0, 1, 4
+            and 16.
+        world: Seed of names, facts, wordings and splits.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the world does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (PlainText, Triple, Question)
+
+    def __init__(
+        self,
+        stage: Literal["text", "questions"] = "questions",
+        form: Literal["open", "choice"] = "open",
+        *,
+        num_entities: int = 80,
+        num_values: int = 12,
+        frequencies: list[int] | None = None,
+        world: int = 0,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.frequencies = [0, 1, 4, 16] if frequencies is None else frequencies
+        for name, value, options in (("stage", stage, STAGES), ("form", form, FORMS)):
+            if value not in options:
+                raise InputError(f"{name} is {value!r}; {nearest(value, options)}")
+        if not self.frequencies or min(self.frequencies) < 0:
+            raise InputError(f"frequencies: {self.frequencies} must be counts, at least one")
+        if len(set(self.frequencies)) != len(self.frequencies):
+            raise InputError(f"frequencies: {self.frequencies} has one of them twice")
+        fewest = 10 * len(self.frequencies)
+        if num_entities < fewest:
+            raise InputError(
+                f"num_entities is {num_entities}; {len(self.frequencies)} groups of facts need at "
+                f"least {fewest}"
+            )
+        if num_values < NUM_OPTIONS:
+            raise InputError(f"num_values is {num_values}; it must be at least {NUM_OPTIONS}")
+        self.stage, self.form, self.world = stage, form, world
+        self.num_entities, self.num_values = num_entities, num_values
+
+    def load(self, split: str) -> list[Record]:
+        """Make the sentences or the questions of a split."""
+        world = World(self.num_entities, self.num_values, self.frequencies, self.world)
+        if self.stage == "text":
+            return list(world.text(split))
+        make = world.triple if self.form == "open" else world.choice
+        return [make(fact, kind, name) for fact, kind, name in world.asked(split)]
+
+    def check(self, encoder: Any) -> None:
+        """Raise unless the encoder takes the records of this stage.
+
+        Raises:
+            InputError: It does not.
+        """
+        super().check(encoder)
+        yields = PlainText
+        if self.stage == "questions":
+            yields = Triple if self.form == "open" else Question
+        if yields not in encoder.records:
+            takes = ", ".join(kind.__name__ for kind in encoder.records)
+            raise InputError(
+                f"data.stage: {self.stage} in the form {self.form} yields {yields.__name__}, but "
+                f"the method takes {takes}"
+            )
