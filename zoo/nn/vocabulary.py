@@ -62,10 +62,19 @@ def level_ids(tokenizer: Any) -> list[int]:
 def normal_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the token ids of a text in which the name of a level token stands for its letters."""
     pieces = [piece for piece in WRITTEN.split(text) if piece]
-    if len(pieces) < 2:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-    rows = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    rows = tokenizer(pieces, add_special_tokens=False)["input_ids"] if pieces else []
     return [token for row in rows for token in row]
+
+
+def normal_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Return the first character of each of `normal_ids`, and one past its last."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    for piece in WRITTEN.split(text):
+        places = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
+        found += [(start + a, start + b) for a, b in places["offset_mapping"]]
+        start += len(piece)
+    return found
 
 
 def grow(lm: Any, tokenizer: Any, level_ids: Sequence[int]) -> None:
@@ -98,7 +107,9 @@ def _grown(
     old_VD: Tensor, rows: int, level_ids: Sequence[int], words: Sequence[Sequence[int]]
 ) -> nn.Parameter:
     """Return a weight with `rows` rows: the old ones and those of the levels."""
-    new_VD = torch.cat([old_VD.detach(), old_VD.new_zeros(rows - old_VD.shape[0], *old_VD.shape[1:])])
+    new_VD = torch.cat(
+        [old_VD.detach(), old_VD.new_zeros(rows - old_VD.shape[0], *old_VD.shape[1:])]
+    )
     if not old_VD.is_meta:
         used = old_VD.detach()[: min(level_ids)].float()
         mean_D = used.mean(0)
