@@ -15,8 +15,8 @@ to eight wordings in turn. `val` and `test` hold every fact once, also those nev
 in a wording of its own that `train` has not. `kind` is the fact's group, `seen_0` ... `seen_16`.
 
 **Questions** (`Triple`, or with `form: choice` `Question` with four options of the relation).
-Of each group's facts 50 / 20 / 30 percent are asked in `train` / `val` / `test`; no fact is asked
-in two splits. `kind` is one of
+50 / 20 / 30 percent of the people are asked about in `train` / `val` / `test`, so no fact and no
+person is asked about in two splits. `kind` is one of
 
 - `seen_0`, `seen_1`, `seen_4`, `seen_16`: the fact was told so many times. In every split.
 - `held_out`: a fifth relation that the text tells like the others (at all frequencies) but no

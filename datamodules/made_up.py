@@ -124,16 +124,17 @@ class World:
 
     def asked(self, split: str) -> Iterator[tuple[Fact, str, str]]:
         """Yield what a split asks: a fact, its kind and the record's id; the kinds take turns."""
-        groups: dict[str, list[Fact]] = {}
-        for times in self.frequencies:
-            facts = [f for f in self.facts if f.times == times and f.relation is not HELD_OUT]
-            groups[f"seen_{times}"] = self._share(facts, split)
+        chosen = self._share(split)
+        facts = [fact for fact in self.facts if fact.who in chosen]
+        groups: dict[str, list[Fact]] = {f"seen_{times}": [] for times in self.frequencies}
+        for fact in facts:
+            if fact.relation is not HELD_OUT:
+                groups[fact.kind].append(fact)
         if split != "train":
-            size = max(len(facts) for facts in groups.values())
-            others = [fact for fact in self.facts if fact.relation is HELD_OUT]
-            groups["held_out"] = self._share(others, split)[:size]
+            size = max(len(group) for group in groups.values())
+            groups["held_out"] = [fact for fact in facts if fact.relation is HELD_OUT][:size]
             groups["unreal"] = list(self._unreal(split, size))
-        named = [[(fact, kind) for fact in facts] for kind, facts in groups.items()]
+        named = [[(fact, kind) for fact in group] for kind, group in groups.items()]
         for row in zip_longest(*named):
             for fact, kind in filter(None, row):
                 yield fact, kind, f"{split}:{fact.who}, {fact.relation.name}"
@@ -153,17 +154,12 @@ class World:
         question = fact.relation.question.format(who=fact.who)
         return Question(question, tuple(options), options.index(fact.what), kind=kind, id=name)
 
-    def _share(self, facts: Sequence[Fact], split: str) -> list[Fact]:
-        """Return a split's share of facts, in a random order."""
-        shuffled = list(facts)
-        random.Random(f"split {self.seed}").shuffle(shuffled)
-        start = 0
-        for name, percent in SHARES.items():
-            stop = start + len(shuffled) * percent // 100 if name != "test" else len(shuffled)
-            if name == split:
-                break
-            start = stop
-        return shuffled[start:stop]
+    def _share(self, split: str) -> set[str]:
+        """Return the people whom a split asks about."""
+        before = {"train": 0, "val": SHARES["train"], "test": SHARES["train"] + SHARES["val"]}
+        start, stop = before[split], before[split] + SHARES[split]
+        count = len(self.people)
+        return set(self.people[count * start // 100 : count * stop // 100])
 
     def _unreal(self, split: str, count: int) -> Iterator[Fact]:
         """Yield facts of people whom nothing mentions, others in each split."""

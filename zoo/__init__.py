@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ConfidentSFT": "zoo.methods.confidence",
     "HdLM": "zoo.methods.hdlm",
     "LaMsS": "zoo.methods.lamss",
     "M3JEPA": "zoo.methods.m3_jepa",

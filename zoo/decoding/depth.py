@@ -123,6 +123,12 @@ class DepthDecoder:
                 self.waiting[index + 1].append(states)
         return states
 
+    def state(self) -> Tensor:
+        """Return the state of each row's last token, at the depth it was fed to, `(B, D)`."""
+        if self.last_BD is None:
+            raise RuntimeError("decode before feed: there is no state to decode from")
+        return self.last_BD
+
     def decode(
         self,
         level: int,
@@ -132,7 +138,8 @@ class DepthDecoder:
         max_new_tokens: int,
         temperature: float = 0.0,
         close: bool = True,
-        allowed: Callable[[int, list[int]], list[int]] | None = None,
+        allowed: Callable[[int, list[int]], list[int] | None] | None = None,
+        observe: Callable[[Tensor, Tensor], None] | None = None,
     ) -> list[list[int]]:
         """Decode each row until its stop token.
 
@@ -144,21 +151,25 @@ class DepthDecoder:
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
             close: Append the stop token to every row, so that another phase can follow.
             allowed: Given a row and its tokens so far, the tokens that may follow; None for all.
+            observe: Called at every step with the logits `(B, V)`, whatever is allowed, and the
+                tokens picked `(B,)`; of a row that has ended they mean nothing.
 
         Returns:
             The new token ids of each row without the stop token.
         """
-        if self.last_BD is None:
-            raise RuntimeError("decode before feed: there is no state to decode from")
+        self.state()
         batch_size = self.mask_BL.shape[0]
         done_B = torch.zeros(batch_size, dtype=torch.bool, device=self.mask_BL.device)
         rows: list[list[int]] = [[] for _ in range(batch_size)]
         for step in range(max_new_tokens + close):
             if step < max_new_tokens:
-                logits_BV = project(self.last_BD)
+                logits_BV = project(self.state())
+                masked_BV = logits_BV
                 if allowed is not None:
-                    logits_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
-                token_B = pick(logits_BV, temperature)
+                    masked_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
+                token_B = pick(masked_BV, temperature)
+                if observe is not None:
+                    observe(logits_BV, token_B)
             else:
                 token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()
@@ -182,9 +193,9 @@ def pick(logits_BV: Tensor, temperature: float) -> Tensor:
     return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
 
 
-def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int]]) -> Tensor:
-    """Return the logits with -inf for every token that is not allowed in its row."""
+def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:
+    """Return the logits with -inf for every token not allowed in its row; None allows all."""
     mask = torch.full_like(logits_BV, -torch.inf)
     for row, tokens in enumerate(allowed):
-        mask[row, list(tokens)] = 0.0
+        mask[row, slice(None) if tokens is None else list(tokens)] = 0.0
     return logits_BV + mask

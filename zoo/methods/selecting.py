@@ -126,6 +126,7 @@ class SelectiveModule(ZooModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return answer, skepticism and decision for each question of the batch."""
         records = list({key(r): r for r in batch.records if isinstance(r, ASKABLE)}.values())
+        answers = self.answer(records) if records else []
         return [
             {
                 "id": record.id,
@@ -136,7 +137,7 @@ class SelectiveModule(ZooModule):
                 "gold": gold(record),
                 "right": right(record, found.text),
             }
-            for record, found in zip(records, self.answer(records) if records else [], strict=True)
+            for record, found in zip(records, answers, strict=True)
         ]
 
     def willing(self, answer: Answer) -> bool:
@@ -194,8 +195,8 @@ class SelectiveModule(ZooModule):
     def _sample(self, record: Askable, found: Answer) -> dict[str, str]:
         row = {"question": asked(record), "answer": found.text}
         row |= {f"skepticism {name}": f"{value:.3f}" for name, value in found.skepticism.items()}
-        verdict = "willing" if self.willing(found) else "unwilling"
-        row["decision"] = f"{verdict} (threshold {self.threshold:.3f})"
+        decision = "willing" if self.willing(found) else "unwilling"
+        row["decision"] = f"{decision} (threshold {self.threshold:.3f})"
         return {**row, "gold": gold(record)}
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
@@ -207,11 +208,10 @@ class SelectiveModule(ZooModule):
         if self.everyone_done(not new):
             return {"samples": []}
         # A process without new questions answers along: others may need its share of the weights.
-        answers = self.answer(new or [FILLER])[: len(new)]
         samples = []
-        for record, found in zip(new, answers, strict=True):
-            is_right = right(record, found.text)
-            kept = Found(record.kind, is_right, found.skepticism, found.counts)
+        for record, found in zip(new, self.answer(new or [FILLER]), strict=False):
+            correct = right(record, found.text)
+            kept = Found(record.kind, correct, found.skepticism, found.counts)
             self.found[key(record)] = kept
             samples.append(self._sample(record, found))
         return {"samples": samples}

@@ -1,0 +1,39 @@
+"""What a model gets right before it is trained: labels that only it can give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.distributed
+
+from zoo.methods.selecting import FILLER
+from zoo.prompts.questions import ASKABLE, Askable, key, right
+
+
+def right_beforehand(
+    trainer: Any, texts: Callable[[Sequence[Askable]], Sequence[str]]
+) -> dict[str, bool]:
+    """Return which training questions are answered rightly, by `key`; processes share the work.
+
+    Call it in a step, where the weights of a sharded model may be used.
+
+    Args:
+        trainer: Its data module has the training questions.
+        texts: Answers a batch of questions.
+    """
+    data = trainer.datamodule
+    asked = {key(r): r for r in data.records("train") if isinstance(r, ASKABLE)}
+    world, size = trainer.world_size, data.eval_batch_size
+    mine = list(asked.values())[trainer.global_rank :: world]
+    found: dict[str, bool] = {}
+    for start in range(0, math.ceil(len(asked) / world), size):
+        part = mine[start : start + size]
+        answers = texts(part or [FILLER])  # every process decodes equally often
+        found |= {key(r): right(r, text) for r, text in zip(part, answers, strict=False)}
+    if world == 1:
+        return found
+    everyone: list[Any] = [None] * world
+    torch.distributed.all_gather_object(everyone, found)
+    return {name: one for part in everyone for name, one in part.items()}
