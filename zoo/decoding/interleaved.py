@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zoo.decoding.depth import DepthDecoder, pick
+from zoo.decoding.depth import DepthDecoder, keep_only, pick
 
 Project = Callable[[Tensor], Tensor]
 
@@ -58,6 +58,7 @@ def decode_graded(
     *,
     stop_id: int,
     max_new_tokens: int,
+    allowed: Callable[[int, list[int]], list[int] | None] | None = None,
 ) -> list[Graded]:
     """Decode each row greedily until its stop token, a level after every token.
 
@@ -70,22 +71,25 @@ def decode_graded(
         level_ids: Ids of the level tokens in ascending order of doubt.
         stop_id: Token that ends a row.
         max_new_tokens: Limit of normal tokens per row, stop token excluded.
+        allowed: Given a row and its normal tokens so far, those that may follow; None for all.
     """
-    if decoder.last_BD is None:
-        raise RuntimeError("decode before feed: there is no state to decode from")
-    levels_N = torch.tensor(list(level_ids), device=decoder.last_BD.device)
-    rows = [Graded() for _ in range(len(decoder.last_BD))]
-    alive_B = torch.ones(len(rows), dtype=torch.bool, device=decoder.last_BD.device)
+    device = decoder.state().device
+    levels_N = torch.tensor(list(level_ids), device=device)
+    rows = [Graded() for _ in range(len(decoder.state()))]
+    alive_B = torch.ones(len(rows), dtype=torch.bool, device=device)
     for step in range(max_new_tokens + 1):
-        token_B = pick(without(project(decoder.last_BD), level_ids), 0.0)
+        logits_BV = without(project(decoder.state()), level_ids)
+        if allowed is not None:
+            logits_BV = keep_only(logits_BV, [allowed(i, row.ids) for i, row in enumerate(rows)])
+        token_B = pick(logits_BV, 0.0)
         if step == max_new_tokens:
             token_B = torch.full_like(token_B, stop_id)
         decoder.push(token_B, alive_B, 0)
-        doubt_B, level_B = expected_level(project(decoder.last_BD), level_ids)
+        doubt_B, level_B = expected_level(project(decoder.state()), level_ids)
         decoder.push(levels_N[level_B], alive_B, 0)
-        found = zip(rows, alive_B.tolist(), token_B.tolist(), doubt_B.tolist(), level_B.tolist())
-        for row, alive, token, doubt, level in found:
-            if alive and (step < max_new_tokens):
+        table = zip(token_B.tolist(), doubt_B.tolist(), level_B.tolist(), strict=True)
+        for row, alive, (token, doubt, level) in zip(rows, alive_B.tolist(), table, strict=True):
+            if alive and step < max_new_tokens:
                 row.ids.append(token)
                 row.doubts.append(doubt)
                 row.levels.append(level)

@@ -32,9 +32,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone, read_config
+from zoo.decoding.choices import only
 from zoo.decoding.depth import DepthDecoder
 from zoo.decoding.interleaved import Graded, decode_graded, expected_level, without
 from zoo.encoding import Batch
@@ -115,12 +117,16 @@ class LaMsS(SelectiveModule):
         """Check the number of levels, and that something can learn.
 
         Raises:
-            InputError: N is not in 2..10, or the backbone is frozen.
+            InputError: N is not in 2..10, no answer token is allowed, or the backbone is frozen.
         """
         if not 2 <= self.num_levels <= 10:
             raise InputError(f"model.num_levels: {self.num_levels} is not in 2..10")
+        if self.max_answer_tokens < 1:
+            raise InputError(f"model.max_answer_tokens: {self.max_answer_tokens} is below 1")
         if self.backbone.freeze:
-            raise InputError("backbone.freeze: the rows of the levels must learn; use lora instead")
+            raise InputError(
+                "model.backbone.freeze: the rows of the levels must learn; use lora instead"
+            )
 
     def build(self, *, meta: bool = False) -> None:
         """Load, grow the vocabulary, freeze; the embedding and the head stay trainable."""
@@ -150,9 +156,9 @@ class LaMsS(SelectiveModule):
             packed=self.padding_free and not self.hide_sigma,
         )
         if self.lm is None or self.lm.device.type != "meta":
-            plain = {"lora": None, "compile": False, "gradient_checkpointing": False}
+            name = self.label_from or self.backbone.name
             encoder.labels = Reference(
-                replace(self.backbone, name=self.label_from or self.backbone.name, **plain),
+                replace(self.backbone, name=name, lora=None),
                 tokenizer,
                 stop_id=encoder.stop_id,
                 max_new_tokens=self.max_answer_tokens,
@@ -186,14 +192,18 @@ class LaMsS(SelectiveModule):
         encoder = self.encoder()
         decoder = self._decoder(len(records))
         decoder.feed([encoder.prompt(record) for record in records], 0)
-        limits = {"stop_id": encoder.stop_id, "max_new_tokens": self.max_answer_tokens}
+        limits: dict[str, Any] = {
+            "stop_id": encoder.stop_id,
+            "max_new_tokens": self.max_answer_tokens,
+            "allowed": only([encoder.choices(r) for r in records], encoder.stop_id),
+        }
         if self.interleave:
             rows = decode_graded(decoder, self.logits, self.level_ids, **limits)
         else:
             normal = decoder.decode(0, self.normal_logits, **limits)
             rows = [Graded(ids) for ids in normal]
         decoder.feed([encoder.instruction] * len(records), 0)
-        doubts_B, _ = expected_level(self.logits(decoder.last_BD), self.level_ids)
+        doubts_B, _ = expected_level(self.logits(decoder.state()), self.level_ids)
         pairs = zip(rows, doubts_B.tolist(), strict=True)
         return [self._answer(row, doubt) for row, doubt in pairs]
 
@@ -229,8 +239,8 @@ class LaMsS(SelectiveModule):
 
     def _mask_without_sigma(self, batch: Batch) -> Any:
         """Return the mask in which a level is seen by itself alone."""
-        levels_BL = batch.input_ids >= min(self.level_ids)
-        levels_BL &= batch.input_ids <= max(self.level_ids)
-        seen_BL = batch.attention_mask * ~levels_BL
+        assert batch.attention_mask is not None
+        levels = torch.tensor(self.level_ids, device=batch.input_ids.device)
+        seen_BL = batch.attention_mask * ~torch.isin(batch.input_ids, levels)
         length = batch.input_ids.shape[1]
         return grow_mask(self.lm.config, seen_BL, batch.position_ids, length, whole=True)

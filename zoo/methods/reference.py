@@ -16,6 +16,7 @@ import torch
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.cache import fingerprint, remember
+from zoo.decoding.choices import only
 from zoo.decoding.depth import DepthDecoder
 from zoo.decoding.interleaved import decode_graded
 from zoo.decoding.scoring import Row, probabilities
@@ -56,10 +57,17 @@ class Reference:
 
         return self._remember("doubts", {}, items, compute)
 
-    def answers(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Return the ids of the greedy answer to each prompt, without the stop token."""
+    def answers(
+        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]] | None]
+    ) -> list[list[int]]:
+        """Return the ids of the greedy answer to each prompt, without the stop token.
+
+        Args:
+            prompts: Token ids up to the answer.
+            choices: For each prompt, the ids of the answers to choose from; None for any.
+        """
         settings = {"stop": self.stop_id, "limit": self.max_new_tokens}
-        items = [list(prompt) for prompt in prompts]
+        items = [[list(prompt), listed] for prompt, listed in zip(prompts, choices, strict=True)]
         return self._remember("answers", settings, items, self._answer)
 
     def drop(self) -> None:
@@ -96,26 +104,30 @@ class Reference:
         return remember(kind, [held, settings], items, compute)
 
     @torch.no_grad()
-    def _answer(self, prompts: Sequence[list[int]]) -> list[list[int]]:
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found: list[list[int]] = [[] for _ in prompts]
+    def _answer(self, items: Sequence[Any]) -> list[list[int]]:
+        order = sorted(range(len(items)), key=lambda i: len(items[i][0]))
+        found: list[list[int]] = [[] for _ in items]
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
-            for i, ids in zip(part, self._batch([prompts[i] for i in part]), strict=True):
+            for i, ids in zip(part, self._batch([items[i] for i in part]), strict=True):
                 found[i] = ids
         return found
 
-    def _batch(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+    def _batch(self, items: Sequence[Any]) -> list[list[int]]:
         lm = self.lm()
         decoder = DepthDecoder(
             lm,
             [num_blocks(lm)],
-            batch_size=len(prompts),
+            batch_size=len(items),
             pad_id=self.tokenizer.pad_token_id,
             device=lm.device,
         )
-        decoder.feed(prompts, 0)
-        limits = {"stop_id": self.stop_id, "max_new_tokens": self.max_new_tokens}
+        decoder.feed([prompt for prompt, _ in items], 0)
+        limits: dict[str, Any] = {
+            "stop_id": self.stop_id,
+            "max_new_tokens": self.max_new_tokens,
+            "allowed": only([listed for _, listed in items], self.stop_id),
+        }
 
         def project(hidden: torch.Tensor) -> torch.Tensor:
             return lm.lm_head(lm.model.norm(hidden))
@@ -127,9 +139,8 @@ class Reference:
         return decoder.decode(0, project, close=False, **limits)
 
     def _check(self, tokenizer: Any) -> None:
-        own = {token: i for token, i in self.tokenizer.get_vocab().items()}
-        other = tokenizer.get_vocab()
-        if any(own.get(token, i) != i for token, i in other.items()):
+        own = self.tokenizer.get_vocab()
+        if any(own.get(token, i) != i for token, i in tokenizer.get_vocab().items()):
             raise InputError(
                 f"model.label_from: the tokenizer of {self.backbone.name} is not the backbone's"
             )

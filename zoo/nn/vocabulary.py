@@ -107,20 +107,18 @@ def _grown(
     old_VD: Tensor, rows: int, level_ids: Sequence[int], words: Sequence[Sequence[int]]
 ) -> nn.Parameter:
     """Return a weight with `rows` rows: the old ones and those of the levels."""
-    new_VD = torch.cat(
-        [old_VD.detach(), old_VD.new_zeros(rows - old_VD.shape[0], *old_VD.shape[1:])]
-    )
+    num_old, width = old_VD.shape
+    new_VD = torch.cat([old_VD.detach(), old_VD.new_zeros(rows - num_old, width)])
     if not old_VD.is_meta:
         used = old_VD.detach()[: min(level_ids)].float()
         mean_D = used.mean(0)
         graded_WD = torch.stack([used[ids].mean(0) for ids in words])
-        noise = torch.randn(
-            len(level_ids), old_VD.shape[1], generator=torch.Generator().manual_seed(0)
-        ).to(used)
+        seeded = torch.Generator().manual_seed(0)
+        noise_ND = torch.randn(len(level_ids), width, generator=seeded).to(used)
         for j, row in enumerate(level_ids):
             place = j / (len(level_ids) - 1) * (len(words) - 1)
             low = min(int(place), len(words) - 2)
             word_D = torch.lerp(graded_WD[low], graded_WD[low + 1], place - low)
-            level_D = torch.lerp(mean_D, word_D, SHARE) + NOISE * used.std() * noise[j]
+            level_D = torch.lerp(mean_D, word_D, SHARE) + NOISE * used.std() * noise_ND[j]
             new_VD[row] = level_D.to(new_VD.dtype)
     return nn.Parameter(new_VD, requires_grad=old_VD.requires_grad)

@@ -23,7 +23,7 @@ from zoo.errors import InputError
 from zoo.nn.vocabulary import normal_ids, normal_offsets
 from zoo.preview import preview
 from zoo.prompts.chat import chat_format
-from zoo.prompts.questions import Askable, check, gold, opening, right
+from zoo.prompts.questions import Askable, check, gold, letters, opening, right
 from zoo.prompts.skepticism import (
     Labels,
     Studied,
@@ -77,11 +77,8 @@ class SkepticEncoder:
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
         start = self.tokenizer.bos_token_id
         self.start_id: int = self.stop_id if start is None else start
-        self.instruction = [
-            token
-            for text in (*self._texts("user", INSTRUCTION), self.chat.open(ASSISTANT))
-            for token in self.ids(text)
-        ]
+        asked = [part.text for part in self.chat.turn("user", INSTRUCTION)]
+        self.instruction = [i for t in (*asked, self.chat.open(ASSISTANT)) for i in self.ids(t)]
         self.studied: dict[Any, Studied] = {}
 
     def study(self, records: Sequence[Any], split: str) -> None:
@@ -147,6 +144,11 @@ class SkepticEncoder:
             )
         return ids
 
+    def choices(self, record: Askable) -> list[list[int]] | None:
+        """Return the ids of each letter; None for an open question."""
+        listed = letters(record)
+        return None if listed is None else [self.ids(name) for name in listed]
+
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, none of which is a level."""
         return normal_ids(self.tokenizer, text)
@@ -205,7 +207,8 @@ class SkepticEncoder:
         if self.labels is None:
             own = [list(answer) for answer in answers]
         else:
-            own = [[*ids, self.stop_id] for ids in self.labels.answers(prompts)]
+            choices = [self.choices(record) for record in questions]
+            own = [[*ids, self.stop_id] for ids in self.labels.answers(prompts, choices)]
         levels, own_levels = nothing(answers), nothing(own)
         if self.labels is not None and self.interleave:
             doubts = self.labels.doubts(list(zip(prompts, answers, strict=True)))
@@ -239,6 +242,3 @@ class SkepticEncoder:
                 f"max_length={self.max_length}; raise max_length or shorten the sample"
             )
         return join(pieces, record=record)
-
-    def _texts(self, role: str, text: str) -> list[str]:
-        return [part.text for part in self.chat.turn(role, text)]

@@ -25,8 +25,10 @@ class Labels(Protocol):
         """Return the doubt about each token of (context, tokens), in [0, 1]."""
         ...
 
-    def answers(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Return the ids of the answer to each prompt, without the stop token."""
+    def answers(
+        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]] | None]
+    ) -> list[list[int]]:
+        """Return the ids of the answer to each prompt, one of its choices if it has any."""
         ...
 
     def drop(self) -> None:
