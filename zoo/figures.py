@@ -94,7 +94,7 @@ def shaded_answers(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> A
         axes.text(0, -i - 0.25, text.replace("$", r"\$"), fontsize=7, color="grey")
         column = 2.0
         for token, doubt in tokens:
-            shown = token.replace("\n", " ").replace("$", r"\$")
+            shown = "".join(c if c.isprintable() else "?" for c in token).replace("$", r"\$")
             box = {"facecolor": ramp(0.15 + 0.7 * doubt), "edgecolor": "none", "pad": 1.5}
             axes.text(column, -i - 0.7, shown, family="monospace", fontsize=8, bbox=box)
             column += 1.25 * max(
