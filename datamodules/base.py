@@ -82,6 +82,9 @@ class ZooDataModule(LightningDataModule):
         if self._encoder is not encoder:
             self._examples, self._encoder = {}, encoder
         if split not in self._examples:
+            study = getattr(encoder, "study", None)
+            if study is not None:
+                study(self.records(split), split)
             encoded = (encoder(record) for record in self.records(split))
             self._examples[split] = [example for part in encoded for example in part]
         return self._examples[split]

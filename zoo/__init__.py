@@ -8,6 +8,7 @@ from typing import Any
 _HOME = {
     "ConfidentSFT": "zoo.methods.confidence",
     "HdLM": "zoo.methods.hdlm",
+    "LaMsS": "zoo.methods.lamss",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",

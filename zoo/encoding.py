@@ -139,7 +139,11 @@ class Batch:
 
 
 class Encoder(Protocol):
-    """What a data module needs of a method: the record types it takes, encoding and collation."""
+    """What a data module needs of a method: the record types it takes, encoding and collation.
+
+    An encoder that has to see a whole split before it encodes a record of it has a method
+    `study(records, split)`, which is called once right before.
+    """
 
     @property
     def records(self) -> tuple[type, ...]:

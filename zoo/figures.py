@@ -75,6 +75,37 @@ def risk_coverage_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> A
     return figure
 
 
+def shaded_answers(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Any:
+    """Return answers whose tokens stand on a background from green (no doubt) to red (1).
+
+    Args:
+        rows: A question and the tokens of its answer, each with the doubt about it in [0, 1].
+    """
+    from matplotlib import colormaps
+
+    figure = new_figure(8.0, 0.4 + 0.5 * len(rows))
+    axes = figure.subplots()
+    axes.set(xlim=(0, 100), ylim=(-len(rows), 0))
+    axes.axis("off")
+    ramp = colormaps["RdYlGn_r"]
+    for i, (question, tokens) in enumerate(rows):
+        words = " ".join(question.split())
+        text = words if len(words) <= 90 else words[:87] + "..."
+        axes.text(0, -i - 0.25, text.replace("$", r"\$"), fontsize=7, color="grey")
+        column = 2.0
+        for token, doubt in tokens:
+            shown = "".join(c if c.isprintable() else "?" for c in token).replace("$", r"\$")
+            box = {"facecolor": ramp(0.15 + 0.7 * doubt), "edgecolor": "none", "pad": 1.5}
+            axes.text(column, -i - 0.7, shown, family="monospace", fontsize=8, bbox=box)
+            column += 1.25 * max(
+                1, len(token)
+            )  # characters of this size, in hundredths of 8 inches
+            if column > 98:
+                break
+    axes.set_title("answers, each token on its skepticism", fontsize=9, loc="left")
+    return figure
+
+
 def picture_grid(rows: Sequence[tuple[str, Sequence[tuple[Media, bool]]]]) -> Any:
     """Return the pictures found for each text, best first; the right ones are framed in green.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from zoo.cache import root
 from zoo.errors import InputError, nearest
 from zoo.tiny import TINY
 
@@ -130,8 +130,7 @@ def _from_hub(hub_id: str) -> str | None:
 
 
 def _cached(file: Path) -> Path:
-    root = Path(os.environ.get("ZOO_CACHE", "~/.cache/zoo")).expanduser()
-    return root / f"{file.stem}-{file.stat().st_size}"
+    return root() / f"{file.stem}-{file.stat().st_size}"
 
 
 def _convert(file: Path) -> Path:

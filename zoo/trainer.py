@@ -94,8 +94,8 @@ class ZooTrainer(Trainer):
             datamodule: The data.
         """
         model.validate()
+        model.build(meta=True)  # first: an encoder may ask whether there are weights
         datamodule.prepare("fit", model.encoder())
-        model.build(meta=True)
         batches = len(datamodule.train_dataloader())
         lines = describe(model, datamodule.train_dataloader(), batches)
         sample = datamodule.examples("train", model.encoder())[0]

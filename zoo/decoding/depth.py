@@ -31,6 +31,8 @@ class DepthDecoder:
         pad_id: Token id fed for rows that have finished.
         device: Where to decode.
         everyone_done: Says whether all processes have finished, given whether this one has.
+        aside: Ids of tokens that no other token attends to.
+        still: Ids of tokens that share the position of the token before them.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class DepthDecoder:
         pad_id: int,
         device: torch.device,
         everyone_done: Callable[[bool], bool] = bool,
+        aside: Sequence[int] = (),
+        still: Sequence[int] = (),
     ) -> None:
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
@@ -50,6 +54,8 @@ class DepthDecoder:
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
         self.pad_id, self.everyone_done = pad_id, everyone_done
+        self.aside = torch.tensor(aside, dtype=torch.long, device=device)
+        self.still = torch.tensor(still, dtype=torch.long, device=device)
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
@@ -67,10 +73,23 @@ class DepthDecoder:
         mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
         self._feed(torch.tensor(padded, device=device), torch.tensor(mask, device=device), level)
 
+    def push(self, token_B: Tensor, alive_B: Tensor, level: int) -> None:
+        """Append one token to each row that is alive; a hole to the others.
+
+        Args:
+            token_B: Token ids, `(B,)`.
+            alive_B: Which rows grow, bool, `(B,)`.
+            level: See `feed`.
+        """
+        token_B = torch.where(alive_B, token_B, self.pad_id)
+        self._feed(token_B[:, None], alive_B.long()[:, None], level)
+
     def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> None:
         start = self.positions_BL[:, -1:] + 1 if self.positions_BL.shape[1] else 0
-        positions = mask_BT.cumsum(1) - 1 + start
-        self.mask_BL = torch.cat([self.mask_BL, mask_BT], 1)
+        moves_BT = mask_BT * ~torch.isin(ids_BT, self.still)
+        positions = moves_BT.cumsum(1) - 1 + start
+        seen_BT = mask_BT * ~torch.isin(ids_BT, self.aside)
+        self.mask_BL = torch.cat([self.mask_BL, seen_BT], 1)
         self.positions_BL = torch.cat([self.positions_BL, positions], 1)
         self.waiting[0].append(ids_BT)
         states = self._raise_to(level)
@@ -94,7 +113,9 @@ class DepthDecoder:
             self.block_calls += new * (stage.stop - stage.start)
             states = stage(
                 states,
-                attention_mask=grow_mask(stage.config, self.mask_BL, self.positions_BL, new),
+                attention_mask=grow_mask(
+                    stage.config, self.mask_BL, self.positions_BL, new, whole=len(self.aside) > 0
+                ),
                 position_ids=self.positions_BL[:, -new:],
                 past_key_values=cache,
             )
@@ -146,7 +167,7 @@ class DepthDecoder:
                 masked_BV = logits_BV
                 if allowed is not None:
                     masked_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
-                token_B = self._pick(masked_BV, temperature)
+                token_B = pick(masked_BV, temperature)
                 if observe is not None:
                     observe(logits_BV, token_B)
             else:
@@ -159,18 +180,17 @@ class DepthDecoder:
             finished = self.everyone_done(bool(done_B.all()))
             if not close and (finished or step + 1 == max_new_tokens):
                 break  # nothing reads the state of this token
-            mask_B = torch.tensor(alive, device=token_B.device)
-            token_B = torch.where(mask_B, token_B, self.pad_id)
-            self._feed(token_B[:, None], mask_B.long()[:, None], level)
+            self.push(token_B, torch.tensor(alive, device=token_B.device), level)
             if finished:
                 break
         return rows
 
-    @staticmethod
-    def _pick(logits_BV: Tensor, temperature: float) -> Tensor:
-        if temperature == 0:
-            return logits_BV.argmax(-1)
-        return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
+
+def pick(logits_BV: Tensor, temperature: float) -> Tensor:
+    """Return a token per row: the best one at temperature 0, else a sample."""
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
 
 
 def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:

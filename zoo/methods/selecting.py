@@ -11,7 +11,7 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.figures import heat_map, risk_coverage_plot
+from zoo.figures import heat_map, risk_coverage_plot, shaded_answers
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import KindAccuracy
 from zoo.metrics.selective import risk_coverage, selective_scores, tuned_threshold
@@ -20,6 +20,7 @@ from zoo.preview import shaded
 from zoo.prompts.questions import ASKABLE, Askable, asked, gold, key, right
 from zoo.records import Triple
 
+MAX_SHOWN = 12  # answers of a figure
 FILLER = Triple("Why?", "", "Because.")  # answered along where another process still answers
 
 
@@ -85,6 +86,7 @@ class SelectiveModule(ZooModule):
         self.eps, self.tune_eps, self.max_generated = eps, tune_eps, max_generated
         self.register_buffer("tuned_eps", torch.tensor(float(eps)))
         self.found: dict[str, Found] = {}
+        self.shown: list[tuple[str, Answer]] = []  # the first answers, for a figure
 
     @property
     def threshold(self) -> float:
@@ -101,7 +103,7 @@ class SelectiveModule(ZooModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the answers of the last validation."""
-        self.found = {}
+        self.found, self.shown = {}, []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the losses; answer the questions, up to `max_generated` per epoch."""
@@ -175,7 +177,7 @@ class SelectiveModule(ZooModule):
         return rows
 
     def figures(self) -> dict[str, Any]:
-        """Return the risk-coverage curves, and accuracy beside mean skepticism by kind."""
+        """Return risk-coverage curves, answers shaded by doubt, accuracy and skepticism by kind."""
         if not self.found:
             return {}
         found = list(self.found.values())
@@ -185,6 +187,9 @@ class SelectiveModule(ZooModule):
             for name in found[0].skepticism
         }
         drawn = {"risk_coverage": risk_coverage_plot(curves)}
+        shaded = [(text, answer.tokens) for text, answer in self.shown if answer.tokens]
+        if shaded:
+            drawn["tokens"] = shaded_answers(shaded)
         kinds = sorted({one.kind for one in found if one.kind})
         if kinds:
             table = torch.tensor([by_kind(found, kind) for kind in kinds])
@@ -214,6 +219,8 @@ class SelectiveModule(ZooModule):
             kept = Found(record.kind, correct, found.skepticism, found.counts)
             self.found[key(record)] = kept
             samples.append(self._sample(record, found))
+            if len(self.shown) < MAX_SHOWN:
+                self.shown.append((asked(record), found))
         return {"samples": samples}
 
     def _log_scores(self, stage: str) -> None:

@@ -88,7 +88,9 @@ def place(batch: Batch) -> dict[str, Any]:
     }
 
 
-def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> Any:
+def grow_mask(
+    config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int, *, whole: bool = False
+) -> Any:
     """Return the attention mask of the last `new` slots of a batch that grows with holes.
 
     A sliding window counts tokens, not slots, so a model that has one gets its masks from here;
@@ -99,15 +101,21 @@ def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> A
         mask_BL: 1 for tokens and 0 for holes, `(B, L)`.
         positions_BL: Position of each token in its own sequence, `(B, L)`.
         new: Number of query slots, T.
+        whole: Build the mask here in any case, so that a hole is seen by itself and by no other:
+            then a token can be a hole.
     """
     window = getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None)
-    if window is None or (types is not None and "sliding_attention" not in types):
+    if types is not None and "sliding_attention" not in types:
+        window = None
+    if window is None and not whole:
         return mask_BL
     slots_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
     before_TL = slots_L[None] <= slots_L[-new:, None]
     itself_TL = slots_L[None] == slots_L[-new:, None]  # a hole sees itself: no empty softmax
     full_BTL = (before_TL & mask_BL.bool()[:, None]) | itself_TL
+    if window is None:
+        return full_BTL[:, None]
     distance_BTL = positions_BL[:, -new:, None] - positions_BL[:, None]
     sliding_BTL = full_BTL & (distance_BTL < window)
     if types is None:

@@ -1,0 +1,98 @@
+"""Results that are dear to compute and depend on their inputs alone, kept in `$ZOO_CACHE`.
+
+The inputs are divided into chunks, a chunk is a file, and a file appears whole or not at all: a
+killed process loses the chunk that it was at. Processes that want the same results wait for the one
+that computes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError
+
+CHUNK = 256  # inputs
+
+
+def root() -> Path:
+    """Return the cache folder: `$ZOO_CACHE`, by default `~/.cache/zoo`."""
+    return Path(os.environ.get("ZOO_CACHE", "~/.cache/zoo")).expanduser()
+
+
+def remember(
+    kind: str,
+    key: Any,
+    items: Sequence[Any],
+    compute: Callable[[Sequence[Any]], Sequence[Any]],
+    *,
+    chunk: int = CHUNK,
+) -> list[Any]:
+    """Return `compute(items)`, from the cache where it was computed before.
+
+    Args:
+        kind: Folder of the results, for example `doubt`.
+        key: Everything but the items that the results depend on; JSON-like.
+        items: Inputs, JSON-like.
+        compute: Gives a JSON-like result for each input; called with a chunk at a time.
+        chunk: Inputs per file.
+    """
+    found: list[Any] = []
+    for start in range(0, len(items), chunk):
+        part = items[start : start + chunk]
+        digest = hashlib.sha256(json.dumps([key, list(part)]).encode()).hexdigest()[:32]
+        path = root() / kind / f"{digest}.json"
+        if not path.is_file():
+            _fill(path, part, compute)
+        found += json.loads(path.read_text())
+    return found
+
+
+def fingerprint(folder: str) -> list[Any]:
+    """Return what tells the model in a folder from any other: its config and its weight files.
+
+    Weights count with place, size and time of change; nothing of them is read.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{folder}: holds no config.json")
+    weights = sorted(path.glob("*.safetensors"))
+    stats = [(file.resolve().as_posix(), file.stat()) for file in weights]
+    return [
+        (path / "config.json").read_text(),
+        [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
+    ]
+
+
+def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_suffix(".lock")):
+        if path.is_file():  # another process was first
+            return
+        results = list(compute(part))
+        if len(results) != len(part):
+            raise RuntimeError(f"{len(results)} results for {len(part)} inputs")
+        scratch = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            scratch.write_text(json.dumps(results))
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back when its process ends, however it ends."""
+    import fcntl
+
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

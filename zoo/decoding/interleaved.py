@@ -1,0 +1,99 @@
+"""Decode a graded token after every normal token: x_1 s_1 x_2 s_2 ...
+
+The slots alternate strictly. A normal slot cannot choose a level and a level slot nothing else, so
+the grammar holds whatever the weights are. Shapes: B batch, V vocabulary, N levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from zoo.decoding.depth import DepthDecoder, keep_only, pick
+
+Project = Callable[[Tensor], Tensor]
+
+
+@dataclass(slots=True)
+class Graded:
+    """What one row decoded.
+
+    Attributes:
+        ids: Normal tokens, the stop token included where the row chose it.
+        doubts: Expected level u_t of each of them, in [0, 1].
+        levels: The level token fed after each of them, as an index.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    doubts: list[float] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
+
+
+def expected_level(logits_BV: Tensor, level_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return u = sum_j v_j P[j] in [0, 1] and argmax_j P[j], with P over the levels alone.
+
+    Args:
+        logits_BV: Logits of a level slot, `(B, V)`.
+        level_ids: Ids of s_0, ..., s_{N-1}; v_j = j / (N - 1).
+    """
+    logits_BN = logits_BV[:, list(level_ids)].float()
+    values_N = torch.linspace(0, 1, len(level_ids), device=logits_BV.device)
+    return (logits_BN.softmax(-1) @ values_N).clamp(0, 1), logits_BN.argmax(-1)
+
+
+def without(logits_BV: Tensor, ids: Sequence[int]) -> Tensor:
+    """Return logits in which some tokens cannot be chosen."""
+    kept = logits_BV.clone()
+    kept[:, list(ids)] = -torch.inf
+    return kept
+
+
+def decode_graded(
+    decoder: DepthDecoder,
+    project: Project,
+    level_ids: Sequence[int],
+    *,
+    stop_id: int,
+    max_new_tokens: int,
+    allowed: Callable[[int, list[int]], list[int] | None] | None = None,
+) -> list[Graded]:
+    """Decode each row greedily until its stop token, a level after every token.
+
+    Every row ends with the stop token and its level, so that another turn can follow. A row that
+    meets the limit is closed with a stop token that is no part of its answer.
+
+    Args:
+        decoder: Fed with the prompts, at its first depth.
+        project: Maps states `(B, D)` to logits `(B, V)`.
+        level_ids: Ids of the level tokens in ascending order of doubt.
+        stop_id: Token that ends a row.
+        max_new_tokens: Limit of normal tokens per row, stop token excluded.
+        allowed: Given a row and its normal tokens so far, those that may follow; None for all.
+    """
+    device = decoder.state().device
+    levels_N = torch.tensor(list(level_ids), device=device)
+    rows = [Graded() for _ in range(len(decoder.state()))]
+    alive_B = torch.ones(len(rows), dtype=torch.bool, device=device)
+    for step in range(max_new_tokens + 1):
+        logits_BV = without(project(decoder.state()), level_ids)
+        if allowed is not None:
+            logits_BV = keep_only(logits_BV, [allowed(i, row.ids) for i, row in enumerate(rows)])
+        token_B = pick(logits_BV, 0.0)
+        if step == max_new_tokens:
+            token_B = torch.full_like(token_B, stop_id)
+        decoder.push(token_B, alive_B, 0)
+        doubt_B, level_B = expected_level(project(decoder.state()), level_ids)
+        decoder.push(levels_N[level_B], alive_B, 0)
+        table = zip(token_B.tolist(), doubt_B.tolist(), level_B.tolist(), strict=True)
+        for row, alive, (token, doubt, level) in zip(rows, alive_B.tolist(), table, strict=True):
+            if alive and step < max_new_tokens:
+                row.ids.append(token)
+                row.doubts.append(doubt)
+                row.levels.append(level)
+        alive_B = alive_B & (token_B != stop_id)
+        if decoder.everyone_done(not alive_B.any()):
+            break
+    return rows

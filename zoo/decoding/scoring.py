@@ -1,0 +1,60 @@
+"""Probability of given tokens, padding-free, without the (tokens x vocabulary) tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.encoding import NO_HEAD, collate, join
+from zoo.nn.blocks import Blocks, num_blocks, place
+
+BUDGET = 4096  # tokens of a forward pass
+SCORED = 0
+ROWS = 256  # tokens that are projected at a time
+Row = tuple[Sequence[int], Sequence[int]]
+
+
+@torch.no_grad()
+def probabilities(lm: Any, rows: Sequence[Row], *, budget: int = BUDGET) -> list[list[float]]:
+    """Return p(x_t | context, x_<t) of every token of every row.
+
+    Args:
+        lm: Causal language model, in evaluation mode.
+        rows: (context, tokens to score) in token ids; a context has at least one token, and a row
+            at least one token to score.
+        budget: Tokens of a forward pass; one row may have more.
+    """
+    found: list[list[float]] = []
+    for part in _parts(rows, budget):
+        pieces = [[(context, NO_HEAD, 0.0), (tokens, SCORED, 1.0)] for context, tokens in part]
+        batch = collate([join(piece) for piece in pieces]).to(lm.device)
+        hidden_ND = Blocks(lm, 0, num_blocks(lm))(batch.input_ids, **place(batch))[0]
+        scored = (batch.head_ids[0] == SCORED).nonzero()[:, 0]
+        chances = _chances(lm, hidden_ND[scored], batch.labels[0, scored]).tolist()
+        for _, tokens in part:
+            found.append(chances[: len(tokens)])
+            chances = chances[len(tokens) :]
+    return found
+
+
+def _chances(lm: Any, hidden_ND: Tensor, labels_N: Tensor) -> Tensor:
+    parts = zip(hidden_ND.split(ROWS), labels_N.split(ROWS), strict=True)
+    logits = ((lm.lm_head(lm.model.norm(hidden)).float(), labels) for hidden, labels in parts)
+    return torch.cat([one.softmax(-1).gather(1, to[:, None])[:, 0] for one, to in logits])
+
+
+def _parts(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        length = len(row[0]) + len(row[1])
+        if part and size + length > budget:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += length
+    if part:
+        yield part

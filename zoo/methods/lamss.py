@@ -1,0 +1,246 @@
+"""LaMsS: when large language models meet self-skepticism.
+
+arXiv 2409.06601. A series of skepticism tokens s_0 ... s_{N-1}, from no doubt to full doubt, joins
+the vocabulary. Continual pre-training and fine-tuning teach the model to write one after every
+normal token; asked a second time, it grades its whole answer with one. It answers willingly only
+if that skepticism is below a threshold.
+
+    (1)  v_j = j / (N - 1)                                  value of level j
+    (2)  u_t = sum_j v_j P_t[j],  P_t = softmax over the levels after x_t
+    (3)  U   = sum_j v_j P[j],    P after question, answer and instruction (second pass)
+    (4)  L   = mean CE(x_t) + lambda_s mean CE(s_t) + lambda_p mean CE(level of an answer)
+    (5)  willing = U < eps
+
+Shapes: B batch, L tokens, D width, V vocabulary with levels.
+
+The paper's full text and code were not available: this is "LaMsS-style". Follows (abstracts and
+digests): tokens added to the vocabulary; each normal token is followed by one; pre-training, then
+fine-tuning on the model's own successes and failures in two passes; threshold about 0.5.
+Deviates: the second pass reads the cache of the first one, with the same result.
+Unknown in the paper, chosen here: N = 5; lambdas 1; softmax over the whole vocabulary in training;
+rows start at the mean row moved towards graded words; a token's level is the quantile (in its
+split) of 1 - p0(x_t | x_<t) by the model before training, on clean text, or an annotated span's;
+an answer's level is s_0 if right, else s_{N-1}; right and wrong are balanced in training only by
+repeating the rarer; the query is not interleaved; end-of-turn is a normal token; U decides. One
+greedy answer of the model *before* fine-tuning is judged: it has seen no answer of the training
+data, so there are no folds. Not built: several sampled answers, smoothing over neighbouring levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.backbone import Backbone, read_config
+from zoo.decoding.choices import only
+from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.interleaved import Graded, decode_graded, expected_level, without
+from zoo.encoding import Batch
+from zoo.errors import InputError
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.reference import Reference
+from zoo.methods.replying import evaluating
+from zoo.methods.selecting import Answer, SelectiveModule
+from zoo.module import Optimizer, total_loss
+from zoo.nn.blocks import Blocks, grow_mask, num_blocks, place
+from zoo.nn.vocabulary import add_levels, grow
+from zoo.prompts.questions import Askable
+from zoo.prompts.skeptical import LEVEL, NORMAL, SIGMA, SkepticEncoder
+from zoo.records import PlainText, Question, Triple
+
+HEADS = {"token": NORMAL, "sigma": SIGMA, "level": LEVEL}
+
+
+class LaMsS(SelectiveModule):
+    """A language model that grades its own tokens and answers with skepticism tokens.
+
+    `PlainText` records are the first stage (continual pre-training), questions the second. The
+    second stage starts from an export of the first: `backbone.name` is that folder.
+
+    Args:
+        backbone: Which language model to build on. With `lora` the embedding and the head train
+            too, as a whole, because the new rows are in them.
+        optimizer: AdamW and its schedule.
+        num_levels: N, 2 to 10.
+        sigma_weight: lambda_s of equation (4).
+        level_weight: lambda_p of equation (4).
+        doubt_source: Where the levels of a text's tokens come from: `ref_prob` or `span_labels`.
+        label_from: Model that labels the data, named like `backbone.name`, with the same
+            tokenizer; None for the backbone as it is before training.
+        interleave: Write a level after every token; if not, only the second pass has one.
+        hide_sigma: No other token attends to the level of a token (padded rows are used).
+        shared_positions: A token and its level have one position; if not, they count on.
+        eps: Answers with U < eps are given willingly.
+        tune_eps: Tune eps in every validation, starting from `eps`.
+        max_length: Window in tokens, levels included.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_answer_tokens: Limit of an answer, levels excluded.
+        max_generated: Questions to answer in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (PlainText, Question, Triple)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        num_levels: int = 5,
+        sigma_weight: float = 1.0,
+        level_weight: float = 1.0,
+        doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob",
+        label_from: str | None = None,
+        interleave: bool = True,
+        hide_sigma: bool = False,
+        shared_positions: bool = False,
+        eps: float = 0.5,
+        tune_eps: bool = False,
+        max_length: int = 2048,
+        padding_free: bool = True,
+        max_answer_tokens: int = 16,
+        max_generated: int | None = 128,
+    ) -> None:
+        super().__init__(
+            backbone, optimizer, eps=eps, tune_eps=tune_eps, max_generated=max_generated
+        )
+        self.save_hyperparameters()
+        self.num_levels, self.doubt_source, self.label_from = num_levels, doubt_source, label_from
+        self.weights = {"token": 1.0, "sigma": sigma_weight, "level": level_weight}
+        self.interleave, self.hide_sigma = interleave, hide_sigma
+        self.shared_positions, self.max_length = shared_positions, max_length
+        self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
+
+    def validate(self) -> None:
+        """Check the number of levels, and that something can learn.
+
+        Raises:
+            InputError: N is not in 2..10, no answer token is allowed, or the backbone is frozen.
+        """
+        if not 2 <= self.num_levels <= 10:
+            raise InputError(f"model.num_levels: {self.num_levels} is not in 2..10")
+        if self.max_answer_tokens < 1:
+            raise InputError(f"model.max_answer_tokens: {self.max_answer_tokens} is below 1")
+        if self.backbone.freeze:
+            raise InputError(
+                "model.backbone.freeze: the rows of the levels must learn; use lora instead"
+            )
+
+    def build(self, *, meta: bool = False) -> None:
+        """Load, grow the vocabulary, freeze; the embedding and the head stay trainable."""
+        super().build(meta=meta)
+        if self.backbone.lora is not None:
+            self.lm.get_input_embeddings().weight.requires_grad_(True)
+            self.lm.lm_head.weight.requires_grad_(True)
+
+    def install(self) -> None:
+        """Add the levels to the tokenizer, the embedding and the head."""
+        name = self.backbone.name
+        self.level_ids = add_levels(self.tokenizer, self.num_levels, self.lm.config, name)
+        grow(self.lm, self.tokenizer, self.level_ids)
+
+    def build_encoder(self, tokenizer: Any) -> SkepticEncoder:
+        """Return the encoder; with a backbone of shapes alone it labels nothing."""
+        config = read_config(self.backbone.name) if self.lm is None else self.lm.config
+        level_ids = add_levels(tokenizer, self.num_levels, config, self.backbone.name)
+        encoder = SkepticEncoder(
+            tokenizer,
+            level_ids,
+            labels=None,
+            doubt_source=self.doubt_source,
+            interleave=self.interleave,
+            shared_positions=self.shared_positions,
+            max_length=self.max_length,
+            packed=self.padding_free and not self.hide_sigma,
+        )
+        if self.lm is None or self.lm.device.type != "meta":
+            name = self.label_from or self.backbone.name
+            encoder.labels = Reference(
+                replace(self.backbone, name=name, lora=None),
+                tokenizer,
+                stop_id=encoder.stop_id,
+                max_new_tokens=self.max_answer_tokens,
+            )
+        return encoder
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        where = place(batch)
+        if self.hide_sigma:
+            where["attention_mask"] = self._mask_without_sigma(batch)
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **where)
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the three terms of equation (4), each over the tokens of its own."""
+        hidden_BLD = self(batch)
+        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        return {
+            name: head_loss(hidden_BLD, batch, head, weight, norm) for name, head in HEADS.items()
+        }
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return L of equation (4)."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.weights)
+
+    @evaluating
+    def answer(self, records: Sequence[Askable]) -> list[Answer]:
+        """Answer each question, then judge the answer: equations (2) and (3)."""
+        encoder = self.encoder()
+        decoder = self._decoder(len(records))
+        decoder.feed([encoder.prompt(record) for record in records], 0)
+        limits: dict[str, Any] = {
+            "stop_id": encoder.stop_id,
+            "max_new_tokens": self.max_answer_tokens,
+            "allowed": only([encoder.choices(r) for r in records], encoder.stop_id),
+        }
+        if self.interleave:
+            rows = decode_graded(decoder, self.logits, self.level_ids, **limits)
+        else:
+            normal = decoder.decode(0, self.normal_logits, **limits)
+            rows = [Graded(ids) for ids in normal]
+        decoder.feed([encoder.instruction] * len(records), 0)
+        doubts_B, _ = expected_level(self.logits(decoder.state()), self.level_ids)
+        pairs = zip(rows, doubts_B.tolist(), strict=True)
+        return [self._answer(row, doubt) for row, doubt in pairs]
+
+    def logits(self, hidden_BD: Tensor) -> Tensor:
+        """Return the logits of the whole vocabulary, `(B, V)`."""
+        return self.lm.lm_head(self.lm.model.norm(hidden_BD))
+
+    def normal_logits(self, hidden_BD: Tensor) -> Tensor:
+        """Return logits that choose no level, `(B, V)`."""
+        return without(self.logits(hidden_BD), self.level_ids)
+
+    def _answer(self, row: Graded, doubt: float) -> Answer:
+        skepticism = {"response": doubt}
+        if self.interleave:
+            tokens = sum(row.doubts) / len(row.doubts)
+            skepticism |= {"tokens": tokens, "max": max(row.doubts), "last": row.doubts[-1]}
+            skepticism["both"] = (doubt + tokens) / 2
+        texts = [self.tokenizer.decode([token]) for token in row.ids]
+        graded = tuple(zip(texts, row.doubts, strict=True)) if self.interleave else ()
+        return Answer(self.encoder().text(row.ids), skepticism, graded)
+
+    def _decoder(self, rows: int) -> DepthDecoder:
+        return DepthDecoder(
+            self.lm,
+            [num_blocks(self.lm)],
+            batch_size=rows,
+            pad_id=self.tokenizer.pad_token_id,
+            device=self.lm.device,
+            everyone_done=self.everyone_done,
+            aside=self.level_ids if self.hide_sigma else (),
+            still=self.level_ids if self.shared_positions else (),
+        )
+
+    def _mask_without_sigma(self, batch: Batch) -> Any:
+        """Return the mask in which a level is seen by itself alone."""
+        assert batch.attention_mask is not None
+        levels = torch.tensor(self.level_ids, device=batch.input_ids.device)
+        seen_BL = batch.attention_mask * ~torch.isin(batch.input_ids, levels)
+        length = batch.input_ids.shape[1]
+        return grow_mask(self.lm.config, seen_BL, batch.position_ids, length, whole=True)

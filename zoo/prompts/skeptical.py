@@ -1,0 +1,244 @@
+"""Encoder of LaMsS: texts and answers interleaved with skepticism, answers judged in a second pass.
+
+    text      x_1 s_1 x_2 s_2 ... x_n s_n                   x_t for t > 1 and every s_t are learned
+    pass 1    Q -> a_1 s_1 ... a_n s_n                      the gold answer and its s_t are learned
+    pass 2    Q, a'_1 s'_1 ... a'_m s'_m, instruction -> s  the one level s is learned
+
+a' is the answer of the model before training, right or wrong, and nothing of it is learned. Every
+token is learned by one head: `NORMAL`, `SIGMA` (the skepticism of a token) or `LEVEL` (of an
+answer).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.errors import InputError
+from zoo.nn.vocabulary import normal_ids, normal_offsets
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.questions import Askable, check, gold, letters, opening, right
+from zoo.prompts.skepticism import (
+    Labels,
+    Studied,
+    balance,
+    interleave,
+    levels_of,
+    nothing,
+    quantile_edges,
+    span_levels,
+    study_texts,
+)
+from zoo.records import PlainText, Question, Triple
+
+log = logging.getLogger(__name__)
+NORMAL, SIGMA, LEVEL = 0, 1, 2
+ASSISTANT = "assistant"
+INSTRUCTION = "How skeptical are you of this answer?"
+Piece = tuple[Sequence[int], int, float]
+
+
+@dataclass
+class SkepticEncoder:
+    """Encoder of texts and questions for a vocabulary with skepticism tokens.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer that has the level tokens.
+        level_ids: Their ids, s_0 first.
+        labels: Labels the data; None puts level 0 everywhere, to look at the form alone.
+        doubt_source: Where the levels of a text come from: `ref_prob`, how likely `labels` finds
+            each token, in quantiles of the split; `span_labels`, the spans of the record. Answers
+            have no spans: theirs are of the first kind always.
+        interleave: Put a level after every token; if not, the second pass alone has one.
+        shared_positions: A token and its level have one position.
+        max_length: Window in tokens; a longer text becomes several examples.
+        packed: Lay sequences end to end instead of padding them.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    level_ids: Sequence[int]
+    labels: Labels | None
+    doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob"
+    interleave: bool = True
+    shared_positions: bool = False
+    max_length: int = 2048
+    packed: bool = True
+    records: tuple[type, ...] = (PlainText, Question, Triple)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        start = self.tokenizer.bos_token_id
+        self.start_id: int = self.stop_id if start is None else start
+        asked = [part.text for part in self.chat.turn("user", INSTRUCTION)]
+        self.instruction = [i for t in (*asked, self.chat.open(ASSISTANT)) for i in self.ids(t)]
+        self.studied: dict[Any, Studied] = {}
+
+    def study(self, records: Sequence[Any], split: str) -> None:
+        """Label the records that will be encoded next; quantiles are those of this split.
+
+        In `train` right and wrong answers are balanced; elsewhere each is shown once.
+
+        Raises:
+            InputError: A text or a question is empty, a question fills the window, or spans are
+                asked for and there is none.
+        """
+        texts = [record for record in records if isinstance(record, PlainText)]
+        questions = [record for record in records if isinstance(record, Question | Triple)]
+        try:
+            self.studied |= self._study_texts(texts)
+            judged = self._study_questions(questions)
+        finally:
+            if self.labels is not None:
+                self.labels.drop()
+        self.studied |= judged
+        few = balance(list(judged.values())) if split == "train" else None
+        if few == 0 and judged and self.labels is not None:
+            which = "wrong" if next(iter(judged.values())).level else "right"
+            log.warning(
+                "all %d answers of the model before training are %s: the second pass has nothing "
+                "to tell apart",
+                len(judged),
+                which,
+            )
+
+    def __call__(self, record: PlainText | Question | Triple) -> list[Example]:
+        """Return the examples of a record that has been studied.
+
+        Raises:
+            InputError: A pass is longer than the window.
+        """
+        if record not in self.studied:
+            raise RuntimeError("study(records, split) comes before encoding a record of the split")
+        known = self.studied[record]
+        if isinstance(record, PlainText):
+            parts = zip(known.pieces, known.levels, strict=True)
+            return [join(self._graded(*part), record=record) for part in parts]
+        prompt: Piece = (self.prompt(record), NO_HEAD, 0.0)
+        first = [prompt, *self._graded(known.pieces[0], known.levels[0])]
+        shown = self._graded(known.response, known.response_levels, learn=False)
+        instruction: Piece = (self.instruction, NO_HEAD, 0.0)
+        level: Piece = ([self.level_ids[known.level]], LEVEL, 1.0)
+        second = [prompt, *shown, instruction, level]
+        return [self._join(first, record)] + [self._join(second, record)] * known.copies
+
+    def prompt(self, record: Askable) -> list[int]:
+        """Return the ids of a question up to its answer.
+
+        Raises:
+            InputError: They fill the window.
+        """
+        texts = [*(part.text for part in opening(self.chat, record)), self.chat.open(ASSISTANT)]
+        ids = [token for text in texts for token in self.ids(text)]
+        if len(ids) >= self.max_length:
+            raise InputError(
+                f"{record.id or 'question'}: {len(ids)} tokens, which leaves no room in the window "
+                f"max_length={self.max_length}"
+            )
+        return ids
+
+    def choices(self, record: Askable) -> list[list[int]] | None:
+        """Return the ids of each letter; None for an open question."""
+        listed = letters(record)
+        return None if listed is None else [self.ids(name) for name in listed]
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, none of which is a level."""
+        return normal_ids(self.tokenizer, text)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of an answer's normal tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
+        """Join examples into a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        batch = collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+        if self.shared_positions:
+            levels = set(self.level_ids)
+            rows = [
+                torch.tensor([t not in levels for t in example.input_ids]).cumsum(0) - 1
+                for example in examples
+            ]
+            stack = torch.nn.utils.rnn.pad_sequence
+            batch.position_ids = torch.cat(rows)[None] if self.packed else stack(rows, True)
+        return batch
+
+    def preview(self, example: Example) -> list[str]:
+        """Return lines that show an example, or both passes of a question, with masks in colour."""
+        lines = [] if self.labels else ["labels      none yet: the levels below are all s_0"]
+        text = isinstance(example.record, PlainText)
+        for one in [example] if text else self(example.record)[:2]:
+            lines += preview(one, self.tokenizer)
+        return lines
+
+    def _study_texts(self, texts: Sequence[PlainText]) -> dict[PlainText, Studied]:
+        size = self.max_length // 2 if self.interleave else self.max_length
+        num_levels = len(self.level_ids)
+
+        def by_chance(pieces: list[list[int]]) -> list[list[int]]:
+            if self.labels is None or not self.interleave:
+                return nothing(pieces)
+            doubts = self.labels.doubts([([self.start_id], piece) for piece in pieces])
+            return levels_of(doubts, quantile_edges(doubts, num_levels))
+
+        if self.doubt_source == "ref_prob":
+            return study_texts(texts, [self.ids(t.text) for t in texts], size, by_chance)
+        if texts and not any(record.doubt for record in texts):
+            raise InputError("model.doubt_source: span_labels, but no text has a doubted span")
+        rows = [normal_offsets(self.tokenizer, record.text) for record in texts]
+        levels = [span_levels(t, row, num_levels) for t, row in zip(texts, rows, strict=True)]
+        parts = [row[i : i + size] for row in levels for i in range(0, len(row), size)]
+        graded = [part for part in parts if len(part) > 1]
+        return study_texts(texts, [self.ids(t.text) for t in texts], size, lambda _: graded)
+
+    def _study_questions(self, questions: Sequence[Askable]) -> dict[Askable, Studied]:
+        for record in questions:
+            check(record)
+        prompts = [self.prompt(record) for record in questions]
+        answers = [[*self.ids(gold(record)), self.stop_id] for record in questions]
+        if self.labels is None:
+            own = [list(answer) for answer in answers]
+        else:
+            choices = [self.choices(record) for record in questions]
+            own = [[*ids, self.stop_id] for ids in self.labels.answers(prompts, choices)]
+        levels, own_levels = nothing(answers), nothing(own)
+        if self.labels is not None and self.interleave:
+            doubts = self.labels.doubts(list(zip(prompts, answers, strict=True)))
+            edges = quantile_edges(doubts, len(self.level_ids))
+            levels = levels_of(doubts, edges)
+            own_levels = levels_of(self.labels.doubts(list(zip(prompts, own, strict=True))), edges)
+        worst = len(self.level_ids) - 1
+        found = {}
+        for i, record in enumerate(questions):
+            level = 0 if right(record, self.text(own[i])) else worst
+            found[record] = Studied(
+                [answers[i]], [levels[i]], own[i], own_levels[i], level, copies=1
+            )
+        return found
+
+    def _graded(
+        self, ids: Sequence[int], levels: Sequence[int], *, learn: bool = True
+    ) -> list[Piece]:
+        """Return tokens with their levels, or alone if there is no interleaving."""
+        normal, sigma = (NORMAL, SIGMA) if learn else (NO_HEAD, NO_HEAD)
+        if not self.interleave:
+            return [(ids, normal, float(learn))]
+        stream = interleave(ids, [self.level_ids[level] for level in levels])
+        return [([token], (normal, sigma)[i % 2], float(learn)) for i, token in enumerate(stream)]
+
+    def _join(self, pieces: Sequence[Piece], record: Askable) -> Example:
+        length = sum(len(ids) for ids, _, _ in pieces)
+        if length > self.max_length:
+            raise InputError(
+                f"{record.id or 'question'}: {length} tokens, longer than the window "
+                f"max_length={self.max_length}; raise max_length or shorten the sample"
+            )
+        return join(pieces, record=record)
