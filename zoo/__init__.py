@@ -8,10 +8,12 @@ from typing import Any
 _HOME = {
     "HdLM": "zoo.methods.hdlm",
     "M3JEPA": "zoo.methods.m3_jepa",
+    "MeGan": "zoo.methods.megan",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
+    "Hyper": "zoo.nn.hypernetwork",
     "LoRA": "zoo.backbone",
     "Optimizer": "zoo.module",
     "Tower": "zoo.towers",

@@ -11,7 +11,7 @@ the padding stays as masked holes while positions count real tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +31,7 @@ class DepthDecoder:
         pad_id: Token id fed for rows that have finished.
         device: Where to decode.
         everyone_done: Says whether all processes have finished, given whether this one has.
+        more: Further arguments of the blocks, the same in every call.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class DepthDecoder:
         pad_id: int,
         device: torch.device,
         everyone_done: Callable[[bool], bool] = bool,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
@@ -49,7 +51,7 @@ class DepthDecoder:
         self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
-        self.pad_id, self.everyone_done = pad_id, everyone_done
+        self.pad_id, self.everyone_done, self.more = pad_id, everyone_done, more or {}
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
@@ -97,6 +99,7 @@ class DepthDecoder:
                 attention_mask=grow_mask(stage.config, self.mask_BL, self.positions_BL, new),
                 position_ids=self.positions_BL[:, -new:],
                 past_key_values=cache,
+                **self.more,
             )
             if index + 1 < len(self.stages):
                 self.waiting[index + 1].append(states)
