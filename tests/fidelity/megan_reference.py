@@ -65,6 +65,17 @@ class ReferenceMLP(nn.Module):
         return self.down_proj(home.gated[-1])
 
 
+class ReferenceNorm(nn.Module):
+    """RMSNorm in the type of its input; Hugging Face's rounds to float32."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.weight, self.eps = norm.weight, norm.variance_epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x / (x.square().mean(-1, keepdim=True) + self.eps).sqrt()
+
+
 class Reference:
     """A copy of a module's backbone and hypernetworks, computed the plain way.
 
@@ -75,7 +86,7 @@ class Reference:
 
     def __init__(self, module: Any, dtype: torch.dtype = torch.float32) -> None:
         config = copy.deepcopy(module.lm.config)
-        config._attn_implementation = "eager"
+        config._attn_implementation = "sdpa"
         self.lm = type(module.lm)(config)
         self.lm.load_state_dict(module.lm.state_dict())
         hyper = module.hyper
@@ -93,6 +104,9 @@ class Reference:
             self.hypers.append(one)
         for layer, block in enumerate(self.lm.model.layers):
             block.mlp = ReferenceMLP(block.mlp, layer, self)
+            block.input_layernorm = ReferenceNorm(block.input_layernorm)
+            block.post_attention_layernorm = ReferenceNorm(block.post_attention_layernorm)
+        self.lm.model.norm = ReferenceNorm(self.lm.model.norm)
         self.lm.to(dtype).train()
         self.hypers.to(dtype)
         self.condition: Tensor | None = None

@@ -22,11 +22,12 @@ from zoo.records import Conditioned
 SHAPES = ["tiny-llama", "tiny-qwen2"]
 VARIANTS = {
     "shared": {"bottleneck": 16},
-    "shared with bias": {"bottleneck": 8, "head_bias": True},
-    "per layer": {"bottleneck": 16, "shared": False},
+    "per layer": {"bottleneck": 8, "shared": False, "head_bias": True},
     "wide": {"bottleneck": 0, "heads": 4},
     "wide per layer": {"bottleneck": 0, "heads": 2, "shared": False},
 }
+CASES = [("tiny-llama", name) for name in VARIANTS]
+CASES += [("tiny-qwen2", "shared"), ("tiny-qwen2", "wide per layer")]
 Make = Callable[..., Any]
 pytestmark = pytest.mark.filterwarnings("ignore:.*activation_checkpointing.*")
 
@@ -40,9 +41,10 @@ def shape(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=VARIANTS)
-def variant(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return VARIANTS[request.param]
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """A backbone with a hypernetwork."""
+    return request.param[0], VARIANTS[request.param[1]]
 
 
 def records() -> list[Conditioned]:
@@ -57,11 +59,12 @@ def records() -> list[Conditioned]:
 
 def build(make: Make, name: str, hyper: dict[str, Any], *, strong: bool = True, **options: Any):
     """Return a module; `strong` scales it up, so that beta is far from 1 and conditions differ."""
-    options.setdefault("max_answer_tokens", 6)
+    options.setdefault("max_answer_tokens", 4)
     module = make("MeGan", name, spread=5.0, hyper=hyper, **options)
     if strong:
         with torch.no_grad():
             module.lm.model.embed_tokens.weight.mul_(20)
+            module.lm.model.norm.weight.normal_()  # a tied head repeats its input no more
             for parameter in module.hypers.parameters() if hasattr(module, "hypers") else ():
                 parameter.normal_(std=0.4)
     return module
@@ -119,15 +122,14 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_beta_and_gated_output_equal_the_transcription(
     make: Make,
-    shape: str,
-    variant: dict[str, Any],
+    case: tuple[str, dict[str, Any]],
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """beta, SiLU(beta g) / beta * up and the logits of every sequence, packed and padded."""
+    """beta and the logits of every sequence, packed and padded; 1e-6 where rounding allows it."""
     from zoo.nn import bent
 
-    module = build(make, shape, variant).to(dtype)
+    module = build(make, *case).to(dtype)
     reference = Reference(module, dtype)
     deltas: list[Tensor] = []
     original = bent.make_delta
@@ -147,7 +149,8 @@ def test_beta_and_gated_output_equal_the_transcription(
                 deltas, reference.deltas, reference.gated, module.lm.model.layers, strict=True
             ):
                 assert float(want.abs().max()) > 0.05  # beta is far from 1
-                torch.testing.assert_close(got[None], want, rtol=0, atol=1e-6)
+                loose = 1e-6 if dtype == torch.float64 else 3e-5  # what four layers round
+                torch.testing.assert_close(got[None], want, rtol=0, atol=loose)
                 assert gated.shape == want.shape == (1, len(sample[0]), 64)
                 assert block.mlp.gating is None  # it was handed over for this call alone
             close(ours, expected)
@@ -162,12 +165,12 @@ def test_beta_and_gated_output_equal_the_transcription(
 
 @pytest.mark.fidelity("megan", 3)
 def test_gated_output_of_a_block_equals_the_transcription(
-    make: Make, shape: str, variant: dict[str, Any]
+    make: Make, case: tuple[str, dict[str, Any]]
 ) -> None:
     """One feed-forward part on the same x and condition, to 1e-6 in float64."""
     from zoo.nn.gated import condition
 
-    module = build(make, shape, variant).double()
+    module = build(make, *case).double()
     reference = Reference(module, torch.float64)
     words = torch.randn(2, 5, 32, dtype=torch.float64)
     x = torch.randn(2, 7, 32, dtype=torch.float64)
@@ -193,34 +196,32 @@ def backbone_logits(module: Any, found: Sequence[Conditioned]) -> list[Tensor]:
     with torch.no_grad():
         top = Blocks(lm, 0, 4)(batch.input_ids, **place(batch))
         rows = top[0].split(batch.lengths) if batch.offsets is not None else list(top)
-        return [
-            lm.lm_head(lm.model.norm(r[:n])) for r, n in zip(rows, batch.lengths, strict=True)
-        ]
+        return [lm.lm_head(lm.model.norm(r[:n])) for r, n in zip(rows, batch.lengths, strict=True)]
 
 
 @pytest.mark.fidelity("megan", 1)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 def test_no_delta_is_the_backbone(
-    make: Make, shape: str, variant: dict[str, Any], packed: bool
+    make: Make, case: tuple[str, dict[str, Any]], packed: bool
 ) -> None:
     """W_b = 0: bit-identical logits under any condition; so is plain Hugging Face on a row."""
-    module = build(
-        make, shape, {**variant, "beta_init": "zero"}, strong=False, padding_free=packed
-    )
+    shape, hyper = case
+    zero = {**hyper, "beta_init": "zero"}
+    module = build(make, shape, zero, strong=False, padding_free=packed)
     ours = logits_of(module, records())
     for mine, theirs in zip(ours, backbone_logits(module, records()), strict=True):
         assert torch.equal(mine, theirs)
-    official = build(make, shape, variant, strong=False, padding_free=packed)
+    official = build(make, *case, strong=False, padding_free=packed)
     assert not torch.equal(logits_of(official, records())[0], ours[0])
 
 
 @pytest.mark.fidelity("megan", 1)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 def test_rows_without_condition_are_the_backbone(
-    make: Make, shape: str, variant: dict[str, Any], packed: bool
+    make: Make, case: tuple[str, dict[str, Any]], packed: bool
 ) -> None:
     """Beside rows with a condition, whose logits are not the backbone's."""
-    module = build(make, shape, variant, padding_free=packed)
+    module = build(make, *case, padding_free=packed)
     found = [replace(r, condition="") if i % 2 else r for i, r in enumerate(records())]
     plain = backbone_logits(module, found)
     for i, (mine, theirs) in enumerate(zip(logits_of(module, found), plain, strict=True)):
@@ -327,10 +328,10 @@ def test_derivative_in_beta() -> None:
 @pytest.mark.fidelity("megan", 4)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 def test_hypernetwork_only_gradients(
-    make: Make, shape: str, variant: dict[str, Any], packed: bool
+    make: Make, case: tuple[str, dict[str, Any]], packed: bool
 ) -> None:
     """The hypernetwork's gradients are the transcription's; the backbone has none and stays."""
-    module = silence(build(make, shape, variant, padding_free=packed)).double()
+    module = silence(build(make, *case, padding_free=packed)).double()
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     module.training_step(batch_of(module, records()), 0).backward()
     reference = Reference(module, torch.float64)
@@ -342,7 +343,7 @@ def test_hypernetwork_only_gradients(
         else:
             want = expected[name]
             assert parameter.grad is not None and want is not None, name
-            torch.testing.assert_close(parameter.grad, want, rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(parameter.grad, want, rtol=1e-6, atol=1e-9)
     trained = [p for p in module.parameters() if p.requires_grad]
     torch.optim.AdamW(trained, lr=0.1).step()
     for name, parameter in module.named_parameters():
@@ -360,7 +361,7 @@ def test_full_gradients(make: Make, shape: str) -> None:
     for name, parameter in module.named_parameters():
         want = expected[name]
         assert parameter.grad is not None and want is not None, name
-        torch.testing.assert_close(parameter.grad, want, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(parameter.grad, want, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.fidelity("megan", 4)
@@ -409,7 +410,9 @@ def test_layers_differ_by_their_embedding(make: Make, shape: str) -> None:
     assert len(module.hypers) == 1
     (hyper,) = module.hypers
     own = {id(p) for p in hyper.parameters()}
-    everywhere = [name for name, p in module.named_parameters(remove_duplicate=False) if id(p) in own]
+    everywhere = [
+        name for name, p in module.named_parameters(remove_duplicate=False) if id(p) in own
+    ]
     assert len(everywhere) == len(own)
     keys, values = hyper.project(torch.randn(1, 5, 32))
     x = torch.randn(1, 7, 32)
@@ -437,9 +440,9 @@ def condition_logits(
 
 
 @pytest.mark.fidelity("megan", 6)
-def test_what_of_a_condition_counts(make: Make, shape: str, variant: dict[str, Any]) -> None:
+def test_what_of_a_condition_counts(make: Make, case: tuple[str, dict[str, Any]]) -> None:
     """Another condition: other logits. Another order, or more padding: the same."""
-    module = build(make, shape, variant)
+    module = build(make, *case)
     record = records()[1]
     ids = module.encoder().condition(record)
     shown = [True] * len(ids)
@@ -463,8 +466,7 @@ def test_released_condition_length(make: Make, shape: str) -> None:
     reference = Reference(module)
     pad = module.tokenizer.pad_token_id
     cut = [
-        (ids, start, (told + [pad] * 16)[:16])
-        for ids, start, told in samples(module, records())
+        (ids, start, (told + [pad] * 16)[:16]) for ids, start, told in samples(module, records())
     ]
     assert {len(told) for _, _, told in samples(module, records())} & {*range(16)}
     assert any(len(told) > 16 for _, _, told in samples(module, records()))
@@ -480,10 +482,10 @@ def test_released_condition_length(make: Make, shape: str) -> None:
 
 @pytest.mark.fidelity("megan", 7)
 def test_cached_decode_equals_full_forward(
-    make: Make, shape: str, variant: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    make: Make, case: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch of different conditions with a cache: the tokens and logits of full passes alone."""
-    module = build(make, shape, variant)
+    module = build(make, *case)
     reference = Reference(module)
     stop, limit = module.encoder().stop_id, module.max_answer_tokens
     seen: list[Tensor] = []
@@ -500,7 +502,7 @@ def test_cached_decode_equals_full_forward(
             expected = reference.logits([*ids[:start], *found], told)[start - 1 :]
         steps = min(len(found) + 1, limit)
         close(torch.stack([step[row] for step in seen[:steps]]), expected[:steps], 1e-4)
-    assert len({reply.answer for reply in replies}) > 1
+    assert float((seen[0][0] - seen[0][1]).abs().max()) > 1e-2
     for record, reply in zip(records(), replies, strict=True):
         (alone,) = module.generate([record])
         assert alone.answer == reply.answer
@@ -516,10 +518,11 @@ def test_betas_of_a_reply_are_means_over_its_tokens(make: Make, shape: str) -> N
     replies = module.generate(records())
     for reply, (ids, start, told) in zip(replies, samples(module, records()), strict=True):
         found = reference.greedy(ids[:start], told, stop, module.max_answer_tokens)
+        assert len(found) == module.max_answer_tokens
         with torch.no_grad():
-            reference.logits([*ids[:start], *found][: start + module.max_answer_tokens - 1], told)
+            reference.logits([*ids[:start], *found[:-1]], told)
         means = [1 + float(delta.mean()) for delta in reference.deltas]
-        assert reply.betas == pytest.approx(means, abs=2e-3)
+        assert reply.betas == pytest.approx(means, abs=1e-5)
 
 
 @pytest.mark.fidelity("megan", 7)
@@ -566,7 +569,7 @@ def test_penalties_equal_the_transcription(make: Make, shape: str, packed: bool)
     for name, want in reference.gradients().items():
         if name.startswith("hypers."):
             ours = module.get_parameter(name).grad
-            torch.testing.assert_close(ours, want, rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(ours, want, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.fidelity("megan", 8)
@@ -574,13 +577,13 @@ def test_penalty_pushes_delta_down(make: Make, shape: str) -> None:
     """Steps along its gradient alone shrink mean |delta|; without lambdas there is CE and no more."""
     module = build(make, shape, {"bottleneck": 16}, lambda_beta=1.0)
     batch = batch_of(module, records())
-    optimizer = torch.optim.SGD(module.hypers.parameters(), lr=1e-4)
+    optimizer = torch.optim.SGD(module.hypers.parameters(), lr=1.0)
     means = []
     for _ in range(8):
         term = module.losses(batch)["beta"]
         means.append(float(term.mean))
         optimizer.zero_grad()
-        term.sum.backward()
+        (term.sum / term.weight).backward()
         optimizer.step()
     assert means == sorted(means, reverse=True)
     assert means[-1] < 0.9 * means[0]
@@ -590,3 +593,161 @@ def test_penalty_pushes_delta_down(make: Make, shape: str) -> None:
     step = plain.training_step(batch_of(plain, records()), 0)
     assert torch.equal(step, terms["reply"].loss)
     close(step, Reference(plain).loss(samples(plain, records())))
+
+
+# -- 9: conditional control --------------------------------------------------------------------
+
+LN2 = math.log(2)
+
+
+def conflicting() -> list[Conditioned]:
+    """One prompt, eight times; the condition alone says which of two answers is right."""
+    pairs = [("warm", "A"), ("cold", "B")] * 4
+    return [Conditioned(c, "?", r, system=".", id=str(i)) for i, (c, r) in enumerate(pairs)]
+
+
+def train(module: Any, found: Sequence[Conditioned], lr: float, steps: int) -> float:
+    """Overfit; return the last loss per supervised token in nats."""
+    silence(module).train()
+    batch = batch_of(module, found)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    module.eval()
+    return float(loss.detach())
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def undecided(make: Make, request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
+    """A backbone that has learned that the prompt has two answers, equally often."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = make("MeGan", request.param, gate="none", train="full")
+        with torch.no_grad():
+            for name, parameter in module.lm.named_parameters():
+                if parameter.ndim > 1:  # gates at work, logits that can differ
+                    parameter.mul_(5.0 if "self_attn" in name else 20.0)
+        loss = train(module, conflicting()[:2], 3e-3, 60)
+        assert LN2 / 2 <= loss < LN2 / 2 + 0.03  # the end-of-turn after the answer is certain
+        return request.param, module.lm.state_dict()
+
+
+def overfitted(
+    make: Make,
+    undecided: tuple[str, dict[str, Tensor]],
+    found: Sequence[Conditioned],
+    **options: Any,
+) -> tuple[Any, float]:
+    """Return a module with a frozen copy of the undecided backbone, overfitted, and its loss."""
+    name, state = undecided
+    module = make("MeGan", name, max_answer_tokens=2, **options)
+    module.lm.load_state_dict(state)
+    loss = train(module, found, 1e-2, 40)
+    assert all(torch.equal(p, state[n]) for n, p in module.lm.state_dict().items())
+    return module, loss
+
+
+@pytest.mark.fidelity("megan", 9)
+def test_conditions_decide_on_identical_prompts(
+    make: Make, undecided: tuple[str, dict[str, Tensor]]
+) -> None:
+    """With the backbone frozen: each condition gets its answer, and most of the doubt is gone."""
+    found = conflicting()[:2]
+    module, loss = overfitted(make, undecided, found, hyper={"bottleneck": 16})
+    assert loss < LN2 / 4
+    assert [reply.answer for reply in module.generate(found)] == ["A", "B"]
+    swapped = [replace(r, condition=s.condition) for r, s in zip(found, found[::-1], strict=True)]
+    assert [reply.answer for reply in module.generate(swapped)] == ["B", "A"]
+
+
+@pytest.mark.fidelity("megan", 9)
+def test_nothing_decides_without_the_condition(
+    make: Make, undecided: tuple[str, dict[str, Tensor]]
+) -> None:
+    """A free beta without condition stays at ln 2 a choice."""
+    module, loss = overfitted(make, undecided, conflicting()[:2], gate="static")
+    assert not torch.equal(module.beta, torch.ones_like(module.beta))
+    assert loss >= LN2 / 2
+
+
+@pytest.mark.fidelity("megan", 9)
+def test_shuffled_conditions_decide_nothing(
+    make: Make, undecided: tuple[str, dict[str, Tensor]]
+) -> None:
+    """Each sample has another one's condition: no loss below the entropy of answer by condition."""
+    found = shuffled_conditions(conflicting(), 1)
+    table = {c: [r.response for r in found if r.condition == c] for c in ("warm", "cold")}
+    assert all(sorted(answers) == [*"AABB"] for answers in table.values())  # entropy ln 2
+    _, loss = overfitted(make, undecided, found, hyper={"bottleneck": 16})
+    assert loss >= LN2 / 2
+
+
+# -- 10: cost ----------------------------------------------------------------------------------
+
+
+def flops(lm: Any, gating: Any, tokens: int, *, backward: bool) -> int:
+    """Count the products of the blocks, forward or with backward, on the meta device."""
+    from zoo.nn.blocks import Blocks
+
+    x = torch.empty(1, tokens, lm.config.hidden_size, device="meta", requires_grad=True)
+    where = {"position_ids": torch.empty(1, tokens, device="meta", dtype=torch.long)}
+    where |= {"attention_mask": torch.empty(1, 1, 1, 1, device="meta"), "lengths": [tokens]}
+    with FlopCounterMode(display=False) as counter:
+        given = {} if gating is None else {"gating": gating()}
+        out = Blocks(lm, 1, 3)(x, **where, **given)
+        if backward:
+            out.sum().backward()
+    return counter.get_total_flops()
+
+
+@pytest.mark.fidelity("megan", 10)
+@pytest.mark.parametrize(("r", "percent", "formula"), [(512, 4.57, 9.961e6), (128, 1.1, 2.392e6)])
+def test_overhead_at_8b(r: int, percent: float, formula: float) -> None:
+    """Llama-3.1-8B: dR + 2R^2 + Rf products a token and layer, 4.6 % at R = 512; training < 1.15x."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from zoo.nn.attention import implementation
+    from zoo.nn.gated import condition, replace_gates
+    from zoo.nn.hypernetwork import Hyper, build
+    from zoo.nn.norm import replace_norms
+    from zoo.nn.swiglu import replace_mlps
+
+    d, f, words, tokens = 4096, 14336, 30, 512
+    config = LlamaConfig(
+        hidden_size=d,
+        intermediate_size=f,
+        num_hidden_layers=3,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        vocab_size=8,
+    )
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(config, attn_implementation=implementation("sdpa"))
+    replace_norms(lm)
+    replace_mlps(lm)
+    plain = {b: flops(lm, None, tokens, backward=b) for b in (False, True)}
+    replace_gates(lm)
+    assert flops(lm, None, tokens, backward=False) == plain[False]
+    hypers = torch.nn.ModuleList(build(Hyper(bottleneck=r), config, torch.device("meta")))
+
+    def gating() -> Any:
+        shown = torch.ones(1, words, dtype=torch.bool, device="meta")
+        embedded = torch.empty(1, words, d, device="meta")
+        return condition(hypers, embedded, shown, lengths=[tokens], unconditioned=False)
+
+    ours = {b: flops(lm, gating, tokens, backward=b) for b in (False, True)}
+    layers, once = 2, 2 * words * (2 * d * r + 2 * r * r)  # keys and values, for all layers
+    per_token = (ours[False] - plain[False] - once) / (2 * layers * tokens)
+    attention = 2 * words * r
+    assert per_token == pytest.approx(formula + attention, rel=1e-3)
+    block = 2 * d * d + 2 * d * (d // 4) + 3 * d * f  # 218 M products
+    assert 100 * formula / block == pytest.approx(percent, abs=0.02)
+    measured = 100 * (ours[False] / plain[False] - 1)
+    assert measured == pytest.approx(percent, rel=0.06)
+    assert ours[True] / plain[True] <= 1.15
+    assert ours[True] / plain[True] == pytest.approx(1 + 0.0132 * percent, abs=0.01)
