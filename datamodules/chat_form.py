@@ -70,7 +70,7 @@ class Sample:
             turns = [f"user: {asked}\nassistant: {answered}" for asked, answered in self.history]
             system.append("\n".join(["Conversation history:", *turns]))
         shown = "\n\n".join(part for part in system if part)
-        return Conditioned(condition, prompt, self.response, shown, self.task, self.id)
+        return Conditioned(condition, prompt, self.response, shown, self.task, id=self.id)
 
     def _told(self) -> str:
         """Return the condition as the released preprocessing words it."""

@@ -24,17 +24,21 @@ What a record holds, as in the released preprocessing:
 `history`, and turns before the last question, after the system text. With `wording` `raw` the
 condition is the bare value, profiles one a line. The release tells the cases apart by words inside
 the instruction; here the field's name decides.
+
+Where a training file is set, the other splits say in `group` whether a condition's text is in it:
+`seen` or `unseen`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.chat_form import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
-from datamodules.files import SAMPLES
+from datamodules.files import SAMPLES, shuffled
 from datamodules.tables import digest, divide
 from datamodules.task_texts import read_task_texts, task_text
 from zoo.errors import InputError, nearest
@@ -63,6 +67,8 @@ class ConditionedChat(ZooDataModule):
         task_descriptions: YAML file from task to its `descriptions`, for samples that name a task
             but bring no condition. A hash of the prompt picks one of them.
         allow_missing: Take samples without a condition; theirs is empty.
+        shuffle_conditions: Ablation: each sample gets the condition of another one of its split,
+            which one depends on `seed`.
         batch_size: Examples per micro-batch in training.
         eval_batch_size: Examples per batch in validation, test and prediction.
         max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
@@ -70,7 +76,8 @@ class ConditionedChat(ZooDataModule):
         max_train: Number of training records to keep; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
+        seed: Seed of the order of the training batches and of shuffled conditions; the split does
+            not depend on it.
         num_workers: Processes that collate batches.
     """
 
@@ -88,6 +95,7 @@ class ConditionedChat(ZooDataModule):
         place: Literal["system", "query", "none"] = "system",
         task_descriptions: str | None = None,
         allow_missing: bool = False,
+        shuffle_conditions: bool = False,
         batch_size: int = 8,
         eval_batch_size: int = 16,
         max_tokens: int | None = None,
@@ -115,9 +123,19 @@ class ConditionedChat(ZooDataModule):
             raise InputError("set path, which is divided, or train, val and test, not both")
         self.path, self.condition, self.wording, self.place = path, condition, wording, place
         self.task_descriptions, self.allow_missing = task_descriptions, allow_missing
+        self.shuffle_conditions = shuffle_conditions
 
     def load(self, split: str) -> list[Record]:
         """Read the samples of a split."""
+        records = self._read(split)
+        if split != "train" and (self.path or self.paths["train"]):
+            known = {record.condition for record in self._read("train")}
+            records = [grouped(record, known) for record in records]
+        if self.shuffle_conditions:
+            records = shuffled_conditions(records, self.seed)
+        return list(records)
+
+    def _read(self, split: str) -> list[Conditioned]:
         if self.path is not None:
             return self._divided(self.path, split, {"train": 80, "val": 10, "test": 10})
         if not any(self.paths.values()):
@@ -131,10 +149,9 @@ class ConditionedChat(ZooDataModule):
             )
         return list(self._records_of(Path(path)))
 
-    def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Record]:
+    def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Conditioned]:
         records = list(self._records_of(Path(path)))
-        share = divide(records, lambda item: item.prompt, split, shares, path)
-        return list(share)
+        return divide(records, lambda item: item.prompt, split, shares, path)
 
     def _records_of(self, path: Path) -> Iterator[Conditioned]:
         """Yield the records of a file."""
@@ -151,6 +168,22 @@ class ConditionedChat(ZooDataModule):
             )
         for sample in samples:
             yield sample.record(self.wording, self.place)
+
+
+def grouped(record: Conditioned, known: Collection[str]) -> Conditioned:
+    """Return a record whose group says whether its condition is known; none without condition."""
+    if not record.condition:
+        return record
+    return replace(record, group="seen" if record.condition in known else "unseen")
+
+
+def shuffled_conditions(records: Sequence[Conditioned], seed: int) -> list[Conditioned]:
+    """Return the records, each with the condition of another one (if there is another one)."""
+    order = shuffled(range(len(records)), seed)
+    donors = dict(zip(order, [*order[1:], *order[:1]], strict=True))
+    return [
+        replace(record, condition=records[donors[i]].condition) for i, record in enumerate(records)
+    ]
 
 
 def _check(name: str, value: str, valid: tuple[str, ...]) -> None:

@@ -11,9 +11,9 @@ Labels are shifted here, once: `labels[i]` is the token that position `i` has to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from zoo.errors import InputError
 
 IGNORE = -100
 NO_HEAD = -1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +106,19 @@ class Batch:
     normalizers: dict[int, float] = field(default_factory=dict)
     records: list[Any] = field(default_factory=list)
 
-    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+    def to(self, device: torch.device | str, **kwargs: Any) -> Self:
         """Return a copy whose tensors are on `device` (Lightning calls this)."""
-        moved: dict[str, Any] = {
-            name: value.to(device, **kwargs) if isinstance(value, Tensor) else value
-            for name in self.__slots__
-            for value in [getattr(self, name)]
-        }
-        return Batch(**moved)
+        return self._mapped(lambda tensor: tensor.to(device, **kwargs))
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Self:
         """Return a copy in page-locked memory (the data loader calls this)."""
-        moved: dict[str, Any] = {
-            name: value.pin_memory() if isinstance(value, Tensor) else value
-            for name in self.__slots__
-            for value in [getattr(self, name)]
-        }
-        return Batch(**moved)
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in values.items():
+            values[name] = change(value) if isinstance(value, Tensor) else value
+        return type(self)(**values)
 
     def counts(self) -> dict[str, int]:
         """Return the amounts of work that throughput is reported in."""
@@ -273,6 +270,11 @@ def collate(
         normalizers=normalizers,
         records=records,
     )
+
+
+def extended(kind: type[T], base: Example | Batch, **more: Any) -> T:
+    """Return an example or batch of a derived class: the fields of `base` and some more."""
+    return kind(**{f.name: getattr(base, f.name) for f in fields(base)}, **more)
 
 
 def sum_head_weights(examples: Sequence[Example]) -> dict[int, float]:

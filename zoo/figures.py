@@ -19,7 +19,14 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def heat_map(
-    values: Tensor, rows: Sequence[str], columns: Sequence[str], title: str, label: str
+    values: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    label: str,
+    *,
+    low: float | None = 0.0,
+    digits: int = 2,
 ) -> Any:
     """Return a heat map with the values written in.
 
@@ -29,18 +36,22 @@ def heat_map(
         columns: Names of the columns.
         title: What is shown.
         label: Unit of the colour bar.
+        low: Where the colours start; None for the least value.
+        digits: Digits after the point.
     """
     figure = new_figure(2.5 + 0.55 * len(columns), 1.2 + 0.4 * len(rows))
     axes = figure.subplots()
-    shown = axes.imshow(values.numpy(), aspect="auto", vmin=0)
+    shown = axes.imshow(values.numpy(), aspect="auto", vmin=low)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_title(title)
-    middle = float(values.max()) / 2
+    middle = (float(values.max()) + (float(values.min()) if low is None else low)) / 2
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
             colour = "black" if value > middle else "white"
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
+            axes.text(
+                j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=7
+            )
     figure.colorbar(shown, label=label)
     return figure
 

@@ -209,6 +209,8 @@ class Conditioned:
         response: What is answered.
         system: Instruction in the system turn, for example the answer options.
         task: Name under which scores are reported; may be empty.
+        group: Second name under which scores are reported, for example `seen` or `unseen` for
+            conditions that are in the training data or not; may be empty.
         id: Where the record comes from.
     """
 
@@ -217,6 +219,7 @@ class Conditioned:
     response: str
     system: str = ""
     task: str = ""
+    group: str = ""
     id: str = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ class ZooTrainer(Trainer):
         ckpt_path: str | None = None,
         prompt: str | None = None,
         thought: str | None = None,
+        condition: str | None = None,
         num_records: int = 4,
     ) -> None:
         """Show what the method does: replies to test records, or to a prompt.
@@ -119,8 +121,13 @@ class ZooTrainer(Trainer):
             ckpt_path: Checkpoint or exported folder to take the weights from.
             prompt: Answer this instead of the data.
             thought: Use this thought instead of decoding one; an empty string skips the thought.
+            condition: Answer under this condition; an empty string for none.
             num_records: How many test records to answer.
         """
+        options = {"thought": thought, "condition": condition}
+        given = {name: text for name, text in options.items() if text is not None}
+        for name in given.keys() - inspect.signature(model.show).parameters.keys():
+            raise InputError(f"{name}: {type(model).__name__} has no {name}s")
         model.validate()
         model.init_from = ckpt_path
         model.configure_model()
@@ -128,7 +135,6 @@ class ZooTrainer(Trainer):
             model.to(self.strategy.root_device)
         model.eval()
         records = datamodule.records("test")[:num_records]
-        given = {} if thought is None else {"thought": thought}
         for row in model.show(records, prompt=prompt, **given):
             for name, text in row.items():
                 print(f"{name + ':':<8} {text}")  # noqa: T201

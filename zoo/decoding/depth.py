@@ -11,7 +11,7 @@ the padding stays as masked holes while positions count real tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,6 +33,7 @@ class DepthDecoder:
         everyone_done: Says whether all processes have finished, given whether this one has.
         aside: Ids of tokens that no other token attends to.
         still: Ids of tokens that share the position of the token before them.
+        more: Further arguments of the blocks, the same in every call.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class DepthDecoder:
         everyone_done: Callable[[bool], bool] = bool,
         aside: Sequence[int] = (),
         still: Sequence[int] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
@@ -53,9 +55,9 @@ class DepthDecoder:
         self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
-        self.pad_id, self.everyone_done = pad_id, everyone_done
         self.aside = torch.tensor(aside, dtype=torch.long, device=device)
         self.still = torch.tensor(still, dtype=torch.long, device=device)
+        self.pad_id, self.everyone_done, self.more = pad_id, everyone_done, more or {}
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
@@ -118,6 +120,7 @@ class DepthDecoder:
                 ),
                 position_ids=self.positions_BL[:, -new:],
                 past_key_values=cache,
+                **self.more,
             )
             if index + 1 < len(self.stages):
                 self.waiting[index + 1].append(states)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -36,6 +37,33 @@ class Phase:
     project: Project
     max_new_tokens: int
     temperature: float = 0.0
+
+
+def answer(
+    decoder: DepthDecoder,
+    encoder: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    speak: Phase,
+) -> list[str]:
+    """Decode the text that follows each prompt.
+
+    Args:
+        decoder: A fresh decoder with one row per prompt.
+        encoder: Has the tokenizer and the `stop_id` of the answer.
+        prompts: Token ids up to the first token of the answer.
+        speak: How to decode it.
+    """
+    decoder.feed(prompts, speak.level)
+    ids = decoder.decode(
+        speak.level,
+        speak.project,
+        stop_id=encoder.stop_id,
+        max_new_tokens=speak.max_new_tokens,
+        temperature=speak.temperature,
+        close=False,
+    )
+    return [text.strip() for text in encoder.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 def think_and_answer(
@@ -76,14 +104,6 @@ def think_and_answer(
         )
         found = tokenizer.batch_decode(ids, skip_special_tokens=True)
         rows = [[] for _ in rows]
-    decoder.feed([row + encoder.ids(chat.open(ANSWER)) for row in rows], speak.level)
-    ids = decoder.decode(
-        speak.level,
-        speak.project,
-        stop_id=encoder.stop_id,
-        max_new_tokens=speak.max_new_tokens,
-        temperature=speak.temperature,
-        close=False,
-    )
-    answers = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return [Reply(t.strip(), a.strip()) for t, a in zip(found, answers, strict=True)]
+    rows = [row + encoder.ids(chat.open(ANSWER)) for row in rows]
+    answers = answer(decoder, encoder, rows, speak=speak)
+    return [Reply(t.strip(), a) for t, a in zip(found, answers, strict=True)]

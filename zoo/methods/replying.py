@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 
-from zoo.decoding.replies import Reply
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import KindAccuracy, exact, mentions
@@ -35,11 +34,11 @@ class ReplyingModule(ZooModule):
         super().__init__(backbone, optimizer)
         self.max_generated = max_generated
 
-    def losses(self, batch: Batch) -> dict[str, Term]:
+    def losses(self, batch: Any) -> dict[str, Term]:
         """Return the loss terms of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
 
-    def generate(self, records: Sequence[Any], **options: Any) -> list[Reply]:
+    def generate(self, records: Sequence[Any], **options: Any) -> Sequence[Any]:
         """Return a reply to each record."""
         raise TypeError(f"{type(self).__name__} does not implement generate(records)")
 
@@ -90,7 +89,7 @@ class ReplyingModule(ZooModule):
         """Log accuracy by kind of question."""
         self._log_accuracy("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, str]]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return the reply to each record of the batch."""
         replies = zip(batch.records, self.generate(batch.records), strict=True)
         return [{"id": record.id, **asdict(reply)} for record, reply in replies]
@@ -105,24 +104,31 @@ class ReplyingModule(ZooModule):
             return {"samples": []}
         self._generated += len(records)
         replies = self.generate(records)
-        encoder: ThoughtEncoder = self.encoder()
         filler = math.inf in batch.normalizers.values()  # another process counts these records
         samples = []
         for record, reply in zip(records, replies, strict=True):
-            thought, answer = encoder.gold(record)
-            if isinstance(record, Triple) and not filler:
-                self._exact.add(record.kind, exact(reply.answer, answer))
-                self._mentions.add(record.kind, mentions(reply.answer, answer))
-            samples.append(
-                {
-                    "query": last_words(record),
-                    "thought": reply.thought,
-                    "answer": reply.answer,
-                    "gold thought": thought,
-                    "gold answer": answer,
-                }
-            )
+            if not filler:
+                self.score(record, reply)
+            samples.append(self.sample(record, reply))
         return {"samples": samples}
+
+    def score(self, record: Any, reply: Any) -> None:
+        """Count a reply if the record has an answer to compare it with."""
+        if isinstance(record, Triple):
+            self._exact.add(record.kind, exact(reply.answer, record.answer))
+            self._mentions.add(record.kind, mentions(reply.answer, record.answer))
+
+    def sample(self, record: Any, reply: Any) -> dict[str, str]:
+        """Return the row that TensorBoard shows of a reply."""
+        encoder: ThoughtEncoder = self.encoder()
+        thought, answer = encoder.gold(record)
+        return {
+            "query": last_words(record),
+            "thought": reply.thought,
+            "answer": reply.answer,
+            "gold thought": thought,
+            "gold answer": answer,
+        }
 
     def _log_accuracy(self, stage: str) -> None:
         counts = [(dict(self._exact.counts), dict(self._mentions.counts))]

@@ -36,8 +36,20 @@ def mentions(answer: str, gold: str) -> bool:
     return f" {normalize(gold)} " in f" {normalize(answer)} "
 
 
+def contains(answer: str, gold: str) -> bool:
+    """Return whether the gold answer stands in the answer, anywhere, in either case.
+
+    The default of MeGan's released evaluation. It takes "not related" for "related".
+
+    Example:
+        >>> contains("It is Related.", "related"), contains("No.", "related")
+        (True, False)
+    """
+    return gold.strip().lower() in answer.lower()
+
+
 class KindAccuracy:
-    """Counts of right answers per kind of question.
+    """Counts of right answers, in total (under the empty name) and per kind of question.
 
     Example:
         >>> scores = KindAccuracy()
@@ -49,10 +61,11 @@ class KindAccuracy:
     def __init__(self) -> None:
         self.counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
 
-    def add(self, kind: str, right: bool) -> None:
-        """Count one answer."""
-        self.counts[kind][0] += int(right)
-        self.counts[kind][1] += 1
+    def add(self, kind: str, right: bool, *more: str) -> None:
+        """Count one answer, under each kind that it has."""
+        for name in {"", kind, *more}:
+            self.counts[name][0] += int(right)
+            self.counts[name][1] += 1
 
     def merge(self, counts: dict[str, list[int]]) -> None:
         """Add another process's counts."""
@@ -62,11 +75,5 @@ class KindAccuracy:
 
     def result(self) -> dict[str, float]:
         """Return accuracy over everything and per named kind, as fractions."""
-        total = sum(n for _, n in self.counts.values())
-        if not total:
-            return {}
-        result = {"accuracy": sum(right for right, _ in self.counts.values()) / total}
-        for kind, (right, n) in sorted(self.counts.items()):
-            if kind:
-                result[f"accuracy_{kind}"] = right / n
-        return result
+        rates = {kind: right / n for kind, (right, n) in sorted(self.counts.items())}
+        return {f"accuracy_{kind}" if kind else "accuracy": rate for kind, rate in rates.items()}

@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PLAIN = {"LlamaMLP", "Qwen2MLP", "Qwen3MLP", "MistralMLP"}  # down(silu(gate(x)) * up(x))
+from zoo.errors import InputError
+
+FAMILIES = ("Llama", "Qwen2", "Qwen3", "Mistral")
+PLAIN = {f"{family}MLP" for family in FAMILIES}  # down(silu(gate(x)) * up(x))
 
 
 class SwiGLU(nn.Module):
@@ -28,16 +31,25 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., D)` to `(..., D)`."""
-        gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
-        if type(down) is nn.Linear and down.bias is None:  # not adapted, not quantised
-            weight = down.weight
-            if torch.is_autocast_enabled(x.device.type):
-                weight = weight.to(torch.get_autocast_dtype(x.device.type))
+        gate, up, weight = self.gate_proj(x), self.up_proj(x), self.down_weight(x)
+        if weight is not None:
             out: Tensor = _GatedDown.apply(gate, up, weight)
             return out
         product: Tensor = _Gated.apply(gate, up)
-        mapped: Tensor = down(product)
+        mapped: Tensor = self.down_proj(product)
         return mapped
+
+    def down_weight(self, x: Tensor) -> Tensor | None:
+        """Return the down-projection's weight in the type of its product, None if it is adapted.
+
+        Adapted, quantised or with a bias: then it has to be called as a module.
+        """
+        down = self.down_proj
+        if type(down) is not nn.Linear or down.bias is not None:
+            return None
+        if torch.is_autocast_enabled(x.device.type):
+            return down.weight.to(torch.get_autocast_dtype(x.device.type))
+        return down.weight
 
 
 class _Gated(torch.autograd.Function):
@@ -85,3 +97,17 @@ def replace_mlps(lm: nn.Module) -> int:
                 setattr(parent, name, SwiGLU(child))
                 count += 1
     return count
+
+
+def check_swiglu(config: Any, name: str) -> None:
+    """Check that the blocks of a backbone have a plain SwiGLU; reads the config only.
+
+    Raises:
+        InputError: They have something else; names the architectures that fit.
+    """
+    known = config.model_type in [family.lower() for family in FAMILIES]
+    if not known or config.hidden_act != "silu":
+        raise InputError(
+            f"backbone.name: the blocks of {name} have no SwiGLU; architectures that fit: "
+            f"{', '.join(FAMILIES)}"
+        )

@@ -1,0 +1,252 @@
+"""MeGan: a hypernetwork-driven meta-gated LLM.
+
+arXiv 2605.01973 (ICML 2026). A SwiGLU gates with Swish_beta(g) = g sigmoid(beta g), beta = 1 in
+every shipped model. Here a small hypernetwork reads a condition in words (task, domain, persona,
+style) and gives every token, channel and layer a beta of its own, so that the same frozen weights
+run with a non-linearity that depends on the condition.
+
+    (1)-(3)  beta = 1 + tanh(W_b z) / 2,  z = attention(x; condition) + e_l   zoo/nn/hypernetwork.py
+    (4)-(5)  y = down(g sigmoid(beta g) * up(x)),  g = gate(x)                zoo/nn/bent.py
+    (6)  L = mean over the reply of CE + lambda_beta sum |delta| + lambda_w sum ||W_b||_F
+
+with delta = beta - 1, summed over layers, tokens and channels. Both lambdas are 0 in every released
+script; the code calls the first penalty "l2", but it is L1.
+
+Shapes: B batch, L tokens, D width, F inner width, R bottleneck, S sequences, C condition tokens.
+
+Follows (released code): the condition's token ids through the input embedding without gradient, no
+positions, no pooling; one hypernetwork for all layers with a layer embedding, or one per layer
+without; one head where there is a bottleneck; initialisation; greedy decoding.
+Deviates: keys and values of the condition are made once per forward pass and dialogue; an empty
+condition means beta = 1; the whole condition is read and padding is not (`official_condition_len:
+16` with `condition_mask: false` trains as released); layer embeddings are trained
+(`freeze_layer_emb` as released, where their name does not match); beta is computed in float32.
+Unknown in the paper, chosen here: the penalty counts tokens that have a condition; everything on
+small backbones. The attention's reverse direction and deeper beta heads do not run in the released
+code and are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbone import Backbone, read_config
+from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.replies import Phase, answer
+from zoo.errors import InputError, nearest
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.conditioning import ConditionedReply, ConditioningModule
+from zoo.methods.replying import evaluating
+from zoo.module import Optimizer, as_config, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.nn.gated import Gating, StaticGating, condition, replace_gates
+from zoo.nn.hypernetwork import Hyper, build
+from zoo.nn.swiglu import check_swiglu
+from zoo.prompts.conditions import REPLY, ConditionedBatch, ConditionEncoder, Conditions
+from zoo.records import Conditioned
+
+Source = Literal["hyper", "static", "none"]
+Part = Literal["hyper", "full"]
+HEAD = "head.weight"  # name of W_b in a hypernetwork
+CHOICES = {"gate": ("hyper", "static", "none"), "train": ("hyper", "full")}
+
+
+class MeGan(ConditioningModule):
+    """A language model whose feed-forward gates bend with a condition told in words.
+
+    Args:
+        backbone: Which language model to build on; its blocks must have a SwiGLU.
+        optimizer: AdamW and its schedule.
+        hyper: What makes beta of a condition; a mapping is taken as its fields.
+        gate: Where beta comes from: `hyper`, the condition; `static`, a free beta per channel and
+            block (ablation); `none`, beta = 1, which is plain fine-tuning (baseline).
+        train: `hyper` trains what makes beta, and adapters if there are any; `full` also all
+            weights of the backbone.
+        lambda_beta: Weight of sum |beta - 1|.
+        lambda_w: Weight of the Frobenius norms of W_b.
+        official_condition_len: Cut and pad conditions to this length in training (released: 16);
+            None reads them whole. Replies are always given under whole conditions.
+        condition_mask: False lets that padding be seen, as released.
+        max_condition: Longest condition in tokens.
+        max_length: Window in tokens.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_answer_tokens: Limit of a generated reply.
+        max_generated: Records to answer in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Conditioned,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        hyper: Hyper | None = None,
+        gate: Source = "hyper",
+        train: Part = "hyper",
+        lambda_beta: float = 0.0,
+        lambda_w: float = 0.0,
+        official_condition_len: int | None = None,
+        condition_mask: bool = True,
+        max_condition: int = 512,
+        max_length: int = 2048,
+        padding_free: bool = True,
+        max_answer_tokens: int = 128,
+        max_generated: int | None = 128,
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.hyper = as_config(Hyper, hyper)
+        self.gate, self.trained = gate, train
+        self.lambdas = {"beta": lambda_beta, "weight": lambda_w}
+        self.official_condition_len, self.condition_mask = official_condition_len, condition_mask
+        self.max_condition, self.max_length = max_condition, max_length
+        self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
+
+    def validate(self) -> None:
+        """Check the choices, and the sizes against the backbone.
+
+        Raises:
+            InputError: The backbone has no SwiGLU, or a setting does not fit.
+        """
+        for key, value in {"gate": self.gate, "train": self.trained}.items():
+            if value not in CHOICES[key]:
+                raise InputError(f"model.{key}: {value!r}; {nearest(str(value), CHOICES[key])}")
+        config, fixed = read_config(self.backbone.name), self.official_condition_len
+        check_swiglu(config, self.backbone.name)
+        self.hyper.check(config.hidden_size)
+        idle = self.gate == "none" and self.trained == "hyper" and self.backbone.lora is None
+        wrong = {
+            "train: hyper has nothing to train with gate: none; set full, or backbone.lora": idle,
+            "lambda_beta, lambda_w: they need gate: hyper": (
+                self.gate != "hyper" and any(self.lambdas.values())
+            ),
+            "lambda_beta, lambda_w: less than 0": min(self.lambdas.values()) < 0,
+            f"official_condition_len: {fixed} is less than 1": fixed is not None and fixed < 1,
+            "condition_mask: false needs official_condition_len": (
+                not self.condition_mask and fixed is None
+            ),
+            f"max_condition: {self.max_condition} is less than 1": self.max_condition < 1,
+        }
+        for complaint, applies in wrong.items():
+            if applies:
+                raise InputError(f"model.{complaint}")
+
+    def install(self) -> None:
+        """Let the gates bend and add what bends them; freeze the backbone if it is not trained."""
+        if self.trained == "hyper":
+            self.lm.requires_grad_(False)
+        if self.gate == "none":
+            return
+        replace_gates(self.lm)
+        config, device = self.lm.config, self.lm.device
+        if self.gate == "hyper":
+            self.hypers = nn.ModuleList(build(self.hyper, config, device))
+        else:
+            ones_LF = torch.ones(config.num_hidden_layers, config.intermediate_size, device=device)
+            self.beta = nn.Parameter(ones_LF)
+
+    def build_encoder(self, tokenizer: Any) -> ConditionEncoder:
+        """Return the encoder: the reply is learned, the condition goes to the hypernetwork."""
+        return ConditionEncoder(
+            tokenizer,
+            max_length=self.max_length,
+            packed=self.padding_free,
+            max_condition=self.max_condition,
+            fixed_condition=self.official_condition_len,
+            see_padding=not self.condition_mask,
+        )
+
+    def gating(
+        self, told: Conditions, batch: ConditionedBatch | None = None
+    ) -> Gating | StaticGating | None:
+        """Return what bends the gates under some conditions; None where every beta is 1.
+
+        Args:
+            told: The condition of each sequence.
+            batch: The batch of these sequences; None for one row each.
+        """
+        if self.gate == "static":
+            return StaticGating(self.beta)
+        # In a batch the hypernetwork takes part in any case: other processes wait for it.
+        if self.gate == "none" or (batch is None and not any(told.told)):
+            return None
+        with torch.no_grad():
+            embedded_SCD = self.lm.model.embed_tokens(told.ids)
+        held_BL = None if batch is None else batch.attention_mask
+        found = condition(
+            self.hypers,
+            embedded_SCD,
+            told.mask,
+            lengths=batch.lengths if batch is not None and held_BL is None else None,
+            held_BT=held_BL if self.lambdas["beta"] else None,
+            unconditioned=not all(told.told),
+        )
+        found.sizes = {} if self.lambdas["beta"] else None
+        return found
+
+    def forward(self, batch: ConditionedBatch) -> tuple[Tensor, Gating | StaticGating | None]:
+        """Return the residual stream after the last block, `(B, L, D)`, and the gating."""
+        gating = self.gating(batch.conditions, batch)
+        given = {} if gating is None else {"gating": gating}
+        blocks = Blocks(self.lm, 0, num_blocks(self.lm))
+        return blocks(batch.input_ids, **place(batch), **given), gating
+
+    def losses(self, batch: ConditionedBatch) -> dict[str, Term]:
+        """Return the terms of equation (6); a penalty of weight 0 is not computed."""
+        top_BLD, gating = self(batch)
+        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        terms = {"reply": head_loss(top_BLD, batch, REPLY, weight, norm)}
+        filler = math.inf if math.inf in batch.normalizers.values() else 1.0  # counts nothing
+        if isinstance(gating, Gating) and gating.sizes:
+            channels = self.lm.config.intermediate_size * len(gating.sizes)
+            count = torch.tensor(float(batch.conditioned_tokens * channels))
+            terms["beta"] = Term(gating.size(), count, filler)
+        if self.lambdas["weight"]:
+            norms = torch.stack([p.norm() for n, p in self.hypers.named_parameters() if HEAD in n])
+            terms["weight"] = Term(norms.sum(), torch.tensor(float(len(norms))), filler)
+        return terms
+
+    def training_step(self, batch: ConditionedBatch, batch_idx: int) -> Tensor:
+        """Return L of equation (6)."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, {"reply": 1.0, **self.lambdas})
+
+    @evaluating
+    def generate(
+        self, records: Sequence[Conditioned], *, temperature: float = 0.0
+    ) -> list[ConditionedReply]:
+        """Answer each record under its whole condition; the gating serves the whole dialogue.
+
+        Args:
+            records: What to answer.
+            temperature: 0 is greedy.
+        """
+        encoder = self.encoder()
+        gating = self.gating(encoder.conditions(records).to(self.lm.device))
+        if isinstance(gating, Gating):
+            gating.means = {}
+        decoder = DepthDecoder(
+            self.lm,
+            [num_blocks(self.lm)],
+            batch_size=len(records),
+            pad_id=self.tokenizer.pad_token_id,
+            device=self.lm.device,
+            everyone_done=self.everyone_done,
+            more={} if gating is None else {"gating": gating},
+        )
+        speak = Phase(0, self.logits, self.max_answer_tokens, temperature)
+        prompts = [encoder.prompt(record) for record in records]
+        texts = answer(decoder, encoder, prompts, speak=speak)
+        betas = torch.ones(len(records), num_blocks(self.lm))
+        betas = betas if gating is None else gating.mean_betas(decoder.mask_BL)
+        return [ConditionedReply(*pair) for pair in zip(texts, betas.tolist(), strict=True)]
+
+    def logits(self, top_BD: Tensor) -> Tensor:
+        """Return W norm(h_K), `(B, V)`."""
+        return self.lm.lm_head(self.lm.model.norm(top_BD))
