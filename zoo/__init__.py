@@ -7,6 +7,7 @@ from typing import Any
 
 _HOME = {
     "HdLM": "zoo.methods.hdlm",
+    "LaHoRe": "zoo.methods.lahore",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo.decoding import pairs as module
-from zoo.decoding.pairs import PrefixStore, read_pairs
+from zoo.decoding.pairs import PrefixStore, pack, read_pairs, unpack
 from zoo.decoding.prefix import last_states, prefill
 
 PREFIXES = {"a": [7, 3, 9, 11, 2, 8, 1], "b": [5], "c": [4, 4, 6, 30], "d": [9] * 12}
@@ -98,3 +98,18 @@ def test_processes_run_the_same_number_of_passes(lm: Any) -> None:
     hook.remove()
     assert len(passes) == many > 2
     torch.testing.assert_close(found[0], alone(lm, *PAIRS[0]), **CLOSE)
+
+
+@torch.no_grad()
+def test_packed_prefixes_come_back(lm: Any) -> None:
+    ids = list(PREFIXES.values())
+    states = pack(prefill(lm, ids))
+    assert states["keys"].shape[:2] == (sum(map(len, ids)), 4)
+    assert all(tensor.is_contiguous() for tensor in states.values())
+    parts = unpack(states, torch.device("cpu"))
+    for row, part, whole in zip(ids, parts, prefill(lm, ids).split(), strict=True):
+        assert int(part.ends) == len(row)
+        for kind in ("keys", "values"):
+            for ours, expected in zip(getattr(part, kind), getattr(whole, kind), strict=True):
+                assert torch.equal(ours, expected)
+        assert torch.equal(part.last, whole.last)

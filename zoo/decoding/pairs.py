@@ -33,6 +33,14 @@ class PrefixStore:
         """Return the number of prefixes."""
         return len(self._kept)
 
+    @classmethod
+    def holding(cls, prefixes: Sequence[Prefixes]) -> PrefixStore:
+        """Return a store of exactly these prefixes; their keys are their positions."""
+        store = cls(float("inf"))
+        for i, prefix in enumerate(prefixes):
+            store.add(i, prefix)
+        return store
+
     def find(self, key: Hashable) -> Prefixes | None:
         """Return a prefix, or None if it is not here."""
         if key in self._kept:
@@ -104,3 +112,30 @@ def read_pairs(
         found += [(rows, read(states))] if real else []
     order = torch.tensor([i for rows, _ in found for i in rows], device=found[0][1].device)
     return torch.cat([values for _, values in found])[order.argsort()]
+
+
+def pack(prefixes: Prefixes) -> dict[str, Tensor]:
+    """Return prefixes as tensors that can be written to a file, laid end to end.
+
+    `keys` and `values` are `(N, K, G, C)`: tokens, blocks, heads, width; `last` is `(P, D)`.
+    """
+    parts = prefixes.split()
+    packed = {
+        name: torch.cat([torch.cat(getattr(part, name)).permute(2, 0, 1, 3) for part in parts])
+        for name in ("keys", "values")
+    }
+    return {**packed, "lengths": prefixes.ends, "last": prefixes.last}
+
+
+def unpack(states: Mapping[str, Tensor], device: torch.device) -> list[Prefixes]:
+    """Return what `pack` has packed, every prefix by itself."""
+    lengths = states["lengths"].tolist()
+    columns = []
+    for name in ("keys", "values"):
+        rows = states[name].to(device).permute(1, 2, 0, 3).split(lengths, 2)
+        columns.append([list(row[:, None]) for row in rows])
+    ends, last = states["lengths"].to(device), states["last"].to(device)
+    return [
+        Prefixes(keys, values, torch.zeros_like(ends[i : i + 1]), ends[i : i + 1], last[i : i + 1])
+        for i, (keys, values) in enumerate(zip(*columns, strict=True))
+    ]

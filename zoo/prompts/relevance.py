@@ -14,11 +14,12 @@ between them.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError, nearest
@@ -27,6 +28,7 @@ from zoo.prompts.chat import chat_format
 from zoo.prompts.options import option_ids
 from zoo.records import Document, Ranking
 
+log = logging.getLogger(__name__)
 SYSTEM = "You are a helpful assistant."
 ANSWER, REJECTED = 0, 1  # heads: the right option; the other one, for preference learning
 PAIR = 2  # the "head" that counts pairs
@@ -118,6 +120,14 @@ class PairBatch(Batch):
     keys: list[str] = field(default_factory=list)
 
 
+class Grid(NamedTuple):
+    """Pairs of halves, in the order of records and their pools; see `zoo.decoding.pairs`."""
+
+    heads: dict[Hashable, tuple[int, ...]]
+    tails: list[tuple[int, ...]]
+    pairs: list[tuple[Hashable, int]]
+
+
 @dataclass
 class RelevanceEncoder:
     """Encoder of ranked records: one pair per document of the pool ("1:all").
@@ -145,7 +155,7 @@ class RelevanceEncoder:
     order: Order = "document_first"
     relevance: bool = True
     choice: bool = True
-    labels: tuple[str, str] = ("A", "B")
+    labels: Sequence[str] = ("A", "B")
     system: str = SYSTEM
     document_tokens: int = 512
     max_length: int = 2048
@@ -159,11 +169,12 @@ class RelevanceEncoder:
             raise InputError(
                 f"model.template: no {self.template!r}; {nearest(self.template, TEMPLATES)}"
             )
+        if len(self.labels) != 2:
+            raise InputError(f"model.labels: {self.labels} are not two, for true and for false")
         self.chat = chat_format(self.tokenizer)
         self.words = TEMPLATES[self.template]
         header = self.chat.end + self.chat.open("assistant")
-        true_id, false_id = option_ids(self.tokenizer, self.labels, header)
-        self.option_ids = [true_id, false_id]
+        self.option_ids = option_ids(self.tokenizer, self.labels, header)
         self.end_ids = self.ids(self.chat.end)
         self.cut: Counter[str] = Counter()  # texts longer than their slots
         self._halves: dict[tuple[str, str, str], tuple[int, ...]] = {}
@@ -235,6 +246,18 @@ class RelevanceEncoder:
             self._halves[key] = (*before, *self._text_ids(kind, text), *after)
         return self._halves[key]
 
+    def grid(self, records: Sequence[Ranking]) -> Grid:
+        """Return the prompts of all documents of each record's pool, halves that are equal once."""
+        heads: dict[Hashable, tuple[int, ...]] = {}
+        tails: dict[tuple[int, ...], int] = {}
+        pairs: list[tuple[Hashable, int]] = []
+        for record in records:
+            for name in record.pool:
+                head, tail = self.halves(record.query, record.corpus.documents[name])
+                heads[head] = head
+                pairs.append((head, tails.setdefault(tail, len(tails))))
+        return Grid(heads, list(tails), pairs)
+
     def example(self, pair: Pair, *, right: bool = True) -> Example:
         """Return a pair's prompt with an answer, which is learned with end-of-turn by a head."""
         answer = [self.option_ids[0 if pair.relevant is right else 1], *self.end_ids]
@@ -250,6 +273,16 @@ class RelevanceEncoder:
         values = {item.name: getattr(batch, item.name) for item in fields(batch)}
         values["records"] = [pair.record for pair in pairs]
         return PairBatch(**values, keys=[pair.key for pair in pairs])
+
+    def report_cut(self) -> None:
+        """Say how many texts were longer than their slots."""
+        room = {"document": self.document_tokens, "query": self.query_tokens}
+        for kind, side in (("document", "end"), ("query", "beginning")):
+            if self.cut[kind]:
+                log.warning(
+                    "%d texts are longer than the slot of a %s, %d tokens, and lose their %s",
+                    *(self.cut[kind], kind, room[kind], side),
+                )
 
     def preview(self, pair: Pair) -> list[str]:
         """Return lines that show a pair's right answer with its masks in colour."""
