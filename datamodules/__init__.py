@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datamodules.aqua import AQuA
     from datamodules.base import ZooDataModule
+    from datamodules.beir import BEIR
     from datamodules.bigtom import BigToM
     from datamodules.clinc150 import CLINC150
     from datamodules.commonsense_qa import CommonsenseQA
     from datamodules.conditioned_chat import ConditionedChat
+    from datamodules.cranfield import Cranfield
     from datamodules.dbpedia import DBpedia
     from datamodules.digits_text import DigitsText
     from datamodules.emoji_names import EmojiNames
     from datamodules.empathetic_dialogues import EmpatheticDialogues
     from datamodules.esconv import ESConv
+    from datamodules.esconv_strategies import ESConvStrategies
     from datamodules.false_belief import FalseBelief
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
     from datamodules.mmlu import MMLU
+    from datamodules.msmarco_triples import MSMARCOTriples
+    from datamodules.psyqa import PsyQA
+    from datamodules.ranking_records import RankingRecords
+    from datamodules.saycan import SayCan
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
     from datamodules.truthful_qa import TruthfulQA
@@ -31,19 +38,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AQuA",
+    "BEIR",
     "BigToM",
     "CLINC150",
     "CommonsenseQA",
     "ConditionedChat",
+    "Cranfield",
     "DBpedia",
     "DigitsText",
     "ESConv",
+    "ESConvStrategies",
     "EmojiNames",
     "EmpatheticDialogues",
     "FalseBelief",
     "ImageText",
     "LabelPaths",
     "MMLU",
+    "MSMARCOTriples",
+    "PsyQA",
+    "RankingRecords",
+    "SayCan",
     "ToMi",
     "Triples",
     "TruthfulQA",
@@ -53,19 +67,26 @@ __all__ = [
 
 _HOME = {
     "AQuA": "aqua",
+    "BEIR": "beir",
     "BigToM": "bigtom",
     "CLINC150": "clinc150",
     "CommonsenseQA": "commonsense_qa",
     "ConditionedChat": "conditioned_chat",
+    "Cranfield": "cranfield",
     "DBpedia": "dbpedia",
     "DigitsText": "digits_text",
     "ESConv": "esconv",
+    "ESConvStrategies": "esconv_strategies",
     "EmojiNames": "emoji_names",
     "EmpatheticDialogues": "empathetic_dialogues",
     "FalseBelief": "false_belief",
     "ImageText": "image_text",
     "LabelPaths": "label_paths",
     "MMLU": "mmlu",
+    "MSMARCOTriples": "msmarco_triples",
+    "PsyQA": "psyqa",
+    "RankingRecords": "ranking_records",
+    "SayCan": "saycan",
     "ToMi": "tomi",
     "Triples": "triples",
     "TruthfulQA": "truthful_qa",

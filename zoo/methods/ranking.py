@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,8 @@ class RankingModule(ZooModule):
 
     A record is ranked where `batch.records` first holds it, up to `max_ranked` in each process and
     epoch. An encoder that makes several examples of one record keeps it on the first of them and
-    sets `Example.record` of the others to None, so that no two processes rank it.
+    sets `Example.record` of the others to None, so that no two processes rank it; they share the
+    work evenly if `eval_batch_size` is a multiple of the number of examples.
 
     Args:
         backbone: Which language model to build on.
@@ -151,7 +153,8 @@ class RankingModule(ZooModule):
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
         self.log_terms(stage, self.losses(batch))
-        new = new_records(batch, self.found)
+        filler = math.inf in batch.normalizers.values()  # another process ranks these records
+        new = {} if filler else new_records(batch, self.found)
         room = len(new) if self.max_ranked is None else self.max_ranked - len(self.found)
         records = list(new.values())[: max(0, room)]
         if self.everyone_done(not records):

@@ -1,0 +1,197 @@
+"""BEIR: retrieval datasets in one form (Thakur et al., NeurIPS 2021 datasets track).
+
+A folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and
+`qrels/train.tsv`, `dev.tsv`, `test.tsv` (`query-id`, `corpus-id`, `score` between tabs, with or
+without that header line). Each may be gzipped. Several datasets may lie in one folder under flat
+names: `msmarco.corpus.jsonl.gz`, `msmarco.queries.jsonl`, `msmarco.qrels.test.tsv` is `msmarco`.
+
+The splits are the authors' (`val` is their `dev`). A dataset with test judgements only can be
+divided: its queries, by a hash of their text, 60 / 20 / 20 percent.
+
+A record is a query with a relevant document in the judgements of its split, in the order of the
+queries' file; its `id` is the query's. Queries that nobody judged are left out, as in BEIR's own
+evaluation, and so are those with nothing relevant (trec_eval would count 0 for them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, find, read_jsonl, read_lines, text_field
+from datamodules.rankings import (
+    Judgements,
+    add_judgement,
+    candidates_of,
+    corpus_of,
+    divided,
+    grade_of,
+    ranking,
+    read_documents,
+    read_run,
+)
+from zoo.errors import InputError
+from zoo.records import Corpus, Ranking, Record
+
+SHARES = {"train": 60, "val": 20, "test": 20}
+HEADER = "query"  # start of the first cell of a header line
+
+
+class BEIR(ZooDataModule):
+    """A dataset in BEIR's form as `Ranking` records, one per judged query.
+
+    Args:
+        path: The dataset's folder. None reads a small one that comes with the package.
+        name: Dataset under flat names in that folder; None for a folder of its own.
+        divide_test: Divide the test judgements into three splits, for a dataset that has no others.
+        run: A file in trec_eval's run format; its documents are the candidates to rank again. None
+            ranks the whole corpus.
+        num_candidates: Candidates to take from the run; in training the relevant documents that it
+            missed come on top.
+        skip_empty: Leave empty documents out, with their judgements, instead of refusing them.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Ranking,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        name: str | None = None,
+        divide_test: bool = False,
+        run: str | None = None,
+        num_candidates: int = 100,
+        skip_empty: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.folder = SAMPLES if path is None else Path(path)
+        self.name = "beir" if path is None and name is None else name
+        self.divide_test, self.skip_empty = divide_test, skip_empty
+        self.run, self.num_candidates = run, num_candidates
+        self._corpus = Corpus({})
+        self._left_out: set[str] = set()
+        self._queries: dict[str, str] = {}
+
+    def load(self, split: str) -> list[Record]:
+        """Read the judged queries of a split."""
+        if not self._queries:
+            self._read()
+        path = self._judgements("test" if self.divide_test else split)
+        judged = read_judgements(path, self._queries, self._corpus.documents, self._left_out)
+        run = None
+        if self.run is not None:
+            run = read_run(Path(self.run), self.num_candidates, self._corpus.documents)
+        records = []
+        for query, text in self._queries.items():
+            grades = judged.get(query, {})
+            if not any(grade > 0 for grade in grades.values()):
+                continue
+            given: dict[str, Any] = {}
+            if run is not None:
+                given["candidates"] = candidates_of(run, query, grades, split, str(self.run))
+            records.append(ranking(str(path), text, self._corpus, grades, id=query, **given))
+        if not records:
+            raise InputError(f"{path}: no query has a relevant document")
+        if self.divide_test:
+            return divided(records, split, SHARES, path)
+        return list(records)
+
+    def _read(self) -> None:
+        """Read documents and queries, once for all splits."""
+        stem = f"{self.name}." if self.name else ""
+        path = find(self.folder, f"{stem}corpus.jsonl", f"{stem}corpus.jsonl.gz")
+        rows = []
+        for where, document in read_documents(read_jsonl(path), path, id_field="_id"):
+            if not document.content and self.skip_empty:
+                self._left_out.add(document.id)
+            elif not document.content:
+                raise InputError(
+                    f"{where}: document {document.id!r} is empty; set skip_empty to true to leave "
+                    f"such documents out"
+                )
+            else:
+                rows.append((where, document))
+        self._corpus = corpus_of(rows)
+        queries: dict[str, str] = {}
+        path = find(self.folder, f"{stem}queries.jsonl", f"{stem}queries.jsonl.gz")
+        for number, item in read_jsonl(path):
+            where = f"{path}:{number}"
+            name = text_field(item, "_id", where)
+            if name in queries:
+                raise InputError(f"{where}: query id {name!r} is there twice")
+            queries[name] = text_field(item, "text", where)
+        self._queries = queries
+
+    def _judgements(self, split: str) -> Path:
+        folder = self.folder if self.name else self.folder / "qrels"
+        stem = f"{self.name}.qrels." if self.name else ""
+        name = {"val": "dev"}.get(split, split)
+        try:
+            return find(folder, f"{stem}{name}.tsv", f"{stem}{name}.tsv.gz")
+        except InputError as error:
+            if split == "test":
+                raise
+            raise InputError(
+                f"{error}; set divide_test to true to divide the test judgements"
+            ) from error
+
+
+def read_judgements(
+    path: Path, queries: Collection[str], documents: Collection[str], left_out: Collection[str] = ()
+) -> Judgements:
+    """Return the grades of a file with query, document and grade between tabs.
+
+    Args:
+        path: The file, with or without a header line.
+        queries: Ids of the queries.
+        documents: Ids of the corpus.
+        left_out: Ids of documents whose judgements are left out.
+
+    Raises:
+        InputError: A line of another form, an id that is not there, or two grades for one pair.
+    """
+    judged: Judgements = {}
+    for position, (number, line) in enumerate(read_lines(path)):
+        where, cells = f"{path}:{number}", line.split("\t")
+        if len(cells) != 3:
+            raise InputError(f"{where}: {len(cells)} cells between tabs, expected 3")
+        query, document, grade = (cell.strip() for cell in cells)
+        if position == 0 and query.startswith(HEADER) and not grade.lstrip("-").isdigit():
+            continue
+        value = grade_of(grade, where)
+        if query not in queries:
+            raise InputError(f"{where}: query {query!r} is not in the queries' file")
+        if document in left_out:
+            continue
+        if document not in documents:
+            raise InputError(f"{where}: document {document!r} is not in the corpus")
+        add_judgement(judged, query, document, value, where)
+    return judged

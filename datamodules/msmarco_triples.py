@@ -1,0 +1,190 @@
+"""MS MARCO passage triples: a query, a relevant passage, another passage (Nguyen et al., 2016).
+
+Two forms of the authors' download are read:
+
+- `triples.train.small.tsv`: the three texts between tabs, one triple a line;
+- `qidpidtriples.train.*.tsv`: their ids between tabs, with `queries.*.tsv` (id, text) and
+  `collection.tsv` (id, passage). Only passages that a triple names are kept.
+
+The triples of one query become one record: its passages are the candidates, those that stood in
+second place are relevant. Texts without ids are named by their hash, so that the order among equal
+scores tells nothing. There are no held-out triples: the split is ours, by query, by a hash of its
+text, 90 / 5 / 5 percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, read_lines
+from datamodules.rankings import divided, ranking
+from datamodules.tables import digest
+from zoo.errors import InputError
+from zoo.records import Corpus, Document, Ranking, Record
+
+SHARES = {"train": 90, "val": 5, "test": 5}
+SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
+NAME = 16  # characters of a text's name
+
+
+class MSMARCOTriples(ZooDataModule):
+    """MS MARCO triples as `Ranking` records, one per query.
+
+    Args:
+        path: File of the triples (may be gzipped). None reads a small sample that comes with the
+            package.
+        queries: File of the queries, for triples of ids; None for triples of texts.
+        collection: File of the passages, for triples of ids.
+        max_lines: Read only the first so many triples; None reads all.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Ranking,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        queries: str | None = None,
+        collection: str | None = None,
+        max_lines: int | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        if (queries is None) != (collection is None):
+            raise InputError("MSMARCOTriples: triples of ids need both queries and collection")
+        self.path, self.queries, self.collection = path, queries, collection
+        self.max_lines = max_lines
+        self._all: list[Ranking] = []
+
+    def load(self, split: str) -> list[Record]:
+        """Read the queries of a split."""
+        path = SAMPLES / "msmarco_triples.tsv" if self.path is None else Path(self.path)
+        if not self._all:
+            rows = read_triples(path, self.max_lines)
+            if self.queries is None or self.collection is None:
+                self._all = list(from_texts(rows, path))
+            else:
+                self._all = list(from_ids(rows, path, Path(self.queries), Path(self.collection)))
+        shares = SAMPLE_SHARES if self.path is None else SHARES
+        return divided(self._all, split, shares, path)
+
+
+Row = tuple[int, str, str, str]
+"""Line number, query, relevant passage, other passage."""
+
+
+def read_triples(path: Path, max_lines: int | None = None) -> list[Row]:
+    """Return the triples of a file.
+
+    Raises:
+        InputError: A line that has not three parts between tabs, an empty part, or a passage in
+            both roles for one query.
+    """
+    rows: list[Row] = []
+    roles: dict[tuple[str, str], tuple[int, int]] = {}
+    for number, line in read_lines(path):
+        if max_lines is not None and len(rows) >= max_lines:
+            break
+        where, cells = f"{path}:{number}", [cell.strip() for cell in line.split("\t")]
+        if len(cells) != 3:
+            raise InputError(f"{where}: {len(cells)} cells between tabs, expected 3")
+        for what, text in zip(("query", "relevant passage", "other passage"), cells, strict=True):
+            if not text:
+                raise InputError(f"{where}: the {what} is empty")
+        query, positive, negative = cells
+        for role, passage in enumerate((positive, negative)):
+            known, line_known = roles.setdefault((query, passage), (role, number))
+            if known != role:
+                raise InputError(
+                    f"{where}: a passage is relevant and not for one query (see line {line_known})"
+                )
+        rows.append((number, query, positive, negative))
+    return rows
+
+
+def from_texts(rows: list[Row], path: Path) -> Iterator[Ranking]:
+    """Yield the records of triples of texts."""
+    names = {text: digest(text).hex()[:NAME] for row in rows for text in row[2:]}
+    corpus = Corpus({name: Document(name, text) for text, name in names.items()})
+    named = [(number, query, names[a], names[b]) for number, query, a, b in rows]
+    yield from _records(named, path, corpus, None)
+
+
+def from_ids(rows: list[Row], path: Path, queries: Path, collection: Path) -> Iterator[Ranking]:
+    """Yield the records of triples of ids.
+
+    Raises:
+        InputError: A triple names a query or passage that is not there.
+    """
+    texts = _read_table(queries, {row[1] for row in rows})
+    passages = _read_table(collection, {name for row in rows for name in row[2:]})
+    for number, query, *names in rows:
+        if query not in texts:
+            raise InputError(f"{path}:{number}: query {query!r} is not in {queries}")
+        for name in names:
+            if name not in passages:
+                raise InputError(f"{path}:{number}: passage {name!r} is not in {collection}")
+    corpus = Corpus({name: Document(name, text) for name, text in passages.items()})
+    yield from _records(rows, path, corpus, texts)
+
+
+def _records(
+    rows: list[Row], path: Path, corpus: Corpus, texts: dict[str, str] | None
+) -> Iterator[Ranking]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[1], []).append(row)
+    for query, triples in groups.items():
+        number = triples[0][0]
+        grades = {positive: 1 for _, _, positive, _ in triples}
+        candidates = sorted({name for triple in triples for name in triple[2:]})
+        yield ranking(
+            f"{path}:{number}",
+            query if texts is None else texts[query],
+            corpus,
+            grades,
+            candidates=candidates,
+            id=f"{path.name}:{number}" if texts is None else query,
+        )
+
+
+def _read_table(path: Path, wanted: set[str]) -> dict[str, str]:
+    """Return id -> text of the wanted lines of a file with two columns between tabs."""
+    found: dict[str, str] = {}
+    for number, line in read_lines(path):
+        name, tab, text = line.partition("\t")
+        if name not in wanted:
+            continue
+        if not tab or not text.strip():
+            raise InputError(f"{path}:{number}: the text of {name!r} is empty")
+        if name in found:
+            raise InputError(f"{path}:{number}: id {name!r} is there twice")
+        found[name] = text.strip()
+    return found

@@ -1,0 +1,158 @@
+"""A user's own queries with relevant documents: JSONL, one query a line.
+
+{"query": "q", "relevant": {"d1": 2, "d7": 1}, "candidates": ["d1", "d2", "d7"],
+"kind": "k", "id": "i"}
+
+`query` and `relevant` (document id -> grade; above 0 is relevant) are required. With a `corpus`
+file, one `{"id", "text", "title"}` a line, `candidates` holds ids, or is left out to rank the whole
+corpus. Without one, `candidates` holds such objects; an id that comes again has to name the same
+document. Other fields are errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, field, read_jsonl, text_field
+from datamodules.rankings import corpus_of, ranking, read_documents
+from zoo.errors import InputError, nearest
+from zoo.records import Corpus, Document, Ranking, Record
+
+FIELDS = ("query", "relevant", "candidates", "kind", "id")
+DOCUMENT_FIELDS = ("id", "text", "title")
+
+
+class RankingRecords(ZooDataModule):
+    """A user's JSONL files as `Ranking` records.
+
+    Args:
+        train: File of the training split. None reads the small sample that comes with the package,
+            the same for every split.
+        val: File of the validation split; needed to fit and validate.
+        test: File of the test split; needed to test and predict.
+        corpus: File of the documents; None if every query brings its candidates.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Ranking,)
+
+    def __init__(
+        self,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        corpus: str | None = None,
+        *,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.paths = {"train": train, "val": val, "test": test}
+        self.corpus_path = corpus
+        self._corpus: Corpus | None = None
+
+    def load(self, split: str) -> list[Record]:
+        """Read the file of a split."""
+        path = self.paths[split]
+        if not any(self.paths.values()):
+            return list(read_queries(SAMPLES / "ranking_records.jsonl", None))
+        if path is None:
+            raise InputError(f"RankingRecords: no file for {split!r}; set {split} to a JSONL file")
+        if self.corpus_path is not None and self._corpus is None:
+            source = Path(self.corpus_path)
+            self._corpus = corpus_of(read_documents(_strict(source, DOCUMENT_FIELDS), source))
+        return list(read_queries(Path(path), self._corpus))
+
+
+def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
+    """Yield the records of a JSONL file.
+
+    Args:
+        path: The file.
+        corpus: The documents; None if the queries bring their own.
+    """
+    rows = list(_strict(path, FIELDS))
+    if corpus is None:
+        documents: dict[str, Document] = {}
+        for number, item in rows:
+            _collect(item, f"{path}:{number}", documents)
+        corpus = Corpus(documents)
+        for number, item in rows:
+            item["candidates"] = names = [part["id"].strip() for part in item["candidates"]]
+            for name in field(item, "relevant", dict, f"{path}:{number}"):
+                if name not in names:
+                    raise InputError(f"{path}:{number}: relevant {name!r} is not among candidates")
+    for number, item in rows:
+        where = f"{path}:{number}"
+        grades = field(item, "relevant", dict, where)
+        for name in grades:
+            field(grades, name, int, f"{where}: relevant")
+        candidates = field(item, "candidates", list, where) if "candidates" in item else []
+        if "candidates" in item and not candidates:
+            raise InputError(f"{where}: field 'candidates' is empty")
+        for position, name in enumerate(candidates):
+            if not isinstance(name, str):
+                raise InputError(f"{where}: candidates[{position}] must be a string, a document id")
+        yield ranking(
+            where,
+            text_field(item, "query", where),
+            corpus,
+            grades,
+            candidates=candidates,
+            kind=field(item, "kind", str, where) if "kind" in item else "",
+            id=field(item, "id", str, where) if "id" in item else f"{path.name}:{number}",
+        )
+
+
+def _strict(path: Path, names: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSONL file that have no other fields."""
+    for number, item in read_jsonl(path):
+        _known(item, names, f"{path}:{number}")
+        yield number, item
+
+
+def _known(item: dict[str, Any], names: Iterable[str], where: str) -> None:
+    for name in item:
+        if name not in names:
+            raise InputError(f"{where}: unknown field {name!r}; {nearest(name, names)}")
+
+
+def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -> None:
+    """Add a query's own candidates."""
+    for position, part in enumerate(field(item, "candidates", list, where)):
+        place = f"{where}: candidates[{position}]"
+        if not isinstance(part, dict):
+            raise InputError(
+                f"{place}: expected an object with id and text; ids alone need a corpus file"
+            )
+        _known(part, DOCUMENT_FIELDS, place)
+        title = field(part, "title", str, place).strip() if "title" in part else ""
+        document = Document(text_field(part, "id", place), text_field(part, "text", place), title)
+        if documents.setdefault(document.id, document) != document:
+            raise InputError(f"{place}: document id {document.id!r} names another text above")

@@ -1,0 +1,134 @@
+"""SayCan-style instructions: which skill of a robot serves what was said (Ahn et al., CoRL 2022).
+
+JSONL, one instruction a line: {"instruction": "bring me something to drink", "skills": ["pick up
+the coke can"]}. The documents are all skills of the list file, one a line, or else of all the
+instructions, in alphabetical order; the named skills are relevant.
+
+Known of the paper's data: 551 skills and 276 thousand trajectories, every one an instruction with
+what the robot did. Unknown, chosen here: the file's form, one instruction with several skills (all
+of them are relevant, the order does not count), and the split, by a hash of the instruction,
+80 / 10 / 10 percent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, field, read_jsonl, read_lines, text_field
+from datamodules.rankings import divided, names_corpus, ranking
+from datamodules.tables import hint
+from zoo.errors import InputError, nearest
+from zoo.records import Ranking, Record
+
+FIELDS = ("instruction", "skills")
+SHARES = {"train": 80, "val": 10, "test": 10}
+SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
+
+
+class SayCan(ZooDataModule):
+    """SayCan-style instructions as `Ranking` records over all skills.
+
+    Args:
+        path: The JSONL file. None reads a small one that comes with the package.
+        skills: File with all skills, one a line; None takes those that the instructions name.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Ranking,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        skills: str | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path, self.skills = path, skills
+        self._all: list[Ranking] = []
+
+    def load(self, split: str) -> list[Record]:
+        """Read the instructions of a split."""
+        path = SAMPLES / "saycan.jsonl" if self.path is None else Path(self.path)
+        if not self._all:
+            self._all = read_instructions(path, Path(self.skills) if self.skills else None)
+        shares = SAMPLE_SHARES if self.path is None else SHARES
+        return divided(self._all, split, shares, path)
+
+
+def read_skills(path: Path) -> list[str]:
+    """Return the skills of a list file, one a line.
+
+    Raises:
+        InputError: A skill is there twice.
+    """
+    found: dict[str, int] = {}
+    for number, line in read_lines(path):
+        name = line.strip()
+        if found.setdefault(name, number) != number:
+            raise InputError(f"{path}:{number}: skill {name!r} is there twice, see {found[name]}")
+    return list(found)
+
+
+def read_instructions(path: Path, list_file: Path | None) -> list[Ranking]:
+    """Return the records of a JSONL file.
+
+    Args:
+        path: The file.
+        list_file: File with all skills; None for those of the instructions.
+    """
+    rows = [(number, item, _skills(item, f"{path}:{number}")) for number, item in read_jsonl(path)]
+    if list_file is None:
+        names = sorted({name for _, _, skills in rows for name in skills})
+    else:
+        names = read_skills(list_file)
+    corpus = names_corpus(names)
+    records = []
+    for number, item, skills in rows:
+        where = f"{path}:{number}"
+        for name in skills:
+            if name not in corpus.documents:
+                raise InputError(f"{where}: unknown skill {name!r}; {hint(name, corpus.documents)}")
+        text = text_field(item, "instruction", where)
+        relevant = dict.fromkeys(skills, 1)
+        records.append(ranking(where, text, corpus, relevant, id=f"{path.name}:{number}"))
+    return records
+
+
+def _skills(item: dict[str, Any], where: str) -> list[str]:
+    for name in item:
+        if name not in FIELDS:
+            raise InputError(f"{where}: unknown field {name!r}; {nearest(name, FIELDS)}")
+    skills = field(item, "skills", list, where)
+    if not skills:
+        raise InputError(f"{where}: field 'skills' is empty, so nothing to find")
+    for position, name in enumerate(skills):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"{where}: skills[{position}] must be a string that is not empty")
+    return [name.strip() for name in skills]
