@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datamodules.cranfield import Cranfield
     from datamodules.dbpedia import DBpedia
     from datamodules.digits_text import DigitsText
+    from datamodules.documents import Documents
     from datamodules.emoji_names import EmojiNames
     from datamodules.empathetic_dialogues import EmpatheticDialogues
     from datamodules.esconv import ESConv
@@ -46,6 +47,7 @@ __all__ = [
     "Cranfield",
     "DBpedia",
     "DigitsText",
+    "Documents",
     "ESConv",
     "ESConvStrategies",
     "EmojiNames",
@@ -75,6 +77,7 @@ _HOME = {
     "Cranfield": "cranfield",
     "DBpedia": "dbpedia",
     "DigitsText": "digits_text",
+    "Documents": "documents",
     "ESConv": "esconv",
     "ESConvStrategies": "esconv_strategies",
     "EmojiNames": "emoji_names",

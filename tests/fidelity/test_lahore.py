@@ -27,8 +27,8 @@ from lahore_reference import (
 )
 
 from datamodules.base import ZooDataModule
+from zoo.decoding.options import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
-from zoo.methods.lahore import literal_score, relevance_score
 from zoo.metrics.ranking import mean_scores, query_scores
 from zoo.prompts.relevance import PAIR, TEMPLATES
 from zoo.records import Corpus, Document, Ranking, Record

@@ -38,6 +38,7 @@ ALLOWED = {
     "decoding": {"nn", "prompts", *LOW},
     "parallel": {"backbone", *BASE},
     "export": {"backbone", *BASE},
+    "index": {"fingerprint", *BASE},
     "module": {"backbone", "parallel", "losses", "export", *LOW},
     "methods": {
         "nn",
@@ -61,7 +62,8 @@ ALLOWED = {
     },
     "callbacks": {"module", "decoding", "metrics", *LOW},
     "inspect": {"export", "module", "backbone", *LOW},
-    "trainer": {"export", "inspect", "module", *LOW},
+    "queries": set(BASE),
+    "trainer": {"export", "index", "queries", "inspect", "module", *LOW},
     "cli": {"callbacks", "trainer", "module", "backbone", *TOP, *LOW},
     "__main__": {"cli"},
     "__init__": set(),

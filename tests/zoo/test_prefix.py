@@ -11,15 +11,14 @@ from test_blocks import plain, sliding
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.decoding import prefix
+from zoo.decoding.options import option_logits
 from zoo.decoding.prefix import (
     Prefixes,
-    chunks,
     extend,
-    in_step,
     last_states,
-    option_logits,
     prefill,
 )
+from zoo.decoding.schedule import chunks, in_step
 
 PREFIXES = [[7, 3, 9, 11, 2, 8, 1], [5], [4, 4, 6, 30]]
 SUFFIXES = [[12, 13], [21, 22, 23, 24, 25, 26], [31]]

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.decoding.prefix import BUDGET, Prefixes, chunks, in_step, last_states, prefill
+from zoo.decoding.prefix import Prefixes, last_states, prefill
+from zoo.decoding.schedule import BUDGET, chunks, in_step
 
 
 class PrefixStore:

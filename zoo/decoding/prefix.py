@@ -3,30 +3,28 @@
 `prefill` runs prefixes without padding and keeps their keys and values. `extend` continues from
 them: any number of suffixes from one prefix (a document and its queries, a prompt and its options)
 or one suffix from each prefix (a query and its documents). A prefix is joined to its suffixes block
-by block and never stored twice. `option_logits` projects the rows of the head that are options.
+by block and never stored twice. `zoo.decoding.options` reads the logits of options off the end.
 
 Causality makes the states of a prefix independent of what follows, so cached and uncached scores
 are the same up to rounding. Each sequence counts its own positions; padding stays as masked holes.
 
 Shapes: P prefixes, R suffixes, L slots of a prefix, T slots of a suffix, D width, G key/value
-heads, C width of a head, K options.
+heads, C width of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from zoo.decoding.schedule import BUDGET, chunks
 from zoo.nn.blocks import Blocks, grow_mask, num_blocks
-
-Item = TypeVar("Item")
-BUDGET = 4096  # tokens at a time
 
 
 @dataclass
@@ -226,69 +224,3 @@ def last_states(
     states, lengths = extend(lm, prefixes, owners, suffixes)
     rows = torch.arange(len(lengths), device=states.device)
     return states[rows, torch.tensor(lengths, device=states.device) - 1]
-
-
-def option_logits(
-    states_RD: Tensor,
-    norm: Callable[[Tensor], Tensor],
-    weight_VD: Tensor,
-    option_ids: Sequence[int],
-) -> Tensor:
-    """Return the logits of the options alone, `(R, K)`, in float32: K rows of the head, not V.
-
-    Args:
-        states_RD: States before the final norm.
-        norm: The final norm.
-        weight_VD: The head.
-        option_ids: Token ids of the options.
-    """
-    rows_KD = weight_VD[torch.tensor(list(option_ids), device=weight_VD.device)]
-    with torch.autocast(states_RD.device.type, enabled=False):
-        return norm(states_RD).float() @ rows_KD.float().t()
-
-
-def chunks(
-    items: Sequence[Item], lengths: Sequence[int], budget: int, *, padded: bool = True
-) -> Iterator[list[Item]]:
-    """Yield groups of items that stay within a budget of tokens.
-
-    Args:
-        items: What to group.
-        lengths: Tokens of each item.
-        budget: Tokens of a group; an item above it is a group of its own.
-        padded: A group costs its longest item for each, so items of like lengths are put together,
-            longest first. Else it costs the sum, and the items keep their order.
-
-    Example:
-        >>> list(chunks("abcd", [5, 1, 2, 5], 6))
-        [['a'], ['d'], ['c', 'b']]
-    """
-    group: list[Item] = []
-    longest = total = 0
-    order = sorted(range(len(items)), key=lambda i: -lengths[i]) if padded else range(len(items))
-    for i in order:
-        total += lengths[i]
-        if group and ((len(group) + 1) * longest if padded else total) > budget:
-            yield group
-            group, total = [], lengths[i]
-        longest = longest if group else lengths[i]
-        group.append(items[i])
-    if group:
-        yield group
-
-
-def in_step(
-    items: Sequence[Item], everyone_done: Callable[[bool], bool] = bool
-) -> Iterator[tuple[Item, bool]]:
-    """Yield items; while other processes have more, yield the last one again, marked False.
-
-    Running a sharded block is a collective, so all processes run the same number of chunks.
-
-    Args:
-        items: At least one.
-        everyone_done: Says whether all processes have finished, given whether this one has.
-    """
-    turn = 0
-    while not everyone_done(turn >= len(items)):
-        yield items[min(turn, len(items) - 1)], turn < len(items)
-        turn += 1

@@ -38,8 +38,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.backbone import Backbone
+from zoo.decoding.options import literal_score, option_logits, relevance_score
 from zoo.decoding.pairs import PrefixStore, pack, read_pairs, unpack
-from zoo.decoding.prefix import option_logits, prefill
+from zoo.decoding.prefix import prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
@@ -78,6 +79,7 @@ class LaHoRe(RankingModule):
     """
 
     takes: ClassVar[tuple[type, ...]] = (Ranking,)
+    documents_per_shard: ClassVar[int] = 16  # an 8B's 512 tokens take 64 MiB a document
 
     def __init__(
         self,
@@ -188,6 +190,11 @@ class LaHoRe(RankingModule):
 
     # -- index: documents offline, queries online ----------------------------------------------
 
+    def offline_settings(self) -> dict[str, Any]:
+        """Return what of the prompt a document's states depend on."""
+        names = ("template", "order", "system", "document_tokens")
+        return {name: self.prompt[name] for name in names}
+
     @evaluating
     def offline(self, documents: Sequence[Document]) -> dict[str, Tensor]:
         """Return keys and values of documents, laid end to end.
@@ -237,20 +244,3 @@ class LaHoRe(RankingModule):
         super()._log_scores(stage)
         self.store = None  # the weights will change
         self.encoder().report_cut()
-
-
-def relevance_score(logits_RK: Tensor) -> Tensor:
-    """Return sigmoid(l_T - l_F), equation (2), `(R,)`, from float32 logits of true and false.
-
-    In float64, where it still rises at differences that float32 rounds to 1.
-    """
-    return torch.sigmoid((logits_RK[:, 0] - logits_RK[:, 1]).cpu().double())
-
-
-def literal_score(log_probs_RK: Tensor) -> Tensor:
-    """Return -log P(T) / (log P(T) + log P(F)), `(R,)`: the printed ratio, its sign turned.
-
-    The ratio itself falls as P(T) rises: 0.956, 0.5, 0.044 at P(T) = 0.1, 0.5, 0.9 and
-    P(F) = 1 - P(T).
-    """
-    return (-log_probs_RK[:, 0] / log_probs_RK.sum(1)).cpu().double()
