@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datamodules.daily_dialog import DailyDialog
     from datamodules.dbpedia import DBpedia
     from datamodules.digits_text import DigitsText
+    from datamodules.documents import Documents
     from datamodules.emoji_names import EmojiNames
     from datamodules.empathetic_dialogues import EmpatheticDialogues
     from datamodules.esconv import ESConv
@@ -50,6 +51,7 @@ __all__ = [
     "DBpedia",
     "DailyDialog",
     "DigitsText",
+    "Documents",
     "ESConv",
     "ESConvStrategies",
     "EmojiNames",
@@ -82,6 +84,7 @@ _HOME = {
     "DBpedia": "dbpedia",
     "DailyDialog": "daily_dialog",
     "DigitsText": "digits_text",
+    "Documents": "documents",
     "ESConv": "esconv",
     "ESConvStrategies": "esconv_strategies",
     "EmojiNames": "emoji_names",

@@ -29,6 +29,7 @@ PROPERTIES = {
     "hdlm": 10,
     "lamss": 10,
     "megan": 10,
+    "lahore": 9,
     "esc_metrics": 8,
 }
 """Number of properties that a faithful implementation of each method must show."""

@@ -49,6 +49,8 @@ def tiny(method: str) -> tuple[str, ...]:
     """Return what makes a method small."""
     if method.endswith("M3JEPA"):
         return ("--config", str(TOWERS))
+    if method.endswith("LaHoRe"):
+        return (*TINY[:-4], "--model.max_length", "16384")
     if method.endswith("HdLM"):
         return (*TINY[:-4], "--model.layers", "[2]", "--model.max_length", "16384")
     if method.endswith("ConfidentSFT"):

@@ -8,6 +8,7 @@ from typing import Any
 _HOME = {
     "ConfidentSFT": "zoo.methods.confidence",
     "HdLM": "zoo.methods.hdlm",
+    "LaHoRe": "zoo.methods.lahore",
     "LaMsS": "zoo.methods.lamss",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan",

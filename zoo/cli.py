@@ -1,4 +1,4 @@
-"""Command line: fit validate test predict, check generate export, list.
+"""Command line: fit validate test predict, check generate export, index search, list.
 
 python -m zoo fit --config configs/methanol.yaml
 python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
@@ -79,6 +79,8 @@ class ZooCLI(LightningCLI):
             "check": given,
             "generate": given,
             "export": given,
+            "index": given,
+            "search": given,
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -139,9 +141,10 @@ class ZooCLI(LightningCLI):
             inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
             os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
             config.trainer.default_root_dir = os.environ[RUN_DIR]
-        if self.subcommand in ("check", "generate", "export"):  # one process, whatever trained it
+        if self.subcommand in ("check", "generate", "export", "index", "search"):
+            # one process, whatever trained it
             config.trainer.update(Namespace(devices=1, num_nodes=1, strategy="auto"))
-            if self.subcommand != "generate":
+            if self.subcommand in ("check", "export"):
                 config.trainer.accelerator = "cpu"
             logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 

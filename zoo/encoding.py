@@ -11,8 +11,8 @@ Labels are shifted here, once: `labels[i]` is the token that position `i` has to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -108,17 +108,16 @@ class Batch:
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Self:
         """Return a copy whose tensors are on `device` (Lightning calls this)."""
-        return self._mapped(lambda tensor: tensor.to(device, **kwargs))
+        return replace(self, **{name: x.to(device, **kwargs) for name, x in self.tensors().items()})
 
     def pin_memory(self) -> Self:
         """Return a copy in page-locked memory (the data loader calls this)."""
-        return self._mapped(lambda tensor: tensor.pin_memory())
+        return replace(self, **{name: x.pin_memory() for name, x in self.tensors().items()})
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in values.items():
-            values[name] = change(value) if isinstance(value, Tensor) else value
-        return type(self)(**values)
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def counts(self) -> dict[str, int]:
         """Return the amounts of work that throughput is reported in."""

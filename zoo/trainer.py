@@ -12,9 +12,11 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
+from zoo import index as indexing
 from zoo.errors import InputError
 from zoo.inspect import describe
 from zoo.module import ZooModule
+from zoo.queries import corpus_of, read_queries
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -139,6 +141,87 @@ class ZooTrainer(Trainer):
             for name, text in row.items():
                 print(f"{name + ':':<8} {text}")  # noqa: T201
             print()  # noqa: T201
+
+    def index(
+        self,
+        model: ZooModule,
+        datamodule: Any,
+        output: str,
+        ckpt_path: str | None = None,
+        shard_size: int | None = None,
+    ) -> None:
+        """Encode a corpus into an index on disk; finishes one that was cut off.
+
+        Args:
+            model: The method; it needs `offline(documents)`.
+            datamodule: The data; its corpus is indexed.
+            output: Folder to write.
+            ckpt_path: Checkpoint or exported folder to take the weights from.
+            shard_size: Documents per file; None for the method's own number.
+        """
+        corpus = corpus_of(datamodule)
+        self._ready(model, ckpt_path)
+        new = indexing.build(model, list(corpus.documents.values()), output, shard_size=shard_size)  # type: ignore[arg-type]
+        size = sum(path.stat().st_size for path in Path(output).iterdir()) / 2**20
+        print(f"index       {output}: {len(corpus)} documents, {new} new, {size:.1f} MiB")  # noqa: T201
+
+    def search(
+        self,
+        model: ZooModule,
+        datamodule: Any,
+        index: str,
+        ckpt_path: str | None = None,
+        query: str | None = None,
+        queries: str | None = None,
+        k: int = 10,
+        output: str | None = None,
+    ) -> None:
+        """Find the best documents of an index; prints them, or writes a JSON object a query.
+
+        Args:
+            model: The method that built the index, with the same weights.
+            datamodule: The data; its test queries are asked if no others are given.
+            index: Folder of the index.
+            ckpt_path: Checkpoint or exported folder to take the weights from.
+            query: One query.
+            queries: JSONL file with an object a line: `id` (or `_id`) and `text`.
+            k: Documents per query.
+            output: File to write; None prints.
+        """
+        if k < 1:
+            raise InputError(f"k: {k} is not above 0")
+        if output is not None and Path(output).exists():
+            raise InputError(f"output: {output} exists; name a new file")
+        asked = [("query", query)] if query else []
+        if queries is not None:
+            asked += read_queries(Path(queries))
+        asked = asked or [(record.id, record.query) for record in datamodule.records("test")]
+        self._ready(model, ckpt_path)
+        opened = indexing.Index(model, index)  # type: ignore[arg-type]
+        found = opened.search([text for _, text in asked], k)
+        lines = [
+            json.dumps({"id": name, "query": text, "ranking": row}, ensure_ascii=False)
+            for (name, text), row in zip(asked, found, strict=True)
+        ]
+        if output is not None:
+            Path(output).write_text("\n".join(lines) + "\n", "utf-8")
+            print(f"rankings    {output}")  # noqa: T201
+            return
+        print("\n".join(lines))  # noqa: T201
+
+    def _ready(self, model: ZooModule, ckpt_path: str | None) -> None:
+        """Build a method that can be indexed, with its weights, on this machine.
+
+        Raises:
+            InputError: The method has no `offline`.
+        """
+        if not hasattr(model, "offline"):
+            raise InputError(f"model: {type(model).__name__} encodes no documents, so no index")
+        model.init_from = ckpt_path
+        model.configure_model()
+        if not model.backbone.load_4bit:
+            model.to(self.strategy.root_device)
+        model.eval()
 
     def save_predictions(self) -> None:
         """Write what `predict` returned to the run folder, one JSON object a record."""

@@ -15,7 +15,11 @@ from running import CONFIG, ROOT, SMALL, TINY, main
 from zoo.cli import ZooCLI
 
 VERBS = sorted(ZooCLI.subcommands())
-NEEDS = {"export": ("--ckpt_path", "x", "--output", "y")}
+NEEDS = {
+    "export": ("--ckpt_path", "x", "--output", "y"),
+    "index": ("--output", "y"),
+    "search": ("--index", "y"),
+}
 
 
 def printed(*args: str) -> str:

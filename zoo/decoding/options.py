@@ -1,0 +1,47 @@
+"""Read options off the state of a prompt's last token: their logits, and scores made of them.
+
+Shapes: R prompts, D width, V vocabulary, K options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def option_logits(
+    states_RD: Tensor,
+    norm: Callable[[Tensor], Tensor],
+    weight_VD: Tensor,
+    option_ids: Sequence[int],
+) -> Tensor:
+    """Return the logits of the options alone, `(R, K)`, in float32: K rows of the head, not V.
+
+    Args:
+        states_RD: States before the final norm.
+        norm: The final norm.
+        weight_VD: The head.
+        option_ids: Token ids of the options.
+    """
+    rows_KD = weight_VD[torch.tensor(list(option_ids), device=weight_VD.device)]
+    with torch.autocast(states_RD.device.type, enabled=False):
+        return norm(states_RD).float() @ rows_KD.float().t()
+
+
+def relevance_score(logits_RK: Tensor) -> Tensor:
+    """Return sigmoid(l_T - l_F), `(R,)`, from the float32 logits of true and false, `(R, 2)`.
+
+    In float64, where it still rises at differences that float32 rounds to 1.
+    """
+    return torch.sigmoid((logits_RK[:, 0] - logits_RK[:, 1]).cpu().double())
+
+
+def literal_score(log_probs_RK: Tensor) -> Tensor:
+    """Return -log P(T) / (log P(T) + log P(F)), `(R,)`: the printed ratio, its sign turned.
+
+    The ratio itself falls as P(T) rises: 0.956, 0.5, 0.044 at P(T) = 0.1, 0.5, 0.9 and
+    P(F) = 1 - P(T).
+    """
+    return (-log_probs_RK[:, 0] / log_probs_RK.sum(1)).cpu().double()
