@@ -12,8 +12,8 @@ Labels are shifted here, once: `labels[i]` is the token that position `i` has to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -105,23 +105,18 @@ class Batch:
     normalizers: dict[int, float] = field(default_factory=dict)
     records: list[Any] = field(default_factory=list)
 
-    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+    def to(self, device: torch.device | str, **kwargs: Any) -> Self:
         """Return a copy whose tensors are on `device` (Lightning calls this)."""
-        moved: dict[str, Any] = {
-            name: value.to(device, **kwargs) if isinstance(value, Tensor) else value
-            for name in self.__slots__
-            for value in [getattr(self, name)]
-        }
-        return Batch(**moved)
+        return replace(self, **{name: x.to(device, **kwargs) for name, x in self.tensors().items()})
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Self:
         """Return a copy in page-locked memory (the data loader calls this)."""
-        moved: dict[str, Any] = {
-            name: value.pin_memory() if isinstance(value, Tensor) else value
-            for name in self.__slots__
-            for value in [getattr(self, name)]
-        }
-        return Batch(**moved)
+        return replace(self, **{name: x.pin_memory() for name, x in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def counts(self) -> dict[str, int]:
         """Return the amounts of work that throughput is reported in."""

@@ -7,6 +7,7 @@ module (and `zoo.errors`) and nothing else of `zoo`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.errors import InputError
@@ -252,6 +253,11 @@ class Document:
     text: str
     title: str = ""
 
+    @property
+    def content(self) -> str:
+        """Title and text on a line each, or the text alone: what a ranker reads."""
+        return f"{self.title}\n{self.text}".strip()
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -272,7 +278,7 @@ class Ranking:
         query: The query, or the conversation up to what is to be answered.
         corpus: All documents.
         relevant: `(document id, grade)` of each judged document; a grade above 0 is relevant.
-        candidates: Ids of the documents to rank; empty for the whole corpus.
+        candidates: Ids of the documents to rank; empty for the whole corpus (see `pool`).
         kind: Name under which scores are reported; may be empty.
         id: Where the record comes from.
     """
@@ -283,6 +289,11 @@ class Ranking:
     candidates: tuple[str, ...] = ()
     kind: str = ""
     id: str = ""
+
+    @property
+    def pool(self) -> Sequence[str]:
+        """Ids of the documents to rank, in a fixed order."""
+        return self.candidates or tuple(self.corpus.documents)
 
 
 Record = Triple | Dialogue | MediaText | LabelPath | Question | Conditioned | PlainText | Ranking
