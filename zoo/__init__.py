@@ -10,6 +10,7 @@ _HOME = {
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",
+    "StraQ": "zoo.methods.straq",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
     "LoRA": "zoo.backbone",

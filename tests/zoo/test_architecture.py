@@ -37,6 +37,7 @@ ALLOWED = {
     "decoding": {"nn", "prompts", *LOW},
     "parallel": {"backbone", *BASE},
     "export": {"backbone", *BASE},
+    "target": {"parallel"},
     "module": {"backbone", "parallel", "losses", "export", *LOW},
     "methods": {
         "nn",
@@ -50,6 +51,7 @@ ALLOWED = {
         "backbone",
         "export",
         "sources",
+        "target",
         "towers",
         "media",
         "pairs",

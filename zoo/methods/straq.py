@@ -34,6 +34,7 @@ last decision. The target runs without dropout. Ties go to the first strategy.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -47,7 +48,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.losses.temporal_difference import td_errors, td_targets
-from zoo.methods.planning import Plan, PlanningModule
+from zoo.methods.planning import Plan, PlanningModule, Respond
 from zoo.methods.replying import evaluating
 from zoo.methods.responder import Responder
 from zoo.module import Optimizer, as_config, total_loss
@@ -60,6 +61,225 @@ from zoo.prompts.transitions import VALUES, TransitionBatch, TransitionEncoder
 from zoo.records import Dialogue
 from zoo.target import Target
 
+log = logging.getLogger(__name__)
 RELEASED = Optimizer(
     lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
 )
+READOUTS = Literal["mean_logit", "mean_logprob", "token_prob", "value_head"]
+
+
+class StraQ(PlanningModule):
+    """A language model that plans support strategies by their values.
+
+    Args:
+        backbone: The planner.
+        optimizer: AdamW and its schedule; by default the released launcher's.
+        reward: `imit`: +1 for the logged strategy, -1 for another; `distill`: grades of a judge.
+        grades: With `distill`: `feedback`, the seekers' own ratings (only of logged strategies), or
+            a JSONL file of recorded grades.
+        alternatives: With `distill`: strategies to grade beside the logged one; 7 for all.
+        reuse_next: A strategy that was not used is followed by the logged next state; False: by
+            nothing.
+        readout: What Q is: the letter's `mean_logit`, `mean_logprob` or `token_prob`, or the
+            ablation `value_head`, a linear head of K values on the last hidden state.
+        objective: `td`, or the ablation `cross_entropy` on the letter (autoregressive).
+        gamma: Discount of the next state's value.
+        sync_every: C, optimiser steps between copies to the target.
+        labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
+        responder: Writes the replies; None for plans alone.
+        max_length: Window of a prompt in tokens; the oldest turns are left out.
+        padding_free: Lay prompts end to end instead of padding them.
+        max_new_tokens: Limit of a reply.
+        max_generated: Decisions with a reply in each validation; None for all.
+        seed: Seed of the strategies that are drawn beside the logged ones.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+    passes: ClassVar[tuple[str, ...]] = ()  # a step runs two: online and target
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer = RELEASED,
+        reward: Literal["imit", "distill"] = "imit",
+        grades: str = "feedback",
+        alternatives: int = 1,
+        reuse_next: bool = True,
+        readout: READOUTS = "mean_logit",
+        objective: Literal["td", "cross_entropy"] = "td",
+        gamma: float = 0.85,
+        sync_every: int = 10,
+        labels: Literal["support", "acts"] = "support",
+        responder: Backbone | None = None,
+        max_length: int = 2048,
+        padding_free: bool = True,
+        max_new_tokens: int = 64,
+        max_generated: int | None = 8,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.reward, self.grades, self.alternatives = reward, grades, alternatives
+        self.reuse_next, self.seed = reuse_next, seed
+        self.readout, self.objective = readout, objective
+        if objective == "cross_entropy":
+            self.readout = "mean_logprob"  # what it learns; the order of values is that of logits
+        self.gamma, self.sync_every = gamma, sync_every
+        self.labels = ACTS if labels == "acts" else SUPPORT
+        self.max_length, self.padding_free = max_length, padding_free
+        self.responder: Respond | None = None
+        if responder is not None:
+            config = as_config(Backbone, responder)
+            self.responder = Responder(config, max_new_tokens=max_new_tokens)
+        self.judge: Grade = feedback
+        self.target = Target()
+
+    def validate(self) -> None:
+        """Check the settings against each other.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        rest = len(self.labels.names) - 1
+        if not 0 <= self.gamma < 1:
+            raise InputError(f"model.gamma: {self.gamma} is not in 0..1 (1 excluded)")
+        if self.sync_every < 1:
+            raise InputError(f"model.sync_every: {self.sync_every} is less than 1")
+        if not 0 <= self.alternatives <= rest:
+            raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
+        if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
+            raise InputError("model.objective: cross_entropy learns a letter, value_head has none")
+        if self.readout == "mean_logprob" and self.objective == "td":
+            log.warning("model.readout: a log-probability cannot reach a positive target")
+
+    def install(self) -> None:
+        """Add nothing to the language model, or the ablation's head."""
+        if self.readout == "value_head":
+            weight = self.lm.lm_head.weight
+            size = weight.shape[1], len(self.labels.names)
+            self.value_head = nn.Linear(*size, device=weight.device)
+            if weight is not self.lm.model.embed_tokens.weight:
+                weight.requires_grad_(False)  # nothing reads it
+
+    def build_encoder(self, tokenizer: Any) -> TransitionEncoder:
+        """Return the encoder: states, judged strategies, next states."""
+        negatives = 0 if self.objective == "cross_entropy" else 1
+        imitated = partial(imitate, labels=self.labels, seed=self.seed, negatives=negatives)
+        distilled = self.reward == "distill" and self.objective == "td"
+        return TransitionEncoder(
+            tokenizer,
+            self.labels,
+            self.distilled if distilled else imitated,
+            reuse_next=self.reuse_next,
+            max_length=self.max_length,
+            packed=self.padding_free,
+        )
+
+    # -- values --------------------------------------------------------------------------------
+
+    def forward(self, prompts: Batch) -> Tensor:
+        """Return Q_theta(s, .) of equation (2) for every prompt, `(S, K)`, in float32."""
+        states = Blocks(self.lm, 0, num_blocks(self.lm))(prompts.input_ids, **place(prompts))
+        last_SD = states.flatten(0, 1)[prompts.ends]
+        letters, norm = self.encoder().letter_ids, self.lm.model.norm
+        if self.readout == "value_head":
+            head = self.value_head
+            return option_logits(last_SD, norm, head.weight, range(len(letters))) + head.bias
+        if self.readout == "mean_logit":
+            return option_logits(last_SD, norm, self.lm.lm_head.weight, letters)
+        logprob_SK = self.lm.lm_head(norm(last_SD)).float().log_softmax(1)[:, letters]
+        return logprob_SK.exp() if self.readout == "token_prob" else logprob_SK
+
+    @evaluating
+    def next_values(self, batch: TransitionBatch) -> Tensor:
+        """Return Q_phi(s', .) of the target, `(S, K)`."""
+        with self.target.used(self):
+            return self(batch.after)
+
+    def losses(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
+        """Return L of equation (4), or the cross-entropy of the letter; and Q_theta, `(S, K)`."""
+        if self.objective == "cross_entropy":
+            values_SK = self(batch.now)
+            errors_N = -values_SK[batch.state, batch.action]
+        else:  # the target first: its weights take the place of those that a graph would need
+            next_NK = self.next_values(batch)[batch.state]
+            targets_N = td_targets(batch.reward, next_NK, batch.done, self.gamma)
+            values_SK = self(batch.now)
+            errors_N = td_errors(values_SK[batch.state, batch.action], targets_N)
+        count = torch.tensor(float(len(errors_N)), device=errors_N.device)
+        normalizer = batch.normalizers.get(VALUES, 1.0)
+        return {self.objective: Term(errors_N.sum(), count, normalizer)}, values_SK
+
+    def training_step(self, batch: TransitionBatch, batch_idx: int) -> Tensor:
+        """Return L."""
+        terms, values_SK = self.losses(batch)
+        self.log_terms("train", terms)
+        self.log("train/value", values_SK.detach().mean())
+        return total_loss(terms)
+
+    # -- the target ----------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Start with target = online, or lay out what a checkpoint holds; equation (5)."""
+        self.target.attach(self)
+        if not self.target.values and self.objective == "td":
+            self.target.sync(self)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step; after every C-th step copy theta to phi, before anything else sees the weights."""
+        super().optimizer_step(*args, **kwargs)
+        if self.objective == "td" and (self.global_step + 1) % self.sync_every == 0:
+            self.target.sync(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the target."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["target"] = self.target.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the target."""
+        super().on_load_checkpoint(checkpoint)
+        if checkpoint.get("target"):  # a cross-entropy run has none
+            self.target.load(checkpoint["target"])
+
+    # -- rewards and plans ---------------------------------------------------------------------
+
+    def distilled(self, decision: Decision) -> list[Judged]:
+        """Return the judge's grades of a decision as rewards."""
+        scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
+        found = graded(decision, self.labels, self.judge, self.alternatives, self.seed)
+        return [one._replace(reward=one.reward * scale) for one in found]
+
+    @evaluating
+    def plan(self, records: Sequence[Dialogue | Decision]) -> list[Plan]:
+        """Return the best strategy for the current state of each record, with all values.
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+        """
+        encoder: TransitionEncoder = self.encoder()
+        states = [current(record, self.labels) for record in records]
+        batch = encoder.prompts([encoder.state(state) for state in states]).to(self.device)
+        return self.plans(self(batch))
+
+    def reply(
+        self, records: Sequence[Dialogue | Decision], plans: Sequence[Plan] | None = None
+    ) -> list[str]:
+        """Return the responder's reply by each plan, equation (6).
+
+        Args:
+            records: As for `plan`.
+            plans: What to follow; None plans first.
+
+        Raises:
+            InputError: There is no responder.
+        """
+        if self.responder is None:
+            raise InputError("model.responder: name a model to write replies with")
+        plans = self.plan(records) if plans is None else plans
+        states = [current(record, self.labels) for record in records]
+        queries = [
+            reply_query(state, plan.strategy, self.labels)
+            for state, plan in zip(states, plans, strict=True)
+        ]
+        return self.responder(queries, self.device)

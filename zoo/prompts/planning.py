@@ -25,9 +25,7 @@ def letters(labels: Labels) -> list[str]:
 def question(labels: Labels) -> str:
     """Return the question after the conversation, an option a line."""
     options = "\n".join(f"{letter(i)}. {name}" for i, name in enumerate(labels.names))
-    return (
-        f"Which {labels.kind} should the supporter use next?\n{options}\nAnswer with one letter."
-    )
+    return f"Which {labels.kind} should the supporter use next?\n{options}\nAnswer with one letter."
 
 
 def opening(decision: Decision) -> str:

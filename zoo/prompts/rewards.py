@@ -42,11 +42,11 @@ def others(decision: Decision, labels: Labels, count: int, seed: int) -> list[in
     return random.Random(f"{seed}-{decision.id}").sample(rest, count)
 
 
-def imitate(decision: Decision, labels: Labels, seed: int) -> list[Judged]:
-    """Return the logged strategy with reward 1 and one other with reward -1."""
+def imitate(decision: Decision, labels: Labels, seed: int, negatives: int = 1) -> list[Judged]:
+    """Return the logged strategy with reward 1 and `negatives` others with reward -1."""
     logged = labels.names.index(decision.target.strategy)
-    (other,) = others(decision, labels, 1, seed)
-    return [Judged(logged, 1.0, True), Judged(other, -1.0, False)]
+    drawn = others(decision, labels, negatives, seed)
+    return [Judged(logged, 1.0, True), *(Judged(other, -1.0, False) for other in drawn)]
 
 
 def graded(

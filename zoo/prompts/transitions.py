@@ -99,8 +99,9 @@ class TransitionBatch:
         return self.now.num_tokens + self.after.num_tokens
 
     def _map(self, change: Callable[[Any], Any]) -> TransitionBatch:
-        parts = (self.now, self.after, self.state, self.action, self.reward, self.done)
-        return TransitionBatch(*map(change, parts), self.normalizers, self.records)
+        parts = ("now", "after", "state", "action", "reward", "done")
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in parts}
+        return TransitionBatch(**changed, normalizers=self.normalizers, records=self.records)
 
 
 @dataclass
@@ -224,8 +225,6 @@ class TransitionEncoder:
         self, decision: Decision, ids: list[int], following: list[int] | None
     ) -> Transition:
         judged = tuple(self.judge(decision))
-        ends = tuple(
-            following is None or not (one.logged or self.reuse_next) for one in judged
-        )
+        ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
         # Every state has a next prompt, so that all processes run the same passes.
         return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
