@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datamodules.clinc150 import CLINC150
     from datamodules.commonsense_qa import CommonsenseQA
     from datamodules.conditioned_chat import ConditionedChat
+    from datamodules.daily_dialog import DailyDialog
     from datamodules.dbpedia import DBpedia
     from datamodules.digits_text import DigitsText
     from datamodules.emoji_names import EmojiNames
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
     from datamodules.mmlu import MMLU
+    from datamodules.multiwoz import MultiWOZ
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
     from datamodules.truthful_qa import TruthfulQA
@@ -36,6 +38,7 @@ __all__ = [
     "CommonsenseQA",
     "ConditionedChat",
     "DBpedia",
+    "DailyDialog",
     "DigitsText",
     "ESConv",
     "EmojiNames",
@@ -44,6 +47,7 @@ __all__ = [
     "ImageText",
     "LabelPaths",
     "MMLU",
+    "MultiWOZ",
     "ToMi",
     "Triples",
     "TruthfulQA",
@@ -58,6 +62,7 @@ _HOME = {
     "CommonsenseQA": "commonsense_qa",
     "ConditionedChat": "conditioned_chat",
     "DBpedia": "dbpedia",
+    "DailyDialog": "daily_dialog",
     "DigitsText": "digits_text",
     "ESConv": "esconv",
     "EmojiNames": "emoji_names",
@@ -66,6 +71,7 @@ _HOME = {
     "ImageText": "image_text",
     "LabelPaths": "label_paths",
     "MMLU": "mmlu",
+    "MultiWOZ": "multiwoz",
     "ToMi": "tomi",
     "Triples": "triples",
     "TruthfulQA": "truthful_qa",

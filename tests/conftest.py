@@ -23,7 +23,7 @@ import torch
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
 SHAPES = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
-PROPERTIES = {"methanol": 10, "m3_jepa": 9, "hdlm": 10, "straq": 10}
+PROPERTIES = {"methanol": 10, "m3_jepa": 9, "hdlm": 10, "esc_metrics": 8, "straq": 10}
 """Number of properties that a faithful implementation of each method must show."""
 
 

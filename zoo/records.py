@@ -44,7 +44,8 @@ class Turn:
     Attributes:
         speaker: `seeker`, `supporter`, or a role's name in multi-party data.
         text: The utterance.
-        strategy: Annotated support strategy of a supporter turn, else empty.
+        strategy: Annotated support strategy of a supporter turn, or dialogue act of any turn in
+            data that annotates acts; else empty.
         emotion: Annotated emotion of this turn, else empty.
         feedback: The seeker's rating of the turns before it, 1 to 5, if the file has one.
     """

@@ -34,8 +34,7 @@ EPSILON = 1e-6
 def parse_labels(texts: Sequence[str], labels: Labels = SUPPORT) -> tuple[list[str], float]:
     """Return the names that a model's texts mean, and the share that means none.
 
-    A text that means none counts as `labels.fallback` (Others). Without fallback it is an empty
-    name, which is wrong everywhere.
+    A text that means none counts as `labels.fallback` (Others).
 
     Example:
         >>> parse_labels(["Questions", "I would use Information here.", "?", "self-disclosure"])
@@ -96,9 +95,9 @@ def preferences(counts: Floats, sweeps: int = SWEEPS) -> Floats:
     """Return the preference p of equation (3) for each strategy, `(..., K)`, with sum K.
 
     A sweep updates p_0, p_1, ... in place, then divides by the geometric mean. 20 sweeps are the
-    benchmark's; where a model strongly prefers some strategies they stop short of the fixed point,
-    and then B depends on the order of the strategies in the second or third decimal. 100 sweeps
-    reach it.
+    benchmark's. They reach the fixed point where every strategy is confused with every other,
+    directly or over others. Where one is taken for the rest but never the reverse, p moves on
+    slowly, and B depends on the order of the strategies in its third decimal.
 
     Args:
         counts: Tables `(..., K, K)`.
@@ -121,7 +120,11 @@ def preferences(counts: Floats, sweeps: int = SWEEPS) -> Floats:
 
 
 def bias(counts: Floats, sweeps: int = SWEEPS) -> Floats:
-    """Return B of equation (4): 0 without preference, sqrt(K - 1) for one strategy only."""
+    """Return B of equation (4): 0 without preference, sqrt(K - 1) for one strategy only.
+
+    By (3) what counts is how often i is said for j beside how often j is said for i. Where gold is
+    skewed, uniform guesses therefore prefer the rare strategies, and B is above 0.
+    """
     return np.sqrt(((preferences(counts, sweeps) - 1) ** 2).mean(-1))
 
 

@@ -22,13 +22,13 @@ class Labels:
         kind: What errors call one of them.
         definitions: Name -> definition, in canonical order.
         aliases: Other spelling in lower case -> name.
-        fallback: Name that stands for an unreadable prediction; empty for none.
+        fallback: Name that stands for an unreadable prediction.
     """
 
     kind: str
     definitions: Mapping[str, str]
     aliases: Mapping[str, str]
-    fallback: str = ""
+    fallback: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,8 +139,12 @@ ACTS = Labels(
         "directives": "directive",
         "commissives": "commissive",
     },
+    fallback="inform",
 )
-"""DailyDialog's four acts, in the order of the numbers in its files."""
+"""DailyDialog's four acts, in the order of the numbers in its files.
+
+An unreadable prediction counts as the most frequent one: chosen here.
+"""
 
 STRATEGIES = SUPPORT.names
 EMOTIONS = (

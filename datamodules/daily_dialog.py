@@ -1,0 +1,161 @@
+"""DailyDialog: everyday talk, an act and an emotion on every turn (Li et al., IJCNLP 2017).
+
+Three files a split, one dialogue a line, in a folder or in one folder per split (`train/`,
+`validation/`, `test/`), plain or gzipped:
+
+- `dialogues_train.txt`: utterances, each with `__eou__` behind it;
+- `dialogues_act_train.txt`: a number for each, 1 to 4 (`ACTS`);
+- `dialogues_emotion_train.txt`: a number for each, 0 to 6 (`EMOTIONS`).
+
+`valid` or `validation` names the second split. Published sizes: 11,118 / 1,000 / 1,000 dialogues.
+
+The speakers take turns: the first one becomes the seeker, the other one the supporter, and the act
+stands as `strategy` on the turns of both. A dialogue of one utterance is left out.
+
+Some copies have the labels of `train` but not its text. There `train` is an error, unless
+`divide_valid` is set: then a hash of the line divides valid, 90 percent train and 10 percent val.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datamodules.base import ZooDataModule
+from datamodules.files import SAMPLES, find, read_lines
+from datamodules.tables import divide, present
+from zoo.errors import InputError
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
+
+ACTS = ("inform", "question", "directive", "commissive")
+"""The acts, in the order of the numbers 1 to 4."""
+
+EMOTIONS = ("no emotion", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+"""The emotions, in the order of the numbers 0 to 6."""
+
+STEMS = {"train": ("train",), "val": ("valid", "validation"), "test": ("test",)}
+END = "__eou__"
+
+
+class DailyDialog(ZooDataModule):
+    """DailyDialog as `Dialogue` records, one per conversation.
+
+    Args:
+        path: Folder with the files. None reads a small sample that comes with the package, the
+            same for every split.
+        divide_valid: Take both `train` and `val` from the valid files.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the split does not depend on it.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Dialogue,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        divide_valid: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path, self.divide_valid = path, divide_valid
+
+    def load(self, split: str) -> list[Record]:
+        """Read the conversations of a split."""
+        if self.path is None:
+            names = ("dailydialog.txt", "dailydialog_act.txt", "dailydialog_emotion.txt")
+            return list(read_conversations(*(SAMPLES / name for name in names)))
+        divided = self.divide_valid and split != "test"
+        stems = STEMS["val" if divided else split]
+        folder = _folder(Path(self.path), stems)
+        acts, emotions = (
+            find(folder, *_names(f"dialogues_{kind}", stems)) for kind in ("act", "emotion")
+        )
+        texts = _names("dialogues", stems)
+        if not present(folder, *texts):
+            raise InputError(
+                f"{folder}: {acts.name} is there but not the text, {texts[0]}; put the text of the "
+                f"official release beside it"
+                + (", or set divide_valid to take train from valid" if split == "train" else "")
+            )
+        path = find(folder, *texts)
+        dialogues: list[Record] = list(read_conversations(path, acts, emotions))
+        if not divided:
+            return dialogues
+        numbers = {item.id: item for item in dialogues}
+        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, str(path))
+        return [numbers[name] for name in kept]
+
+
+def read_conversations(texts: Path, acts: Path, emotions: Path) -> Iterator[Dialogue]:
+    """Yield the conversations of a split with more than one utterance; `id` is file and line.
+
+    Raises:
+        InputError: The files differ in lines, or a line in utterances; a number is out of range.
+    """
+    lines = list(read_lines(texts))
+    labels = {path: dict(read_lines(path)) for path in (acts, emotions)}
+    for path, found in labels.items():
+        odd = sorted({number for number, _ in lines} ^ set(found))
+        if odd:
+            raise InputError(
+                f"{path}:{odd[0]}: {len(found)} lines, but {texts.name} has {len(lines)}"
+            )
+    for number, line in lines:
+        where = f"{texts}:{number}"
+        said = [part.strip() for part in line.split(END)]
+        if said.pop() or not all(said):
+            raise InputError(f"{where}: every utterance needs words and {END} behind them")
+        named = [
+            _numbers(labels[path][number], f"{path}:{number}", len(said), first, options)
+            for path, first, options in ((acts, 1, ACTS), (emotions, 0, EMOTIONS))
+        ]
+        turns = tuple(
+            Turn(SUPPORTER if i % 2 else SEEKER, text, strategy=act, emotion=emotion)
+            for i, (text, act, emotion) in enumerate(zip(said, *named, strict=True))
+        )
+        if len(turns) > 1:
+            yield Dialogue(turns, id=f"{texts.name}:{number}")
+
+
+def _numbers(line: str, where: str, length: int, first: int, options: tuple[str, ...]) -> list[str]:
+    cells = line.split()
+    if len(cells) != length:
+        raise InputError(f"{where}: {len(cells)} numbers for {length} utterances")
+    last = first + len(options) - 1
+    for cell in cells:
+        if not cell.isdecimal() or not first <= int(cell) <= last:
+            raise InputError(f"{where}: {cell!r}, expected a number from {first} to {last}")
+    return [options[int(cell) - first] for cell in cells]
+
+
+def _folder(path: Path, stems: tuple[str, ...]) -> Path:
+    """Return the split's own folder if there is one."""
+    return next((path / stem for stem in stems if (path / stem).is_dir()), path)
+
+
+def _names(start: str, stems: tuple[str, ...]) -> list[str]:
+    return [f"{start}_{stem}.txt{end}" for stem in stems for end in ("", ".gz")]

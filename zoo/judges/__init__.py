@@ -1,0 +1,1 @@
+"""Judges: who compares and grades support replies, and who plays the seeker."""

@@ -1,0 +1,179 @@
+"""A language model on this machine as judge and as seeker: plain generation with any backbone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from zoo import backbone as backbones
+from zoo.backbone import Backbone
+from zoo.judges.judge import Grade, JudgeError, Verdict
+from zoo.prompts.chat import chat_format
+from zoo.prompts.decisions import Decision
+from zoo.prompts.judging import comparison, grading, read_choice, read_grade
+from zoo.prompts.seeking import read_seeker, seeker_prompt
+from zoo.prompts.strategies import SUPPORT, Labels
+from zoo.records import Turn
+
+Chat = Sequence[tuple[str, str]]
+
+
+class LocalLLM:
+    """Writes the next assistant turn of a chat.
+
+    Args:
+        lm: Causal language model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        max_new_tokens: Limit of what is written.
+        max_length: Window in tokens, prompt and answer together.
+        temperature: Used where a seed is given; without one decoding is greedy.
+        timeout: Seconds after which writing is given up; None for no limit.
+        name: What it is called, for example in recorded answers.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        *,
+        max_new_tokens: int = 256,
+        max_length: int = 2048,
+        temperature: float = 0.7,
+        timeout: float | None = None,
+        name: str = "local",
+    ) -> None:
+        self.lm, self.tokenizer, self.name = lm, tokenizer, name
+        self.max_new_tokens, self.max_length = max_new_tokens, max_length
+        self.temperature, self.timeout = temperature, timeout
+        self.chat = chat_format(tokenizer)
+        self.stop_id: int = tokenizer.convert_tokens_to_ids(self.chat.end)
+
+    @classmethod
+    def load(cls, backbone: Backbone, *, device: str = "cpu", **options: Any) -> LocalLLM:
+        """Load a backbone; `options` are the arguments of the class."""
+        lm, tokenizer = backbones.load(backbone)
+        return cls(lm.to(device).eval(), tokenizer, **{"name": backbone.name, **options})
+
+    def ids(self, turns: Chat) -> list[int]:
+        """Return the token ids of a chat up to where the assistant writes."""
+        parts = [
+            segment.text
+            for i, (role, text) in enumerate(turns)
+            for segment in self.chat.turn(role, text, first=i == 0)
+        ]
+        parts.append(self.chat.open("assistant"))
+        return [
+            token
+            for part in parts
+            for token in self.tokenizer(part, add_special_tokens=False)["input_ids"]
+        ]
+
+    def fits(self, turns: Chat) -> bool:
+        """Return whether a chat leaves room for the answer."""
+        return len(self.ids(turns)) + self.max_new_tokens <= self.max_length
+
+    @torch.no_grad()
+    def write(self, turns: Chat, seed: int | None = None) -> str:
+        """Return the next assistant turn.
+
+        Args:
+            turns: (role, text), the system turn first.
+            seed: Sample with this seed; None decodes greedily.
+
+        Raises:
+            JudgeError: The chat leaves no room for an answer.
+            TimeoutError: Writing took longer than `timeout`.
+        """
+        from transformers import GenerationConfig
+
+        if not self.fits(turns):
+            raise JudgeError(f"the prompt does not fit into max_length={self.max_length}")
+        ids = torch.tensor([self.ids(turns)], device=self.lm.device)
+        sampling = {} if seed is None else {"do_sample": True, "temperature": self.temperature}
+        config = GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=self.stop_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+            max_time=self.timeout,
+            **sampling,
+        )
+        start = time.monotonic()
+        devices = [self.lm.device] if self.lm.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed or 0)
+            found = self.lm.generate(
+                ids, attention_mask=torch.ones_like(ids), generation_config=config
+            )[0, ids.shape[1] :].tolist()
+        ended = self.stop_id in found or len(found) >= self.max_new_tokens
+        if not ended and self.timeout is not None and time.monotonic() - start >= self.timeout:
+            raise TimeoutError(f"no answer within {self.timeout} s")
+        return self.tokenizer.decode(found, skip_special_tokens=True).strip()
+
+
+class LocalJudge:
+    """A language model as judge. A failed attempt is followed by sampled ones.
+
+    Args:
+        llm: Who writes.
+        labels: Names and definitions of the strategies.
+    """
+
+    def __init__(self, llm: LocalLLM, labels: Labels = SUPPORT) -> None:
+        self.llm, self.labels, self.name = llm, labels, llm.name
+
+    def compare(self, decision: Decision, first: Turn, second: Turn, attempt: int = 0) -> Verdict:
+        """Return the model's verdict.
+
+        Raises:
+            JudgeError: It wrote none, or the replies do not fit into its window.
+            TimeoutError: It took too long.
+        """
+        words = self._write(decision, lambda d: comparison(d, first, second), attempt)
+        choice = read_choice(words)
+        if choice is None:
+            raise JudgeError(f"{decision.id}: no [[A]], [[B]] or [[C]] in the answer", words)
+        return Verdict(choice, words)
+
+    def grade(self, decision: Decision, candidate: Turn, attempt: int = 0) -> Grade:
+        """Return the model's grade.
+
+        Raises:
+            JudgeError: It wrote none from 0 to 5, or the prompt does not fit into its window.
+            TimeoutError: It took too long.
+        """
+        words = self._write(decision, lambda d: grading(d, candidate, self.labels), attempt)
+        value = read_grade(words)
+        if value is None:
+            raise JudgeError(f"{decision.id}: no grade from 0 to 5 in the answer", words)
+        return Grade(value, words)
+
+    def _write(self, decision: Decision, prompt: Callable[[Decision], Chat], attempt: int) -> str:
+        """Ask, without the oldest turns if the conversation does not fit into the window."""
+        while decision.turns and not self.llm.fits(prompt(decision)):
+            decision = replace(decision, turns=decision.turns[1:])
+        return self.llm.write(prompt(decision), seed=attempt or None)
+
+
+class LocalSeeker:
+    """A language model that plays the seeker; its messages are sampled.
+
+    Args:
+        llm: Who writes.
+        topic: What it wants to talk about: a topic, or a situation in its own words.
+        seed: Seed of its messages.
+    """
+
+    def __init__(self, llm: LocalLLM, topic: str, seed: int = 0) -> None:
+        self.llm, self.topic, self.seed = llm, topic, seed
+
+    def __call__(self, turns: tuple[Turn, ...]) -> str | None:
+        """Return the next message; None to stop."""
+        kept = list(turns)
+        while kept and not self.llm.fits(seeker_prompt(self.topic, kept)):
+            del kept[0]
+        seed = 1000 * self.seed + len(turns)
+        return read_seeker(self.llm.write(seeker_prompt(self.topic, kept), seed=seed))
