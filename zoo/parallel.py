@@ -17,6 +17,8 @@ import torch.distributed
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
+from zoo.errors import InputError
+
 if TYPE_CHECKING:
     from zoo.module import ZooModule
 
@@ -76,9 +78,17 @@ def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:
 
 
 def trained(module: nn.Module) -> dict[str, Tensor]:
-    """Return the trained parameters as they are held between steps, by name: shards if sharded."""
+    """Return the trained parameters as they are held between steps, by name: shards if sharded.
+
+    Raises:
+        InputError: FSDP1 holds them, in a form that only it knows.
+    """
     from torch.distributed.fsdp import FSDPModule
 
+    if isinstance(getattr(getattr(module, "_trainer", None), "strategy", None), FSDPStrategy):
+        raise InputError(
+            "trainer.strategy: FSDP1 does not fit this method; use overlays/fsdp2.yaml"
+        )
     if isinstance(module, FSDPModule):
         module.reshard()  # the root group stays whole after a forward pass
     return {name: p for name, p in module.named_parameters() if p.requires_grad}

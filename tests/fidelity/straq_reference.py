@@ -65,7 +65,7 @@ class Reference:
         self.lm.eval()
         self.tokenizer, self.readout = module.tokenizer, readout
 
-    def perturbed(self, scale: float = 0.05) -> Reference:
+    def perturbed(self, scale: float = 0.3) -> Reference:
         """Return another network: the same with noise on every weight."""
         other = copy.copy(self)
         other.lm = copy.deepcopy(self.lm)
@@ -92,20 +92,19 @@ class Reference:
         stops = sorted(judged)
         errors = []
         for place, stop in enumerate(stops):
-            q = self.values(prompt(dialogue, stop))
-            for action, reward in judged[stop]:
-                y = torch.tensor(reward)
-                if place + 1 < len(stops):
-                    with torch.no_grad():
-                        follow = target.values(prompt(dialogue, stops[place + 1]))
-                    y = y + GAMMA * follow.max()
-                errors.append((q[action] - y) ** 2)
+            q, follow = self.values(prompt(dialogue, stop)), torch.tensor(0.0)
+            if place + 1 < len(stops):
+                with torch.no_grad():
+                    follow = target.values(prompt(dialogue, stops[place + 1])).max()
+            errors += [(q[action] - (r + GAMMA * follow)) ** 2 for action, r in judged[stop]]
         return torch.stack(errors).mean()
 
-    def gradients(self, *args: Any) -> dict[str, torch.Tensor | None]:
+    def gradients(self, *args: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+        """Return the loss and its gradient by parameter name."""
         self.lm.zero_grad(set_to_none=True)
-        self.loss(*args).backward()
-        return {f"lm.{name}": p.grad for name, p in self.lm.named_parameters()}
+        loss = self.loss(*args)
+        loss.backward()
+        return loss.detach(), {f"lm.{name}": p.grad for name, p in self.lm.named_parameters()}
 
 
 def eager(config: Any) -> Any:

@@ -9,26 +9,31 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from straq_reference import NAMES, Reference, prompt
+from torch.utils.data import DataLoader
 
 import zoo
 from datamodules import ESConv
 from zoo.encoding import sum_head_weights
+from zoo.judges.scripted import ScriptedJudge
 from zoo.losses.temporal_difference import td_errors, td_targets
+from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.rewards import Judged
 from zoo.prompts.strategies import ACTS
 from zoo.prompts.transitions import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
+TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
 READOUTS = ("mean_logit", "mean_logprob", "token_prob")
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
 
@@ -76,6 +81,24 @@ def bare(ids: list[int], following: list[int] | None, *judged: tuple[int, float]
     ends = (following is None,) * len(judged)
     pairs = tuple(Judged(action, reward, False) for action, reward in judged)
     return Transition(ids, following or ids[:1], pairs, ends, record)
+
+
+def mdp(module: Any) -> Any:
+    """Return all transitions of two states as one batch.
+
+    s0: A gives 1 and ends, B gives 0 and leads to s1; s1: A gives 2; the rest gives -1.
+    """
+    first, second = (module.encoder().ids(text) for text in ("Start. Answer:", "Then? Answer:"))
+    examples = [
+        bare(first, None, (0, 1.0), *((a, -1.0) for a in range(2, 8))),
+        bare(first, second, (1, 0.0)),
+        bare(second, None, (0, 2.0), *((a, -1.0) for a in range(1, 8))),
+    ]
+    return batch_of(module, examples)
+
+
+def repeated(batch: Any, times: int) -> DataLoader[Any]:
+    return DataLoader([batch] * times, batch_size=None, collate_fn=lambda one: one)
 
 
 class Passes:
@@ -165,13 +188,16 @@ def test_the_example_of_the_sheet() -> None:
     torch.testing.assert_close(errors, torch.tensor([1.0816, 0.49]))
 
 
+LOSSES = [("mean_logit", True), ("mean_logit", False), ("token_prob", True)]
+
+
 @pytest.mark.fidelity("straq", 3)
 @pytest.mark.fidelity("straq", 4)
-@pytest.mark.parametrize("readout", READOUTS)
-@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_loss_and_gradient_of_a_dialogue(make: Any, shape: str, readout: str, packed: bool) -> None:
+@pytest.mark.parametrize(("readout", "packed"), LOSSES)
+@pytest.mark.parametrize("two", TWO)
+def test_loss_and_gradient_of_a_dialogue(make: Any, two: str, readout: str, packed: bool) -> None:
     """All transitions of a dialogue, with a target that differs: the reference's L and gradient."""
-    module = make("StraQ", shape, spread=4.0, readout=readout, padding_free=packed)
+    module = make("StraQ", two, spread=4.0, readout=readout, padding_free=packed)
     reference = Reference(module, readout)
     other = reference.perturbed()
     module.target.sync(module)
@@ -179,22 +205,22 @@ def test_loss_and_gradient_of_a_dialogue(make: Any, shape: str, readout: str, pa
         module.target.values[f"lm.{name}"].copy_(parameter)
 
     examples = module.encoder()(DIALOGUE)
-    judged = {
-        len(e.record.turns): [(one.action, one.reward) for one in e.judged] for e in examples
-    }
+    judged = {len(e.record.turns): [(one.action, one.reward) for one in e.judged] for e in examples}
     assert list(judged) == [1, 3, 4, 6]
-    loss = silence(module).training_step(batch_of(module, examples), 0)
+    batch = batch_of(module, examples)
+    loss = silence(module).training_step(batch, 0)
     loss.backward()
-    expected = reference.gradients(DIALOGUE, judged, other)
-    with torch.no_grad():
-        wanted = reference.loss(DIALOGUE, judged, other)
-        same = reference.loss(DIALOGUE, judged, reference)
+    wanted, expected = reference.gradients(DIALOGUE, judged, other)
     torch.testing.assert_close(loss.detach(), wanted, rtol=1e-4, atol=1e-5)
-    assert abs(wanted - same) > 1e-3 * wanted, "the target must matter"
     for name, parameter in module.named_parameters():
         want = expected[name]
         scale = want.abs().max().item()
         torch.testing.assert_close(parameter.grad, want, rtol=1e-3, atol=1e-4 * scale + 1e-8)
+
+    module.target.sync(module)
+    with torch.no_grad():
+        own = module.losses(batch)[0]["td"].loss
+    assert abs(own - wanted) > 1e-3 * wanted, "a target that does not matter shows nothing"
 
 
 # -- 4: the target ----------------------------------------------------------------------------
@@ -219,17 +245,19 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.fidelity("straq", 4)
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-def test_target_is_copied_every_tenth_step(shape: str, lora: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "lora"), [("tiny-llama", None), ("tiny-gemma", None), ("tiny-llama", LORA)]
+)
+def test_target_is_copied_every_tenth_step(name: str, lora: Any) -> None:
     """Equal to online right after steps 10 and 20, constant in between, never a gradient."""
     optimizer = {"lr": 1e-3, "schedule": "constant", "warmup_ratio": 0.0}
-    module = zoo.StraQ(backbone={"name": shape, "lora": lora}, optimizer=optimizer)
+    module = zoo.StraQ(backbone={"name": name, "lora": lora}, optimizer=optimizer)
     assert module.sync_every == 10
     module.configure_model()
     start = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     watch = Watch()
-    run = trainer(max_steps=22, accumulate_grad_batches=2, limit_val_batches=0, callbacks=[watch])
-    run.fit(module, ESConv(batch_size=1, max_train=1))
+    run = trainer(max_steps=22, accumulate_grad_batches=2, callbacks=[watch])
+    run.fit(module, repeated(mdp(module), 44))
     assert len(watch.online) == 22
     for step, (online, target) in enumerate(zip(watch.online, watch.target, strict=True), 1):
         expected = start if step < 10 else watch.online[step // 10 * 10 - 1]
@@ -289,23 +317,18 @@ def test_negatives_of_esconv() -> None:
 
 @pytest.mark.fidelity("straq", 6)
 @pytest.mark.parametrize(("gamma", "best"), [(0.85, "B"), (0.0, "A")])
-def test_discount_decides(shape: str, gamma: float, best: str) -> None:
-    """s0: A gives 1 and ends, B gives 0 and leads to s1; s1: A gives 2. Q is value iteration's."""
+@pytest.mark.parametrize("two", TWO)
+def test_discount_decides(two: str, gamma: float, best: str) -> None:
+    """The learned Q is value iteration's; the discount decides between B and A in s0."""
     module = zoo.StraQ(
-        backbone={"name": shape},
-        optimizer={"lr": 3e-3, "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0},
+        backbone={"name": two},
+        optimizer={"lr": 5e-3, "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0},
         gamma=gamma,
         sync_every=5,
     )
     module.configure_model()
-    first, second = (module.encoder().ids(text) for text in ("Start. Answer:", "Then? Answer:"))
-    examples = [
-        bare(first, None, (0, 1.0), *((a, -1.0) for a in range(2, 8))),
-        bare(first, second, (1, 0.0)),
-        bare(second, None, (0, 2.0), *((a, -1.0) for a in range(1, 8))),
-    ]
-    batch = batch_of(module, examples)
-    trainer(max_steps=300, barebones=True).fit(module, [batch] * 300)
+    batch = mdp(module)
+    trainer(max_steps=90).fit(module, repeated(batch, 90))
     with torch.no_grad():
         q = module.eval()(batch.now)
     expected = [1.0, gamma * 2.0, *[-1.0] * 6]
@@ -341,30 +364,32 @@ def test_padding_changes_no_value(make: Any, shape: str, readout: str) -> None:
 
 
 @pytest.mark.fidelity("straq", 8)
-def test_scores_do_not_depend_on_the_responder(make: Any, shape: str) -> None:
+@pytest.mark.parametrize("two", TWO)
+def test_scores_do_not_depend_on_the_responder(make: Any, two: str) -> None:
     """None, a tiny model and a function: equal Acc, Q, B and plans; the replies differ."""
     scores, replies = [], []
     for responder in (None, {"name": "tiny-qwen2"}, lambda queries, device: ["So?"] * len(queries)):
         given = None if callable(responder) else responder
-        module = make("StraQ", shape, spread=6.0, responder=given, max_new_tokens=3)
+        module = make("StraQ", two, spread=6.0, responder=given, max_new_tokens=3)
         if callable(responder):
             module.responder = responder
-        run = trainer()
-        scores.append(run.test(module, ESConv(eval_batch_size=4), verbose=False)[0])
+        data = ESConv(eval_batch_size=4, max_test=2)
+        scores.append(trainer().test(module, data, verbose=False)[0])
         if module.responder is not None:
-            replies.append(module.reply(ESConv().records("test")))
+            replies.append(module.reply(data.records("test")))
     assert scores[0] == scores[1] == scores[2]
     assert {"test/accuracy", "test/proficiency", "test/bias"} <= set(scores[0])
-    assert replies[0] != replies[1] == ["So?"] * 5
+    assert replies[0] != replies[1] == ["So?"] * 2
 
 
 # -- 9: the ablations --------------------------------------------------------------------------
 
 
 @pytest.mark.fidelity("straq", 9)
-def test_ablations_run_from_the_same_data_module(shape: str) -> None:
+@pytest.mark.parametrize("two", TWO)
+def test_ablations_run_from_the_same_data_module(two: str) -> None:
     """One data module object trains all three on the same states; each moves what it should."""
-    data = ESConv(batch_size=2, max_train=2, max_val=1, max_test=1)
+    data = ESConv(batch_size=1, max_train=1, max_val=1)
     kinds = {
         "planner": {},
         "value_head": {"readout": "value_head"},
@@ -372,10 +397,12 @@ def test_ablations_run_from_the_same_data_module(shape: str) -> None:
     }
     states, moved = {}, {}
     for kind, options in kinds.items():
-        module = zoo.StraQ(backbone={"name": shape}, **options)
+        module = zoo.StraQ(backbone={"name": two}, **options)
         module.configure_model()
         before = {n: t.clone() for n, t in module.state_dict().items()}
-        run = trainer(max_steps=2, val_check_interval=1, num_sanity_val_steps=0)
+        run = trainer(
+            max_steps=1, val_check_interval=1, limit_val_batches=1, num_sanity_val_steps=0
+        )
         run.fit(module, data)
         assert "val/accuracy" in run.callback_metrics
         states[kind] = [(e.ids, e.next_ids) for e in data.examples("train", module.encoder())]
@@ -383,16 +410,17 @@ def test_ablations_run_from_the_same_data_module(shape: str) -> None:
     assert states["planner"] == states["value_head"] == states["autoregressive"]
     head = {"value_head.weight", "value_head.bias"}
     assert head <= moved["value_head"]
-    assert ("lm.lm_head.weight" in moved["value_head"]) == (shape != "tiny-llama")  # tied
+    assert ("lm.lm_head.weight" in moved["value_head"]) == (two == "tiny-gemma")  # tied
     for kind in ("planner", "autoregressive"):
         assert "lm.lm_head.weight" in moved[kind]
         assert not head & moved[kind]
 
 
 @pytest.mark.fidelity("straq", 9)
-def test_losses_of_the_ablations(make: Any, shape: str) -> None:
+@pytest.mark.parametrize("two", TWO)
+def test_losses_of_the_ablations(make: Any, two: str) -> None:
     """The value head's TD loss by hand; the letter's cross-entropy as torch computes it."""
-    module = make("StraQ", shape, spread=4.0, readout="value_head")
+    module = make("StraQ", two, spread=4.0, readout="value_head")
     examples = module.encoder()(DIALOGUE)
     batch = batch_of(module, examples)
     terms, values = module.losses(batch)
@@ -411,7 +439,7 @@ def test_losses_of_the_ablations(make: Any, shape: str) -> None:
             errors.append((q[i, one.action] - y) ** 2)
     torch.testing.assert_close(terms["td"].loss, torch.stack(errors).mean(), rtol=1e-4, atol=1e-5)
 
-    plain = make("StraQ", shape, spread=4.0, objective="cross_entropy")
+    plain = make("StraQ", two, spread=4.0, objective="cross_entropy")
     terms, _ = plain.losses(batch_of(plain, plain.encoder()(DIALOGUE)))
     gold = [NAMES.index(DIALOGUE.turns[stop].strategy) for stop in (1, 3, 4, 6)]
     wanted = torch.tensor([plain.tokenizer.convert_tokens_to_ids(chr(65 + i)) for i in gold])
@@ -424,54 +452,63 @@ def test_losses_of_the_ablations(make: Any, shape: str) -> None:
 SAID = ("my dog ran off", "what now", "is it 5 or 6", "ok")  # the best act is the one at its place
 
 
-def logs(count: int) -> list[Dialogue]:
-    """Return dialogues whose supporters use the best act, or `inform` more often than is good.
+def logs() -> list[Dialogue]:
+    """Return dialogues of supporters who know the best act, and of some with habits.
 
-    After the third and the fourth utterance they mostly inform, out of habit.
+    After the third utterance most inform; after the fourth most ask.
     """
-    rng = random.Random(0)
+    habits = {2: 0, 3: 1}
     made = []
-    for i in range(count):
+    for i in range(80):
         best = i % 4
-        act = 0 if best >= 2 and rng.random() < 0.6 else best
+        act = habits[best] if best in habits and i // 4 < 11 else best  # 11 of 20
         turns = (Turn(SEEKER, SAID[best]), Turn(SUPPORTER, "Hm.", strategy=ACTS.names[act]))
         made.append(Dialogue(turns, id=f"log:{i}"))
     return made
 
 
-def suitable(decision: Decision, act: str) -> float:
+def suitable(decision: Decision, candidate: Turn) -> float:
     """Return a judge's grade: 5 for the best act, 1 for any other."""
-    return 5.0 if SAID.index(decision.query) == ACTS.names.index(act) else 1.0
+    return 5.0 if SAID.index(decision.query) == ACTS.names.index(candidate.strategy) else 1.0
 
 
-class Logs(ESConv):
-    def load(self, split: str) -> list[Any]:
-        return list(logs(80))
+def scores_of(module: Any) -> SimpleNamespace:
+    records = logs()
+    plans = dict(zip(SAID, module.plan(records[:4]), strict=True))
+    gold = [record.turns[1].strategy for record in records]
+    counts = count_pairs(gold, [plans[r.turns[0].text].strategy for r in records], ACTS.names)
+    found = strategy_scores(counts)
+    return SimpleNamespace(
+        acc=float(found["accuracy"]), q=float(found["proficiency"]), b=float(found["bias"])
+    )
 
 
-@pytest.fixture(scope="module", params=["tiny-llama", "tiny-gemma"])
+@pytest.fixture(scope="module", params=TWO)
 def policies(request: pytest.FixtureRequest) -> SimpleNamespace:
     """Scores of the untrained model and of both rewards on the same logs."""
     found = {}
-    for kind in ("direct", "imit", "distill"):
-        torch.manual_seed(0)
+    for kind in ("imit", "distill"):
         module = zoo.StraQ(
             backbone={"name": request.param},
-            optimizer={"lr": 3e-3, "schedule": "linear", "weight_decay": 0.0},
+            optimizer={"lr": 5e-3, "schedule": "linear", "weight_decay": 0.0},
             labels="acts",
-            reward="imit" if kind == "direct" else kind,
+            reward=kind,
             alternatives=3,
         )
-        module.judge = suitable
+        module.judge = ScriptedJudge(suitable)
         module.configure_model()
-        run = trainer(max_steps=150, limit_val_batches=0)
-        data = Logs(batch_size=16, eval_batch_size=80)
-        if kind != "direct":
-            run.fit(module, data)
-        scores = run.test(module, data, verbose=False)[0]
-        found[kind] = SimpleNamespace(
-            acc=scores["test/accuracy"], q=scores["test/proficiency"], b=scores["test/bias"]
-        )
+        found.setdefault("direct", scores_of(module))
+        states: dict[tuple[int, ...], Transition] = {}  # all logs of a state share its pass
+        for record in logs():
+            (one,) = module.encoder()(record)
+            known = states.get(tuple(one.ids), replace(one, judged=(), ends=()))
+            states[tuple(one.ids)] = replace(
+                known, judged=known.judged + one.judged, ends=known.ends + one.ends
+            )
+        batch = batch_of(module, list(states.values()))
+        assert len(batch.now.lengths) == 4
+        trainer(max_steps=60).fit(module, repeated(batch, 60))
+        found[kind] = scores_of(module)
     return SimpleNamespace(**found)
 
 
@@ -484,5 +521,5 @@ def test_directions_of_the_paper(policies: SimpleNamespace) -> None:
         assert trained.acc > 1.5 * direct.acc
         assert trained.q > 1.5 * direct.q
         assert trained.b < direct.b
-    assert imit.acc >= distill.acc
+    assert imit.acc > distill.acc
     assert distill.b < imit.b

@@ -10,14 +10,16 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from zoo.errors import InputError
 from zoo.figures import heat_map, value_bars
 from zoo.losses.cross_entropy import Term
+from zoo.methods.replying import evaluating
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.module import ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
-from zoo.prompts.planning import current, said
+from zoo.prompts.planning import current, reply_query, said
 from zoo.prompts.strategies import SUPPORT, Labels
-from zoo.prompts.transitions import TransitionBatch
+from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
 from zoo.records import Dialogue, Triple
 
 NUM_SHOWN = 6  # states with their values in a figure
@@ -44,7 +46,7 @@ class Found:
 
 
 class PlanningModule(ZooModule):
-    """A module with `losses(batch)`, `plan(records)` and `reply(records, plans)`.
+    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `losses(batch)`.
 
     Args:
         backbone: Which language model to build on.
@@ -64,15 +66,38 @@ class PlanningModule(ZooModule):
         """Return the loss terms of a batch, and the values of its states, `(S, K)`."""
         raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
 
+    @evaluating
     def plan(self, records: Sequence[Dialogue | Decision]) -> list[Plan]:
-        """Return a plan for the current state of each record."""
-        raise TypeError(f"{type(self).__name__} does not implement plan(records)")
+        """Return the best strategy for the current state of each record, with all values.
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+        """
+        encoder: TransitionEncoder = self.encoder()
+        states = [current(record, self.labels) for record in records]
+        batch = encoder.prompts([encoder.state(state) for state in states]).to(self.device)
+        return self.plans(self(batch))
 
     def reply(
         self, records: Sequence[Dialogue | Decision], plans: Sequence[Plan] | None = None
     ) -> list[str]:
-        """Return a reply by each plan."""
-        raise TypeError(f"{type(self).__name__} does not implement reply(records, plans)")
+        """Return the responder's reply by each plan.
+
+        Args:
+            records: As for `plan`.
+            plans: What to follow; None plans first.
+
+        Raises:
+            InputError: There is no responder.
+        """
+        if self.responder is None:
+            raise InputError("model.responder: name a model to write replies with")
+        plans = self.plan(records) if plans is None else plans
+        queries = [
+            reply_query(current(record, self.labels), plan.strategy, self.labels)
+            for record, plan in zip(records, plans, strict=True)
+        ]
+        return self.responder(queries, self.device)
 
     def plans(self, values_SK: Tensor) -> list[Plan]:
         """Return the strategy with the highest value of each state, the first of equal ones."""

@@ -35,8 +35,6 @@ last decision. The target runs without dropout. Ties go to the first strategy.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -46,16 +44,16 @@ from zoo.backbone import Backbone
 from zoo.decoding.prefix import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
+from zoo.judges.grading import Distilled, open_judge
+from zoo.judges.judge import Judge
 from zoo.losses.cross_entropy import Term
 from zoo.losses.temporal_difference import td_errors, td_targets
-from zoo.methods.planning import Plan, PlanningModule, Respond
+from zoo.methods.planning import PlanningModule, Respond
 from zoo.methods.replying import evaluating
 from zoo.methods.responder import Responder
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.prompts.decisions import Decision
-from zoo.prompts.planning import current, reply_query
-from zoo.prompts.rewards import MAX_GRADE, Grade, Judged, feedback, graded, imitate
+from zoo.prompts.rewards import MAX_GRADE, Imitated, Reward
 from zoo.prompts.strategies import ACTS, SUPPORT
 from zoo.prompts.transitions import VALUES, TransitionBatch, TransitionEncoder
 from zoo.records import Dialogue
@@ -76,7 +74,10 @@ class StraQ(PlanningModule):
         optimizer: AdamW and its schedule; by default the released launcher's.
         reward: `imit`: +1 for the logged strategy, -1 for another; `distill`: grades of a judge.
         grades: With `distill`: `feedback`, the seekers' own ratings (only of logged strategies), or
-            a JSONL file of recorded grades.
+            a JSONL file of recorded grades (`zoo.judges.recorded`).
+        judge: With a file of grades: a model to ask for those that are not there, which are added.
+            Do that in one process before training in several. None replays only. In Python,
+            `module.judge` may be any `zoo.judges.judge.Judge`.
         alternatives: With `distill`: strategies to grade beside the logged one; 7 for all.
         reuse_next: A strategy that was not used is followed by the logged next state; False: by
             nothing.
@@ -103,6 +104,7 @@ class StraQ(PlanningModule):
         optimizer: Optimizer = RELEASED,
         reward: Literal["imit", "distill"] = "imit",
         grades: str = "feedback",
+        judge: Backbone | None = None,
         alternatives: int = 1,
         reuse_next: bool = True,
         readout: READOUTS = "mean_logit",
@@ -120,6 +122,7 @@ class StraQ(PlanningModule):
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.save_hyperparameters()
         self.reward, self.grades, self.alternatives = reward, grades, alternatives
+        self.judge: Judge | Backbone | None = judge and as_config(Backbone, judge)
         self.reuse_next, self.seed = reuse_next, seed
         self.readout, self.objective = readout, objective
         if objective == "cross_entropy":
@@ -131,7 +134,6 @@ class StraQ(PlanningModule):
         if responder is not None:
             config = as_config(Backbone, responder)
             self.responder = Responder(config, max_new_tokens=max_new_tokens)
-        self.judge: Grade = feedback
         self.target = Target()
 
     def validate(self) -> None:
@@ -145,6 +147,8 @@ class StraQ(PlanningModule):
             raise InputError(f"model.gamma: {self.gamma} is not in 0..1 (1 excluded)")
         if self.sync_every < 1:
             raise InputError(f"model.sync_every: {self.sync_every} is less than 1")
+        if isinstance(self.judge, Backbone) and self.grades == "feedback":
+            raise InputError("model.judge: name a file to keep its grades in, model.grades")
         if not 0 <= self.alternatives <= rest:
             raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
         if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
@@ -163,17 +167,15 @@ class StraQ(PlanningModule):
 
     def build_encoder(self, tokenizer: Any) -> TransitionEncoder:
         """Return the encoder: states, judged strategies, next states."""
-        negatives = 0 if self.objective == "cross_entropy" else 1
-        imitated = partial(imitate, labels=self.labels, seed=self.seed, negatives=negatives)
-        distilled = self.reward == "distill" and self.objective == "td"
-        return TransitionEncoder(
-            tokenizer,
-            self.labels,
-            self.distilled if distilled else imitated,
-            reuse_next=self.reuse_next,
-            max_length=self.max_length,
-            packed=self.padding_free,
-        )
+        if self.objective == "td" and self.reward == "distill":
+            scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
+            judge = open_judge(self.grades, self.judge, self.labels)
+            reward: Reward = Distilled(judge, self.labels, self.alternatives, self.seed, scale)
+        else:
+            negatives = 0 if self.objective == "cross_entropy" else 1
+            reward = Imitated(self.labels, negatives, self.seed)
+        window, packed = self.max_length, self.padding_free
+        return TransitionEncoder(tokenizer, self.labels, reward, self.reuse_next, window, packed)
 
     # -- values --------------------------------------------------------------------------------
 
@@ -214,7 +216,7 @@ class StraQ(PlanningModule):
         """Return L."""
         terms, values_SK = self.losses(batch)
         self.log_terms("train", terms)
-        self.log("train/value", values_SK.detach().mean())
+        self.log("train/value", values_SK.detach().mean(), batch_size=len(values_SK))
         return total_loss(terms)
 
     # -- the target ----------------------------------------------------------------------------
@@ -241,45 +243,3 @@ class StraQ(PlanningModule):
         super().on_load_checkpoint(checkpoint)
         if checkpoint.get("target"):  # a cross-entropy run has none
             self.target.load(checkpoint["target"])
-
-    # -- rewards and plans ---------------------------------------------------------------------
-
-    def distilled(self, decision: Decision) -> list[Judged]:
-        """Return the judge's grades of a decision as rewards."""
-        scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
-        found = graded(decision, self.labels, self.judge, self.alternatives, self.seed)
-        return [one._replace(reward=one.reward * scale) for one in found]
-
-    @evaluating
-    def plan(self, records: Sequence[Dialogue | Decision]) -> list[Plan]:
-        """Return the best strategy for the current state of each record, with all values.
-
-        Args:
-            records: Decisions, or dialogues that are to be continued.
-        """
-        encoder: TransitionEncoder = self.encoder()
-        states = [current(record, self.labels) for record in records]
-        batch = encoder.prompts([encoder.state(state) for state in states]).to(self.device)
-        return self.plans(self(batch))
-
-    def reply(
-        self, records: Sequence[Dialogue | Decision], plans: Sequence[Plan] | None = None
-    ) -> list[str]:
-        """Return the responder's reply by each plan, equation (6).
-
-        Args:
-            records: As for `plan`.
-            plans: What to follow; None plans first.
-
-        Raises:
-            InputError: There is no responder.
-        """
-        if self.responder is None:
-            raise InputError("model.responder: name a model to write replies with")
-        plans = self.plan(records) if plans is None else plans
-        states = [current(record, self.labels) for record in records]
-        queries = [
-            reply_query(state, plan.strategy, self.labels)
-            for state, plan in zip(states, plans, strict=True)
-        ]
-        return self.responder(queries, self.device)

@@ -23,7 +23,7 @@ from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.options import option_ids
 from zoo.prompts.planning import LEAD, PLAN_SYSTEM, letters, line, opening, question
-from zoo.prompts.rewards import Judged
+from zoo.prompts.rewards import Judged, Reward
 from zoo.prompts.strategies import Labels
 from zoo.records import Dialogue
 
@@ -111,7 +111,7 @@ class TransitionEncoder:
     Attributes:
         tokenizer: A Hugging Face tokenizer.
         labels: The strategies.
-        judge: Gives the judged strategies of a decision.
+        reward: Gives the judged strategies of a decision; none where there is nothing to learn.
         reuse_next: A strategy that was not used is followed by the logged next state; else by
             nothing.
         max_length: Window of a prompt in tokens; the oldest turns are left out.
@@ -121,7 +121,7 @@ class TransitionEncoder:
 
     tokenizer: Any
     labels: Labels
-    judge: Callable[[Decision], Sequence[Judged]]
+    reward: Reward
     reuse_next: bool = True
     max_length: int = 2048
     packed: bool = True
@@ -224,7 +224,7 @@ class TransitionEncoder:
     def _transition(
         self, decision: Decision, ids: list[int], following: list[int] | None
     ) -> Transition:
-        judged = tuple(self.judge(decision))
+        judged = tuple(self.reward(decision))
         ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
         # Every state has a next prompt, so that all processes run the same passes.
         return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
