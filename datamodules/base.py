@@ -153,8 +153,13 @@ class ZooDataModule(LightningDataModule):
         encoder = self._module_encoder()
         trainer = self.trainer
         on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        examples = self.examples(split, encoder)
+        if shuffle:  # what nothing is learned from costs time only
+            examples = [example for example in examples if example.head_weights()]
+            if not examples:
+                raise InputError(f"{type(self).__name__}: nothing to learn in the split {split!r}")
         return StepLoader(
-            self.examples(split, encoder),
+            examples,
             encoder.collate,
             batch_size=batch_size,
             max_tokens=self.max_tokens if shuffle else None,

@@ -30,6 +30,7 @@ PROPERTIES = {
     "lamss": 10,
     "megan": 10,
     "lahore": 9,
+    "straq": 10,
     "esc_metrics": 8,
 }
 """Number of properties that a faithful implementation of each method must show."""

@@ -14,6 +14,7 @@ _HOME = {
     "MeGan": "zoo.methods.megan",
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",
+    "StraQ": "zoo.methods.straq",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
     "Hyper": "zoo.nn.hypernetwork",

@@ -129,6 +129,15 @@ class Batch:
         return sum(self.lengths)
 
     @property
+    def ends(self) -> Tensor:
+        """Slot of each sequence's last token, counted over all slots of the batch, `(S,)`."""
+        lengths = torch.tensor(self.lengths, device=self.input_ids.device)
+        if self.offsets is not None:
+            return lengths.cumsum(0) - 1
+        starts = torch.arange(len(lengths), device=lengths.device) * self.input_ids.shape[1]
+        return starts + lengths - 1
+
+    @property
     def num_supervised(self) -> int:
         """Number of tokens that some head learns."""
         return int((self.head_ids != NO_HEAD).sum())

@@ -33,11 +33,12 @@ class Optimizer:
 
     Attributes:
         lr: Peak learning rate.
-        schedule: After warm-up: `constant`, or `linear` or `cosine` decay to zero.
+        schedule: After warm-up: `constant`, or `linear` or `cosine` decay to `final_ratio`.
         warmup_ratio: Share of all optimiser steps with linearly rising learning rate.
         weight_decay: Decoupled weight decay; not applied to vectors (norms, biases).
         beta1: Decay of the gradient mean.
         beta2: Decay of the squared gradient mean.
+        final_ratio: Share of the peak learning rate that a decay ends at.
     """
 
     lr: float = 1e-5
@@ -46,10 +47,15 @@ class Optimizer:
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
+    final_ratio: float = 0.0
 
 
 class ZooModule(LightningModule):
-    """Base of all methods; `takes` names the record types that a method's encoder accepts.
+    """Base of all methods.
+
+    `takes` names the record types that a method's encoder accepts, `passes` the methods that are
+    one forward pass each, in which sharded weights stay whole. A method whose step runs several
+    passes with other weights names none and makes each of them a call of the module itself.
 
     Args:
         backbone: Which language model to build on; a mapping is taken as its fields.
@@ -57,6 +63,7 @@ class ZooModule(LightningModule):
     """
 
     takes: ClassVar[tuple[type, ...]] = ()
+    passes: ClassVar[tuple[str, ...]] = parallel.STEPS
 
     def __init__(
         self,
@@ -178,7 +185,7 @@ class ZooModule(LightningModule):
                 "linear": left,
                 "cosine": 0.5 - 0.5 * math.cos(math.pi * left),
             }
-            return decay[o.schedule]
+            return o.final_ratio + (1 - o.final_ratio) * decay[o.schedule]
 
         schedule = torch.optim.lr_scheduler.LambdaLR(adamw, factor)
         stepwise = {"scheduler": schedule, "interval": "step", "name": "lr"}

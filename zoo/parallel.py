@@ -8,13 +8,16 @@ blocks may be run by views. FSDP1 (`FSDPStrategy`, CUDA only) wraps the module i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
+
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
@@ -43,7 +46,7 @@ def shard(module: ZooModule) -> None:
     for block in module.blocks():
         fully_shard(block, **options)
     fully_shard(module, **options)
-    for name in STEPS:
+    for name in module.passes:
         register_fsdp_forward_method(module, name)
 
 
@@ -72,3 +75,68 @@ def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:
         return module.trainer.model.clip_grad_norm_(max_norm)  # type: ignore[union-attr, operator]
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def trained(module: nn.Module) -> dict[str, Tensor]:
+    """Return the trained parameters as they are held between steps, by name: shards if sharded.
+
+    Raises:
+        InputError: FSDP1 holds them, in a form that only it knows.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(getattr(getattr(module, "_trainer", None), "strategy", None), FSDPStrategy):
+        raise InputError(
+            "trainer.strategy: FSDP1 does not fit this method; use overlays/fsdp2.yaml"
+        )
+    if isinstance(module, FSDPModule):
+        module.reshard()  # the root group stays whole after a forward pass
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def exchanged(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give trained parameters other values for a while; their own are kept in `values` meanwhile.
+
+    Autocast keeps weights that it has cast until its context ends, so that cache is off here.
+
+    Args:
+        module: Its trained parameters have the names of `values`. It is not in a forward pass of
+            its own (see `ZooModule.passes`): FSDP holds on to the whole weights of one.
+        values: Tensors that are laid out like the parameters.
+    """
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    _exchange(trained(module), values)
+    try:
+        yield
+    finally:
+        _exchange(trained(module), values)
+        torch.set_autocast_cache_enabled(cached)
+
+
+@torch.no_grad()
+def _exchange(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        parameter = parameters[name]
+        if hasattr(parameter, "full_tensor"):  # FSDP holds views of it: move the numbers
+            own = parameter.clone()
+            parameter.copy_(value)
+            value.copy_(own)
+        else:
+            parameter.data, value.data = value.data, parameter.data
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a possibly sharded tensor as a plain one; called in every process that shards."""
+    return tensor.full_tensor().cpu() if hasattr(tensor, "full_tensor") else tensor
+
+
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a copy of a plain tensor with the type, device and sharding of another."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    copy = tensor.detach().to(like.device, like.dtype, copy=True)
+    if isinstance(like, DTensor):
+        return distribute_tensor(copy, like.device_mesh, like.placements)
+    return copy

@@ -40,6 +40,7 @@ ALLOWED = {
     "parallel": {"backbone", *BASE},
     "export": {"backbone", *BASE},
     "index": {"fingerprint", *BASE},
+    "target": {"parallel"},
     "module": {"backbone", "parallel", "losses", "export", *LOW},
     "methods": {
         "nn",
@@ -55,6 +56,7 @@ ALLOWED = {
         "cache",
         "tiny",
         "sources",
+        "target",
         "towers",
         "media",
         "pairs",

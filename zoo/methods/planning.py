@@ -1,0 +1,236 @@
+"""Evaluation of methods that plan support strategies by values: Acc, Q, B, figures, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from zoo.errors import InputError
+from zoo.figures import heat_map, value_bars
+from zoo.losses.cross_entropy import Term
+from zoo.methods.replying import evaluating
+from zoo.metrics.strategy import count_pairs, strategy_scores
+from zoo.module import ZooModule
+from zoo.prompts.decisions import Decision, description, transcript
+from zoo.prompts.planning import current, reply_query, said
+from zoo.prompts.strategies import SUPPORT, Labels
+from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
+from zoo.records import Dialogue, Triple
+
+NUM_SHOWN = 6  # states with their values in a figure
+LAST_TURNS = 4  # of a state, in samples
+
+Respond = Callable[[Sequence[Triple], torch.device], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A strategy, and the values of all strategies in canonical order."""
+
+    strategy: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was planned for a decision, and the strategy that the supporter used."""
+
+    plan: Plan
+    gold: str
+    title: str
+
+
+class PlanningModule(ZooModule):
+    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `losses(batch)`.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_generated: Decisions to write a reply for in each validation or test; None for all.
+    """
+
+    labels: Labels = SUPPORT
+    responder: Respond | None = None
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer)
+        self.max_generated = max_generated
+        self.found: dict[str, Found] = {}
+
+    def losses(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
+        """Return the loss terms of a batch, and the values of its states, `(S, K)`."""
+        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+
+    @evaluating
+    def plan(self, records: Sequence[Dialogue | Decision]) -> list[Plan]:
+        """Return the best strategy for the current state of each record, with all values.
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+        """
+        encoder: TransitionEncoder = self.encoder()
+        states = [current(record, self.labels) for record in records]
+        batch = encoder.prompts([encoder.state(state) for state in states]).to(self.device)
+        return self.plans(self(batch))
+
+    def reply(
+        self, records: Sequence[Dialogue | Decision], plans: Sequence[Plan] | None = None
+    ) -> list[str]:
+        """Return the responder's reply by each plan.
+
+        Args:
+            records: As for `plan`.
+            plans: What to follow; None plans first.
+
+        Raises:
+            InputError: There is no responder.
+        """
+        if self.responder is None:
+            raise InputError("model.responder: name a model to write replies with")
+        plans = self.plan(records) if plans is None else plans
+        queries = [
+            reply_query(current(record, self.labels), plan.strategy, self.labels)
+            for record, plan in zip(records, plans, strict=True)
+        ]
+        return self.responder(queries, self.device)
+
+    def plans(self, values_SK: Tensor) -> list[Plan]:
+        """Return the strategy with the highest value of each state, the first of equal ones."""
+        rows = values_SK.float().tolist()
+        best = [max(range(len(row)), key=row.__getitem__) for row in rows]
+        pairs = zip(best, rows, strict=True)
+        return [Plan(self.labels.names[i], tuple(row)) for i, row in pairs]
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the plans of the last validation."""
+        self.found = {}
+
+    def validation_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Any]:
+        """Log the losses; keep the plan of every state, with replies up to `max_generated`."""
+        return self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the plans."""
+        self._log_scores("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the plans of the last test."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Any]:
+        """Do what `validation_step` does, on the test split."""
+        return self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the plans."""
+        self._log_scores("test")
+
+    def predict_step(self, batch: TransitionBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the plan of each decision, with the reply if there is a responder."""
+        plans = self.plan(batch.records)
+        replies = self.reply(batch.records, plans) if self.responder else [None] * len(plans)
+        return [
+            {
+                "id": decision.id,
+                "strategy": plan.strategy,
+                "values": dict(zip(self.labels.names, plan.values, strict=True)),
+                "gold": decision.target.strategy,
+                **({} if reply is None else {"reply": reply, "gold_reply": decision.target.text}),
+            }
+            for decision, plan, reply in zip(batch.records, plans, replies, strict=True)
+        ]
+
+    def _evaluate(self, stage: str, batch: TransitionBatch) -> dict[str, Any]:
+        terms, values_SK = self.losses(batch)
+        self.log_terms(stage, terms)
+        pairs = zip(batch.records, self.plans(values_SK), strict=True)
+        new = {d.id: (d, plan) for d, plan in pairs if d.id not in self.found}
+        room = len(new) if self.max_generated is None else self.max_generated - len(self.found)
+        shown = list(new.values())[: max(0, room)]
+        for name, (decision, plan) in new.items():
+            self.found[name] = Found(plan, decision.target.strategy, decision.query or decision.id)
+        replies: list[str | None] = [None] * len(shown)
+        if shown and self.responder:
+            replies = [*self.reply([d for d, _ in shown], [plan for _, plan in shown])]
+        return {
+            "samples": [
+                self._sample(decision, plan, reply)
+                for (decision, plan), reply in zip(shown, replies, strict=True)
+            ]
+        }
+
+    def _sample(self, decision: Decision, plan: Plan, reply: str | None) -> dict[str, str]:
+        told = transcript(decision.turns[-LAST_TURNS:])
+        known = description(decision)
+        gold = decision.target
+        ranked = sorted(zip(plan.values, self.labels.names, strict=True), key=lambda pair: -pair[0])
+        sample = {
+            "state": f"{known}\n{told}" if known else told,
+            "Q": ", ".join(f"{name} {value:.2f}" for value, name in ranked),
+            "strategy": plan.strategy + (f"   [gold: {gold.strategy}]" if gold.strategy else ""),
+        }
+        if reply is not None:
+            sample["reply"] = reply + (f"   [gold: {gold.text}]" if gold.text else "")
+        return sample
+
+    def _log_scores(self, stage: str) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, self.found)
+            self.found = {name: one for part in everyone for name, one in part.items()}
+        for name, value in strategy_scores(self._counts()).items():
+            self.log(f"{stage}/{name}", float(value), prog_bar=name == "accuracy")
+        best = [max(one.plan.values) for one in self.found.values()]
+        self.log(f"{stage}/planned_value", sum(best) / len(best))
+
+    def _counts(self) -> Any:
+        found = self.found.values()
+        golds, planned = [one.gold for one in found], [one.plan.strategy for one in found]
+        return count_pairs(golds, planned, self.labels.names)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the confusion of strategies, and the values of some states."""
+        if not self.found:
+            return {}
+        names = self.labels.names
+        counts = torch.tensor(self._counts())
+        share = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
+        found = list(self.found.values())
+        every = max(1, len(found) // NUM_SHOWN)
+        shown = [(one.title, one.plan.values, one.gold) for one in found[::every][:NUM_SHOWN]]
+        title = "strategies: rows are gold, columns planned"
+        return {
+            "confusion": heat_map(share, names, names, title, "share of the gold strategy"),
+            "values": value_bars(shown, names),
+        }
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
+        """Return the state, all values, the chosen strategy and the reply for each record.
+
+        Args:
+            records: Dialogues; the current decision of each is planned.
+            prompt: Plan for a seeker who says this instead.
+            thought: Name of a strategy to follow instead of the planned one.
+
+        Raises:
+            InputError: `thought` is no strategy.
+        """
+        decisions = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        plans = self.plan(decisions)
+        if thought is not None:
+            name = self.labels.canonical(thought, "thought")
+            plans = [Plan(name, plan.values) for plan in plans]
+        replies: list[str | None] = [None] * len(plans)
+        if self.responder:
+            replies = [*self.reply(decisions, plans)]
+        rows = zip(decisions, plans, replies, strict=True)
+        return [self._sample(decision, plan, reply) for decision, plan, reply in rows]

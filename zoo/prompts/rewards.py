@@ -1,0 +1,64 @@
+"""Rewards of strategies: imitation of the log, or grades.
+
+straQ*-imit gives +1 to the logged strategy and -1 to another one; straQ*-distill gives a judge's
+grade from 0 to 5 (`zoo/judges/grading.py`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zoo.prompts.decisions import Decision
+from zoo.prompts.strategies import Labels
+
+MAX_GRADE = 5.0
+
+
+class Judged(NamedTuple):
+    """A strategy in a state, with its reward.
+
+    Attributes:
+        action: Index of the strategy.
+        reward: Immediate reward r.
+        logged: The supporter used it.
+    """
+
+    action: int
+    reward: float
+    logged: bool
+
+
+Reward = Callable[[Decision], Sequence[Judged]]
+
+
+@dataclass(frozen=True)
+class Imitated:
+    """The logged strategy with reward 1, and some others with reward -1.
+
+    Attributes:
+        labels: The strategies.
+        negatives: How many others.
+        seed: Seed of their draw.
+    """
+
+    labels: Labels
+    negatives: int = 1
+    seed: int = 0
+
+    def __call__(self, decision: Decision) -> list[Judged]:
+        """Return the strategies that count in a state."""
+        logged, *rest = candidates(decision, self.labels, self.negatives, self.seed)
+        return [Judged(logged, 1.0, True), *(Judged(other, -1.0, False) for other in rest)]
+
+
+def candidates(decision: Decision, labels: Labels, count: int, seed: int) -> list[int]:
+    """Return the logged strategy and `count` others, drawn anew for each decision.
+
+    The draw depends on seed and decision alone, so that every process and run agrees.
+    """
+    logged = labels.names.index(decision.target.strategy)
+    rest = [i for i in range(len(labels.names)) if i != logged]
+    return [logged, *random.Random(f"{seed}-{decision.id}").sample(rest, count)]

@@ -1,0 +1,230 @@
+"""Dialogues -> transitions between decisions -> batches, for methods that learn values.
+
+A transition is one decision of a dialogue: the prompt of its state, the judged strategies with
+their rewards, and the prompt of the next decision's state. Strategies that are judged in one state
+share its pass and its next state. No token is a label: a loss reads the last position of a prompt.
+
+Shapes: S states, N judged strategies of all of them, K strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate
+from zoo.errors import InputError
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.decisions import Decision, decisions
+from zoo.prompts.options import option_ids
+from zoo.prompts.planning import LEAD, PLAN_SYSTEM, letters, line, opening, question
+from zoo.prompts.rewards import Judged, Reward
+from zoo.prompts.strategies import Labels
+from zoo.records import Dialogue
+
+VALUES = 0  # the one kind of supervision, as a "head" of the loader's normalisers
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A state, what is judged in it, and what follows.
+
+    Attributes:
+        ids: Token ids of the state's prompt.
+        next_ids: Those of the next state; one token of no meaning if nothing follows.
+        judged: The strategies with their rewards.
+        ends: For each of them, whether nothing follows.
+        record: The decision.
+    """
+
+    ids: list[int]
+    next_ids: list[int]
+    judged: tuple[Judged, ...]
+    ends: tuple[bool, ...]
+    record: Decision
+
+    def __len__(self) -> int:
+        """Return the number of tokens of both prompts."""
+        return len(self.ids) + len(self.next_ids)
+
+    def head_weights(self) -> dict[int, float]:
+        """Return the number of judged strategies; nothing if there is none to learn from."""
+        return {VALUES: float(len(self.judged))} if self.judged else {}
+
+
+@dataclass(slots=True)
+class TransitionBatch:
+    """States, next states and judged strategies of several transitions.
+
+    Attributes:
+        now: Prompts of the S states.
+        after: Prompts of the S next states.
+        state: State of each judged strategy, `(N,)`.
+        action: Its index, `(N,)`.
+        reward: r, `(N,)`.
+        done: Nothing follows, `(N,)`.
+        normalizers: See `zoo.encoding.Batch`.
+        records: The S decisions.
+    """
+
+    now: Batch
+    after: Batch
+    state: Tensor
+    action: Tensor
+    reward: Tensor
+    done: Tensor
+    normalizers: dict[int, float] = field(default_factory=dict)
+    records: list[Decision] = field(default_factory=list)
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> TransitionBatch:
+        """Return a copy whose tensors are on `device` (Lightning calls this)."""
+        return self._map(lambda part: part.to(device, **kwargs))
+
+    def pin_memory(self) -> TransitionBatch:
+        """Return a copy in page-locked memory (the data loader calls this)."""
+        return self._map(lambda part: part.pin_memory())
+
+    def counts(self) -> dict[str, int]:
+        """Return the amounts of work that throughput is reported in."""
+        return {"tokens": self.num_tokens, "transitions": len(self.state)}
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of real tokens of both prompts."""
+        return self.now.num_tokens + self.after.num_tokens
+
+    def _map(self, change: Callable[[Any], Any]) -> TransitionBatch:
+        parts = ("now", "after", "state", "action", "reward", "done")
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in parts}
+        return TransitionBatch(**changed, normalizers=self.normalizers, records=self.records)
+
+
+@dataclass
+class TransitionEncoder:
+    """Encoder of dialogues as transitions between decisions.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        labels: The strategies.
+        reward: Gives the judged strategies of a decision; none where there is nothing to learn.
+        reuse_next: A strategy that was not used is followed by the logged next state; else by
+            nothing.
+        max_length: Window of a prompt in tokens; the oldest turns are left out.
+        packed: Lay prompts end to end instead of padding them.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    labels: Labels
+    reward: Reward
+    reuse_next: bool = True
+    max_length: int = 2048
+    packed: bool = True
+    records: tuple[type, ...] = (Dialogue,)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        tail = self.chat.end + self.chat.open("assistant") + LEAD
+        self.tail_ids = self.ids(question(self.labels) + tail)
+        names = letters(self.labels)
+        try:  # most tokenizers hold the blank in the letter's token
+            self.letter_ids = option_ids(self.tokenizer, [f" {name}" for name in names], tail)
+        except InputError:
+            self.letter_ids = option_ids(self.tokenizer, names, tail, key="model.backbone.name")
+
+    def __call__(self, record: Dialogue) -> list[Transition]:
+        """Return a transition for every decision of a dialogue, in order.
+
+        Raises:
+            InputError: A strategy is missing or unknown, no supporter turn answers anything, or a
+                prompt does not fit the window without any turn but the last.
+        """
+        found = decisions(record, self.labels)
+        lines = [self.ids(line(turn)) for turn in found[-1].turns]
+        states = [self.state(decision, lines) for decision in found]
+        return [
+            self._transition(decision, ids, following)
+            for decision, ids, following in zip(found, states, [*states[1:], None], strict=True)
+        ]
+
+    def state(self, decision: Decision, lines: Sequence[Sequence[int]] | None = None) -> list[int]:
+        """Return the token ids of a state's prompt, up to where the letter is read.
+
+        Args:
+            decision: The state.
+            lines: Token ids of the dialogue's turns, as lines, if they are known.
+
+        Raises:
+            InputError: It does not fit the window.
+        """
+        first = self.chat.turn("system", PLAN_SYSTEM, first=True)
+        head = "".join(part.text for part in first) + self.chat.open("user") + opening(decision)
+        start = self.ids(head)
+        if lines is None:
+            lines = [self.ids(line(turn)) for turn in decision.turns]
+        told = list(lines[: len(decision.turns)])
+        while sum(map(len, told)) + len(start) + len(self.tail_ids) > self.max_length:
+            told = told[1:]
+            if not told:
+                raise InputError(
+                    f"{decision.id}: does not fit into the window max_length={self.max_length}"
+                )
+        return [*start, *(token for ids in told for token in ids), *self.tail_ids]
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def prompts(self, rows: Sequence[Sequence[int]]) -> Batch:
+        """Return prompts as a batch without labels."""
+        examples = [
+            Example(list(r), [IGNORE] * len(r), [NO_HEAD] * len(r), [0.0] * len(r)) for r in rows
+        ]
+        pad_id = self.tokenizer.pad_token_id
+        return collate(examples, {}, packed=self.packed, pad_id=pad_id)
+
+    def collate(
+        self, examples: Sequence[Transition], normalizers: dict[int, float]
+    ) -> TransitionBatch:
+        """Join transitions into a batch."""
+        judged = [
+            (i, *one, end)
+            for i, example in enumerate(examples)
+            for one, end in zip(example.judged, example.ends, strict=True)
+        ]
+        return TransitionBatch(
+            now=self.prompts([example.ids for example in examples]),
+            after=self.prompts([example.next_ids for example in examples]),
+            state=torch.tensor([row[0] for row in judged], dtype=torch.long),
+            action=torch.tensor([row[1] for row in judged], dtype=torch.long),
+            reward=torch.tensor([row[2] for row in judged], dtype=torch.float32),
+            done=torch.tensor([row[4] for row in judged], dtype=torch.bool),
+            normalizers=normalizers,
+            records=[example.record for example in examples],
+        )
+
+    def preview(self, example: Transition) -> list[str]:
+        """Return lines that show a state's prompt, the letter read there, and the rewards."""
+        rewards = ", ".join(
+            f"{self.labels.names[one.action]} {one.reward:+g}{' (logged)' if one.logged else ''}"
+            for one in example.judged
+        )
+        logged = self.labels.names.index(example.record.target.strategy)
+        shown = [*example.ids, self.letter_ids[logged]]
+        heads = [NO_HEAD] * (len(example.ids) - 1) + [VALUES, NO_HEAD]
+        colours = Example(shown, shown, heads, [0.0] * len(shown))
+        follows = "nothing" if all(example.ends) else f"a prompt of {len(example.next_ids)} tokens"
+        return [*preview(colours, self.tokenizer), f"rewards     {rewards}; then {follows}"]
+
+    def _transition(
+        self, decision: Decision, ids: list[int], following: list[int] | None
+    ) -> Transition:
+        judged = tuple(self.reward(decision))
+        ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
+        # Every state has a next prompt, so that all processes run the same passes.
+        return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
