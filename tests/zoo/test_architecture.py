@@ -24,7 +24,7 @@ ALLOWED = {
     "graph": set(BASE),
     "nn": LOW,
     "losses": LOW,
-    "prompts": {"preview", *LOW},
+    "prompts": {"preview", "metrics", "nn", *LOW},
     "judges": {"backbone", "prompts", *LOW},
     "tiny": set(BASE),
     "media": set(BASE),

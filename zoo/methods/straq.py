@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone
-from zoo.decoding.prefix import option_logits
+from zoo.decoding.options import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.judges.grading import Distilled, open_judge
