@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from datamodules import ESConv
 from zoo.judges.judge import against_data, both_orders, win_rates
 from zoo.judges.scripted import ScriptedJudge
+from zoo.labels import EMOTIONS, STRATEGIES
 from zoo.metrics.strategy import (
     accuracy,
     bias,
@@ -30,7 +31,6 @@ from zoo.metrics.support import Answer, support_scores
 from zoo.metrics.tags import strip_tags
 from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
 from zoo.prompts.decisions import Decision, decisions
-from zoo.prompts.strategies import EMOTIONS, STRATEGIES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 GOLD_BY_PREDICTED = np.array(

@@ -25,11 +25,11 @@ import zoo
 from datamodules import ESConv
 from zoo.encoding import sum_head_weights
 from zoo.judges.scripted import ScriptedJudge
+from zoo.labels import ACTS
 from zoo.losses.temporal_difference import td_errors, td_targets
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.rewards import Judged
-from zoo.prompts.strategies import ACTS
 from zoo.prompts.transitions import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from zoo.errors import InputError
+from zoo.labels import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
 from zoo.prompts.decisions import decisions, description, transcript
-from zoo.prompts.strategies import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 # -- names -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from zoo.labels import ACTS, STAGES, STRATEGIES
 from zoo.metrics.strategy import (
     accuracy,
     bias,
@@ -18,7 +19,6 @@ from zoo.metrics.strategy import (
     transitions,
     upper_mass,
 )
-from zoo.prompts.strategies import ACTS, STAGES, STRATEGIES
 
 
 def test_unreadable_predictions_count_as_others() -> None:

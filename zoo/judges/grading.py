@@ -11,9 +11,9 @@ from zoo.judges.judge import Grade, Judge, JudgeError, Verdict, persist
 from zoo.judges.local import LocalJudge, LocalLLM
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
+from zoo.labels import SUPPORT, Labels
 from zoo.prompts.decisions import Decision
 from zoo.prompts.rewards import Judged, candidates
-from zoo.prompts.strategies import SUPPORT, Labels
 from zoo.records import SUPPORTER, Turn
 
 log = logging.getLogger(__name__)

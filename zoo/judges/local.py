@@ -12,11 +12,11 @@ import torch
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.judges.judge import Grade, JudgeError, Verdict
+from zoo.labels import SUPPORT, Labels
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import comparison, grading, read_choice, read_grade
 from zoo.prompts.seeking import read_seeker, seeker_prompt
-from zoo.prompts.strategies import SUPPORT, Labels
 from zoo.records import Turn
 
 Chat = Sequence[tuple[str, str]]

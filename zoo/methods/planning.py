@@ -12,13 +12,13 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.figures import heat_map, value_bars
+from zoo.labels import SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.module import ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, reply_query, said
-from zoo.prompts.strategies import SUPPORT, Labels
 from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
 from zoo.records import Dialogue, Triple
 

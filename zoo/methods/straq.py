@@ -46,6 +46,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.judges.grading import Distilled, open_judge
 from zoo.judges.judge import Judge
+from zoo.labels import ACTS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.losses.temporal_difference import td_errors, td_targets
 from zoo.methods.planning import PlanningModule, Respond
@@ -54,7 +55,6 @@ from zoo.methods.responder import Responder
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.rewards import MAX_GRADE, Imitated, Reward
-from zoo.prompts.strategies import ACTS, SUPPORT
 from zoo.prompts.transitions import VALUES, TransitionBatch, TransitionEncoder
 from zoo.records import Dialogue
 from zoo.target import Target

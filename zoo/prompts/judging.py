@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from zoo.labels import SUPPORT, Labels
 from zoo.prompts.decisions import Decision, description, transcript
-from zoo.prompts.strategies import SUPPORT, Labels
 from zoo.records import Turn
 
 Choice = Literal["A", "B", "tie"]

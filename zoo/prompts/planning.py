@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from zoo.labels import SUPPORT, Labels
 from zoo.prompts.decisions import Decision, decisions, description, transcript
 from zoo.prompts.levels import letter
-from zoo.prompts.strategies import SUPPORT, Labels
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
 PLAN_SYSTEM = "You plan support strategies for a helper who talks with a person in distress."

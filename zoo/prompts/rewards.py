@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from zoo.labels import Labels
 from zoo.prompts.decisions import Decision
-from zoo.prompts.strategies import Labels
 
 MAX_GRADE = 5.0
 
