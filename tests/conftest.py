@@ -170,12 +170,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remember how each fidelity test ended."""
+    """Write on each report which properties it speaks of; it may come from a worker process."""
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" or report.outcome != "passed":
-        for mark in item.iter_markers("fidelity"):
-            _outcomes[mark.args].append(report.outcome)
+    marks = [list(mark.args) for mark in item.iter_markers("fidelity")]
+    report.user_properties.append(("fidelity", marks))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember how each fidelity test ended."""
+    if report.when != "call" and report.outcome == "passed":
+        return
+    for name, marks in report.user_properties:
+        if name == "fidelity":
+            for method, number in marks:
+                _outcomes[method, number].append(report.outcome)
 
 
 def standing(outcomes: list[str]) -> str:
