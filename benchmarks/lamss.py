@@ -243,7 +243,7 @@ def table(results: Sequence[dict[str, Any]], draws: int = 1000) -> list[str]:
             cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
         lines.append(f"| {row} | {len(entries)} | {' | '.join(cells)} |")
         found = [one for entry in entries for one in entry["questions"].values()]
-        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=lambda k: (len(k), k))
+        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=kind_order)
         if kinds and not below:
             below = ["", "| row, accuracy / mean U | " + " | ".join(kinds) + " |"]
             below.append("|---" * (len(kinds) + 1) + "|")
@@ -251,6 +251,11 @@ def table(results: Sequence[dict[str, Any]], draws: int = 1000) -> list[str]:
             cells = [by_kind([one for one in found if one["kind"] == k], score) for k in kinds]
             below.append(f"| {row} | {' | '.join(cells)} |")
     return [*lines, *below]
+
+
+def kind_order(kind: str) -> tuple[bool, int, str]:
+    """Sort the frequency groups by number, the other kinds after them."""
+    return not kind.startswith("seen"), len(kind), kind
 
 
 def by_kind(found: Sequence[dict[str, Any]], score: str) -> str:
