@@ -150,8 +150,8 @@ def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
 
 def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
     """Return the folder of the model that has read the text, which is trained if it is missing."""
-    steps = options.steps or "all"
-    folder = Path(options.folder) / f"{options.data}-{reading.replace(' ', '-')}-{steps}-{seed}"
+    parts = (Path(options.backbone).name, options.data, reading, options.steps or "all", seed)
+    folder = Path(options.folder) / "-".join(str(part).replace(" ", "_") for part in parts)
     if folder.is_dir():
         return str(folder)
     method, given = READINGS[reading]
@@ -170,7 +170,7 @@ def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
 
 def questions(options: argparse.Namespace, seed: int, batch_size: int) -> Any:
     """Return the data module of the questions."""
-    sizes = {"batch_size": batch_size, "eval_batch_size": 32, "seed": seed}
+    sizes: dict[str, Any] = {"batch_size": batch_size, "eval_batch_size": 32, "seed": seed}
     given = SETTINGS[options.data]["data"]
     if options.data == "facts":
         return datamodules.FactWorld(**given, **sizes)
@@ -209,7 +209,7 @@ def rounded(skepticism: dict[str, float]) -> dict[str, float]:
 
 
 def interval(
-    entries: Sequence[dict[str, Any]], score: str, metric: Metric, draws: int = 1000
+    entries: Sequence[dict[str, Any]], score: str, metric: Metric, draws: int
 ) -> tuple[float, float, float]:
     """Return a metric, mean over seeds, and its 95 % bootstrap interval over questions."""
     names = sorted(entries[0]["questions"])
@@ -228,7 +228,7 @@ def interval(
     return value(names), low, high
 
 
-def table(results: Sequence[dict[str, Any]]) -> list[str]:
+def table(results: Sequence[dict[str, Any]], draws: int = 1000) -> list[str]:
     """Return Markdown: every metric in percent with its interval; accuracy and mean U by kind."""
     names = list(METRICS)
     lines = ["| row | seeds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
@@ -239,11 +239,11 @@ def table(results: Sequence[dict[str, Any]]) -> list[str]:
             continue
         cells = []
         for metric in METRICS.values():
-            middle, low, high = (100 * value for value in interval(entries, score, metric))
+            middle, low, high = (100 * value for value in interval(entries, score, metric, draws))
             cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
         lines.append(f"| {row} | {len(entries)} | {' | '.join(cells)} |")
         found = [one for entry in entries for one in entry["questions"].values()]
-        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=lambda k: (len(k), k))
+        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=kind_order)
         if kinds and not below:
             below = ["", "| row, accuracy / mean U | " + " | ".join(kinds) + " |"]
             below.append("|---" * (len(kinds) + 1) + "|")
@@ -251,6 +251,11 @@ def table(results: Sequence[dict[str, Any]]) -> list[str]:
             cells = [by_kind([one for one in found if one["kind"] == k], score) for k in kinds]
             below.append(f"| {row} | {' | '.join(cells)} |")
     return [*lines, *below]
+
+
+def kind_order(kind: str) -> tuple[bool, int, str]:
+    """Sort the frequency groups by number, the other kinds after them."""
+    return not kind.startswith("seen"), len(kind), kind
 
 
 def by_kind(found: Sequence[dict[str, Any]], score: str) -> str:

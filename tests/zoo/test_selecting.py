@@ -206,7 +206,7 @@ def test_figures() -> None:
     module = Scripted()
     trainer().test(module, Records(QUESTIONS), verbose=False)
     drawn = module.figures()
-    assert set(drawn) == {"risk_coverage", "kinds"}
+    assert set(drawn) == {"risk_coverage", "tokens", "kinds"}
     lines = drawn["risk_coverage"].axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["main", "other"]
     rates, risks = lines[0].get_data()
