@@ -21,18 +21,8 @@ TIMES = (0, 1, 4, 16)
 VALUES = "bcdfghkm"
 UNREAL = 80
 BATCH = 64
-WORDS = [
-    "?",
-    "user",
-    "system",
-    "assistant",
-    "certain",
-    "sure",
-    "likely",
-    "possible",
-    "uncertain",
-    "doubtful",
-]
+GRADED = ("certain", "sure", "likely", "possible", "uncertain", "doubtful")
+WORDS = ("?", "user", "system", "assistant", *GRADED)
 
 
 @dataclass

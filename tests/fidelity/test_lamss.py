@@ -122,7 +122,8 @@ def whole_forward(module: Any, ids: Sequence[int]) -> torch.Tensor:
     """Return the logits of a sequence by Hugging Face alone, `(L, V)`, under the module's flags."""
     level = torch.tensor([token in module.level_ids for token in ids])
     length = len(ids)
-    where: dict[str, Any] = {}
+    # A mask of ones: without one, Hugging Face takes a position that stays for a new sequence.
+    where: dict[str, Any] = {"attention_mask": torch.ones(1, length, dtype=torch.long)}
     if module.shared_positions:
         where["position_ids"] = ((~level).long().cumsum(0) - 1)[None]
     if module.hide_sigma:
@@ -220,15 +221,35 @@ def test_texts_are_interleaved_with_balanced_levels(
         len(stream) == 2 * len(ids) <= 40 for stream, (ids, _) in zip(streams, pieces, strict=True)
     )
     levels = [module.level_ids.index(token) for _, found in pieces for token in found]
-    share = len(levels) / num_levels
-    assert all(abs(n - share) <= 1 for n in Counter(levels).values())
-    assert len(set(levels)) == num_levels
-
     doubts = [u for ids, _ in pieces for u in doubts_of(module, [START], ids)]
+    tie = max(Counter(round(u, 9) for u in doubts).values())  # equal values have one level
+    share = len(levels) / num_levels
+    assert tie < share / 2
+    assert all(abs(n - share) <= 1 + tie for n in Counter(levels).values())
+    assert len(set(levels)) == num_levels
     for level in range(num_levels - 1):
         below = max(u for u, found in zip(doubts, levels, strict=True) if found <= level)
         above = min(u for u, found in zip(doubts, levels, strict=True) if found > level)
         assert below <= above + 1e-6
+
+
+@pytest.mark.fidelity("lamss", 2)
+def test_quantiles_are_balanced() -> None:
+    """Without ties the levels of a split are equally many up to one; equal values stay together."""
+    from zoo.prompts.skepticism import levels_of, quantile_edges
+
+    rng = random.Random(0)
+    for size in (10, 11, 57, 500):
+        for num_levels in (2, 3, 5, 10):
+            rows = [[rng.random() for _ in range(size // 2)], [rng.random() for _ in range(size)]]
+            found = levels_of(rows, quantile_edges(rows, num_levels))
+            counts = Counter(level for row in found for level in row)
+            assert set(counts) == set(range(num_levels))
+            assert max(counts.values()) - min(counts.values()) <= 1
+            pairs = sorted(zip([*rows[0], *rows[1]], [*found[0], *found[1]], strict=True))
+            assert [level for _, level in pairs] == sorted(level for _, level in pairs)
+    same = [[0.0] * 8 + [0.5, 0.7]]
+    assert levels_of(same, quantile_edges(same, 2)) == [[0] * 8 + [1, 1]]
 
 
 def doubts_of(module: Any, context: Sequence[int], ids: Sequence[int]) -> list[float]:
