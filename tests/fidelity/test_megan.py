@@ -747,8 +747,8 @@ def test_overhead_at_8b(
         ours = {b: flops(lm, gating, tokens, backward=b) for b in (False, True)}
     once = words * (2 * d * r + 2 * r * r)  # keys and values, for all layers
     per_token = ((ours[False] - plain[False]) / 2 - once) / (layers * tokens)
-    assert per_token == pytest.approx(formula + 2 * words * r, rel=1e-3)  # and scores, mixture
+    assert per_token == pytest.approx(formula, rel=1e-3)  # the counter leaves out attention proper
     block = 2 * d * d + 2 * d * (d // 4) + 3 * d * f  # 218 M products
     assert 100 * formula / block == pytest.approx(percent, abs=0.02)
-    assert 100 * (ours[False] / plain[False] - 1) == pytest.approx(percent, rel=0.15)
+    assert 100 * (ours[False] / plain[False] - 1) == pytest.approx(percent, rel=0.02)
     assert ours[True] / plain[True] <= 1.15
