@@ -1,4 +1,4 @@
-"""MeGan's equations once more, for its fidelity tests: `nn.MultiheadAttention`, Hugging Face, autograd.
+"""MeGan's equations once more, for its fidelity tests: plain modules, Hugging Face and autograd.
 
 One sequence with one condition at a time, nothing packed, padded, cached or recomputed. The
 hypernetwork projects the condition again in every layer, the gate is SiLU(beta g) / beta, and the
@@ -33,7 +33,7 @@ class ReferenceHyper(nn.Module):
         self.head = nn.Linear(state, inner, bias=bias)
 
     def forward(self, x: Tensor, condition: Tensor, layer: int) -> Tensor:
-        """Return delta `[B, T, f]` for x `[B, T, d]` under the condition's embeddings `[B, S, d]`."""
+        """Return delta `[B, T, f]` for x `[B, T, d]` and the condition's embeddings `[B, S, d]`."""
         q, k, v = x, condition, condition
         if self.bottleneck:
             q, k, v = self.query(x), self.key(condition), self.value(condition)
