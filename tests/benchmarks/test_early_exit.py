@@ -70,7 +70,7 @@ def test_bound_of_an_8b_shape():
     )
     # Arithmetic alone, classes: two full prefills against one.
     found = bound((400, 2, 80, 2), 25, Rates(1e12, math.inf), between=80)
-    assert found == pytest.approx(32 * (800 + 82) / (32 * (480 + 2)), rel=1e-6)
+    assert found == pytest.approx(32 * (2 * 400 + 2 + 80) / (25 * 400 + 7 * 402 + 32 * 80))
 
 
 def test_a_difference_stops_the_run(monkeypatch):
