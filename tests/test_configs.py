@@ -62,8 +62,9 @@ def tiny(method: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("path", BASE, ids=name)
-def test_base_config_runs(path: Path, tmp_path: Path) -> None:
+def test_base_config_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps and a validation, on a tiny backbone, everything else as it is written."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     content = yaml.safe_load(path.read_text())
     merged(parsed("--config", str(path)), content)
     main(

@@ -191,20 +191,20 @@ class LaHoRe(RankingModule):
     # -- index: documents offline, queries online ----------------------------------------------
 
     def offline_settings(self) -> dict[str, Any]:
-        """Return what of the prompt a document's states depend on."""
+        """Return what of the prompt a document's states depend on.
+
+        Raises:
+            InputError: The query comes first, so they depend on the query.
+        """
+        if self.prompt["order"] != "document_first":
+            raise InputError("model.order: an index needs document_first")
         names = ("template", "order", "system", "document_tokens")
         return {name: self.prompt[name] for name in names}
 
     @evaluating
     def offline(self, documents: Sequence[Document]) -> dict[str, Tensor]:
-        """Return keys and values of documents, laid end to end.
-
-        Raises:
-            InputError: The query comes first, so a document's states depend on it.
-        """
+        """Return keys and values of documents, laid end to end."""
         encoder = self.encoder()
-        if encoder.order != "document_first":
-            raise InputError("model.order: an index needs document_first")
         heads = [encoder.half("head", "document", document.content) for document in documents]
         return pack(prefill(self.lm, heads))
 

@@ -1,0 +1,194 @@
+"""LaHoRe through the command line: fit, resume with a reference, rank, index, search, export."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from running import ROOT, TINY, main, refusal
+from transformers import AutoModelForCausalLM
+
+import zoo
+from datamodules import ESConvStrategies
+from zoo.errors import InputError
+from zoo.trainer import ZooTrainer
+
+CONFIG = ("--config", str(ROOT / "configs" / "lahore.yaml"))
+SMALL = (
+    *(*TINY[:-4], "--data.max_train", "2", "--data.max_val", "2", "--data.max_test", "2"),
+    *("--data.max_turns", "1"),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def fit(folder: Path, *args: str, steps: int = 2) -> Path:
+    """Train a few steps; return the last checkpoint."""
+    main(
+        *("fit", *CONFIG, *SMALL, *args, "--trainer.max_steps", str(steps)),
+        *("--trainer.val_check_interval", "2", "--checkpoint.every_n_train_steps", "1"),
+        *("--trainer.default_root_dir", str(folder), "--checkpoint.save_top_k", "-1"),
+    )
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_from_training_to_rankings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoint -> generate, predict, export -> the same scores in Python, by transformers too."""
+    monkeypatch.chdir(tmp_path)
+    last = fit(tmp_path / "run")
+    capsys.readouterr()
+    main("generate", *CONFIG, *SMALL, "--ckpt_path", str(last), "--num_records", "1")
+    shown = capsys.readouterr().out
+    assert shown.startswith("query:")
+    assert sum(line[9:10] == "*" for line in shown.splitlines()) == 1, shown
+    main(
+        *("predict", *CONFIG, *SMALL, "--ckpt_path", str(last)),
+        *("--trainer.default_root_dir", str(tmp_path / "out")),
+    )
+    rows = [json.loads(x) for x in (tmp_path / "out" / "predictions.jsonl").open()]
+    assert len(rows) == 2
+    main("export", *CONFIG, *SMALL, "--ckpt_path", str(last), "--output", str(tmp_path / "e"))
+    module = zoo.load(tmp_path / "e")
+    records = ESConvStrategies(max_test=2, max_turns=1).records("test")
+    for row, record, found in zip(rows, records, module.scores(records), strict=True):
+        assert dict(row["ranking"]) == pytest.approx(dict(zip(record.pool, found, strict=True)))
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "e").eval()
+    head, tail = module.encoder().halves(records[0].query, records[0].corpus.documents["Others"])
+    with torch.no_grad():
+        logits = plain(torch.tensor([[*head, *tail]])).logits[0, -1]
+    true, false = module.encoder().option_ids
+    score = torch.sigmoid(logits[true] - logits[false]).item()
+    assert dict(rows[0]["ranking"])["Others"] == pytest.approx(score, abs=1e-4)
+
+    index = ("--ckpt_path", str(tmp_path / "e"))
+    main("index", *CONFIG, *SMALL, *index, "--output", str(tmp_path / "i"))
+    assert f"index       {tmp_path / 'i'}: 8 documents, 8 new" in capsys.readouterr().out
+    search = ("--index", str(tmp_path / "i"), "--k", "3")
+    main("search", *CONFIG, *SMALL, *index, *search, "--output", str(tmp_path / "r.jsonl"))
+    for line, row in zip((tmp_path / "r.jsonl").open(), rows, strict=True):
+        found = json.loads(line)
+        assert found["id"] == row["id"]
+        assert [n for n, _ in found["ranking"]] == [n for n, _ in row["ranking"][:3]]
+    capsys.readouterr()
+    main("search", *CONFIG, *SMALL, *index, *search, "--query", "seeker: hello")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(json.loads(line)["ranking"]) == 3
+
+
+def dpo(folder: Path, steps: int, data: Any, **options: Any) -> Any:
+    """Train by DPO for some steps, in this process; return the module."""
+    module = zoo.LaHoRe(
+        {"name": "tiny-llama"},
+        {"lr": 1e-3, "schedule": "constant", "warmup_ratio": 0.0},
+        objective="dpo",
+    )
+    trainer = ZooTrainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, datamodule=data, **options)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return module
+
+
+def test_a_resumed_dpo_run_keeps_its_reference(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four steps equal two and two, though the reference cannot be computed again by then."""
+    said = "log-probabilities of the reference"
+
+    def data(limit: int = 2) -> Any:
+        return ESConvStrategies(max_train=limit, max_turns=1, batch_size=4)
+
+    with caplog.at_level(logging.WARNING):
+        whole = dpo(tmp_path / "whole", 4, data())
+        assert f"{said} for 16 pairs (once)" in caplog.text
+        caplog.clear()
+        dpo(tmp_path / "half", 2, data())
+        assert said not in caplog.text  # from the cache
+        (file,) = cache.glob("reference-*.safetensors")
+        file.unlink()
+        half = tmp_path / "half" / "last.ckpt"
+        assert torch.load(half, weights_only=True)["reference"]["values"].shape == (16, 2)
+        resumed = dpo(tmp_path / "rest", 4, data(), ckpt_path=str(half))
+        assert said not in caplog.text
+        for name, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], value), name
+        with pytest.raises(InputError, match="made with other training pairs; use init_from"):
+            dpo(tmp_path / "other", 4, data(1), ckpt_path=str(half))
+        dpo(tmp_path / "next", 1, data(), init_from=str(half))  # another start, another reference
+        assert f"{said} for 16 pairs (once)" in caplog.text
+    twins = data()
+    twins._records["train"] = [twins.records("train")[0]] * 2
+    with pytest.raises(InputError, match="two training records have the same id"):
+        dpo(tmp_path / "twins", 1, twins)
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "said"),
+    [
+        ("fit", ("--model.labels", "[<T>, <F>]"), "model.labels: '<T>' is 3 tokens"),
+        ("fit", ("--model.labels", "[A, A]"), "model.labels: 'A' and 'A' are the same token"),
+        ("fit", ("--model.document_tokens", "5000"), "model.max_length: 4096 leaves no room"),
+        ("index", ("--output", "i", "--model.order", "query_first"), "model.order: an index needs"),
+        ("index", ("--output", "i", "--shard_size", "0"), "shard_size: 0 is not above 0"),
+        ("search", ("--index", "none"), "none: no index.json there; it is no index"),
+        ("search", ("--index", "none", "--k", "0"), "k: 0 is not above 0"),
+        ("search", ("--index", "i", "--queries", "q.jsonl"), "queries: cannot read q.jsonl"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    verb: str,
+    args: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refusal(capfd, tmp_path, *args, verb=verb, given=(*CONFIG, *SMALL))
+    assert line.startswith(said)
+
+
+def test_a_method_without_documents_is_not_indexed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sft = ("--model", "zoo.SFT", "--model.backbone.name", "tiny-llama", "--output", "i")
+    line = refusal(capfd, tmp_path, *sft, "--data", "datamodules.Documents", verb="index", given=())
+    assert line == "model: SFT encodes no documents, so no index"
+    line = refusal(capfd, tmp_path, *sft, "--data", "datamodules.ESConv", verb="index", given=())
+    assert line == "data: ESConv has no documents to index"
+
+
+def test_the_corpus_of_a_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder: Any = tmp_path / "corpus"
+    folder.mkdir()
+    lines = [{"_id": str(i), "text": f"text {i}", "title": "", "url": "u"} for i in range(20)]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = ("--data", "datamodules.Documents", "--data.path", str(folder))
+    model = ("--model", "zoo.LaHoRe", "--model.backbone.name", "tiny-llama")
+    main("index", *model, *data, "--output", str(tmp_path / "i"))
+    assert "20 documents, 20 new" in capsys.readouterr().out
+    assert len(list((tmp_path / "i").glob("shard-*"))) == 2
+    main("search", *model, *data, "--index", str(tmp_path / "i"), "--query", "text", "--k", "2")
+    assert len(json.loads(capsys.readouterr().out)["ranking"]) == 2
