@@ -51,6 +51,8 @@ def tiny(method: str) -> tuple[str, ...]:
         return ("--config", str(TOWERS))
     if method.endswith("HdLM"):
         return (*TINY[:-4], "--model.layers", "[2]", "--model.max_length", "16384")
+    if method.endswith("StraQ"):
+        return (*TINY[:-4], "--model.max_length", "16384")
     depth = ("--model.thinking_layer", "2") if method.endswith("MeTHanol") else ()
     return (*TINY, *depth, "--model.max_length", "16384")
 
