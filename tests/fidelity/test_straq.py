@@ -452,15 +452,16 @@ SAID = ("my dog ran off", "what now", "is it 5 or 6", "ok")  # the best act is t
 
 
 def logs() -> list[Dialogue]:
-    """Return dialogues of supporters who know the best act, and of some with habits.
+    """Return 20 dialogues for each utterance, by supporters who have habits.
 
-    After the third utterance most inform; after the fourth most ask.
+    After two of them 7 in 20 do what is best elsewhere; after the others 13 in 20 do what is best
+    after the first two. To imitate them is to leave two acts out; to do what is best is balanced.
     """
-    habits = {2: 0, 3: 1}
     made = []
     for i in range(80):
-        best = i % 4
-        act = habits[best] if best in habits and i // 4 < 11 else best  # 11 of 20
+        best, turn = i % 4, i // 4
+        habit = turn < (7 if best < 2 else 13)
+        act = (best + 2) % 4 if habit else best
         turns = (Turn(SEEKER, SAID[best]), Turn(SUPPORTER, "Hm.", strategy=ACTS.names[act]))
         made.append(Dialogue(turns, id=f"log:{i}"))
     return made
