@@ -49,14 +49,14 @@ def tiny(method: str) -> tuple[str, ...]:
     """Return what makes a method small."""
     if method.endswith("M3JEPA"):
         return ("--config", str(TOWERS))
-    if method.endswith("LaHoRe"):
-        return (*TINY[:-4], "--model.max_length", "16384")
     if method.endswith("HdLM"):
         return (*TINY[:-4], "--model.layers", "[2]", "--model.max_length", "16384")
     if method.endswith("ConfidentSFT"):
         return (*TINY[:-4], "--model.max_new_tokens", "4", "--model.max_length", "16384")
     if method.endswith(("LaMsS", "MeGan")):
         return (*TINY[:-4], "--model.max_answer_tokens", "4", "--model.max_length", "16384")
+    if method.endswith(("LaHoRe", "StraQ")):
+        return (*TINY[:-4], "--model.max_length", "16384")
     depth = ("--model.thinking_layer", "2") if method.endswith("MeTHanol") else ()
     return (*TINY, *depth, "--model.max_length", "16384")
 
