@@ -144,7 +144,7 @@ def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
     k = max(1, round(share * len(lm.model.layers)))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     asked, between = questions(tokenizer, kind, replies + 1)
-    stop: int = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
+    stop: Any = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
 
     def state_at_k(ids: Tensor, cache: Any) -> Tensor:
         out = lm.model(ids, past_key_values=cache, output_hidden_states=True)

@@ -155,7 +155,8 @@ def restrict(records: Sequence[Any], part: Part) -> list[LabelPath]:
     }
     weighed = [(d, sum(sizes[d, name] for name in names)) for d, names in below.items()]
     domains = choose(weighed, part.domains)
-    children = {(): domains, **{(domain,): below[domain] for domain in domains}}
+    children: dict[tuple[str, ...], tuple[str, ...]] = {(): domains}
+    children |= {(domain,): below[domain] for domain in domains}
     taxonomy = Taxonomy(children)
     return [
         LabelPath(record.text, record.labels, taxonomy, record.id)
@@ -202,7 +203,7 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> dict
     train, test = read(part)
     lightning.seed_everything(seed, verbose=False)
     module = zoo.HdLM(
-        optimizer={"lr": options.lr, "beta2": 0.99},  # type: ignore[arg-type]
+        optimizer=zoo.Optimizer(lr=options.lr, beta2=0.99),
         weights=WEIGHTS,
         max_length=part.max_length,
         max_new_tokens=4,

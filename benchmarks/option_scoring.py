@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from zoo.prompts.strategies import STRATEGIES
+from zoo.labels import STRATEGIES
 
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import Clock, Meter

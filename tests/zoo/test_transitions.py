@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from zoo.prompts.strategies import ACTS, STRATEGIES, SUPPORT
+from zoo.labels import ACTS, STRATEGIES, SUPPORT
 
 import zoo
 from datamodules import DailyDialog, ESConv
