@@ -18,7 +18,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from zoo.labels import STRATEGIES
 
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import Clock, Meter
@@ -26,6 +25,7 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
+from zoo.labels import STRATEGIES
 from zoo.methods.straq import StraQ
 from zoo.prompts.decisions import decisions
 from zoo.records import Dialogue

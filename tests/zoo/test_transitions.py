@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from zoo.labels import ACTS, STRATEGIES, SUPPORT
 
 import zoo
 from datamodules import DailyDialog, ESConv
@@ -18,6 +17,7 @@ from zoo.errors import InputError
 from zoo.judges.grading import Distilled, open_judge
 from zoo.judges.judge import Grade, JudgeError
 from zoo.judges.scripted import ScriptedJudge
+from zoo.labels import ACTS, STRATEGIES, SUPPORT
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.planning import current, said
 from zoo.prompts.rewards import Imitated
