@@ -159,7 +159,9 @@ def kept(run: Callable[[], Tensor], parameters: list[nn.Parameter]) -> list[Tens
 @pytest.mark.parametrize("frozen", [False, True])
 def test_only_gate_and_up_are_kept(make: Make, frozen: bool) -> None:
     """Two tensors of inner width, not eight; frozen weights get no gradient."""
-    module = make("MeGan", "tiny-llama", train="hyper" if frozen else "full", hyper={"bottleneck": 4})
+    module = make(
+        "MeGan", "tiny-llama", train="hyper" if frozen else "full", hyper={"bottleneck": 4}
+    )
     mlp, (hyper,) = module.lm.model.layers[1].mlp, module.hypers
     x, words = torch.randn(1, 50, 32, requires_grad=True), torch.randn(1, 5, 32)
     peer = Eager(mlp, hyper)
@@ -170,9 +172,7 @@ def test_only_gate_and_up_are_kept(make: Make, frozen: bool) -> None:
         return mlp(x)
 
     parameters = list(peer.parameters())
-    lean, plain = (
-        kept(run, parameters) for run in (ours, lambda: peer(x, words))
-    )
+    lean, plain = (kept(run, parameters) for run in (ours, lambda: peer(x, words)))
     wide = [[t for t in tensors if t.numel() == 50 * 64] for tensors in (lean, plain)]
     assert len(wide[0]) == 2
     assert len(wide[1]) >= 7
