@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-CLAIMS = ("sft_vs_trl", "dual_head", "two_pass", "moe_dispatch", "frozen_lower")
+CLAIMS = ("sft_vs_trl", "dual_head", "two_pass", "moe_dispatch", "frozen_lower", "megan_gate")
 
 
 class BenchmarkError(RuntimeError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
     from datamodules.mmlu import MMLU
+    from datamodules.task_views import TaskViews
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
     from datamodules.truthful_qa import TruthfulQA
@@ -44,6 +45,7 @@ __all__ = [
     "ImageText",
     "LabelPaths",
     "MMLU",
+    "TaskViews",
     "ToMi",
     "Triples",
     "TruthfulQA",
@@ -66,6 +68,7 @@ _HOME = {
     "ImageText": "image_text",
     "LabelPaths": "label_paths",
     "MMLU": "mmlu",
+    "TaskViews": "task_views",
     "ToMi": "tomi",
     "Triples": "triples",
     "TruthfulQA": "truthful_qa",
