@@ -91,8 +91,8 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
     optimizer |= changes.pop("optimizer", {})
     lightning.seed_everything(seed, verbose=False)
     module = zoo.MeGan(
-        backbone=backbone,  # type: ignore[arg-type]
-        optimizer=optimizer,  # type: ignore[arg-type]
+        backbone=backbone,
+        optimizer=optimizer,
         max_length=512,
         max_answer_tokens=8,
         max_generated=None,
