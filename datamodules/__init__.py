@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datamodules.psyqa import PsyQA
     from datamodules.ranking_records import RankingRecords
     from datamodules.saycan import SayCan
+    from datamodules.task_views import TaskViews
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
     from datamodules.truthful_qa import TruthfulQA
@@ -66,6 +67,7 @@ __all__ = [
     "PsyQA",
     "RankingRecords",
     "SayCan",
+    "TaskViews",
     "ToMi",
     "Triples",
     "TruthfulQA",
@@ -99,6 +101,7 @@ _HOME = {
     "PsyQA": "psyqa",
     "RankingRecords": "ranking_records",
     "SayCan": "saycan",
+    "TaskViews": "task_views",
     "ToMi": "tomi",
     "Triples": "triples",
     "TruthfulQA": "truthful_qa",

@@ -198,3 +198,33 @@ def test_sample_is_in_the_official_form():
     first = json.loads(lines[0])
     assert list(first) == ["messages", "task", "context", "task_description"]
     assert list(first["messages"][0]) == ["role", "content", "instruction"]
+
+
+def test_groups_say_what_the_training_file_has(tmp_path):
+    """`seen` or `unseen` by the text of the condition; none in training and without condition."""
+    paths = {}
+    for split, texts in (("train", ["kind", "rude"]), ("val", ["rude"]), ("test", ["new", "kind"])):
+        paths[split] = tmp_path / f"{split}.jsonl"
+        items = [sample(task_description=text) for text in texts]
+        items += [sample()] if split == "test" else []
+        paths[split].write_text("".join(json.dumps(item) + "\n" for item in items))
+    data = ConditionedChat(allow_missing=True, **{k: str(v) for k, v in paths.items()})
+    assert [record.group for record in data.records("test")] == ["unseen", "seen", ""]
+    assert [record.group for record in data.records("val")] == ["seen"]
+    assert [record.group for record in data.records("train")] == ["", ""]
+    alone = ConditionedChat(test=str(paths["val"]))
+    assert [record.group for record in alone.records("test")] == [""]
+
+
+def test_shuffled_conditions_come_from_other_samples(load):
+    """Each from another sample, each once, by the seed; nothing else changes."""
+    items = [sample(prompt=f"p{i}", task_description=f"c{i}") for i in range(7)]
+    plain = load(*items)
+    found = {seed: load(*items, shuffle_conditions=True, seed=seed) for seed in (0, 1)}
+    for records in found.values():
+        given = [record.condition for record in records]
+        assert sorted(given) == [f"c{i}" for i in range(7)]
+        assert all(text != f"c{i}" for i, text in enumerate(given))
+        assert [record.prompt for record in records] == [record.prompt for record in plain]
+    assert found[0] != found[1]
+    assert load(*items, shuffle_conditions=True, seed=1) == found[1]

@@ -1,0 +1,238 @@
+"""One text, two questions about it: the condition alone says which one is asked.
+
+Two real datasets, each text annotated twice, so that the same prompt has two right answers:
+
+    source     text                             view        names
+    clinc150   a query to an assistant          domain      10
+                                                intent      150, or the first few of each domain
+    esconv     a seeker's own situation         emotion     11
+                                                problem     13
+
+A view is told in words: ten wordings each, written for this project, eight for training and two
+that are held out (`unseen`). A training record takes one of the eight by a hash of its text; in the
+other splits a text comes twice with each view, in a training wording (`seen`) and in a held-out one.
+
+With `place: none` nothing but the condition tells the views apart. With `options` the system turn
+lists the right answer and three others of its view in the wording of MeGan's released files, as its
+placement has it, so the prompt tells them apart too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datamodules.base import ZooDataModule
+from datamodules.clinc150 import CLINC150
+from datamodules.conditioned_chat import shuffled_conditions
+from datamodules.esconv import ESConv
+from datamodules.tables import digest
+from zoo.errors import InputError, nearest
+from zoo.records import Conditioned, Record
+
+WORDINGS = {
+    "clinc150 domain": (
+        "Name the domain that this query to an assistant belongs to.",
+        "Say which area of life the request is about.",
+        "Sort the request into a broad domain.",
+        "Give the general topic of what the user wants.",
+        "Which broad domain is it? Answer with the domain.",
+        "Tell the department that would handle such a query.",
+        "Find the wide category of the question.",
+        "The answer is the domain, not the exact wish.",
+        "Put the message into one of the large subject areas.",
+        "Decide on the overall field of the user's words.",
+    ),
+    "clinc150 intent": (
+        "Name the exact intent of the user.",
+        "Say precisely what the user wants to be done.",
+        "Sort the request into a specific intent.",
+        "Give the particular action that is asked for.",
+        "Which intent is it? Answer with the intent.",
+        "Tell the single function that the assistant should call.",
+        "Find the narrow purpose of the question.",
+        "The answer is the exact wish, not the domain.",
+        "Put the message into one of the fine classes of requests.",
+        "Decide on the concrete goal behind the user's words.",
+    ),
+    "esconv emotion": (
+        "Name the emotion that the writer feels.",
+        "Say which feeling speaks from the text.",
+        "Sort the text by the writer's emotion.",
+        "Give the main feeling of this person.",
+        "Which emotion is it? Answer with the emotion.",
+        "Tell how the person feels, in one word.",
+        "Find the mood behind the lines.",
+        "The answer is the feeling, not its cause.",
+        "Describe the state of heart in a single term.",
+        "Decide on the sentiment that troubles the author.",
+    ),
+    "esconv problem": (
+        "Name the problem that the writer has.",
+        "Say what kind of trouble the text is about.",
+        "Sort the text by the writer's problem.",
+        "Give the cause of this person's distress.",
+        "Which problem is it? Answer with the problem.",
+        "Tell what has happened to the person, as a class.",
+        "Find the difficulty behind the lines.",
+        "The answer is the cause, not the feeling.",
+        "Describe the sort of situation in a short term.",
+        "Decide on the issue that troubles the author.",
+    ),
+}
+HELD_OUT = 2  # wordings of each view, the last ones
+OPTIONS = 4
+LONGEST = 300  # characters of a text
+PLACES = ("none", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """A text with its answer under each view."""
+
+    text: str
+    answers: dict[str, str]
+    id: str
+
+
+class TaskViews(ZooDataModule):
+    """Texts of CLINC150 and ESConv asked for two things each, as `Conditioned` records.
+
+    Args:
+        path: Folder that holds `clinc150/` and `esconv/`. None reads the small samples that come
+            with the package.
+        place: What the system turn says: `none`, nothing of the view, or `options`, four answers.
+        held_out: A view that training leaves out; in other splits its group is `unseen_task`.
+        intents: Intents of each domain to keep, the first ones; None for all.
+        max_texts: Texts of each source to keep in each split; None for all.
+        shuffle_conditions: Ablation: each sample gets the condition of another one of its split.
+        batch_size: Examples per micro-batch in training.
+        eval_batch_size: Examples per batch in validation, test and prediction.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches and of shuffled conditions.
+        num_workers: Processes that collate batches.
+    """
+
+    record_types = (Conditioned,)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        place: Literal["none", "options"] = "none",
+        held_out: str = "",
+        intents: int | None = None,
+        max_texts: int | None = None,
+        shuffle_conditions: bool = False,
+        batch_size: int = 8,
+        eval_batch_size: int = 16,
+        max_tokens: int | None = None,
+        max_train: int | None = None,
+        max_val: int | None = None,
+        max_test: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=max_tokens,
+            max_train=max_train,
+            max_val=max_val,
+            max_test=max_test,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        for key, value, valid in (
+            ("place", place, PLACES),
+            ("held_out", held_out, ("", *WORDINGS)),
+        ):
+            if value not in valid:
+                raise InputError(f"{key} is {value!r}; {nearest(value, filter(None, valid))}")
+        self.path, self.place, self.held_out = path, place, held_out
+        self.intents, self.max_texts = intents, max_texts
+        self.shuffle_conditions = shuffle_conditions
+        self._names: dict[str, list[str]] = {}
+
+    def load(self, split: str) -> list[Record]:
+        """Read the texts of a split, in an order by their hash, and ask for each view."""
+        records: list[Conditioned] = []
+        for viewed in self._viewed(split):
+            for view in viewed.answers:
+                if split == "train" and view != self.held_out:
+                    records.append(self._record(viewed, view, seen=True))
+                elif split != "train":
+                    records += [self._record(viewed, view, seen=seen) for seen in (True, False)]
+        if self.shuffle_conditions:
+            records = shuffled_conditions(records, self.seed)
+        return list(records)
+
+    def _viewed(self, split: str) -> list[Viewed]:
+        found: list[Viewed] = []
+        sources: tuple[Callable[[str], Iterator[Viewed]], ...] = (self._queries, self._situations)
+        for source in sources:
+            texts = {viewed.text: viewed for viewed in source(split)}
+            short = [text for text in texts if 0 < len(text) <= LONGEST]
+            order = sorted(short, key=digest)[: self.max_texts]
+            found += [texts[text] for text in order]
+        return sorted(found, key=lambda viewed: digest(viewed.text))
+
+    def _queries(self, split: str) -> Iterator[Viewed]:
+        records: Any = CLINC150(self._folder("clinc150")).records(split)
+        for record in records:
+            domain, intent = record.labels
+            if intent in record.taxonomy.below((domain,))[: self.intents]:
+                answers = {"clinc150 domain": domain, "clinc150 intent": intent}
+                yield Viewed(record.text, answers, record.id)
+
+    def _situations(self, split: str) -> Iterator[Viewed]:
+        records: Any = ESConv(self._folder("esconv")).records(split)
+        for record in records:
+            answers = {
+                "esconv emotion": record.emotion.lower(),
+                "esconv problem": record.problem.lower(),
+            }
+            yield Viewed(" ".join(record.situation.split()), answers, record.id)
+
+    def _folder(self, name: str) -> str | None:
+        return None if self.path is None else str(Path(self.path) / name)
+
+    def _record(self, viewed: Viewed, view: str, *, seen: bool) -> Conditioned:
+        wordings = WORDINGS[view][:-HELD_OUT] if seen else WORDINGS[view][-HELD_OUT:]
+        answer = viewed.answers[view]
+        group = "seen" if seen else "unseen"
+        return Conditioned(
+            condition=wordings[draw(f"{viewed.text}/{view}", len(wordings))],
+            prompt=viewed.text,
+            response=answer,
+            system=self._options(viewed.text, view, answer) if self.place == "options" else "",
+            task=view,
+            group="unseen_task" if view == self.held_out else group,
+            id=f"{viewed.id} {view}",
+        )
+
+    def _options(self, text: str, view: str, answer: str) -> str:
+        """Return the right answer and three others of the training split, in a drawn order."""
+        if not self._names:
+            for viewed in self._viewed("train"):
+                for name, value in viewed.answers.items():
+                    self._names.setdefault(name, []).append(value)
+        others = sorted({*self._names[view]} - {answer}, key=lambda name: digest(text + name))
+        shown = sorted([answer, *others[: OPTIONS - 1]], key=lambda name: digest(name + text))
+        return listed(shown)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return answers as MeGan's released files list them."""
+    return f"which of the following answers is the most appropriate:\n[{'; '.join(names)}; ]"
+
+
+def draw(text: str, count: int) -> int:
+    """Return a number below `count` that depends on a text only."""
+    return int.from_bytes(digest(text)[:4], "big") % count

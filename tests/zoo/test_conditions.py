@@ -1,0 +1,185 @@
+"""Prompts with conditions: masks, condition ids, batches, what may be wrong; evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.encoding import NO_HEAD, sum_head_weights
+from zoo.errors import InputError
+from zoo.methods.conditioning import ConditionedReply, beta_map
+from zoo.prompts.conditions import ConditionedBatch, ConditionEncoder
+from zoo.records import Conditioned
+from zoo.tiny import byte_tokenizer
+
+Make = Callable[..., Any]
+WARM = Conditioned("warm", "Hi", "yes", task="greet", group="seen", id="a")
+LONG = Conditioned("a condition of many words", "Why?", "no", system="Be brief.", id="b")
+BARE = Conditioned("", "Who", "me", id="c")
+
+
+def encoder(**options: Any) -> ConditionEncoder:
+    return ConditionEncoder(byte_tokenizer(), **options)
+
+
+def batch_of(coder: ConditionEncoder, *records: Conditioned) -> ConditionedBatch:
+    examples = [example for record in records for example in coder(record)]
+    return coder.collate(examples, sum_head_weights(examples))
+
+
+def test_the_reply_is_learned_and_the_condition_stands_beside() -> None:
+    coder = encoder()
+    (example,) = coder(WARM)
+    text = coder.tokenizer.decode(example.input_ids)
+    assert text == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>"
+        "\n<|im_start|>assistant\nyes<|im_end|>"
+    )
+    learned = [
+        label
+        for label, head in zip(example.labels, example.head_ids, strict=True)
+        if head != NO_HEAD
+    ]
+    assert coder.tokenizer.decode(learned) == "yes<|im_end|>"
+    assert coder.tokenizer.decode(example.condition) == "warm"  # no special tokens
+    prompt = coder.prompt(WARM)
+    assert example.input_ids[: len(prompt)] == prompt
+    assert len(example) == len(prompt) + 4
+    assert "system\nBe brief.<|im_end|>" in coder.tokenizer.decode(coder.prompt(LONG))
+    assert any("warm" in line for line in coder.preview(example))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_batches_carry_conditions(packed: bool) -> None:
+    batch = batch_of(encoder(packed=packed), WARM, LONG, BARE)
+    assert batch.told == [True, True, False]
+    assert batch.condition_ids.shape == (3, 25)
+    assert batch.condition_mask.sum(1).tolist() == [4, 25, 0]
+    assert batch.conditioned_tokens == sum(batch.lengths[:2])
+    moved = batch.to("cpu")
+    assert type(moved) is ConditionedBatch
+    assert moved.records == [WARM, LONG, BARE]
+    assert torch.equal(moved.condition_ids, batch.condition_ids)
+    alone = batch_of(encoder(packed=packed), BARE)
+    assert alone.condition_ids.shape == (1, 1)
+    assert not alone.condition_mask.any()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_fixed_conditions_are_cut_and_padded(seen: bool) -> None:
+    """Cut and padded to 16; padding is seen or not; none stays none; replies: whole ones."""
+    coder = encoder(fixed_condition=16, see_padding=seen)
+    batch = batch_of(coder, WARM, LONG, BARE)
+    pad = coder.tokenizer.pad_token_id
+    assert batch.condition_ids[0].tolist() == [*coder.ids("warm"), *[pad] * 12]
+    assert batch.condition_ids[1].tolist() == coder.ids(LONG.condition)[:16]
+    assert batch.condition_mask.sum(1).tolist() == ([16, 16, 0] if seen else [4, 16, 0])
+    assert batch_of(coder, WARM).condition_ids.shape == (1, 16)
+    whole = coder.conditions([WARM, LONG])
+    assert whole.mask.sum(1).tolist() == [4, 25]
+
+
+@pytest.mark.parametrize(
+    ("record", "options", "said"),
+    [
+        (replace(WARM, response=" "), {}, "a: the field 'response' is empty"),
+        (LONG, {"max_condition": 24}, "b: a condition of 25 tokens, longer than max_condition=24"),
+        (WARM, {"max_length": 20}, "longer than the window max_length=20"),
+    ],
+)
+def test_samples_that_do_not_fit(record: Conditioned, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        encoder(**options)(record)
+
+
+def test_condition_without_tokens() -> None:
+    """Some tokenizers make nothing of a text; that is not the same as no condition."""
+    coder = encoder()
+    words = coder.tokenizer
+    coder.tokenizer = lambda text, **_: {"input_ids": []} if text == "\u200b" else words(text)
+    with pytest.raises(InputError, match="a: the condition '\\u200b' gives no token"):
+        coder.condition(replace(WARM, condition="\u200b"))
+    assert coder.condition(BARE) == []
+
+
+def test_prompt_that_fills_the_window() -> None:
+    with pytest.raises(InputError, match="a: .* leaves no room in the window max_length=30"):
+        encoder(max_length=30).prompt(WARM)
+
+
+# -- evaluation --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(make: Make) -> Any:
+    built = make("MeGan", "tiny-llama", hyper={"bottleneck": 4}, max_answer_tokens=2)
+    built.on_validation_epoch_start()
+    return built
+
+
+def logged(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    found: dict[str, float] = {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: found.update({name: value}))
+    module.on_validation_epoch_end()
+    return found
+
+
+def test_accuracy_by_task_and_group(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strict after normalising, and the released default: the reference stands in the reply."""
+    other = replace(WARM, response="related", task="relate", group="unseen")
+    for record, text in ((WARM, "Yes."), (WARM, "no"), (other, "not Related"), (other, "Relate")):
+        module.score(record, ConditionedReply(text, [1.0] * 4))
+    found = logged(module, monkeypatch)
+    assert found == {
+        "val/accuracy": 0.25,
+        "val/accuracy_greet": 0.5,
+        "val/accuracy_relate": 0.0,
+        "val/accuracy_seen": 0.5,
+        "val/accuracy_unseen": 0.0,
+        "val/mention_accuracy": 0.5,
+        "val/mention_accuracy_greet": 0.5,
+        "val/mention_accuracy_relate": 0.5,
+        "val/mention_accuracy_seen": 0.5,
+        "val/mention_accuracy_unseen": 0.5,
+    }
+
+
+def test_heat_map_has_a_row_for_each_condition(module: Any) -> None:
+    assert module.figures() == {}
+    for record, beta in ((WARM, 1.001), (WARM, 1.003), (LONG, 0.99), (BARE, 1.0)):
+        module.score(record, ConditionedReply("", [beta] * 4))
+    axes = module.figures()["beta"].axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["warm", LONG.condition, "none"]
+    shown = axes.images[0].get_array()
+    torch.testing.assert_close(
+        torch.tensor(shown), torch.tensor([[1.002] * 4, [0.99] * 4, [1.0] * 4])
+    )
+    assert axes.texts[0].get_text() == "1.002"
+    module.on_validation_epoch_start()
+    assert module.figures() == {}
+
+
+def test_show(module: Any) -> None:
+    first, second = module.show([WARM, BARE])
+    assert first["condition"] == "warm"
+    assert first["reply"].endswith("[gold: yes]")
+    assert second["condition"] == "none"
+    assert second["beta"] == ", ".join(f"block {i} 1.0000" for i in range(1, 5))
+    (asked,) = module.show([WARM, BARE], prompt="What?", condition="")
+    assert (asked["query"], asked["condition"]) == ("What?", "none")
+    assert "gold" not in asked["reply"]
+    rows = module.show([WARM, BARE], condition="cold")
+    assert [row["condition"] for row in rows] == ["cold", "cold"]
+    with pytest.raises(InputError, match="thought: MeGan has no thoughts"):
+        module.show([WARM], thought="x")
+
+
+def test_beta_map() -> None:
+    assert beta_map([1.0] * 30).startswith("blocks 1-6 1.0000, blocks 7-12 1.0000, blocks 13-18")
+    assert beta_map([1.0] * 10 + [0.5] * 2).endswith("blocks 10-12 0.6667")
+    assert beta_map([1.0, 1.25]) == "block 1 1.0000, block 2 1.2500"
