@@ -10,7 +10,7 @@ Two real datasets, each text annotated twice, so that the same prompt has two ri
 
 A view is told in words: ten wordings each, written for this project, eight for training and two
 that are held out (`unseen`). A training record takes one of the eight by a hash of its text; in the
-other splits a text comes twice with each view, in a training wording (`seen`) and in a held-out one.
+other splits a text comes twice with each view, with a training wording (`seen`) and a held-out one.
 
 With `place: none` nothing but the condition tells the views apart. With `options` the system turn
 lists the right answer and three others of its view in the wording of MeGan's released files, as its

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,12 +46,15 @@ def test_all_files_are_covered() -> None:
     assert len(BASE) >= 3
 
 
-def tiny(method: str) -> tuple[str, ...]:
-    """Return what makes a method small."""
+def tiny(content: dict[str, Any]) -> tuple[str, ...]:
+    """Return what makes the method of a config small."""
+    method, given = content["model"]["class_path"], content["model"]["init_args"]
     if method.endswith("M3JEPA"):
         return ("--config", str(TOWERS))
     if method.endswith("HdLM"):
-        return (*TINY[:-4], "--model.layers", "[2]", "--model.max_length", "16384")
+        layers = [round(4 * k / 30) for k in given["layers"]]  # of 4 blocks instead of 30
+        short = ("--model.max_new_tokens", "4")
+        return (*TINY[:-4], *short, "--model.layers", f"{layers}", "--model.max_length", "16384")
     if method.endswith("ConfidentSFT"):
         return (*TINY[:-4], "--model.max_new_tokens", "4", "--model.max_length", "16384")
     if method.endswith(("LaMsS", "MeGan")):
@@ -68,7 +72,7 @@ def test_base_config_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     content = yaml.safe_load(path.read_text())
     merged(parsed("--config", str(path)), content)
     main(
-        *("fit", "--config", str(path), *tiny(content["model"]["class_path"])),
+        *("fit", "--config", str(path), *tiny(content)),
         *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
         *("--trainer.accumulate_grad_batches", "1", "--trainer.check_val_every_n_epoch", "null"),
         *("--data.max_train", "4", "--data.max_val", "2"),

@@ -12,7 +12,15 @@ from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
 from zoo.module import total_loss
 from zoo.prompts.leveled import LevelEncoder, shorten
-from zoo.prompts.levels import EMOTIONS, STRATEGIES, listed, plans, role_names
+from zoo.prompts.levels import (
+    ANSWER_SYSTEM,
+    EMOTIONS,
+    FEELINGS,
+    STRATEGIES,
+    listed,
+    plans,
+    role_names,
+)
 from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Question, Taxonomy, Triple, Turn
 from zoo.tiny import byte_tokenizer
 
@@ -126,6 +134,26 @@ def test_a_question_gives_its_rationale_and_its_letter() -> None:
     assert plan.choices([]) is None
 
 
+def test_at_depth_one_a_question_and_a_triple_are_their_answers() -> None:
+    (plan,) = plans(replace(QUESTION, rationale=""), 1)
+    assert plan.gold == plan.names == ("B",)
+    assert plan.system == ANSWER_SYSTEM
+    (plan,) = plans(Triple("Who?", "", "Bob", id="t"), 1)
+    assert plan.gold == ("Bob",)
+
+
+def test_emotions_are_those_of_the_data_set(dialogue: Dialogue) -> None:
+    from datamodules.empathetic_dialogues import EMOTIONS as THEIRS
+
+    assert FEELINGS == THEIRS
+    assert not set(FEELINGS) & set(EMOTIONS), "a name says which list it is of"
+    plan, _ = plans(replace(dialogue, emotion="joyful"), 2, ("emotion",))
+    assert plan.system.endswith(f"Emotions:\n{listed(FEELINGS)}")
+    assert plan.choices([]) == FEELINGS
+    assert plan.gold[0] == str(FEELINGS.index("joyful"))
+    assert plan.subtask(["joyful"]) == "Answer as the supporter. The seeker feels joyful"
+
+
 def test_a_triple_gives_its_thought_and_its_answer() -> None:
     (plan,) = plans(Triple("Who?", "Bob saw.", "Bob", system="Be brief.", id="t"), 2)
     assert (plan.system, plan.turns) == ("Be brief.", (("user", "Who?"),))
@@ -167,6 +195,8 @@ def test_dialogues_that_do_not_fit(dialogue: Dialogue) -> None:
         plans(dialogue, 3)
     with pytest.raises(InputError, match="no emotion named 'joy'"):
         plans(replace(dialogue, emotion="joy"), 2, ("emotion",))
+    with pytest.raises(InputError, match="turn 1: no emotion; model.guide says"):
+        plans(replace(dialogue, emotion=""), 2, ("emotion",))
     turns = (Turn(SEEKER, "Hi."), Turn(SUPPORTER, "Hello.", strategy="Greeting"))
     with pytest.raises(InputError, match="turn 1: no strategy named 'Greeting'"):
         plans(Dialogue(turns, id="d"), 2)

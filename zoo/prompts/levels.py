@@ -23,6 +23,14 @@ Leveled = LabelPath | Dialogue | Triple | Question
 
 CLASSIFY_SYSTEM = "You sort texts into classes, from coarse to fine. Answer with a class number."
 QUESTION_SYSTEM = "You answer a question: first the reasoning, then the option."
+ANSWER_SYSTEM = "You answer a question with the letter of an option."
+FEELINGS = (  # EmpatheticDialogues, in the order of its numbers
+    *("sad", "trusting", "terrified", "caring", "disappointed", "faithful", "joyful", "jealous"),
+    *("disgusted", "surprised", "ashamed", "afraid", "impressed", "sentimental", "devastated"),
+    *("excited", "anticipating", "annoyed", "anxious", "furious", "content", "lonely", "angry"),
+    *("confident", "apprehensive", "guilty", "embarrassed", "grateful", "hopeful", "proud"),
+    *("prepared", "nostalgic"),
+)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
@@ -58,8 +66,8 @@ class Plan:
         level = len(path)
         if isinstance(self.record, LabelPath):
             return self.record.taxonomy.below(tuple(path))
-        if level < len(self.guide):
-            return EMOTIONS if self.guide[level] == "emotion" else STRATEGIES
+        if isinstance(self.record, Dialogue) and level < len(self.guide):
+            return labels_of(self.record, self.guide[level])
         return None
 
     def name(self, path: Sequence[str], text: str) -> str | None:
@@ -136,9 +144,9 @@ def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -
     elif isinstance(record, Dialogue):
         found = guided(record, tuple(guide))
     elif isinstance(record, Question):
-        found = [rationale(record)]
+        found = [rationale(record, depth)]
     else:
-        gold = (record.thought, record.answer)
+        gold = (record.thought, record.answer)[-depth:]
         system = record.system or SYSTEM
         found = [Plan(system, (("user", record.query),), gold, gold, record, record.id)]
     for plan in found:
@@ -175,17 +183,17 @@ def classification(record: LabelPath) -> Plan:
 
 def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
     """Return a plan for every supporter turn that answers something and names its strategy."""
-    system = f"{SUPPORT_SYSTEM}\n"
-    first = EMOTIONS if guide[0] == "emotion" else STRATEGIES
-    system += f"{'Emotions' if guide[0] == 'emotion' else 'Strategies'}:\n{listed(first)}"
+    known = {kind: labels_of(record, kind) for kind in guide}
+    title = "Emotions" if guide[0] == "emotion" else "Strategies"
+    system = f"{SUPPORT_SYSTEM}\n{title}:\n{listed(known[guide[0]])}"
     found = []
     for i in supporter_turns(record):
         turn = record.turns[i]
         names = tuple(record.emotion if kind == "emotion" else turn.strategy for kind in guide)
-        known = {"emotion": EMOTIONS, "strategy": STRATEGIES}
         for kind, name in zip(guide, names, strict=True):
             if name not in known[kind]:
-                raise InputError(f"{record.id}, turn {i}: no {kind} named {name!r}")
+                named = f" named {name!r}" if name else "; model.guide says what must be there"
+                raise InputError(f"{record.id}, turn {i}: no {kind}{named}")
         numbers = tuple(
             str(known[kind].index(name)) for kind, name in zip(guide, names, strict=True)
         )
@@ -201,18 +209,29 @@ def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
     return found
 
 
-def rationale(record: Question) -> Plan:
-    """Return the plan of a question whose reasoning comes before its answer.
+def labels_of(record: Dialogue, kind: Guide) -> tuple[str, ...]:
+    """Return the names to choose from: strategies, or the emotions of the dialogue's data set."""
+    if kind == "strategy":
+        return STRATEGIES
+    return FEELINGS if record.emotion in FEELINGS else EMOTIONS
+
+
+def rationale(record: Question, depth: int) -> Plan:
+    """Return the plan of a question: reasoning and answer, or at depth 1 the answer alone.
 
     Raises:
-        InputError: It has no rationale.
+        InputError: It has no rationale, but two levels are asked for.
     """
-    if not record.rationale:
-        raise InputError(f"{record.id}: no rationale to decode before the answer")
+    if not record.rationale and depth > 1:
+        raise InputError(
+            f"{record.id}: no rationale to decode before the answer; set model.layers to [] to "
+            f"answer at once"
+        )
     options = "\n".join(f"{letter(i)}: {option}" for i, option in enumerate(record.options))
-    gold = (record.rationale, letter(record.gold))
+    gold = (record.rationale, letter(record.gold)) if depth > 1 else (letter(record.gold),)
+    system = QUESTION_SYSTEM if depth > 1 else ANSWER_SYSTEM
     turns = (("user", f"{record.question}\n{options}"),)
-    return Plan(QUESTION_SYSTEM, turns, gold, gold, record, record.id, kept=f"\n{options}")
+    return Plan(system, turns, gold, gold, record, record.id, kept=f"\n{options}")
 
 
 def letter(index: int) -> str:
