@@ -1,4 +1,4 @@
-"""Rankers that learn nothing here: random, BM25, a sentence encoder, a language model's states.
+"""Rankers to compare with: random, frequency, BM25, a sentence encoder, a language model's states.
 
 Each takes ranking records of one corpus and returns a score for each document of each record's
 pool, as `RankingModule.scores` does, so that all go through the same measures.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +34,17 @@ def random_scores(records: Sequence[Ranking], seed: int = 0) -> Scores:
         draw = random.Random(f"{seed} {record.id}")
         rows.append([draw.random() for _ in record.pool])
     return rows
+
+
+def frequency_scores(records: Sequence[Ranking], train: Sequence[Ranking]) -> Scores:
+    """Return how many training queries each document is relevant for, whatever the query says.
+
+    Args:
+        records: What to rank.
+        train: Records with the same documents.
+    """
+    counts = Counter(name for record in train for name, grade in record.relevant if grade > 0)
+    return [[float(counts[name]) for name in record.pool] for record in records]
 
 
 def bm25_scores(records: Sequence[Ranking]) -> Scores:
@@ -113,6 +125,7 @@ def state_scores(
 
 RANKERS: dict[str, Callable[..., Scores]] = {
     "random": random_scores,
+    "frequency": frequency_scores,
     "bm25": bm25_scores,
     "sentence": sentence_scores,
     "states": state_scores,

@@ -40,7 +40,8 @@ TASKS: dict[str, Callable[[str], datamodules.ZooDataModule]] = {
     "dbpedia": lambda folder: datamodules.BEIR(f"{folder}/beir_samples", name="dbpedia"),
 }
 DEFAULT = ("esconv", "esconv_definitions", "cranfield", "cranfield_test", "msmarco")
-CHEAP = ("random", "bm25", "sentence")
+CHEAP = ("random", "frequency", "bm25", "sentence")
+LEARNABLE = ("sample", "esconv", "esconv_definitions")  # the same documents in every split
 DEPTH = 100  # documents of a query in a run file
 SHOWN = ("R@1", "R@3", "MRR@10", "nDCG@10")
 
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for task in options.tasks or DEFAULT:
             wanted = [name for name in options.rankers if (task, label(name, options)) not in done]
-            records = read(task, options.queries) if wanted else []
+            wanted = [name for name in wanted if name != "frequency" or task in LEARNABLE]
+            records = read(task)[: options.queries] if wanted else []
             for name in wanted:
                 results.append(run_row(task, name, records, options))
                 options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +85,12 @@ def label(ranker: str, options: argparse.Namespace) -> str:
     return f"{ranker} ({', '.join(given)})" if given else ranker
 
 
-def read(task: str, queries: int | None) -> list[Ranking]:
-    """Return the test records of a task."""
+def read(task: str, split: str = "test") -> list[Ranking]:
+    """Return the records of a task."""
     folder = os.environ.get("ZOO_DATA")
     if folder is None and task != "sample":
         raise InputError(f"{task}: set ZOO_DATA to the folder that holds the datasets")
-    records = TASKS[task](folder or "").records("test")[:queries]
+    records = TASKS[task](folder or "").records(split)
     return [record for record in records if isinstance(record, Ranking)]
 
 
@@ -97,8 +99,9 @@ def run_row(
 ) -> dict[str, Any]:
     """Rank the records of a task; return the row's entry."""
     start = time.time()
-    with_model = options.model and ranker in ("sentence", "states")
-    given = {"model": options.model} if with_model else {}
+    given: dict[str, Any] = {"train": read(task, "train")} if ranker == "frequency" else {}
+    if options.model and ranker in ("sentence", "states"):
+        given["model"] = options.model
     scores = RANKERS[ranker](records, **given)
     seconds = time.time() - start
     queries = evaluate(records, scores)
@@ -118,7 +121,7 @@ def run_row(
         },
         "seconds": round(seconds, 1),
         "command": f"python -m benchmarks.rankers {task} --rankers {ranker}"
-        + "".join(f" --model {model}" for model in given.values())
+        + (f" --model {given['model']}" if "model" in given else "")
         + (f" --queries {options.queries}" if options.queries else ""),
         "machine": platform.machine(),
         "date": str(date.today()),
@@ -149,7 +152,8 @@ def table(results: list[dict[str, Any]]) -> list[str]:
         f"| task | queries | documents | ranker | {' | '.join(SHOWN)} |",
         "|---|---|---|---|" + "---|" * len(SHOWN),
     ]
-    for entry in results:
+    order = list(TASKS)
+    for entry in sorted(results, key=lambda e: order.index(e["task"])):
         cells = []
         for name in SHOWN:
             low, high = entry["interval_95"][name]

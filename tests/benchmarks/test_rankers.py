@@ -75,6 +75,15 @@ def test_random_scores_depend_on_seed_and_id() -> None:
     assert means["MRR@10"] == pytest.approx(0.34, abs=0.02)
 
 
+def test_frequency_is_that_of_the_training_queries() -> None:
+    train = [
+        Ranking("1", CORPUS, (("a", 1), ("b", 2))),
+        Ranking("2", CORPUS, (("b", 1), ("c", 0))),
+    ]
+    records = [query("x"), query("y", candidates=("c", "b"))]
+    assert baselines.frequency_scores(records, train) == [[1.0, 2.0, 0.0], [0.0, 2.0]]
+
+
 def test_records_of_several_corpora_are_refused() -> None:
     other = Ranking("x", Corpus({"z": Document("z", "z")}), (("z", 1),))
     with pytest.raises(ValueError, match="several corpora"):
@@ -138,10 +147,21 @@ def test_the_script_resumes_and_writes_runs(
 ) -> None:
     pytest.importorskip("bm25s", reason="extra retrieval")
     path, runs = tmp_path / "r.json", tmp_path / "runs"
-    args = ["sample", "--rankers", "random", "bm25", "--json", str(path), "--runs", str(runs)]
+    args = [
+        "sample",
+        "--rankers",
+        "random",
+        "frequency",
+        "bm25",
+        "--json",
+        str(path),
+        "--runs",
+        str(runs),
+    ]
     assert rankers.main(args) == 0
     first = json.loads(path.read_text())
-    assert [(e["task"], e["ranker"]) for e in first] == [("sample", "random"), ("sample", "bm25")]
+    assert [e["ranker"] for e in first] == ["random", "frequency", "bm25"]
+    assert {e["task"] for e in first} == {"sample"}
     assert first[0]["queries"] == 2
     assert first[0]["documents"] == 8
     out = capsys.readouterr().out
@@ -151,7 +171,7 @@ def test_the_script_resumes_and_writes_runs(
 
     data = datamodules.BEIR(run=str(runs / "sample.bm25.run"), num_candidates=3)
     again = rankers.evaluate(data.records("test"), bm25_scores(data.records("test")))
-    for found, kept in zip(again, rankers.read("sample", None), strict=True):
+    for found, kept in zip(again, rankers.read("sample"), strict=True):
         whole = rankers.evaluate([kept], bm25_scores([kept]))[0]
         assert found["R@3"] == whole["R@3"]  # the first three are the same
 
