@@ -15,6 +15,7 @@ _HOME = {
     "MeTHanol": "zoo.methods.methanol",
     "SFT": "zoo.methods.sft",
     "StraQ": "zoo.methods.straq",
+    "StraQResponder": "zoo.methods.responder",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
     "Hyper": "zoo.nn.hypernetwork",

@@ -69,6 +69,7 @@ class Target:
             other = sorted(parameters.keys() ^ self._saved.keys())
             raise RuntimeError(f"the saved target is of other parameters, first {other[0]}")
         saved, self._saved = self._saved, None
-        self.values = {
-            name: parallel.laid_out(saved[name], like) for name, like in parameters.items()
-        }
+        with torch.inference_mode(False):  # a validation may use it first, a step writes to it
+            self.values = {
+                name: parallel.laid_out(saved[name], like) for name, like in parameters.items()
+            }

@@ -367,7 +367,7 @@ def test_padding_changes_no_value(make: Any, shape: str, readout: str) -> None:
 def test_scores_do_not_depend_on_the_responder(make: Any, two: str) -> None:
     """None, a tiny model and a function: equal Acc, Q, B and plans; the replies differ."""
     scores, replies = [], []
-    for responder in (None, {"name": "tiny-qwen2"}, lambda queries, device: ["So?"] * len(queries)):
+    for responder in (None, {"name": "tiny-qwen2"}, lambda states, *_: ["So?"] * len(states)):
         given = None if callable(responder) else responder
         module = make("StraQ", two, spread=6.0, responder=given, max_new_tokens=3)
         if callable(responder):

@@ -40,7 +40,7 @@ class Table(nn.Module):
         self.q = nn.Parameter(torch.randn(STATES, ACTIONS))
 
 
-def learn(gamma: float, sync_every: int, steps: int = 600) -> torch.Tensor:
+def learn(gamma: float, sync_every: int, steps: int = 400) -> torch.Tensor:
     """Learn a table by gradient descent on the loss of the method, with its target."""
     table, target = Table(), Target()
     target.sync(table)

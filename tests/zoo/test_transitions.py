@@ -272,13 +272,14 @@ def test_bad_dialogues(record: Dialogue, wanted: str) -> None:
 
 def merging(*pairs: tuple[str, str]) -> Any:
     """Return a byte tokenizer that also merges some pairs of characters."""
-    from tokenizers import models
+    from tokenizers import models, pre_tokenizers
 
     tokenizer = byte_tokenizer()
     core = tokenizer.backend_tokenizer
     vocabulary = {**core.get_vocab(with_added_tokens=False)}
     for left, right in pairs:
         vocabulary[left + right] = 300 + len(vocabulary)
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.model = models.BPE(vocab=vocabulary, merges=list(pairs))
     return tokenizer
 

@@ -18,14 +18,14 @@ from zoo.methods.replying import evaluating
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.module import ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
-from zoo.prompts.planning import current, reply_query, said
+from zoo.prompts.planning import current, said
 from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
-from zoo.records import Dialogue, Triple
+from zoo.records import Dialogue
 
 NUM_SHOWN = 6  # states with their values in a figure
 LAST_TURNS = 4  # of a state, in samples
 
-Respond = Callable[[Sequence[Triple], torch.device], list[str]]
+Respond = Callable[[Sequence[Decision], Sequence[str], torch.device], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,8 @@ class PlanningModule(ZooModule):
         if self.responder is None:
             raise InputError("model.responder: name a model to write replies with")
         plans = self.plan(records) if plans is None else plans
-        queries = [
-            reply_query(current(record, self.labels), plan.strategy, self.labels)
-            for record, plan in zip(records, plans, strict=True)
-        ]
-        return self.responder(queries, self.device)
+        states = [current(record, self.labels) for record in records]
+        return self.responder(states, [plan.strategy for plan in plans], self.device)
 
     def plans(self, values_SK: Tensor) -> list[Plan]:
         """Return the strategy with the highest value of each state, the first of equal ones."""

@@ -1,9 +1,14 @@
-"""A language model that answers queries beside the module that trains: straQ*'s dialogue model."""
+"""straQ*'s dialogue model: any language model, told the state and the strategy to use.
+
+`Responder` runs one beside the module that trains, frozen. `StraQResponder` fine-tunes one on the
+same prompts: independent of the planner, exported, and then named as its responder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,34 +16,109 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.decoding.depth import DepthDecoder
 from zoo.decoding.replies import Phase, think_and_answer
+from zoo.encoding import Example
+from zoo.labels import SUPPORT, Labels
+from zoo.methods.sft import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
-from zoo.prompts.thoughts import ThoughtEncoder
-from zoo.records import Triple
+from zoo.prompts.decisions import Decision, decisions
+from zoo.prompts.planning import current, reply_query
+from zoo.prompts.thoughts import ThoughtEncoder, question
+from zoo.records import Dialogue, Triple
+
+
+@dataclass
+class ReplyEncoder(ThoughtEncoder):
+    """Encoder of replies by a strategy: an example for each decision of a dialogue.
+
+    Attributes:
+        room: Tokens to leave free for a reply; the oldest turns give way.
+        labels: The strategies.
+    """
+
+    room: int = 64
+    labels: Labels = SUPPORT
+    records: tuple[type, ...] = (Dialogue,)
+
+    def __call__(self, record: Triple | Dialogue) -> list[Example]:
+        """Return the examples of a dialogue; the supporter's strategies are given.
+
+        Raises:
+            InputError: See `zoo.prompts.decisions.decisions`; or a reply does not fit the window.
+        """
+        if isinstance(record, Triple):
+            return super().__call__(record)
+        found = []
+        for decision in decisions(record, self.labels):
+            found += super().__call__(self.query(decision, decision.target.strategy))
+        return found
+
+    def query(self, decision: Decision, strategy: str) -> Triple:
+        """Return the query of a decision, without the turns that do not fit."""
+        room = max(self.room, len(self.ids(decision.target.text)) + 8)
+        while True:
+            query = reply_query(decision, strategy, self.labels)
+            size = sum(len(self.ids(part.text)) for part in question(self.chat, query))
+            if size + room <= self.max_length or not decision.turns:
+                return query
+            decision = replace(decision, turns=decision.turns[1:])
+
+    def prompt(self, record: Triple | Dialogue) -> list[int]:
+        """Return the ids before the reply; for a dialogue at its current decision."""
+        return super().prompt(self._query(record))
+
+    def gold(self, record: Triple | Dialogue) -> tuple[str, str]:
+        """Return an empty thought and the reply on record."""
+        return super().gold(self._query(record))
+
+    def _query(self, record: Triple | Dialogue) -> Triple:
+        if isinstance(record, Triple):
+            return record
+        decision = current(record, self.labels)
+        return self.query(decision, decision.target.strategy or self.labels.names[-1])
+
+
+class StraQResponder(SFT):
+    """Supervised fine-tuning of straQ*'s responder: the reply, given state and strategy.
+
+    Args:
+        See `SFT`.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+
+    def build_encoder(self, tokenizer: Any) -> ReplyEncoder:
+        """Return the encoder of replies by the annotated strategies."""
+        window, packed = self.max_length, self.padding_free
+        return ReplyEncoder(tokenizer, None, SPEAK, window, packed, room=self.max_answer_tokens)
 
 
 class Responder:
-    """Frozen, loaded at the first query, whole in every process, in no module tree.
+    """A frozen model, loaded at the first query, whole in every process, in no module tree.
 
     Args:
-        backbone: Any chat model: a preset, a folder, or what `zoo.SFT` exported.
-        max_length: Window in tokens.
+        backbone: Any chat model: a preset, a folder, or what `StraQResponder` exported.
+        labels: The strategies.
+        max_length: Window in tokens; the oldest turns are left out.
         max_new_tokens: Limit of a reply.
     """
 
     def __init__(
-        self, backbone: Backbone, *, max_length: int = 2048, max_new_tokens: int = 64
+        self,
+        backbone: Backbone,
+        labels: Labels = SUPPORT,
+        *,
+        max_length: int = 2048,
+        max_new_tokens: int = 64,
     ) -> None:
-        self.backbone = backbone
+        self.backbone, self.labels = backbone, labels
         self.max_length, self.max_new_tokens = max_length, max_new_tokens
         self._lm: Any = None
 
     @torch.no_grad()
-    def __call__(self, queries: Sequence[Triple], device: torch.device) -> list[str]:
-        """Return the greedy reply to each query.
-
-        Args:
-            queries: What to answer, with system line.
-            device: Where to run.
+    def __call__(
+        self, states: Sequence[Decision], strategies: Sequence[str], device: torch.device
+    ) -> list[str]:
+        """Return the greedy reply in each state by its strategy.
 
         Raises:
             InputError: There is no such model, or a query does not fit the window.
@@ -47,7 +127,9 @@ class Responder:
             self._lm, self.tokenizer = backbones.load(self.backbone)
             self._lm.requires_grad_(False).eval()
         lm = self._lm if self.backbone.load_4bit else self._lm.to(device)
-        encoder = ThoughtEncoder(self.tokenizer, None, 0, max_length=self.max_length)
+        options = {"room": self.max_new_tokens, "labels": self.labels}
+        encoder = ReplyEncoder(self.tokenizer, None, SPEAK, self.max_length, **options)
+        queries = [encoder.query(s, name) for s, name in zip(states, strategies, strict=True)]
         decoder = DepthDecoder(
             lm,
             [num_blocks(lm)],

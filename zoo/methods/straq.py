@@ -133,7 +133,7 @@ class StraQ(PlanningModule):
         self.responder: Respond | None = None
         if responder is not None:
             config = as_config(Backbone, responder)
-            self.responder = Responder(config, max_new_tokens=max_new_tokens)
+            self.responder = Responder(config, self.labels, max_new_tokens=max_new_tokens)
         self.target = Target()
 
     def validate(self) -> None:

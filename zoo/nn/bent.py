@@ -34,8 +34,8 @@ def make_delta(logits: Tensor, rows: Tensor | None) -> Tensor:
         rows: 1 and 0, `(..., 1)`: where beta is free and where it is 1; None for ones.
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
-    delta = torch.tanh(logits.to(wide)).mul_(0.5)
-    return delta if rows is None else delta.mul_(rows)
+    delta = torch.tanh(logits.to(wide)) * 0.5  # a new tensor: autograd keeps the tanh
+    return delta if rows is None else delta * rows
 
 
 def pieces(x_NF: Tensor) -> Iterator[slice]:

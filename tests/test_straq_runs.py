@@ -1,0 +1,291 @@
+"""straQ* from the command line and in runs: verbs, export, resume, sharding, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from running import ROOT, main, refusal, start
+
+import zoo
+from datamodules import ESConv
+from zoo.labels import STRATEGIES
+from zoo.trainer import ZooTrainer
+
+CONFIG = ("--config", str(ROOT / "configs" / "straq.yaml"))
+TINY = (
+    *("--model.backbone.name", "tiny-llama", "--model.max_length", "4096"),
+    *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--data.max_train", "2", "--data.max_val", "1", "--data.max_test", "1"),
+    *("--data.batch_size", "2", "--trainer.accumulate_grad_batches", "1"),
+)
+SPEAKING = ("--model.responder.name", "tiny-qwen2", "--model.max_new_tokens", "3")
+
+
+def last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps with a validation."""
+    folder = tmp_path_factory.mktemp("straq")
+    main(
+        *("fit", *CONFIG, *TINY, *SPEAKING, "--trainer.max_steps", "2"),
+        *("--trainer.val_check_interval", "2", "--trainer.default_root_dir", str(folder)),
+    )
+    return folder
+
+
+# -- verbs -------------------------------------------------------------------------------------
+
+
+def test_tensorboard_has_scores_figures_and_samples(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = events.Tags()
+    scores = {"val/td_loss", "val/accuracy", "val/proficiency", "val/bias", "train/td_loss"}
+    assert scores <= set(tags["scalars"])
+    assert {"val/confusion", "val/values"} <= set(tags["images"])
+    (name,) = (tag for tag in tags["tensors"] if "samples/val" in tag)
+    table = events.Tensors(name)[0].tensor_proto.string_val[0].decode()
+    assert table.startswith("| state | Q | strategy | reply |")
+    assert "gold: " in table
+
+
+def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """State, all eight values in order, the best one as the strategy, and the reply."""
+    main("generate", *CONFIG, *TINY, *SPEAKING, "--ckpt_path", str(last(run)))
+    out = capsys.readouterr().out
+    assert out.startswith("state:")
+    assert "\nSeeker: " in out
+    values = re.search(r"^Q: +(.*)$", out, re.MULTILINE)
+    assert values
+    ranked = [part.rpartition(" ") for part in values[1].split(", ")]
+    assert sorted(name for name, _, _ in ranked) == sorted(STRATEGIES)
+    numbers = [float(value) for _, _, value in ranked]
+    assert numbers == sorted(numbers, reverse=True)
+    assert f"strategy: {ranked[0][0]}   [gold: " in out
+    assert re.search(r"^reply: ", out, re.MULTILINE)
+
+
+def test_generate_for_a_prompt_by_a_given_strategy(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = (*CONFIG, *TINY, "--ckpt_path", str(last(run)), "--prompt", "I lost my job.")
+    main("generate", *given, "--thought", "questions")
+    out = capsys.readouterr().out
+    assert "state:   Seeker: I lost my job.\nQ:" in out
+    assert "strategy: Question\n" in out
+    assert "reply" not in out  # there is no responder
+    said = refusal(capsys, tmp_path, "--thought", "Hugs", verb="generate", given=given)
+    assert said.startswith("thought: no support strategy 'Hugs'; one of: Affirmation")
+
+
+def test_predict_and_test(run: Path, tmp_path: Path) -> None:
+    root = ("--trainer.default_root_dir", str(tmp_path), "--ckpt_path", str(last(run)))
+    main("predict", *CONFIG, *TINY, *SPEAKING, *root)
+    rows = [json.loads(x) for x in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    module = zoo.StraQ(backbone={"name": "tiny-llama"}, max_length=4096)
+    found = module.encoder()(ESConv().records("test")[0])
+    assert [row["id"] for row in rows] == [one.record.id for one in found]
+    for row in rows:
+        assert set(row) == {"id", "strategy", "values", "gold", "reply", "gold_reply"}
+        assert list(row["values"]) == list(STRATEGIES)
+        assert row["strategy"] == max(row["values"], key=row["values"].__getitem__)
+
+
+def test_check_counts_no_new_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    main("check", *CONFIG, *TINY)
+    out = capsys.readouterr().out
+    assert re.search(r"new +none\n", out)
+    assert "rewards     " in out
+    main("check", *CONFIG, *TINY, "--model.readout", "value_head")
+    assert "new         value_head.bias, value_head.weight" in capsys.readouterr().out
+
+
+def test_part_of_the_optimiser_keeps_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    """One key given on the command line: the others are the released launcher's."""
+    import yaml
+
+    given = ("--model", "zoo.StraQ", "--model.optimizer.lr", "0.5", "--data", "datamodules.ESConv")
+    with pytest.raises(SystemExit):
+        main("fit", *given, "--print_config")
+    optimizer = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["optimizer"]
+    assert optimizer == {
+        **{"lr": 0.5, "schedule": "cosine", "warmup_ratio": 0.03, "weight_decay": 0.0},
+        **{"beta1": 0.9, "beta2": 0.95, "final_ratio": 0.1},
+    }
+
+
+@pytest.mark.parametrize("readout", ["mean_logit", "value_head"])
+def test_export(make: Any, readout: str, tmp_path: Path) -> None:
+    """A plain model gives the letters' logits; `zoo.load` the same plans, adapters merged."""
+    from transformers import AutoModelForCausalLM
+
+    from zoo import export
+
+    lora = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
+    module = make("StraQ", "tiny-qwen2", backbone={"lora": lora}, readout=readout, max_length=4096)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    module.target.sync(module)
+    records = ESConv().records("test")[:2]
+    plans = module.plan(records)
+    export.save(module, tmp_path / "out")
+    restored = zoo.load(tmp_path / "out")
+    for ours, theirs in zip(restored.plan(records), plans, strict=True):
+        assert ours.values == pytest.approx(theirs.values, abs=1e-4)
+    if readout == "mean_logit":
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+        ids = module.encoder()(records[0])[-1].ids
+        with torch.no_grad():
+            logits = plain(torch.tensor([ids])).logits[0, -1, module.encoder().letter_ids]
+        assert plans[0].values == pytest.approx(logits.tolist(), abs=1e-4)
+
+
+# -- resume ------------------------------------------------------------------------------------
+
+STEPS = 9
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.3, "targets": "all-linear"}
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+def trained(
+    folder: Path, ckpt: str | None = None, lora: Any = None, **options: Any
+) -> tuple[zoo.StraQ, list[float]]:
+    """Train for nine steps with a copy after every fourth, saving after every third."""
+    L.seed_everything(0, verbose=False)
+    module = zoo.StraQ(
+        backbone={"name": "tiny-llama", "lora": lora},
+        optimizer={"lr": 3e-3, "schedule": "linear"},
+        sync_every=4,
+        max_length=700,
+    )
+    watch = Losses()
+    saving = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    run = ZooTrainer(
+        **{"accelerator": "cpu", "max_steps": STEPS, "accumulate_grad_batches": 2, **options},
+        logger=False,
+        callbacks=[watch, saving],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=1,
+    )
+    run.fit(module, datamodule=ESConv(batch_size=1, max_train=2, max_val=1), ckpt_path=ckpt)
+    return module, watch.values
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_resumed_is_unbroken(lora: Any, tmp_path: Path) -> None:
+    """From between two copies and from the step of one: losses, weights and target bit for bit."""
+    whole, losses = trained(tmp_path / "whole", lora=lora)
+    for step in (6, 8):
+        ckpt = tmp_path / "whole" / f"step={step}.ckpt"
+        content = torch.load(ckpt, weights_only=True)
+        assert content["target"].keys() == whole.target.values.keys()
+        assert not [name for name in content["state_dict"] if "target" in name]
+        online = content["state_dict"]
+        equal = [torch.equal(v, online[n]) for n, v in content["target"].items()]
+        assert all(equal) if step == 8 else not all(equal)
+        again, rest = trained(tmp_path / f"from{step}", str(ckpt), lora=lora)
+        assert rest == losses[2 * step :]
+        same(dict(again.state_dict()), dict(whole.state_dict()))
+        same(again.target.values, whole.target.values)
+
+
+# -- sharding ----------------------------------------------------------------------------------
+
+
+def test_sharded_in_one_process(tmp_path: Path) -> None:
+    """FSDP2 on one process: the losses of a plain run, also after a resume."""
+    from lightning.pytorch.strategies import ModelParallelStrategy
+
+    _, losses = trained(tmp_path / "plain")
+    strategy = {"strategy": ModelParallelStrategy(1, 1), "devices": 1}
+    try:
+        _, sharded = trained(tmp_path / "shards", **strategy)
+        assert sharded == pytest.approx(losses, abs=1e-5)
+        strategy["strategy"] = ModelParallelStrategy(1, 1)
+        ckpt = str(tmp_path / "shards" / "step=6.ckpt")
+        _, rest = trained(tmp_path / "again", ckpt, **strategy)
+        assert rest == sharded[12:]
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+FSDP2 = ("--config", str(ROOT / "configs" / "overlays" / "fsdp2.yaml"))
+PLACES = {
+    "fsdp2": (*FSDP2, "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
+    "ddp": ("--trainer.strategy", "ddp", "--trainer.devices", "2"),
+    "ddp_value_head": (
+        *("--trainer.strategy", "ddp", "--trainer.devices", "2"),
+        *("--model.readout", "value_head"),
+    ),
+}
+
+
+def launch(tmp_path: Path, name: str, *args: str) -> dict[str, list[float]]:
+    """Run `fit` in a process group of its own; return losses, norms and scores."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    process = start(
+        *("fit", *CONFIG, *TINY, *args, "--trainer.default_root_dir", str(tmp_path / name)),
+        *("--trainer.max_steps", "9", "--trainer.val_check_interval", "1.0"),
+        *("--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1"),
+        *("--model.sync_every", "4", "--model.optimizer.lr", "0.003"),
+        *("--checkpoint.every_n_train_steps", "6", "--data.max_val", "2"),
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    try:
+        _, err = process.communicate(timeout=900)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, err[-3000:]
+    events = EventAccumulator(str(tmp_path / name))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_two_processes_take_the_steps_of_one(place: str, tmp_path: Path) -> None:
+    """Gradient norms of all steps, over two copies to the target, and after a resume."""
+    head = PLACES[place][-2:] if "value_head" in place else ()
+    alone = launch(tmp_path, "alone", *head, "--trainer.accumulate_grad_batches", "2")
+    two = launch(tmp_path, "two", *PLACES[place])
+    assert two["train/grad_norm"] == pytest.approx(alone["train/grad_norm"], rel=1e-3)
+    for name in ("val/td_loss", "val/accuracy", "val/bias"):
+        assert two[name] == pytest.approx(alone[name], rel=1e-3)
+    ckpt = tmp_path / "two" / "checkpoints" / "step-6.ckpt"
+    again = launch(tmp_path, "again", *PLACES[place], "--ckpt_path", str(ckpt))
+    assert again["train/grad_norm"] == pytest.approx(two["train/grad_norm"][6:], rel=1e-5)
