@@ -127,7 +127,7 @@ class Responder:
             self._lm, self.tokenizer = backbones.load(self.backbone)
             self._lm.requires_grad_(False).eval()
         lm = self._lm if self.backbone.load_4bit else self._lm.to(device)
-        options = {"room": self.max_new_tokens, "labels": self.labels}
+        options: dict[str, Any] = {"room": self.max_new_tokens, "labels": self.labels}
         encoder = ReplyEncoder(self.tokenizer, None, SPEAK, self.max_length, **options)
         queries = [encoder.query(s, name) for s, name in zip(states, strategies, strict=True)]
         decoder = DepthDecoder(
