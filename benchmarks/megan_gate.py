@@ -104,7 +104,7 @@ def examples(module: MeGan, count: int, tokens: int) -> list[ConditionedExample]
     """Return dialogues under their situation, each cut to `tokens`; a quarter is supervised."""
     encoder, found = module.encoder(), []
     for record in shuffled(dialogues()[0]):
-        (example,) = encoder(conditioned(record, encoder.tokenizer, tokens))
+        (example,) = encoder(conditioned(record, encoder, tokens))
         if len(example) >= tokens:
             lists = ("input_ids", "labels", "head_ids", "weights")
             cut: dict[str, Any] = {name: getattr(example, name)[:tokens] for name in lists}
@@ -114,13 +114,15 @@ def examples(module: MeGan, count: int, tokens: int) -> list[ConditionedExample]
     raise BenchmarkError(f"{len(found)} of {count} dialogues have {tokens} tokens")
 
 
-def conditioned(record: Dialogue, tokenizer: Any, tokens: int) -> Conditioned:
-    """Return a dialogue's text, its first three quarters as prompt, under its situation."""
+def conditioned(record: Dialogue, encoder: Any, tokens: int) -> Conditioned:
+    """Return a dialogue's text under its situation; three quarters of the tokens are the prompt."""
     text = "\n".join(turn.text for turn in record.turns)
+    told, tokenizer = record.situation or record.turns[0].text, encoder.tokenizer
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    cut = min(3 * tokens // 4, len(ids) // 2)
+    around = len(encoder.prompt(Conditioned(told, "x", "x")))  # system line and headers
+    cut = max(1, min(3 * tokens // 4 - around, len(ids) // 2))
     prompt, response = tokenizer.decode(ids[:cut]), tokenizer.decode(ids[cut : 2 * tokens])
-    return Conditioned(record.situation or record.turns[0].text, prompt, response)
+    return Conditioned(told, prompt, response)
 
 
 def batches(module: MeGan, *, steps: int, rows: int, tokens: int) -> list[ConditionedBatch]:
