@@ -153,6 +153,7 @@ class LaMsS(SelectiveModule):
             interleave=self.interleave,
             shared_positions=self.shared_positions,
             max_length=self.max_length,
+            max_answer_tokens=self.max_answer_tokens,
             packed=self.padding_free and not self.hide_sigma,
         )
         if self.lm is None or self.lm.device.type != "meta":

@@ -81,9 +81,9 @@ class Reference:
             InputError: Its tokenizer is another one.
         """
         if self._lm is None:
+            self._check(backbones.load_tokenizer(self.backbone.name))
             log.warning("labels: asking %s (once; kept in the cache)", self.backbone.name)
-            lm, tokenizer = backbones.load(self.backbone)
-            self._check(tokenizer)
+            lm, _ = backbones.load(self.backbone)
             rank = int(os.environ.get("LOCAL_RANK", "0"))
             device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
             if not self.backbone.load_4bit:

@@ -58,6 +58,7 @@ class SkepticEncoder:
         interleave: Put a level after every token; if not, the second pass alone has one.
         shared_positions: A token and its level have one position.
         max_length: Window in tokens; a longer text becomes several examples.
+        max_answer_tokens: Limit of an answer that the model gives, levels excluded.
         packed: Lay sequences end to end instead of padding them.
         records: Record types that are taken.
     """
@@ -69,6 +70,7 @@ class SkepticEncoder:
     interleave: bool = True
     shared_positions: bool = False
     max_length: int = 2048
+    max_answer_tokens: int = 16
     packed: bool = True
     records: tuple[type, ...] = (PlainText, Question, Triple)
 
@@ -110,11 +112,7 @@ class SkepticEncoder:
             )
 
     def __call__(self, record: PlainText | Question | Triple) -> list[Example]:
-        """Return the examples of a record that has been studied.
-
-        Raises:
-            InputError: A pass is longer than the window.
-        """
+        """Return the examples of a record that has been studied."""
         if record not in self.studied:
             raise RuntimeError("study(records, split) comes before encoding a record of the split")
         known = self.studied[record]
@@ -127,20 +125,23 @@ class SkepticEncoder:
         instruction: Piece = (self.instruction, NO_HEAD, 0.0)
         level: Piece = ([self.level_ids[known.level]], LEVEL, 1.0)
         second = [prompt, *shown, instruction, level]
-        return [self._join(first, record)] + [self._join(second, record)] * known.copies
+        return [join(first, record=record)] + [join(second, record=record)] * known.copies
 
     def prompt(self, record: Askable) -> list[int]:
         """Return the ids of a question up to its answer.
 
         Raises:
-            InputError: They fill the window.
+            InputError: The window has no room for them and for what follows.
         """
         texts = [*(part.text for part in opening(self.chat, record)), self.chat.open(ASSISTANT)]
         ids = [token for text in texts for token in self.ids(text)]
-        if len(ids) >= self.max_length:
+        per_token = 2 if self.interleave else 1
+        judged = per_token * (self.max_answer_tokens + 1) + len(self.instruction) + 1
+        if len(ids) + max(per_token * len(self._gold(record)), judged) > self.max_length:
             raise InputError(
-                f"{record.id or 'question'}: {len(ids)} tokens, which leaves no room in the window "
-                f"max_length={self.max_length}"
+                f"{record.id or 'question'}: {len(ids)} tokens before an answer of up to "
+                f"{self.max_answer_tokens}, which do not fit into the window "
+                f"max_length={self.max_length} with it; raise max_length or shorten the sample"
             )
         return ids
 
@@ -203,7 +204,7 @@ class SkepticEncoder:
         for record in questions:
             check(record)
         prompts = [self.prompt(record) for record in questions]
-        answers = [[*self.ids(gold(record)), self.stop_id] for record in questions]
+        answers = [self._gold(record) for record in questions]
         if self.labels is None:
             own = [list(answer) for answer in answers]
         else:
@@ -224,6 +225,10 @@ class SkepticEncoder:
             )
         return found
 
+    def _gold(self, record: Askable) -> list[int]:
+        """Return the ids of the gold answer, closed with the stop token."""
+        return [*self.ids(gold(record)), self.stop_id]
+
     def _graded(
         self, ids: Sequence[int], levels: Sequence[int], *, learn: bool = True
     ) -> list[Piece]:
@@ -233,12 +238,3 @@ class SkepticEncoder:
             return [(ids, normal, float(learn))]
         stream = interleave(ids, [self.level_ids[level] for level in levels])
         return [([token], (normal, sigma)[i % 2], float(learn)) for i, token in enumerate(stream)]
-
-    def _join(self, pieces: Sequence[Piece], record: Askable) -> Example:
-        length = sum(len(ids) for ids, _, _ in pieces)
-        if length > self.max_length:
-            raise InputError(
-                f"{record.id or 'question'}: {length} tokens, longer than the window "
-                f"max_length={self.max_length}; raise max_length or shorten the sample"
-            )
-        return join(pieces, record=record)
