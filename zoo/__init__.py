@@ -13,6 +13,7 @@ _HOME = {
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan",
     "MeTHanol": "zoo.methods.methanol",
+    "Rabtriever": "zoo.methods.rabtriever",
     "SFT": "zoo.methods.sft",
     "StraQ": "zoo.methods.straq",
     "StraQResponder": "zoo.methods.responder",

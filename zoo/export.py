@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 import pickle
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.module import ZooModule
 
+log = logging.getLogger(__name__)
 SIDE, CARD = "zoo.safetensors", "zoo.json"
 PICTURES = "preprocessor_config.json"  # which pictures an encoder was made for
 
@@ -164,6 +166,10 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     else:
         raise InputError(f"{path}: neither a checkpoint nor an exported folder")
     own = module.state_dict()
+    new = [name for name in set(own) - set(state) if name.startswith(module.may_start_new)]
+    if new:
+        log.warning("%s has no %s: they start untrained", source, ", ".join(sorted(new)))
+        state |= {name: own[name] for name in new}
     missing = sorted(set(own) - set(state))
     extra = sorted(set(state) - set(own))
     if missing or extra:

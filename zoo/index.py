@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,7 @@ from tqdm import tqdm
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
 from zoo.records import Document
+from zoo.vectors import vector_search
 
 CARD, NAMES = "index.json", "documents.jsonl"
 CHUNK = 32  # documents at a time
@@ -145,11 +146,28 @@ class Index:
             except (SafetensorError, OSError) as error:
                 raise InputError(f"{path}: missing or damaged; build the index anew") from error
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
+    def search(
+        self, queries: Sequence[str], k: int, *, engine: Literal["torch", "faiss"] = "torch"
+    ) -> list[list[tuple[str, float]]]:
         """Return the k best documents of each query with their scores, best first.
 
-        Equal scores keep the order of the documents.
+        Args:
+            queries: Their texts.
+            k: How many documents; equal scores keep the documents' order with `torch`.
+            engine: `torch` scores every document; `faiss` searches the vectors of a method whose
+                scores are inner products.
         """
+        if engine == "faiss":
+            vectors = torch.cat([states["vectors"] for states in self.states()])
+            best, places = vector_search(self.module, queries, vectors, k)
+        else:
+            best, places = self._all_scores(queries, k)
+        return [
+            [(self.names[i], score) for i, score in zip(row, values, strict=True)]
+            for row, values in zip(places.tolist(), best.tolist(), strict=True)
+        ]
+
+    def _all_scores(self, queries: Sequence[str], k: int) -> tuple[Tensor, Tensor]:
         best = torch.empty(len(queries), 0, dtype=torch.float64)
         places = torch.empty(len(queries), 0, dtype=torch.long)
         first = 0
@@ -160,10 +178,7 @@ class Index:
             best, places = torch.cat([best, scores], 1), torch.cat([places, found], 1)
             best, order = best.sort(dim=1, descending=True, stable=True)
             best, places = best[:, :k], places.gather(1, order)[:, :k]
-        return [
-            [(self.names[i], score) for i, score in zip(row, values, strict=True)]
-            for row, values in zip(places.tolist(), best.tolist(), strict=True)
-        ]
+        return best, places
 
 
 def _fingerprint(module: Indexed) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class ZooModule(LightningModule):
 
     takes: ClassVar[tuple[type, ...]] = ()
     passes: ClassVar[tuple[str, ...]] = parallel.STEPS
+    may_start_new: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that weights may lack
 
     def __init__(
         self,

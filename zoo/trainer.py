@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -175,6 +175,7 @@ class ZooTrainer(Trainer):
         queries: str | None = None,
         k: int = 10,
         output: str | None = None,
+        engine: Literal["torch", "faiss"] = "torch",
     ) -> None:
         """Find the best documents of an index; prints them, or writes a JSON object a query.
 
@@ -187,6 +188,7 @@ class ZooTrainer(Trainer):
             queries: JSONL file with an object a line: `id` (or `_id`) and `text`.
             k: Documents per query.
             output: File to write; None prints.
+            engine: `faiss` searches vectors, if the method has them.
         """
         if k < 1:
             raise InputError(f"k: {k} is not above 0")
@@ -198,7 +200,7 @@ class ZooTrainer(Trainer):
         asked = asked or [(record.id, record.query) for record in datamodule.records("test")]
         self._ready(model, ckpt_path)
         opened = indexing.Index(model, index)  # type: ignore[arg-type]
-        found = opened.search([text for _, text in asked], k)
+        found = opened.search([text for _, text in asked], k, engine=engine)
         lines = [
             json.dumps({"id": name, "query": text, "ranking": row}, ensure_ascii=False)
             for (name, text), row in zip(asked, found, strict=True)

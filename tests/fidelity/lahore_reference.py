@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from zoo.metrics.ranking import mean_scores, query_scores
 from zoo.records import Corpus, Document, Ranking
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -95,3 +96,10 @@ def train(module: Any, records: Sequence[Ranking], steps: int, lr: float = 3e-3)
         losses.append(loss.item())
     module.eval()
     return losses
+
+
+def quality(module: Any, records: Sequence[Ranking]) -> float:
+    """Return MRR."""
+    rows = zip(records, module.scores(records), strict=True)
+    found = [query_scores(dict(zip(r.pool, row, strict=True)), dict(r.relevant)) for r, row in rows]
+    return mean_scores(found)["MRR@10"]

@@ -16,21 +16,21 @@ import torch
 from lahore_reference import (
     END,
     MARKS,
-    SHORT,
     answer_log_prob,
     ids_of,
     log_odds,
     next_logits,
     prompt,
+    quality,
     task,
-    train,
 )
 
 from datamodules.base import ZooDataModule
 from zoo.decoding.options import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
-from zoo.metrics.ranking import mean_scores, query_scores
-from zoo.prompts.relevance import PAIR, TEMPLATES
+from zoo.metrics.ranking import query_scores
+from zoo.prompts.pairs import PAIR
+from zoo.prompts.relevance import TEMPLATES
 from zoo.records import Corpus, Document, Ranking, Record
 
 POOL = Corpus(
@@ -55,13 +55,6 @@ def batch_of(module: Any, records: list[Ranking]) -> Any:
         for head, weight in pair.head_weights().items():
             totals[head] = totals.get(head, 0.0) + weight
     return module.encoder().collate(pairs, totals)
-
-
-def quality(module: Any, records: list[Ranking]) -> float:
-    """Return MRR."""
-    rows = zip(records, module.scores(records), strict=True)
-    found = [query_scores(dict(zip(r.pool, row, strict=True)), dict(r.relevant)) for r, row in rows]
-    return mean_scores(found)["MRR@10"]
 
 
 class Data(ZooDataModule):
@@ -432,29 +425,6 @@ def test_swapped_labels_swap_prompt_target_and_reading(make: Any, shape: str) ->
             log_odds(swapped, record.query, POOL.documents[n].content, "BA") for n in record.pool
         ]
         assert row == pytest.approx(torch.sigmoid(torch.stack(want)).tolist(), abs=1e-4)
-
-
-@pytest.fixture(scope="session")
-def learned(make: Any) -> dict[str, Any]:
-    """The small task learned by SFT, with B for true, and by DPO, with A for true."""
-    found: dict[str, Any] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for name, options in (
-            ("sft", {"labels": ["B", "A"]}),
-            ("dpo", {"objective": "dpo"}),
-        ):
-            module = make("LaHoRe", "tiny-llama", spread=3.0, **SHORT, **options)
-            untrained = quality(module, task())
-            pairs = [pair for record in task() for pair in module.encoder()(record)]
-            if name == "dpo":
-                batch = module.encoder().collate(pairs, {})
-                with torch.no_grad():
-                    module.reference.places = {p.key: i for i, p in enumerate(pairs)}
-                    module.reference.values = torch.stack(module.log_probs(batch), 1)
-            losses = train(module, task(), 120)
-            found[name] = SimpleNamespace(module=module, losses=losses, untrained=untrained)
-    return found
 
 
 @pytest.mark.fidelity("lahore", 7)

@@ -40,7 +40,8 @@ ALLOWED = {
     "decoding": {"nn", "prompts", *LOW},
     "parallel": {"backbone", *BASE},
     "export": {"backbone", *BASE},
-    "index": {"fingerprint", *BASE},
+    "vectors": {"errors"},
+    "index": {"fingerprint", "vectors", *BASE},
     "target": {"parallel"},
     "module": {"backbone", "parallel", "losses", "export", *LOW},
     "methods": {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo.decoding import pairs as module
-from zoo.decoding.pairs import PrefixStore, pack, read_pairs, unpack
+from zoo.decoding.pairs import Store, pack, read_pairs, unpack
 from zoo.decoding.prefix import last_states, prefill
 
 PREFIXES = {"a": [7, 3, 9, 11, 2, 8, 1], "b": [5], "c": [4, 4, 6, 30], "d": [9] * 12}
@@ -52,7 +52,7 @@ def test_kept_prefixes_are_not_run_again(
         return prefill(lm, ids, **options)
 
     monkeypatch.setattr(module, "prefill", watched)
-    store = PrefixStore(max_bytes)
+    store = Store(max_bytes)
     first = read_pairs(lm, PREFIXES, SUFFIXES, PAIRS, first_numbers, store=store, budget=12)
     assert sorted(ran) == sorted(PREFIXES.values())
     assert store.num_bytes <= max_bytes
@@ -67,11 +67,11 @@ def test_kept_prefixes_are_not_run_again(
 @torch.no_grad()
 def test_the_store_drops_what_was_not_used_for_longest(lm: Any) -> None:
     parts = prefill(lm, [[1], [2], [3]]).split()
-    store = PrefixStore(2 * parts[0].num_bytes)
-    store.add("x", parts[0])
-    store.add("y", parts[1])
+    store = Store(2 * parts[0].num_bytes)
+    store.add("x", parts[0], parts[0].num_bytes)
+    store.add("y", parts[1], parts[1].num_bytes)
     assert store.find("x") is parts[0]
-    store.add("z", parts[2])
+    store.add("z", parts[2], parts[2].num_bytes)
     assert store.find("y") is None
     assert store.find("x") is not None
     assert store.num_bytes == 2 * parts[0].num_bytes

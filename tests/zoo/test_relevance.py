@@ -12,7 +12,7 @@ import torch
 from zoo.errors import InputError
 from zoo.losses.preference import sequence_log_probs
 from zoo.prompts.options import option_ids
-from zoo.prompts.relevance import RelevanceEncoder
+from zoo.prompts.pairs import RelevanceEncoder
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny import byte_tokenizer
 

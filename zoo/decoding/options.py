@@ -30,12 +30,14 @@ def option_logits(
         return norm(states_RD).float() @ rows_KD.float().t()
 
 
-def relevance_score(logits_RK: Tensor) -> Tensor:
-    """Return sigmoid(l_T - l_F), `(R,)`, from the float32 logits of true and false, `(R, 2)`.
+def odds_score(odds: Tensor) -> Tensor:
+    """Return sigmoid(odds) in float64, where it still rises at odds that float32 rounds to 1."""
+    return torch.sigmoid(odds.cpu().double())
 
-    In float64, where it still rises at differences that float32 rounds to 1.
-    """
-    return torch.sigmoid((logits_RK[:, 0] - logits_RK[:, 1]).cpu().double())
+
+def relevance_score(logits_RK: Tensor) -> Tensor:
+    """Return sigmoid(l_T - l_F), `(R,)`, from the float32 logits of true and false, `(R, 2)`."""
+    return odds_score(logits_RK[:, 0] - logits_RK[:, 1])
 
 
 def literal_score(log_probs_RK: Tensor) -> Tensor:

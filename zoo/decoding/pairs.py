@@ -2,14 +2,14 @@
 
 Pairs are grouped by their prefixes, so documents of a pool are batched for one query and queries
 are batched over one document; sorted by length and packed to a budget of tokens. Prefixes may be
-kept from call to call in a `PrefixStore` while the weights stay as they are.
+kept from call to call in a `Store` while the weights stay as they are.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,44 +17,49 @@ from torch import Tensor
 from zoo.decoding.prefix import Prefixes, last_states, prefill
 from zoo.decoding.schedule import BUDGET, chunks, in_step
 
+Value = TypeVar("Value")
 
-class PrefixStore:
-    """Prefixes by key, the last used ones up to a number of bytes.
+
+class Store(Generic[Value]):
+    """Values by key, the last used ones up to a number of bytes.
 
     Args:
-        max_bytes: Memory for keys and values; what was not used for longest goes first.
+        max_bytes: Memory for the values; what was not used for longest goes first.
     """
 
     def __init__(self, max_bytes: float = 2**30) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
-        self._kept: OrderedDict[Hashable, Prefixes] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return the number of prefixes."""
+        """Return the number of values."""
         return len(self._kept)
 
-    @classmethod
-    def holding(cls, prefixes: Sequence[Prefixes]) -> PrefixStore:
-        """Return a store of exactly these prefixes; their keys are their positions."""
-        store = cls(float("inf"))
-        for i, prefix in enumerate(prefixes):
-            store.add(i, prefix)
-        return store
+    def find(self, key: Hashable) -> Value | None:
+        """Return a value, or None if it is not here."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
 
-    def find(self, key: Hashable) -> Prefixes | None:
-        """Return a prefix, or None if it is not here."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def add(self, key: Hashable, prefix: Prefixes) -> None:
-        """Keep a prefix that is not here yet."""
-        self._kept[key] = prefix
-        self.num_bytes += prefix.num_bytes
+    def add(self, key: Hashable, value: Value, num_bytes: int) -> None:
+        """Keep a value that is not here yet."""
+        if num_bytes > self.max_bytes or key in self._kept:
+            return
+        self._kept[key] = value, num_bytes
+        self.num_bytes += num_bytes
         while self.num_bytes > self.max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self.num_bytes -= dropped.num_bytes
+            _, (_, size) = self._kept.popitem(last=False)
+            self.num_bytes -= size
+
+
+def store_of(prefixes: Sequence[Prefixes]) -> Store[Prefixes]:
+    """Return a store of exactly these prefixes; their keys are their positions."""
+    store: Store[Prefixes] = Store(float("inf"))
+    for i, prefix in enumerate(prefixes):
+        store.add(i, prefix, prefix.num_bytes)
+    return store
 
 
 def read_pairs(
@@ -64,7 +69,7 @@ def read_pairs(
     pairs: Sequence[tuple[Hashable, int]],
     read: Callable[[Tensor], Tensor],
     *,
-    store: PrefixStore | None = None,
+    store: Store[Prefixes] | None = None,
     slot: int | None = None,
     everyone_done: Callable[[bool], bool] = bool,
     budget: int = BUDGET,
@@ -82,7 +87,7 @@ def read_pairs(
         everyone_done: Says whether all processes have finished, given whether this one has.
         budget: Tokens to run at a time.
     """
-    store = PrefixStore(0) if store is None else store
+    store = Store(0) if store is None else store
     of_key: dict[Hashable, list[int]] = {}
     for i, (key, _) in enumerate(pairs):
         of_key.setdefault(key, []).append(i)
@@ -103,7 +108,7 @@ def read_pairs(
             parts = prefill(lm, [prefixes[k] for k in group], slot=slot, budget=budget).split()
             fresh = dict(zip(group, parts, strict=True))
             for key, part in fresh.items():
-                store.add(key, part)
+                store.add(key, part, part.num_bytes)
             continue
         if joined is None or joined[0] is not group:
             joined = group, Prefixes.join([fresh[k] if k in fresh else kept[k] for k in group])

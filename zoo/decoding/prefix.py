@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from zoo.decoding.schedule import BUDGET, chunks
-from zoo.nn.blocks import Blocks, grow_mask, num_blocks
+from zoo.nn.blocks import Blocks, ShiftedCache, grow_mask, num_blocks
 
 
 @dataclass
@@ -132,24 +132,38 @@ def prefill(
     return Prefixes.join(parts)
 
 
-def _prefill(ids: list[list[int]], lm: Any, slot: int | None) -> Prefixes:
+def run_packed(
+    lm: Any, ids: Sequence[Sequence[int]], starts: Sequence[int], cache: Any = None
+) -> Tensor:
+    """Run sequences end to end; return the states of all tokens before the final norm, `(N, D)`.
+
+    Args:
+        lm: Causal language model.
+        ids: Token ids of each sequence.
+        starts: Position of each sequence's first token.
+        cache: Empty; filled with keys and values, end to end.
+    """
     device, lengths = lm.device, [len(row) for row in ids]
-    starts = [0 if slot is None else slot - length for length in lengths]
-    offsets = torch.tensor([0, *lengths], device=device).cumsum(0)
+    offsets = torch.tensor([0, *lengths], device=device).cumsum(0).to(torch.int32)
     positions = [torch.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)]
-    blocks = Blocks(lm, 0, num_blocks(lm))
-    cache = blocks.new_cache()
-    states = blocks(
+    return Blocks(lm, 0, num_blocks(lm))(
         torch.tensor([[token for row in ids for token in row]], device=device),
         position_ids=torch.cat(positions)[None].to(device),
         attention_mask=torch.empty(1, 1, 1, 1, device=device),  # packed: handed through, not read
         lengths=lengths,
-        cu_seq_lens_q=offsets.to(torch.int32),
-        cu_seq_lens_k=offsets.to(torch.int32),
+        cu_seq_lens_q=offsets,
+        cu_seq_lens_k=offsets,
         max_length_q=max(lengths),
         max_length_k=max(lengths),
-        past_key_values=cache,
+        **({} if cache is None else {"past_key_values": cache}),
     )[0]
+
+
+def _prefill(ids: list[list[int]], lm: Any, slot: int | None) -> Prefixes:
+    lengths = [len(row) for row in ids]
+    starts = [0 if slot is None else slot - length for length in lengths]
+    cache = ShiftedCache(0)
+    states = run_packed(lm, ids, starts, cache)
     width = slot or max(lengths)
 
     def rows(packed: Tensor) -> Tensor:
@@ -161,14 +175,15 @@ def _prefill(ids: list[list[int]], lm: Any, slot: int | None) -> Prefixes:
             row[:, start : start + part.shape[1]] = part
         return laid
 
-    starts_P = torch.tensor(starts, device=device)
+    starts_P = torch.tensor(starts, device=states.device)
+    lengths_P = torch.tensor(lengths, device=states.device)
     layers: list[Any] = cache.layers
     return Prefixes(
         [rows(layer.keys) for layer in layers],
         [rows(layer.values) for layer in layers],
         starts_P,
-        starts_P + torch.tensor(lengths, device=device),
-        states[offsets[1:] - 1],
+        starts_P + lengths_P,
+        states[lengths_P.cumsum(0) - 1],
     )
 
 

@@ -39,8 +39,8 @@ from torch.nn import functional as F
 
 from zoo.backbone import Backbone
 from zoo.decoding.options import literal_score, option_logits, relevance_score
-from zoo.decoding.pairs import PrefixStore, pack, read_pairs, unpack
-from zoo.decoding.prefix import prefill
+from zoo.decoding.pairs import Store, pack, read_pairs, store_of, unpack
+from zoo.decoding.prefix import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
@@ -50,7 +50,8 @@ from zoo.methods.reference_policy import Reference
 from zoo.methods.replying import evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.prompts.relevance import ANSWER, PAIR, SYSTEM, Order, PairBatch, RelevanceEncoder
+from zoo.prompts.pairs import ANSWER, PAIR, PairBatch, RelevanceEncoder
+from zoo.prompts.relevance import SYSTEM, Order
 from zoo.records import Document, Ranking
 
 
@@ -116,7 +117,7 @@ class LaHoRe(RankingModule):
         }
         self.negatives, self.padding_free, self.cache_gib = negatives, padding_free, cache_gib
         self.reference = Reference()
-        self.store: PrefixStore | None = None  # documents kept during an evaluation
+        self.store: Store[Prefixes] | None = None  # documents kept during an evaluation
 
     def validate(self) -> None:
         """Check labels and window against the tokenizer: the encoder does."""
@@ -179,14 +180,14 @@ class LaHoRe(RankingModule):
         values = iter(self.read_pairs(grid.heads, grid.tails, grid.pairs, store).tolist())
         return [[next(values) for _ in record.pool] for record in records]
 
-    def read_pairs(self, heads: Any, tails: Any, pairs: Any, store: PrefixStore) -> Tensor:
+    def read_pairs(self, heads: Any, tails: Any, pairs: Any, store: Store[Prefixes]) -> Tensor:
         """Return the score of each (head, tail) pair; see `zoo.decoding.pairs`."""
         done = self.everyone_done
         return read_pairs(self.lm, heads, tails, pairs, self.read, store=store, everyone_done=done)
 
-    def new_store(self) -> PrefixStore:
+    def new_store(self) -> Store[Prefixes]:
         """Return an empty store for documents; valid as long as the weights are not changed."""
-        return PrefixStore(self.cache_gib * 2**30)
+        return Store(self.cache_gib * 2**30)
 
     # -- index: documents offline, queries online ----------------------------------------------
 
@@ -211,7 +212,7 @@ class LaHoRe(RankingModule):
     @evaluating
     def online(self, queries: Sequence[str], states: Mapping[str, Tensor]) -> Tensor:
         """Return the score of each query with each document that `offline` has run, `(Q, n)`."""
-        store = PrefixStore.holding(unpack(states, self.lm.device))
+        store = store_of(unpack(states, self.lm.device))
         tails = [self.encoder().half("tail", "query", query) for query in queries]
         pairs = [(i, q) for q in range(len(tails)) for i in range(len(store))]
         return self.read_pairs({}, tails, pairs, store).view(len(tails), len(store))

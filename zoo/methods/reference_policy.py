@@ -25,7 +25,7 @@ from zoo.decoding.schedule import chunks, in_step
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
 from zoo.methods.replying import evaluating
-from zoo.prompts.relevance import Pair
+from zoo.prompts.pairs import Pair
 
 log = logging.getLogger(__name__)
 BUDGET = 8192  # tokens at a time

@@ -1,0 +1,92 @@
+"""States of documents and queries under a frozen model: each is run once and kept.
+
+Since the weights never change, what is kept is what would be computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from zoo.decoding.pairs import Store
+from zoo.decoding.prefix import Prefixes, prefill, run_packed
+from zoo.decoding.schedule import BUDGET, chunks, in_step
+
+Value = TypeVar("Value", Prefixes, Tensor)
+Ids = tuple[int, ...]
+
+
+class FrozenStates:
+    """Keys, values and states by token ids; states are those before the final norm.
+
+    Args:
+        slot: Width in tokens that every document is padded to, on its left.
+        max_bytes: Memory for documents, as much again for queries; 0 keeps none.
+    """
+
+    def __init__(self, slot: int, max_bytes: float) -> None:
+        self.slot = slot
+        self.prefixes: Store[Prefixes] = Store(max_bytes)
+        self.ends: Store[Tensor] = Store(max_bytes)
+        self.queries: Store[Tensor] = Store(max_bytes)
+
+    def documents(
+        self, lm: Any, heads: Iterable[Ids], done: Callable[[bool], bool] = bool
+    ) -> dict[Ids, Prefixes]:
+        """Return keys, values and last state of each document, to be continued."""
+
+        def run(group: Sequence[Ids]) -> list[Prefixes]:
+            return prefill(lm, group, slot=self.slot).split()
+
+        return _fill(self.prefixes, heads, run, done, lambda prefix: prefix.num_bytes)
+
+    def last(
+        self, lm: Any, heads: Iterable[Ids], done: Callable[[bool], bool] = bool
+    ) -> dict[Ids, Tensor]:
+        """Return the state of each document's last token, `(D,)`."""
+
+        def run(group: Sequence[Ids]) -> list[Tensor]:
+            return [row.clone() for row in prefill(lm, group, slot=self.slot).last]
+
+        return _fill(self.ends, heads, run, done, _bytes)
+
+    def alone(
+        self, lm: Any, tails: Iterable[Ids], done: Callable[[bool], bool] = bool
+    ) -> dict[Ids, Tensor]:
+        """Return the states of each query that has seen no document, `(T, D)`.
+
+        Its first token is at the position where the slot ends, as when a document is there.
+        """
+
+        def run(group: Sequence[Ids]) -> list[Tensor]:
+            states = run_packed(lm, group, [self.slot] * len(group))
+            return [part.clone() for part in states.split([len(ids) for ids in group])]
+
+        return _fill(self.queries, tails, run, done, _bytes)
+
+
+def _fill(
+    store: Store[Value],
+    keys: Iterable[Ids],
+    run: Callable[[Sequence[Ids]], list[Value]],
+    done: Callable[[bool], bool],
+    size: Callable[[Value], int],
+) -> dict[Ids, Value]:
+    """Return the value of each key; run those that are not kept, in step with other processes."""
+    wanted = list(dict.fromkeys(keys))
+    found = {key: value for key in wanted for value in [store.find(key)] if value is not None}
+    missing = [key for key in wanted if key not in found]
+    if done(not missing):
+        return found
+    todo = missing or wanted[:1]
+    for group, _ in in_step(list(chunks(todo, [len(k) for k in todo], BUDGET, padded=False)), done):
+        for key, value in zip(group, run(group), strict=True):
+            found[key] = value
+            store.add(key, value, size(value))
+    return found
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

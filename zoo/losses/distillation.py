@@ -1,0 +1,61 @@
+"""Distillation of states and of a distribution over a vocabulary.
+
+Shapes: R pairs, T slots, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Views(NamedTuple):
+    """States of some pairs from student and teacher.
+
+    Attributes:
+        predicted: What the student makes of them, `(R, T, D)`.
+        wanted: The teacher's, `(R, T, D)`.
+        real: Which slots are tokens, `(R, T)`.
+        last: Slot of each query part's last token, `(R,)`.
+    """
+
+    predicted: Tensor
+    wanted: Tensor
+    real: Tensor
+    last: Tensor
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Return predicted and wanted state of each last token, `(R, D)` each."""
+        rows = torch.arange(len(self.last), device=self.last.device)
+        return self.predicted[rows, self.last], self.wanted[rows, self.last]
+
+
+def state_errors(views: Views, *, last: bool = False) -> Tensor:
+    """Return the squared error of each real position, `(N,)`: the mean over the width.
+
+    Args:
+        views: Predicted and wanted states.
+        last: Look at each pair's last position only, `(R,)`.
+    """
+    if last:
+        predicted, wanted = views.ends()
+        return (predicted - wanted).square().mean(1)
+    return (views.predicted - views.wanted).square().mean(2)[views.real]
+
+
+def divergence(from_RV: Tensor, to_RV: Tensor) -> Tensor:
+    """Return KL(P_from || P_to) of each row in nats, `(R,)`: an exact sum over the vocabulary.
+
+    Args:
+        from_RV: Logits; the expectation is taken under them.
+        to_RV: Logits.
+
+    Example:
+        >>> p, q = torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log()
+        >>> round(divergence(p, q).item(), 4), round(divergence(q, p).item(), 4)
+        (0.3681, 0.5108)
+    """
+    source, target = from_RV.float().log_softmax(1), to_RV.float().log_softmax(1)
+    return (source.exp() * (source - target)).sum(1)

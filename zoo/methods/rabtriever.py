@@ -1,0 +1,270 @@
+"""Rabtriever: a retriever distilled on-policy from a generative reranker.
+
+arXiv 2604.23336 (ICMR 2026). In LaHoRe's prompt the document comes first, so its states do not
+depend on the query, while the query's states depend on the document. Here the frozen model encodes
+both apart, and a very small predictor turns document-blind query states into those that the model
+would have had after reading the document, given the document's last state. The head then scores.
+
+    (1)  e_D = M(D),  e_Q = M(Q),  e_tea = M(D, Q)[L_D:]      M: blocks and final norm, frozen
+    (2)  e_stu = MLP(e_Q) * e_D[-1]                           the only parameters: MLP
+    (3)  P_stu = softmax(H e_stu[-1]),  P_tea = softmax(H e_tea[-1])
+    (4)  F = MSE(e_stu, e_tea) + w KL(P_stu || P_tea)         w = 1 / w_e
+    (5)  s_D = sigmoid(l_T - l_F) = sigmoid(<(W_T - W_F) * u, e_D[-1]>),  u = MLP(e_Q)[-1]
+
+Equation (5) is an inner product, so a ranking is one LLM pass per query and one matrix product, or
+a search in any index of inner products.
+
+Shapes: R pairs, T slots of a query part, U different queries, D width, V vocabulary, n documents.
+
+Follows: frozen backbone and head shared by teacher and student; two linear layers with ReLU;
+elementwise product with the document's last state; documents of 32 tokens, padded on the left;
+MSE plus reverse KL over the whole vocabulary; every positive and all negatives of the pool.
+Deviates: (5) instead of the printed ratio of log-probabilities, which falls as P(T) rises.
+Unknown or contradictory in the paper, chosen here: states are taken after the final norm, which
+(5) needs; the MSE is the mean over query positions and widths; the query part holds the question
+and the answer's header and starts at the position where the slot ends; w = 0.025, from the curve
+over w_e, where the settings say 0.25; hidden width, biases and initialisation are torch's defaults
+for D -> D -> D; learning rate 1e-3 for the new layers; the text before a document belongs to its
+slot.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from zoo.backbone import Backbone
+from zoo.decoding.frozen import FrozenStates
+from zoo.decoding.options import odds_score
+from zoo.decoding.prefix import Prefixes, extend
+from zoo.errors import InputError
+from zoo.losses.cross_entropy import Term
+from zoo.losses.distillation import Views, divergence, state_errors
+from zoo.methods.ranking import RankingModule
+from zoo.methods.replying import evaluating
+from zoo.methods.teacher import check_prompt
+from zoo.module import Optimizer, total_loss
+from zoo.nn.state_predictor import StatePredictor
+from zoo.prompts.pairs import PAIR
+from zoo.prompts.relevance import SYSTEM
+from zoo.prompts.states import STATES, StateBatch, StateEncoder, StatePair
+from zoo.records import Document, Ranking
+
+log = logging.getLogger(__name__)
+
+
+class Rabtriever(RankingModule):
+    """A frozen reranker's states predicted from query and document apart.
+
+    The teacher is the backbone: `backbone.name` may be the folder of an exported LaHoRe, and `fit`
+    takes one, or a checkpoint of LaHoRe, as `--init_from`.
+
+    Args:
+        backbone: The teacher, and what the predictor stands on; it stays frozen.
+        optimizer: AdamW and its schedule, for the predictor.
+        num_layers: Linear layers of the predictor.
+        kl_weight: w of equation (4).
+        form: `w` is MSE + w KL; `w_e` is MSE / w + KL, the same times a constant.
+        divergence: `reverse` as in equation (4), `forward` KL(P_tea || P_stu), or `none`.
+        mse: Keep the MSE; False leaves KL alone (ablation).
+        positions: Query positions of the MSE: `all`, or the `last`, all that a score needs.
+        product: Multiply with the document's state; without it all documents tie (ablation).
+        template: Wording; that of the teacher.
+        relevance: Ask the relevance question.
+        choice: Tell the binary choice.
+        labels: How "true" and "false" are written, a token each.
+        system: System line; empty for none.
+        negatives: Documents that are not relevant per query in training; None for all.
+        document_tokens: Longest document in tokens; the end of a longer one is left out.
+        max_length: Window in tokens.
+        cache_gib: Memory for states of documents, and as much again for queries; 0 keeps none.
+        max_ranked: Records to rank in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Ranking,)
+    documents_per_shard: ClassVar[int] = 4096
+    may_start_new: ClassVar[tuple[str, ...]] = ("predictor.",)  # a teacher has none
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        num_layers: int = 2,
+        kl_weight: float = 0.025,
+        form: Literal["w", "w_e"] = "w",
+        divergence: Literal["reverse", "forward", "none"] = "reverse",
+        mse: bool = True,
+        positions: Literal["all", "last"] = "all",
+        product: bool = True,
+        template: Literal["paper", "released", "followup"] = "followup",
+        relevance: bool = True,
+        choice: bool = True,
+        labels: list[str] | None = None,
+        system: str = SYSTEM,
+        negatives: int | None = None,
+        document_tokens: int = 32,
+        max_length: int = 2048,
+        cache_gib: float = 1.0,
+        max_ranked: int | None = None,
+    ) -> None:
+        super().__init__(backbone, optimizer, max_ranked=max_ranked)
+        self.save_hyperparameters()
+        self.num_layers, self.kl_weight, self.form = num_layers, kl_weight, form
+        self.divergence, self.mse, self.positions = divergence, mse, positions
+        self.product, self.negatives = product, negatives
+        self.prompt: dict[str, Any] = {
+            "template": template,
+            "relevance": relevance,
+            "choice": choice,
+            "labels": labels or ["A", "B"],
+            "system": system,
+            "document_tokens": document_tokens,
+            "max_length": max_length,
+        }
+        self.cache_gib = cache_gib
+
+    def validate(self) -> None:
+        """Check the labels, the loss, and the prompt against that of the teacher.
+
+        Raises:
+            InputError: A label is not one token, there is nothing to learn, or the teacher was
+                trained with another prompt.
+        """
+        if self.backbone.lora is not None:
+            raise InputError("model.backbone.lora: the backbone is the teacher and stays frozen")
+        if not self.mse and self.divergence == "none":
+            raise InputError("model.mse is false and model.divergence is none: nothing to learn")
+        if not 1 <= self.num_layers <= 3 or self.kl_weight <= 0:
+            raise InputError("model.num_layers must be 1, 2 or 3, and model.kl_weight above 0")
+        for source in (self.backbone.name, self.init_from):
+            check_prompt(self.prompt, source)
+        self.encoder()
+
+    def install(self) -> None:
+        """Freeze the teacher and add the predictor."""
+        self.lm.requires_grad_(False)
+        self.predictor = StatePredictor(self.lm.config.hidden_size, self.num_layers)
+        self.frozen = FrozenStates(self.encoder().slot, self.cache_gib * 2**30)
+
+    def train(self, mode: bool = True) -> Rabtriever:
+        """Switch the predictor; the teacher stays in evaluation mode."""
+        super().train(mode)
+        if self.lm is not None:
+            self.lm.eval()
+        return self
+
+    def build_encoder(self, tokenizer: Any) -> StateEncoder:
+        """Return the encoder of pairs."""
+        return StateEncoder(tokenizer, **self.prompt, negatives=self.negatives)
+
+    def forward(self, queries: Tensor, documents: Tensor) -> Tensor:
+        """Return e_stu of equation (2), `(..., D)`, from e_Q and e_D[-1]."""
+        predicted: Tensor = self.predictor(queries)
+        return predicted * documents.float() if self.product else predicted
+
+    def views(self, pairs: Sequence[StatePair]) -> Views:
+        """Run teacher and student on pairs, equations (1) and (2)."""
+        heads, tails = [pair.head for pair in pairs], [pair.tail for pair in pairs]
+        norm, done = self.lm.model.norm, self.everyone_done
+        with torch.no_grad():
+            documents = self.frozen.documents(self.lm, heads, done)
+            places = {head: i for i, head in enumerate(documents)}
+            owners = [places[head] for head in heads]
+            prefixes = Prefixes.join(list(documents.values()))
+            states_RTD, lengths = extend(self.lm, prefixes, owners, tails)
+            alone = self.frozen.alone(self.lm, tails, done)
+            blind_RTD = norm(pad_sequence([alone[tail] for tail in tails], batch_first=True))
+            ends_RD, wanted_RTD = norm(prefixes.last)[owners], norm(states_RTD).float()
+        last_R = torch.tensor(lengths, device=states_RTD.device) - 1
+        real_RT = torch.arange(max(lengths), device=last_R.device) <= last_R[:, None]
+        return Views(self(blind_RTD, ends_RD[:, None]), wanted_RTD, real_RT, last_R)
+
+    def losses(self, batch: Any) -> dict[str, Term]:
+        """Return both terms of equation (4): over query positions, and over pairs."""
+        views = self.views(batch.pairs)
+        squares = state_errors(views, last=self.positions == "last")
+        over = PAIR if self.positions == "last" else STATES
+        head = self.lm.lm_head.weight
+        student, teacher = (F.linear(state.to(head.dtype), head) for state in views.ends())
+        forward = self.divergence == "forward"
+        apart = divergence(teacher, student) if forward else divergence(student, teacher)
+        counts = [torch.tensor(float(len(part)), device=apart.device) for part in (squares, apart)]
+        return {
+            "mse": Term(squares.sum(), counts[0], batch.normalizers[over]),
+            "kl": Term(apart.sum(), counts[1], batch.normalizers[PAIR]),
+        }
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each term: 1 and w, or w_e = 1 / w and 1."""
+        scale = 1.0 if self.form == "w" else 1 / self.kl_weight
+        kl = self.kl_weight * scale if self.divergence != "none" else 0.0
+        return {"mse": scale if self.mse else 0.0, "kl": kl}
+
+    def training_step(self, batch: StateBatch, batch_idx: int) -> Tensor:
+        """Return F of equation (4)."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.loss_weights)
+
+    def on_train_start(self) -> None:
+        """Say how the terms are weighted, in both of the paper's forms."""
+        w = self.kl_weight
+        log.warning("F = MSE + w KL, w = %g; the same as w_e MSE + KL, w_e = %g", w, 1 / w)
+        self.encoder().report_cut()
+
+    # -- scores --------------------------------------------------------------------------------
+
+    def document_vectors(self, heads: Sequence[tuple[int, ...]]) -> Tensor:
+        """Return e_D[-1] of each document, `(n, D)` in float32."""
+        found = self.frozen.last(self.lm, heads, self.everyone_done)
+        vectors = self.lm.model.norm(torch.stack([found[head] for head in heads])).float()
+        return vectors if self.product else torch.ones_like(vectors)
+
+    def query_vectors(self, tails: Sequence[tuple[int, ...]]) -> Tensor:
+        """Return (W_T - W_F) * u of each query, `(U, D)`: its inner products are odds."""
+        found = self.frozen.alone(self.lm, tails, self.everyone_done)
+        last_UD = self.lm.model.norm(torch.stack([found[tail][-1] for tail in tails]))
+        true, false = self.lm.lm_head.weight[self.encoder().option_ids].float()
+        vectors: Tensor = self.predictor(last_UD) * (true - false)
+        return vectors
+
+    @evaluating
+    def scores(self, records: Sequence[Ranking]) -> list[list[float]]:
+        """Return equation (5) for each document of each record's pool."""
+        grid = self.encoder().grid(records)
+        heads = list(grid.heads.values())
+        found = odds_score(self.query_vectors(grid.tails) @ self.document_vectors(heads).t())
+        places = {head: i for i, head in enumerate(heads)}
+        values = iter([found[tail, places[key]].item() for key, tail in grid.pairs])
+        return [[next(values) for _ in record.pool] for record in records]
+
+    # -- index: documents offline, queries online ----------------------------------------------
+
+    def offline_settings(self) -> dict[str, Any]:
+        """Return what of the prompt a document's vector depends on."""
+        names = ("template", "system", "document_tokens")
+        return {**{name: self.prompt[name] for name in names}, "product": self.product}
+
+    @evaluating
+    def offline(self, documents: Sequence[Document]) -> dict[str, Tensor]:
+        """Return one vector per document."""
+        half = self.encoder().half
+        heads = [half("head", "document", document.content) for document in documents]
+        return {"vectors": self.document_vectors(heads)}
+
+    @evaluating
+    def online(self, queries: Sequence[str], states: Mapping[str, Tensor]) -> Tensor:
+        """Return the score of each query with each vector, `(Q, n)`."""
+        return odds_score(self.search_vectors(queries) @ states["vectors"].to(self.device).t())
+
+    @evaluating
+    def search_vectors(self, queries: Sequence[str]) -> Tensor:
+        """Return the vector to search each query with, by inner product, `(Q, D)`."""
+        return self.query_vectors([self.encoder().half("tail", "query", q) for q in queries])

@@ -1,0 +1,254 @@
+"""Encoder of ranked records: (query, document) pairs, each a prompt in two halves and a label.
+
+A prompt is cut once, at a fixed place between two blocks that are tokenised separately: what comes
+before (`head`) does not depend on what comes after (`tail`), so it can be run once and kept.
+
+    document first   head = opening, document             tail = query, question, answer's header
+    query first      head = opening, query                tail = document, question, ...
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.errors import InputError, nearest
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.options import option_ids
+from zoo.prompts.relevance import SYSTEM, TEMPLATES, Order
+from zoo.records import Document, Ranking
+
+log = logging.getLogger(__name__)
+ANSWER, REJECTED = 0, 1  # heads: the right option; the other one, for preference learning
+PAIR = 2  # the "head" that counts pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query and a document as one prompt, with its label.
+
+    Attributes:
+        head: Token ids before the place where the prompt is cut.
+        tail: Token ids after it.
+        relevant: The label.
+        answers: Sequences that a training step runs: the right answer, or both.
+        answer_tokens: Tokens of an answer, end-of-turn included.
+        key: Name of the pair, unique in its data.
+        record: The record, on its first pair only.
+    """
+
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+    relevant: bool
+    answers: int
+    answer_tokens: int
+    key: str
+    record: Ranking | None
+
+    def __len__(self) -> int:
+        """Return the number of tokens that a training step runs."""
+        return self.answers * (len(self.head) + len(self.tail) + self.answer_tokens)
+
+    def head_weights(self) -> dict[int, float]:
+        """Return the supervised weight of each answer's head, and one pair."""
+        heads = (ANSWER, REJECTED)[: self.answers]
+        return {**dict.fromkeys(heads, float(self.answer_tokens)), PAIR: 1.0}
+
+
+@dataclass(slots=True)
+class PairBatch(Batch):
+    """Sequences of pairs: first those with the right answers, then those with the wrong ones.
+
+    Attributes:
+        keys: Name of each pair.
+    """
+
+    keys: list[str] = field(default_factory=list)
+
+
+class Grid(NamedTuple):
+    """Pairs of halves, in the order of records and their pools; see `zoo.decoding.pairs`."""
+
+    heads: dict[Hashable, tuple[int, ...]]
+    tails: list[tuple[int, ...]]
+    pairs: list[tuple[Hashable, int]]
+
+
+@dataclass
+class RelevanceEncoder:
+    """Encoder of ranked records: one pair per document of the pool ("1:all").
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        template: Which wording.
+        order: Which text comes first.
+        relevance: Ask the relevance question I_r.
+        choice: Tell the binary choice I_bc.
+        labels: How "true" and "false" are written.
+        system: System line; empty for none.
+        document_tokens: Slot of a document; a longer one loses its end.
+        max_length: Window in tokens; a longer query loses its beginning (a conversation's oldest
+            turns) so that every document fits beside it.
+        negatives: Documents per query that are not relevant, drawn anew for each query by its id;
+            None for all of the pool.
+        preference: Also encode the wrong option of each pair.
+        packed: Lay sequences end to end instead of padding them.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    template: str = "paper"
+    order: Order = "document_first"
+    relevance: bool = True
+    choice: bool = True
+    labels: Sequence[str] = ("A", "B")
+    system: str = SYSTEM
+    document_tokens: int = 512
+    max_length: int = 2048
+    negatives: int | None = None
+    preference: bool = False
+    packed: bool = True
+    records: tuple[type, ...] = (Ranking,)
+    pair_type: ClassVar[type[Pair]] = Pair
+
+    def __post_init__(self) -> None:
+        if self.template not in TEMPLATES:
+            raise InputError(
+                f"model.template: no {self.template!r}; {nearest(self.template, TEMPLATES)}"
+            )
+        if len(self.labels) != 2:
+            raise InputError(f"model.labels: {self.labels} are not two, for true and for false")
+        self.chat = chat_format(self.tokenizer)
+        self.words = TEMPLATES[self.template]
+        header = self.chat.end + self.chat.open("assistant")
+        self.option_ids = option_ids(self.tokenizer, self.labels, header)
+        self.end_ids = self.ids(self.chat.end)
+        self.cut: Counter[str] = Counter()  # texts longer than their slots
+        self._halves: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        opening = self.chat.open("user", first=not self.system)
+        if self.system:
+            opening = "".join(s.text for s in self.chat.turn("system", self.system, first=True))
+            opening += self.chat.open("user")
+        asked = [self.words.relevance] if self.relevance else []
+        true, false = self.labels
+        told = [self.words.choice.format(true=true, false=false)] if self.choice else []
+        between, question = (asked, told) if self.words.asks_first else ([], [*asked, *told])
+        first, second = self.words.document, self.words.query
+        if self.order == "query_first":
+            first, second = second, first
+        # Every piece is tokenised by itself; the texts go between them.
+        self.opening = self.ids(opening + first)
+        self.middle = self.ids("\n".join(["", *between, second]))
+        self.closing = self.ids((f"\n{' '.join(question)}" if question else "") + header)
+        fixed = len(self.opening) + len(self.middle) + len(self.closing) + 1 + len(self.end_ids)
+        self.query_tokens = self.max_length - self.document_tokens - fixed
+        if self.query_tokens < 1:
+            raise InputError(
+                f"model.max_length: {self.max_length} leaves no room for a query beside "
+                f"model.document_tokens={self.document_tokens} and {fixed} tokens of prompt"
+            )
+
+    def __call__(self, record: Ranking) -> list[Pair]:
+        """Return the pairs of a record in the pool's order: all relevant documents, and negatives.
+
+        Raises:
+            InputError: A document is empty.
+        """
+        grades = dict(record.relevant)
+        right = [grades.get(name, 0) > 0 for name in record.pool]
+        chosen = [i for i, relevant in enumerate(right) if not relevant]
+        if self.negatives is not None and self.negatives < len(chosen):
+            chosen = random.Random(record.id).sample(chosen, self.negatives)
+        chosen = sorted({*chosen, *(i for i, relevant in enumerate(right) if relevant)})
+        return [
+            self.pair_type(
+                *self.halves(record.query, record.corpus.documents[record.pool[i]]),
+                relevant=right[i],
+                answers=2 if self.preference else 1,
+                answer_tokens=1 + len(self.end_ids),
+                key=f"{record.id}\n{record.pool[i]}",
+                record=record if i == chosen[0] else None,
+            )
+            for i in chosen
+        ]
+
+    def halves(self, query: str, document: Document) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the prompt of a pair, before and after its cut.
+
+        Raises:
+            InputError: The document is empty.
+        """
+        if not document.content:
+            raise InputError(f"document {document.id!r} is empty")
+        first, second = ("document", document.content), ("query", query)
+        if self.order == "query_first":
+            first, second = second, first
+        return self.half("head", *first), self.half("tail", *second)
+
+    def half(self, side: Literal["head", "tail"], kind: str, text: str) -> tuple[int, ...]:
+        """Return one side of a prompt; `kind` says what the text is, `document` or `query`."""
+        key = (side, kind, text)
+        if key not in self._halves:
+            before, after = (self.opening, []) if side == "head" else (self.middle, self.closing)
+            self._halves[key] = (*before, *self._text_ids(kind, text), *after)
+        return self._halves[key]
+
+    def grid(self, records: Sequence[Ranking]) -> Grid:
+        """Return the prompts of all documents of each record's pool, halves that are equal once."""
+        heads: dict[Hashable, tuple[int, ...]] = {}
+        tails: dict[tuple[int, ...], int] = {}
+        pairs: list[tuple[Hashable, int]] = []
+        for record in records:
+            for name in record.pool:
+                head, tail = self.halves(record.query, record.corpus.documents[name])
+                heads[head] = head
+                pairs.append((head, tails.setdefault(tail, len(tails))))
+        return Grid(heads, list(tails), pairs)
+
+    def example(self, pair: Pair, *, right: bool = True) -> Example:
+        """Return a pair's prompt with an answer, which is learned with end-of-turn by a head."""
+        answer = [self.option_ids[0 if pair.relevant is right else 1], *self.end_ids]
+        prompt = [(pair.head, NO_HEAD, 0.0), (pair.tail, NO_HEAD, 0.0)]
+        return join([*prompt, (answer, ANSWER if right else REJECTED, 1.0)], record=pair.record)
+
+    def collate(self, pairs: Sequence[Pair], normalizers: dict[int, float]) -> PairBatch:
+        """Join pairs into a batch: all right answers, then all wrong ones if there are any."""
+        kinds = (True, False)[: pairs[0].answers]
+        examples = [self.example(pair, right=kind) for kind in kinds for pair in pairs]
+        pad_id = self.tokenizer.pad_token_id
+        batch = collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+        values = {item.name: getattr(batch, item.name) for item in fields(batch)}
+        values["records"] = [pair.record for pair in pairs]
+        return PairBatch(**values, keys=[pair.key for pair in pairs])
+
+    def report_cut(self) -> None:
+        """Say how many texts were longer than their slots."""
+        room = {"document": self.document_tokens, "query": self.query_tokens}
+        for kind, side in (("document", "end"), ("query", "beginning")):
+            if self.cut[kind]:
+                log.warning(
+                    "%d texts are longer than the slot of a %s, %d tokens, and lose their %s",
+                    *(self.cut[kind], kind, room[kind], side),
+                )
+
+    def preview(self, pair: Pair) -> list[str]:
+        """Return lines that show a pair's right answer with its masks in colour."""
+        return preview(self.example(pair), self.tokenizer)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _text_ids(self, kind: str, text: str) -> list[int]:
+        """Return a text's ids, cut to its slot: a document's end, a query's beginning."""
+        words = self.words.document if kind == "document" else self.words.query
+        ids = self.ids(text if words.endswith("\n") else f" {text}")
+        room = self.document_tokens if kind == "document" else self.query_tokens
+        self.cut[kind] += len(ids) > room
+        return ids[:room] if kind == "document" else ids[-room:]

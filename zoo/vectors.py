@@ -1,0 +1,57 @@
+"""Search by inner product in a FAISS index, for methods whose scores are sigmoids of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import InputError
+
+
+def faiss_index(vectors: Tensor) -> Any:
+    """Return an exact FAISS index of inner products over vectors `(n, D)`.
+
+    Raises:
+        InputError: FAISS is not installed.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        raise InputError("engine: faiss is not installed; pip install faiss-cpu, or use torch")
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors.float().cpu().contiguous().numpy())
+    return index
+
+
+def save_faiss(vectors: Tensor, path: str | Path) -> None:
+    """Write a FAISS index that `faiss.read_index` opens; row i is document i."""
+    index = faiss_index(vectors)
+    import faiss
+
+    faiss.write_index(index, str(path))
+
+
+def vector_search(
+    module: Any, queries: Sequence[str], vectors: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """Return scores and positions of the k best vectors of each query, `(Q, k)` each.
+
+    Args:
+        module: A method with `search_vectors(queries)`.
+        queries: Their texts.
+        vectors: One per document, `(n, D)`.
+        k: How many; at most n are returned.
+
+    Raises:
+        InputError: The method's scores are no inner products, or FAISS is not installed.
+    """
+    if not hasattr(module, "search_vectors"):
+        raise InputError(f"engine: the scores of {type(module).__name__} are no inner products")
+    asked = module.search_vectors(queries).float().cpu().contiguous().numpy()
+    odds, places = faiss_index(vectors).search(asked, min(k, len(vectors)))
+    return torch.sigmoid(torch.from_numpy(odds).double()), torch.from_numpy(places)
