@@ -30,6 +30,7 @@ PROPERTIES = {
     "lamss": 10,
     "megan": 10,
     "lahore": 9,
+    "rabtriever": 10,
     "straq": 10,
     "esc_metrics": 8,
 }

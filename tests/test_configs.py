@@ -59,7 +59,7 @@ def tiny(content: dict[str, Any]) -> tuple[str, ...]:
         return (*TINY[:-4], "--model.max_new_tokens", "4", "--model.max_length", "16384")
     if method.endswith(("LaMsS", "MeGan")):
         return (*TINY[:-4], "--model.max_answer_tokens", "4", "--model.max_length", "16384")
-    if method.endswith(("LaHoRe", "StraQ")):
+    if method.endswith(("LaHoRe", "Rabtriever", "StraQ")):
         return (*TINY[:-4], "--model.max_length", "16384")
     depth = ("--model.thinking_layer", "2") if method.endswith("MeTHanol") else ()
     return (*TINY, *depth, "--model.max_length", "16384")

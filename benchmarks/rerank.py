@@ -1,0 +1,209 @@
+"""Reranking with documents that are kept: 300 document tokens, 60 query tokens, fp32.
+
+Every step scores one document for all queries of the step; its keys and values are there already,
+as in an index.
+
+- `ours`: `read_pairs` over a store: the queries' tokens run over a view of the document, two rows
+  of the head are read.
+- `full`, the first peer: Hugging Face runs every pair whole, `logits_to_keep=1`.
+- `repeat`: Hugging Face continues from a cache that `batch_repeat_interleave` copies for every row
+  of a batch, `logits_to_keep=1`: what is left to win is the copy and the head.
+
+No row is padded on any side, so the peers lose nothing there. Scores agree and every query ranks
+the documents alike before a time is looked at. The bound counts FLOPs of blocks and head alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from benchmarks.harness import BenchmarkError, Sample, Setting, interleave
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone, resolve
+from zoo.decoding.options import relevance_score
+from zoo.decoding.pairs import Store, read_pairs
+from zoo.decoding.prefix import Prefixes, prefill
+from zoo.methods.lahore import LaHoRe
+
+CLAIM = "reranking 64 queries with a kept document, 300/60 tokens: >= 3.5x as fast as whole pairs"
+NAME = "rerank"
+DOCUMENT, QUERY = 300, 60  # tokens of the two halves of a prompt
+BATCH = 16  # rows at a time on all sides
+TOLERANCE = 1e-4  # of a score, in fp32
+Ids = tuple[int, ...]
+
+
+def halves(encoder: Any, documents: int, queries: int) -> tuple[list[Ids], list[Ids]]:
+    """Return heads of 300 tokens and tails of 60, cut from dialogues."""
+    records = shuffled(dialogues()[0])
+    texts = ["\n".join(turn.text for turn in record.turns) for record in records]
+    kept = [ids for text in texts for ids in [encoder.ids(text)] if len(ids) >= DOCUMENT]
+    room = DOCUMENT - len(encoder.opening)
+    heads = [(*encoder.opening, *ids[:room]) for ids in kept[:documents]]
+    room = QUERY - len(encoder.middle) - len(encoder.closing)
+    asked = random.Random(0).sample(kept, queries)
+    tails = [(*encoder.middle, *ids[-room:], *encoder.closing) for ids in asked]
+    return heads, tails
+
+
+def ours(setting: Setting, *, documents: int, queries: int) -> Sample:
+    """Score with kept documents."""
+    module = LaHoRe(Backbone(BACKBONE))
+    module.configure_model()
+    module.to(setting.device).eval()
+    encoder, lm = module.encoder(), module.lm
+    heads, tails = halves(encoder, documents, queries)
+    store: Store[Prefixes] = Store()
+    with torch.inference_mode():
+        for head, prefix in zip(heads, prefill(lm, heads).split(), strict=True):
+            store.add(head, prefix, prefix.num_bytes)
+
+    def score(head: Ids) -> Tensor:
+        pairs = [(head, i) for i in range(len(tails))]
+        budget = BATCH * QUERY
+        return read_pairs(lm, {}, tails, pairs, module.read, store=store, budget=budget)
+
+    body = sum(p.numel() for p in lm.model.layers.parameters() if p.ndim > 1)
+    sizes = {"body": body, "head": lm.lm_head.weight.numel(), "width": lm.config.hidden_size}
+    return _time(score, heads, len(tails), module, setting, sizes=sizes)
+
+
+def full(setting: Setting, *, documents: int, queries: int) -> Sample:
+    """Score whole pairs with Hugging Face."""
+    lm, encoder = hugging_face(setting)
+    heads, tails = halves(encoder, documents, queries)
+
+    def score(head: Ids) -> Tensor:
+        found = []
+        for rows in batches(tails):
+            ids = torch.tensor([[*head, *tail] for tail in rows], device=setting.device)
+            logits = lm(ids, use_cache=False, logits_to_keep=1).logits[:, -1]
+            found.append(relevance_score(logits[:, encoder.option_ids].float()))
+        return torch.cat(found)
+
+    return _time(score, heads, len(tails), lm, setting)
+
+
+def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
+    """Score from a cache that is copied for every row."""
+    lm, encoder = hugging_face(setting)
+    heads, tails = halves(encoder, documents, queries)
+    caches = {}
+    with torch.inference_mode():
+        for head in heads:
+            caches[head] = DynamicCache()
+            ids = torch.tensor([head], device=setting.device)
+            lm(ids, past_key_values=caches[head], logits_to_keep=1)
+
+    def score(head: Ids) -> Tensor:
+        found = []
+        for rows in batches(tails):
+            cache = copy.deepcopy(caches[head])
+            cache.batch_repeat_interleave(len(rows))
+            ids = torch.tensor(rows, device=setting.device)
+            logits = lm(ids, past_key_values=cache, logits_to_keep=1).logits[:, -1]
+            found.append(relevance_score(logits[:, encoder.option_ids].float()))
+        return torch.cat(found)
+
+    return _time(score, heads, len(tails), lm, setting)
+
+
+def hugging_face(setting: Setting) -> tuple[Any, Any]:
+    """Return the plain model, and the encoder that makes the same token ids."""
+    from transformers import AutoModelForCausalLM
+
+    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE))
+    return loaded.float().to(setting.device).eval(), LaHoRe(Backbone(BACKBONE)).encoder()
+
+
+def batches(tails: Sequence[Ids]) -> list[Sequence[Ids]]:
+    """Return the tails in batches."""
+    return [tails[i : i + BATCH] for i in range(0, len(tails), BATCH)]
+
+
+@torch.inference_mode()
+def _time(
+    score: Callable[[Ids], Tensor],
+    heads: Sequence[Ids],
+    queries: int,
+    model: torch.nn.Module,
+    setting: Setting,
+    **notes: Any,
+) -> Sample:
+    """Time one document per step; the first one warms up."""
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(model)
+    found = []
+    for head in heads:
+        found.append(score(head).tolist())
+        clock.mark()
+    steps = clock.steps()
+    by_query = torch.tensor(found).t()
+    ranking = by_query.argsort(dim=1, descending=True, stable=True).tolist()
+    return Sample(
+        **steps,
+        work={"pairs": [float(queries)] * len(steps["seconds"])},
+        checks={"ranking": ranking, "scores": found},
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], **notes},
+    )
+
+
+def bound(notes: dict[str, Any]) -> float:
+    """Return the highest ratio that FLOPs of blocks and head allow."""
+    whole = (DOCUMENT + QUERY) * notes["body"] + notes["head"]
+    return float(whole / (QUERY * notes["body"] + 2 * notes["width"]))
+
+
+def closest(ours: Sample, theirs: Sample) -> float:
+    """Return the largest difference of a score.
+
+    Raises:
+        BenchmarkError: It is above the tolerance.
+    """
+    a, b = (torch.tensor(sample.checks["scores"]) for sample in (ours, theirs))
+    difference = (a - b).abs().max().item()
+    if not difference <= TOLERANCE:
+        raise BenchmarkError(f"scores differ by {difference}, tolerance {TOLERANCE}")
+    return difference
+
+
+SIDES = {"ours": ours, "full": full, "repeat": repeat}
+PEERS = {
+    "full": "Hugging Face, every pair whole",
+    "repeat": "Hugging Face, the document's cache copied for every row",
+}
+
+
+def run(setting: Setting) -> Result:
+    """Score some documents for 64 queries (quick: 16) in turn."""
+    options = {"documents": 3, "queries": 16} if setting.quick else {"documents": 6, "queries": 64}
+    sides = dict.fromkeys(SIDES, options)
+    samples = interleave(NAME, sides, setting, 1 if setting.quick else 3)
+    first = {side: taken[0] for side, taken in samples.items()}
+    checks: dict[str, Any] = {}
+    for peer in PEERS:
+        same = agree(first["ours"], first[peer], {"ranking": 0.0})
+        checks[peer] = {**same, "scores": closest(first["ours"], first[peer])}
+    return compare(
+        NAME,
+        CLAIM,
+        PEERS["full"],
+        samples["ours"],
+        samples["full"],
+        checks=checks,
+        target=3.5,
+        bound=bound(first["ours"].notes["sizes"]),
+        others={PEERS["repeat"]: versus(samples["ours"], samples["repeat"])},
+        details={"repeat": summarise(samples["repeat"]), **options},
+    )
