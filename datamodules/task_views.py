@@ -161,7 +161,10 @@ class TaskViews(ZooDataModule):
         self._names: dict[str, list[str]] = {}
 
     def load(self, split: str) -> list[Record]:
-        """Read the texts of a split, in an order by their hash, and ask for each view."""
+        """Read the texts of a split, in an order by their hash, and ask for each view.
+
+        A text that training has is left out of the other splits.
+        """
         records: list[Conditioned] = []
         for viewed in self._viewed(split):
             for view in viewed.answers:
@@ -178,7 +181,10 @@ class TaskViews(ZooDataModule):
         sources: tuple[Callable[[str], Iterator[Viewed]], ...] = (self._queries, self._situations)
         for source in sources:
             texts = {viewed.text: viewed for viewed in source(split)}
-            short = [text for text in texts if 0 < len(text) <= LONGEST]
+            known: set[str] = set()
+            if split != "train" and self.path is not None:  # ESConv tells a situation twice
+                known = {viewed.text for viewed in source("train")}
+            short = [text for text in texts if 0 < len(text) <= LONGEST and text not in known]
             order = sorted(short, key=digest)[: self.max_texts]
             found += [texts[text] for text in order]
         return sorted(found, key=lambda viewed: digest(viewed.text))

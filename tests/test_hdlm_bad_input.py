@@ -36,9 +36,9 @@ def texts(tmp_path: Path, *lines: str, **files: tuple[str, ...]) -> list[str]:
 
 def test_unknown_label(tmp_path: Path, refused: Refused) -> None:
     """A class of validation that no training text has."""
-    said = refused(*texts(tmp_path, val=(*GOOD, "Deaf too.,med,eer")))
+    said = refused(*texts(tmp_path, val=(*GOOD, "Deaf too.,med,earr")))
     assert said == (
-        f"{tmp_path}/val.csv:5: unknown label 'eer' in med; did you mean 'ear'? (one of: ear, eye)"
+        f"{tmp_path}/val.csv:5: unknown label 'earr' in med; did you mean 'ear'? (one of: ear, eye)"
     )
 
 

@@ -101,7 +101,7 @@ def test_condition_without_tokens() -> None:
     coder = encoder()
     words = coder.tokenizer
     coder.tokenizer = lambda text, **_: {"input_ids": []} if text == "\u200b" else words(text)
-    with pytest.raises(InputError, match="a: the condition '\\u200b' gives no token"):
+    with pytest.raises(InputError, match=r"a: the condition '\\u200b' gives no token"):
         coder.condition(replace(WARM, condition="\u200b"))
     assert coder.condition(BARE) == []
 

@@ -52,8 +52,11 @@ def test_a_batch_decodes_what_each_row_decodes_alone(lm: Any) -> None:
             assert (alone.ids, alone.levels) == (found.ids, found.levels)
             assert alone.doubts == pytest.approx(found.doubts, abs=1e-5)
             single.feed([[30, 31]], 0)
-            torch.testing.assert_close(single.state()[0], decoder.state()[row])
-    assert len(together[0].ids) <= 3
+            torch.testing.assert_close(
+                single.state()[0], decoder.state()[row], atol=1e-4, rtol=1e-4
+            )
+        if not options:  # the row that the stop token was taken from
+            assert len(together[0].ids) <= 3
 
 
 @torch.no_grad()

@@ -195,7 +195,7 @@ def test_dialogues_that_do_not_fit(dialogue: Dialogue) -> None:
         plans(dialogue, 3)
     with pytest.raises(InputError, match="no emotion named 'joy'"):
         plans(replace(dialogue, emotion="joy"), 2, ("emotion",))
-    with pytest.raises(InputError, match="turn 1: no emotion; model.guide says"):
+    with pytest.raises(InputError, match="turn 2: no emotion; model.guide says"):
         plans(replace(dialogue, emotion=""), 2, ("emotion",))
     turns = (Turn(SEEKER, "Hi."), Turn(SUPPORTER, "Hello.", strategy="Greeting"))
     with pytest.raises(InputError, match="turn 1: no strategy named 'Greeting'"):
