@@ -84,7 +84,7 @@ def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_generate_for_a_prompt_by_a_given_strategy(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    given = (*CONFIG, *TINY, "--ckpt_path", str(last(run)), "--prompt", "I lost my job.")
+    given = (*CONFIG, *TINY, *SPEAKING, "--ckpt_path", str(last(run)), "--prompt", "I lost my job.")
     main("generate", *given, "--thought", "questions")
     out = capsys.readouterr().out
     assert "state:   Seeker: I lost my job.\nQ:" in out

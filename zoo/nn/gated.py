@@ -10,7 +10,6 @@ F inner width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -99,29 +98,38 @@ class StaticGating:
         return self.beta_LF.detach().float().mean(1).expand(held_BT.shape[0], -1)
 
 
-@dataclass
 class Gating:
     """The conditions of one forward pass, or of one dialogue, for all blocks.
 
-    Attributes:
+    No dataclass: sharded blocks copy dataclasses among their arguments, and `sizes` and `means`
+    would be written to the copies.
+
+    Args:
         hypers: One hypernetwork for all blocks, or one for each.
         keys: Keys of the condition by hypernetwork.
         values: Values of the condition by hypernetwork.
         mask: True where a token may look, broadcastable to `(B, heads, T, C)`.
         rows: 1 for tokens with a condition and 0 for others, whose beta is 1; broadcastable to
             `(B, T, 1)`. None if all have one.
+
+    Attributes:
         sizes: Sum of |delta| over tokens and channels by block, if it was asked for.
         means: Mean beta over channels of the tokens seen, `(B, T)` each, by block; None if not
             asked for.
     """
 
-    hypers: Sequence[Hypernetwork]
-    keys: list[Tensor]
-    values: list[Tensor]
-    mask: Tensor
-    rows: Tensor | None = None
-    sizes: dict[int, Tensor] | None = None
-    means: dict[int, list[Tensor]] | None = None
+    def __init__(
+        self,
+        hypers: Sequence[Hypernetwork],
+        keys: list[Tensor],
+        values: list[Tensor],
+        mask: Tensor,
+        rows: Tensor | None,
+    ) -> None:
+        self.hypers, self.keys, self.values = hypers, keys, values
+        self.mask, self.rows = mask, rows
+        self.sizes: dict[int, Tensor] | None = None
+        self.means: dict[int, list[Tensor]] | None = None
 
     def __call__(
         self, layer: int, x: Tensor, gate: Tensor, up: Tensor, down_DF: Tensor | None
