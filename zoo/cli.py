@@ -205,12 +205,20 @@ def main(args: list[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     try:
         run(args)
-    except InputError as error:
-        said = str(error).rpartition(f"{InputError.__name__}: ")[
-            2
-        ]  # a loader's worker adds a trace
+    except ValueError as error:
+        found = cause(error)
+        if found is None:
+            raise
+        said = str(found).rpartition(f"{InputError.__name__}: ")[2]  # a worker adds a trace
         print(f"error: {' '.join(said.split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def cause(error: BaseException | None) -> InputError | None:
+    """Return the user's error among an error and its causes; the parser wraps a constructor's."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error
 
 
 def run(args: list[str]) -> None:

@@ -1,0 +1,182 @@
+"""LaMsS through the command line: both stages, resume, generate, export; wrong settings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from running import ROOT, TINY, main, refusal
+from test_distributed import launch, objective, scalars, validate
+
+import zoo
+from datamodules import FactWorld
+
+FSDP2 = str(ROOT / "configs" / "overlays" / "fsdp2.yaml")
+SMALL = (
+    *("--config", str(ROOT / "configs" / "lamss_facts.yaml"), *TINY[:-4]),
+    *("--model.max_answer_tokens", "3", "--data.max_train", "8", "--data.max_val", "6"),
+    *("--data.max_test", "6", "--data.batch_size", "2", "--trainer.log_every_n_steps", "1"),
+)
+LEVELS = [f"<|skeptic_{j}|>" for j in range(5)]
+Refused = Callable[..., str]
+
+
+def fit(folder: Path, *args: str) -> Path:
+    main(
+        *("fit", *SMALL, "--trainer.max_steps", "4", "--trainer.val_check_interval", "4"),
+        *("--checkpoint.every_n_train_steps", "2", "--checkpoint.save_top_k", "-1"),
+        *("--trainer.default_root_dir", str(folder), *args),
+    )
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Label afresh."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has read a little of the world, exported."""
+    folder = tmp_path_factory.mktemp("cpt")
+    given = ("--config", str(ROOT / "configs" / "lamss_cpt.yaml"), *TINY[:-4])
+    given += ("--trainer.max_steps", "2", "--data.max_train", "8", "--data.max_val", "2")
+    given += ("--data.batch_size", "4")
+    run, out = folder / "run", folder / "out"
+    main("fit", *given, "--trainer.val_check_interval", "2", "--trainer.default_root_dir", str(run))
+    saved = ("--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
+    main("export", "--config", str(run / "config.yaml"), *saved, "--output", str(out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, read: Path) -> Path:
+    """Four steps on questions, from the model that has read."""
+    folder = tmp_path_factory.mktemp("lamss") / "run"
+    fit(folder, "--model.backbone.name", str(read))
+    return folder
+
+
+def test_what_a_run_shows(trained: Path) -> None:
+    """Losses of all three kinds, scores, risk against coverage, answers shaded by doubt."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = scalars(trained)
+    wanted = {f"train/{name}_loss" for name in ("token", "sigma", "level")}
+    wanted |= {"val/auc", "val/ap", "val/willing_accuracy", "val/answer_rate", "val/ece"}
+    assert wanted <= set(found)
+    events = EventAccumulator(str(trained), size_guidance={"images": 0})
+    events.Reload()
+    assert {"val/risk_coverage", "val/tokens", "val/kinds"} <= set(events.Tags()["images"])
+
+
+def test_the_second_stage_starts_from_the_first(read: Path) -> None:
+    """The exported vocabulary holds the levels; they are neither added twice nor renumbered."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(read)
+    lm = AutoModelForCausalLM.from_pretrained(read)
+    ids = tokenizer.convert_tokens_to_ids(LEVELS)
+    assert ids == list(range(lm.config.vocab_size - 5, lm.config.vocab_size))
+    module = zoo.LaMsS(backbone={"name": str(read)})
+    module.configure_model()
+    assert module.level_ids == ids
+    for name, value in lm.state_dict().items():
+        assert torch.equal(value, module.lm.state_dict()[name]), name
+
+
+def test_resume_is_exact(trained: Path, read: Path, tmp_path: Path) -> None:
+    saved = trained / "checkpoints" / "step-2.ckpt"
+    name = ("--model.backbone.name", str(read))
+    last = fit(tmp_path / "run", *name, "--ckpt_path", str(saved))
+    ours, theirs = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (last, trained / "checkpoints" / "last.ckpt")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_generate_predict_export(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer, its doubt and the decision; the exported folder answers the same."""
+    saved = str(trained / "checkpoints" / "last.ckpt")
+    given = ("--config", str(trained / "config.yaml"), "--ckpt_path", saved)
+    capsys.readouterr()
+    main("generate", *given, "--num_records", "2")
+    text = capsys.readouterr().out
+    doubts = re.findall(r"^skepticism response: +(\S+)", text, re.MULTILINE)
+    assert len(doubts) == 2
+    assert all(0 <= float(doubt) <= 1 for doubt in doubts)
+    assert not any(level in text for level in LEVELS)
+
+    main("predict", *given, "--trainer.default_root_dir", str(tmp_path))
+    rows = [json.loads(x) for x in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    out = tmp_path / "out"
+    main("export", *given, "--output", str(out))
+    module = zoo.load(out)
+    records = FactWorld(max_test=6).records("test")
+    answers = module.answer(records)
+    assert len(rows) == len(answers) == 6
+    for row, answer in zip(rows, answers, strict=True):
+        assert row["answer"] == answer.text
+        assert row["skepticism"]["response"] == pytest.approx(answer.skepticism["response"], 1e-3)
+        assert row["willing"] == (answer.skepticism["response"] < module.threshold)
+
+
+def test_fsdp2_steps(tmp_path: Path) -> None:
+    """Two shards take the steps of one process, with the vocabulary's new rows among them."""
+    given = (*SMALL, "--data.eval_batch_size", "2", "--trainer.max_steps", "2")
+    one = ("--trainer.accumulate_grad_batches", "2", *validate(4))
+    launch(tmp_path, "one", *one, given=given)
+    two = (*validate(2), "--config", FSDP2, "--trainer.accelerator", "cpu")
+    launch(tmp_path, "two", *two, "--trainer.precision", "32-true", given=given)
+    ours, theirs = objective(tmp_path, "two", 2, 1), objective(tmp_path, "one", 1, 2)
+    for (loss, norm), (other, other_norm) in zip(ours, theirs, strict=True):
+        assert loss == pytest.approx(other, rel=1e-5)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--model.num_levels", "1"), "model.num_levels: 1 is not in 2..10"),
+        (("--model.num_levels", "11"), "model.num_levels: 11 is not in 2..10"),
+        (("--model.eps", "1.5"), "model.eps: 1.5 is not in"),
+        (("--model.max_answer_tokens", "0"), "model.max_answer_tokens: 0 is below 1"),
+        (("--model.doubt_source", "ref_prop"), "model.doubt_source"),
+        (("--model.backbone.freeze", "true"), "the rows of the levels must learn; use lora"),
+        (("--data", "datamodules.ESConv"), "ESConv yields Dialogue, but the method takes "),
+    ],
+)
+def test_settings_that_are_wrong(
+    args: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused: Refused = partial(refusal, capfd, tmp_path, given=SMALL)
+    assert said in refused(*args)
+
+
+def test_a_tokenizer_with_levels_of_another_number(
+    read: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ("--model.backbone.name", str(read), "--model.num_levels", "3")
+    said = refusal(capfd, tmp_path, *args, given=SMALL)
+    assert said == f"model.num_levels: 3, but {read} has 5 levels already"
