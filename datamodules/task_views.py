@@ -86,6 +86,7 @@ HELD_OUT = 2  # wordings of each view, the last ones
 OPTIONS = 4
 LONGEST = 300  # characters of a text
 PLACES = ("none", "options")
+SOURCES = ("clinc150", "esconv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class TaskViews(ZooDataModule):
         path: Folder that holds `clinc150/` and `esconv/`. None reads the small samples that come
             with the package.
         place: What the system turn says: `none`, nothing of the view, or `options`, four answers.
+        sources: Where texts are from, `clinc150` and `esconv`; None for both.
         held_out: A view that training leaves out; in other splits its group is `unseen_task`.
         intents: Intents of each domain to keep, the first ones; None for all.
         max_texts: Texts of each source to keep in each split; None for all.
@@ -126,6 +128,7 @@ class TaskViews(ZooDataModule):
         path: str | None = None,
         *,
         place: Literal["none", "options"] = "none",
+        sources: list[str] | None = None,
         held_out: str = "",
         intents: int | None = None,
         max_texts: int | None = None,
@@ -149,9 +152,11 @@ class TaskViews(ZooDataModule):
             seed=seed,
             num_workers=num_workers,
         )
+        self.sources = [*SOURCES] if sources is None else sources
         for key, value, valid in (
             ("place", place, PLACES),
-            ("held_out", held_out, ("", *WORDINGS)),
+            *(("sources", source, SOURCES) for source in self.sources),
+            ("held_out", held_out, ("", *(v for v in WORDINGS if v.split()[0] in self.sources))),
         ):
             if value not in valid:
                 raise InputError(f"{key} is {value!r}; {nearest(value, filter(None, valid))}")
@@ -178,8 +183,11 @@ class TaskViews(ZooDataModule):
 
     def _viewed(self, split: str) -> list[Viewed]:
         found: list[Viewed] = []
-        sources: tuple[Callable[[str], Iterator[Viewed]], ...] = (self._queries, self._situations)
-        for source in sources:
+        readers: dict[str, Callable[[str], Iterator[Viewed]]] = {
+            "clinc150": self._queries,
+            "esconv": self._situations,
+        }
+        for source in [readers[name] for name in SOURCES if name in self.sources]:
             texts = {viewed.text: viewed for viewed in source(split)}
             known: set[str] = set()
             if split != "train" and self.path is not None:  # ESConv tells a situation twice

@@ -61,6 +61,13 @@ def test_held_out_view():
     assert {r.group for r in data.records("test")} == {"seen", "unseen", "unseen_task"}
 
 
+def test_one_source():
+    """The records of one source are those that both give, without the other's."""
+    alone = TaskViews(sources=["clinc150"]).records("train")
+    both = TaskViews().records("train")
+    assert alone == [r for r in both if r.task.startswith("clinc150")]
+
+
 def test_shuffled():
     plain, mixed = (TaskViews(shuffle_conditions=flag).records("train") for flag in (False, True))
     assert [r.prompt for r in plain] == [r.prompt for r in mixed]
@@ -73,6 +80,10 @@ def test_bad_values():
         TaskViews(place="option")
     with pytest.raises(InputError, match="held_out is 'esconv'"):
         TaskViews(held_out="esconv")
+    with pytest.raises(InputError, match="sources is 'clinc'; did you mean 'clinc150'"):
+        TaskViews(sources=["clinc"])
+    with pytest.raises(InputError, match="held_out is 'esconv problem'"):
+        TaskViews(sources=["clinc150"], held_out="esconv problem")
 
 
 def test_real_files(zoo_data: Path):
