@@ -11,6 +11,9 @@ Data: `TaskViews`, texts asked for two things each. Two settings:
   so every row can tell the questions apart; `clinc150 intent` is left out of training (an unseen
   task).
 
+Rows "on full SFT" train what bends the gates, and nothing else, over the weights of that row, which
+cannot tell the questions apart in `control`: what they gain there comes from the condition.
+
 Scores are given for wordings of the condition that training had (`seen`), for held-out ones
 (`unseen`), and for the unseen task. Rows that the JSON already holds are skipped, so a killed run
 goes on where it was. Needs `ZOO_DATA`; one thread.
@@ -35,24 +38,26 @@ import torch
 import datamodules
 import zoo
 from benchmarks.tomi import wilson
+from zoo.export import save
 
 HYPER: dict[str, Any] = {"hyper": {"bottleneck": 128}, "optimizer": {"lr": 2e-3}}
 FULL: dict[str, Any] = {"train": "full", "optimizer": {"lr": 2e-4}}
 LORA = {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]}
 ROWS: dict[str, dict[str, Any]] = {
+    "full SFT": {"gate": "none", **FULL},
+    "MeGan (hypernetwork) on full SFT": {**HYPER, "after": "full SFT"},
+    "shuffled condition, on full SFT": {**HYPER, "after": "full SFT", "shuffle": True},
+    "static beta, on full SFT": {"gate": "static", "optimizer": {"lr": 1e-2}, "after": "full SFT"},
     "MeGan (hypernetwork)": HYPER,
     "MeGan, all weights": {**HYPER, **FULL},
-    "full SFT": {"gate": "none", **FULL},
     "LoRA of equal size": {"gate": "none", "lora": LORA, "optimizer": {"lr": 2e-3}},
-    "static beta, all weights": {"gate": "static", **FULL},
-    "shuffled condition, all weights": {**HYPER, **FULL, "shuffle": True},
     "frozen backbone": {"gate": "none", "train": "full", "steps": 0},
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "control": {"place": "none", "sources": ["clinc150"], "intents": 1},
     "released": {"place": "options", "held_out": "clinc150 intent", "intents": 3},
 }
-CONTROLS = ("static beta, all weights", "shuffled condition, all weights")  # in `control` only
+CONTROLS = ("shuffled condition, on full SFT", "static beta, on full SFT")  # in `control` only
 DATA = {"max_texts": 400, "batch_size": 8, "eval_batch_size": 40}
 GROUPS = ("seen", "unseen", "unseen_task")
 
@@ -66,6 +71,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=20, help="test texts of each source")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--folder", type=Path, default=Path("runs/megan"), help="for weights")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args()
     if "ZOO_DATA" not in os.environ and not options.table:
@@ -90,7 +96,9 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
     """Train and test one row; return its entry."""
     changes = dict(ROWS[row])
     steps, shuffle = changes.pop("steps", options.steps), changes.pop("shuffle", False)
-    backbone = {"name": "smollm2-135m", "lora": changes.pop("lora", None)}
+    after = changes.pop("after", None)
+    name = str(folder(options, setting, after, seed)) if after else "smollm2-135m"
+    backbone = {"name": name, "lora": changes.pop("lora", None)}
     optimizer = {"schedule": "linear", "warmup_ratio": 0.1, "beta2": 0.99, "weight_decay": 0.0}
     optimizer |= changes.pop("optimizer", {})
     lightning.seed_everything(seed, verbose=False)
@@ -121,6 +129,9 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
     if steps:
         trainer.fit(module, training)
     trained = time.time()
+    kept = folder(options, setting, row, seed)
+    if any(row == one.get("after") for one in ROWS.values()) and not kept.exists():
+        save(module, kept)
     loss = float(trainer.callback_metrics.get("train/reply_loss", math.nan))
     found = trainer.test(module, testing, verbose=False)[0]
     return {
@@ -137,6 +148,12 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
         "torch": torch.__version__,
         "date": str(date.today()),
     }
+
+
+def folder(options: argparse.Namespace, setting: str, row: str, seed: int) -> Path:
+    """Return where the weights of a row are kept for rows that start from them."""
+    made: Path = options.folder / f"{setting}-{row.replace(' ', '_')}-{options.steps}-{seed}"
+    return made
 
 
 def counts(data: Any) -> dict[str, int]:
