@@ -18,7 +18,7 @@ def tiny(monkeypatch, tmp_path):
     with torch.no_grad():
         for parameter in lm.model.layers.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(8)
+                parameter.mul_(20)  # queries change which document is first
     lm.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     for module in (rerank, rabtriever_online):
@@ -28,12 +28,12 @@ def tiny(monkeypatch, tmp_path):
 
 
 def test_three_sides_score_alike(tiny):
-    options = {"documents": 3, "queries": 5}
+    options = {"documents": 4, "queries": 8}
     sides = [rerank.SIDES[name](TINY, **options) for name in ("ours", "full", "repeat")]
     for sample in sides[1:]:
         assert rerank.closest(sides[0], sample) < 1e-5
         assert sample.checks["ranking"] == sides[0].checks["ranking"]
-    assert [len(sample.seconds) for sample in sides] == [2, 2, 2]
+    assert [len(sample.seconds) for sample in sides] == [3, 3, 3]
     assert len({tuple(row) for row in sides[0].checks["ranking"]}) > 1
     moved = Sample(
         [], checks={"scores": [[x + 0.01 for x in r] for r in sides[0].checks["scores"]]}

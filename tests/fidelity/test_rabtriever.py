@@ -1,7 +1,7 @@
 """The ten properties of Rabtriever's sheet (arXiv 2604.23336, section 7).
 
 What is expected comes from Hugging Face's own forward over padded rows and from the equations
-written out here; the small task and its teacher are those of LaHoRe's tests.
+written out here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lahore_reference import CUES, MARKS, SHORT, ids_of, quality, task, train
+from lahore_reference import CUES, SHORT, ids_of, quality, train
 from test_lahore import Data
 
 from zoo import export
@@ -225,6 +225,8 @@ def test_divergence_and_its_direction() -> None:
 def test_both_terms_by_the_transcription(make: Any, shape: str, options: dict[str, str]) -> None:
     """MSE over query positions and width, and KL(student || teacher), over two queries."""
     module = student(make, shape, **options)
+    with torch.no_grad():
+        module.lm.lm_head.weight.mul_(10)  # peaked distributions, far from symmetric
     found = module.losses(batch_of(module))
     parts = [plain_terms(module, pair) for pair in pairs_of(module)]
     squares = [p[0][-1:] if options.get("positions") else p[0] for p in parts]
@@ -232,7 +234,7 @@ def test_both_terms_by_the_transcription(make: Any, shape: str, options: dict[st
     kl = torch.stack([p[2 if options.get("divergence") else 1] for p in parts]).mean().item()
     other = torch.stack([p[1 if options.get("divergence") else 2] for p in parts]).mean().item()
     assert found["kl"].loss.item() == pytest.approx(kl, rel=1e-3)
-    assert abs(kl - other) > 0.01 * kl, "the directions must differ here"
+    assert abs(kl - other) > 0.05 * kl, "the directions must differ here"
 
 
 # -- 5: cost -----------------------------------------------------------------------------------
@@ -344,72 +346,127 @@ def test_without_the_product_all_documents_tie(make: Any, shape: str) -> None:
 
 # -- 8, 9: what is learned ---------------------------------------------------------------------
 
+RIDDLE = Corpus({letter: Document(letter, letter * 4) for letter in CUES})
+ANSWERS = {cue: CUES[(i + 1) % len(CUES)] for i, cue in enumerate(CUES)}
+CHANCE = (1 + 1 / 2 + 1 / 3) / 3
+
+
+def riddle(*lengths: int) -> list[Ranking]:
+    """A cue's document is written with the next cue's letter: what looks alike is wrong."""
+    return [
+        Ranking(cue * n, RIDDLE, ((answer, 1),), id=f"{cue}{n}")
+        for cue, answer in ANSWERS.items()
+        for n in lengths
+    ]
+
+
+LEARNED, VALIDATION = riddle(4), riddle(3, 5)  # queries of other lengths
+
+
+def cosine_quality(module: Any, pool: str) -> float:
+    """Return the MRR of a bi-encoder: cosine of the model's states, their mean or the last."""
+
+    def embed(text: str) -> torch.Tensor:
+        states = module.lm.model(torch.tensor([ids_of(module, text)])).last_hidden_state[0]
+        return states.mean(0) if pool == "mean" else states[-1]
+
+    found = []
+    with torch.no_grad():
+        for record in VALIDATION:
+            query, documents = embed(record.query), record.corpus.documents
+            scores = {
+                name: torch.cosine_similarity(query, embed(documents[name].content), dim=0).item()
+                for name in record.pool
+            }
+            found.append(query_scores(scores, dict(record.relevant))["MRR@10"])
+    return sum(found) / len(found)
+
 
 @pytest.fixture(scope="session")
-def distilled(make: Any, learned: dict[str, Any], tmp_path_factory: Any) -> dict[str, Any]:
-    """Students of the DPO teacher on the small task: the whole loss, and each ablation."""
+def taught(make: Any, tmp_path_factory: Any) -> SimpleNamespace:
+    """A teacher that learned the riddle by LaHoRe's SFT, and the folder of its export."""
+    folder = tmp_path_factory.mktemp("teacher") / "export"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = make("LaHoRe", "tiny-llama", spread=3.0, **SHORT)
+        train(module, LEARNED, 120)
+    export.save(module, folder)
+    return SimpleNamespace(module=module, folder=str(folder))
+
+
+def distil(folder: str, steps: int = 600, **options: Any) -> SimpleNamespace:
+    """Train a student of a teacher's export; return its losses on the riddle and its MRR."""
     import zoo
 
-    folder = tmp_path_factory.mktemp("teacher") / "export"
-    export.save(learned["dpo"].module, folder)
-    ablations: dict[str, dict[str, Any]] = {
-        "full": {},
-        "no mse": {"mse": False},
-        "no kl": {"divergence": "none"},
-        "forward": {"divergence": "forward"},
-    }
-    found: dict[str, Any] = {"teacher": learned["dpo"].module}
-    for name, options in ablations.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = zoo.Rabtriever({"name": str(folder)}, template="paper", **SHORT, **options)
-            module.configure_model()
-            module.eval()
-            batch = batch_of(module, task())
-            before = {k: t.loss.item() for k, t in module.losses(batch).items()}
-            untrained = quality(module, task())
-            train(module, task(), 150, lr=3e-3)
-            after = {k: t.loss.item() for k, t in module.losses(batch).items()}
-        found[name] = SimpleNamespace(
-            module=module,
-            before=before,
-            after=after,
-            untrained=untrained,
-            quality=quality(module, task()),
-        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # w = 0.25 is the other number that the paper prints; with 0.025 this takes far longer.
+        options = {"template": "paper", "kl_weight": 0.25, **SHORT, **options}
+        module = zoo.Rabtriever({"name": folder}, **options)
+        module.configure_model()
+        module.eval()
+        batch = batch_of(module, LEARNED)
+        found = SimpleNamespace(untrained=quality(module, VALIDATION))
+        found.before = {name: term.loss.item() for name, term in module.losses(batch).items()}
+        train(module, LEARNED, steps, lr=1e-2)
+        found.after = {name: term.loss.item() for name, term in module.losses(batch).items()}
+        found.quality = quality(module, VALIDATION)
     return found
 
 
+@pytest.fixture(scope="session")
+def distilled(taught: SimpleNamespace) -> SimpleNamespace:
+    """A student of the whole loss."""
+    return distil(taught.folder)
+
+
 @pytest.mark.fidelity("rabtriever", 8)
-def test_both_terms_fall_and_no_ablation_is_better(distilled: dict[str, Any]) -> None:
-    full = distilled["full"]
+def test_both_terms_fall(distilled: SimpleNamespace) -> None:
     for name in ("mse", "kl"):
-        assert full.after[name] < 0.5 * full.before[name]
-    for name in ("no mse", "no kl", "forward"):
-        assert distilled[name].quality <= full.quality
-    # What a missing term leaves behind, where the ranking of three documents is learned anyway:
-    assert distilled["no mse"].after["mse"] > 2 * full.after["mse"]
-    assert distilled["no kl"].after["kl"] > full.after["kl"]
-    assert distilled["forward"].after["kl"] >= 0.5 * full.after["kl"]
+        assert distilled.after[name] < 0.3 * distilled.before[name]
+
+
+@pytest.mark.fidelity("rabtriever", 8)
+def test_a_missing_term_stays_behind(taught: SimpleNamespace) -> None:
+    """After the same 100 steps, which are too few for the ranking."""
+    full, no_mse, no_kl = (
+        distil(taught.folder, 100, **options)
+        for options in ({}, {"mse": False}, {"divergence": "none"})
+    )
+    assert no_mse.after["mse"] > 2 * full.after["mse"]
+    assert no_kl.after["kl"] > full.after["kl"]
+
+
+@pytest.mark.slow
+@pytest.mark.fidelity("rabtriever", 8)
+@pytest.mark.parametrize("options", [{"mse": False}, {"divergence": "none"}])
+def test_without_a_term_the_ranking_is_worse(
+    taught: SimpleNamespace, distilled: SimpleNamespace, options: dict[str, Any]
+) -> None:
+    other = distil(taught.folder, **options)
+    missing = "kl" if "divergence" in options else "mse"
+    assert other.after[missing] > 1.5 * distilled.after[missing]
+    assert other.quality < distilled.quality - 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.fidelity("rabtriever", 8)
+def test_the_reverse_divergence_is_not_worse(
+    taught: SimpleNamespace, distilled: SimpleNamespace
+) -> None:
+    assert distil(taught.folder, divergence="forward").quality <= distilled.quality
 
 
 @pytest.mark.fidelity("rabtriever", 9)
-def test_between_a_bi_encoder_and_the_teacher(distilled: dict[str, Any]) -> None:
-    """Cosine of pooled states < student <= teacher; the student is above chance, 0.611."""
-    teacher, full = distilled["teacher"], distilled["full"]
-    cosines = []
-    for record in task():
-        texts = [record.query, *(mark * 4 for mark in MARKS)]
-        with torch.no_grad():
-            vectors = [
-                teacher.lm.model(torch.tensor([ids_of(teacher, t)])).last_hidden_state[0].mean(0)
-                for t in texts
-            ]
-        near = [torch.cosine_similarity(vectors[0], v, dim=0).item() for v in vectors[1:]]
-        scores = dict(zip(MARKS, near, strict=True))
-        cosines.append(query_scores(scores, dict(record.relevant))["MRR@10"])
-    assert sum(cosines) / len(CUES) < full.quality <= quality(teacher, task())
-    assert full.quality > 0.611 + 0.2
+def test_between_a_bi_encoder_and_the_teacher(
+    taught: SimpleNamespace, distilled: SimpleNamespace
+) -> None:
+    """Cosine of states < student <= teacher; the student learned it and is above chance."""
+    assert distilled.quality > CHANCE + 0.2
+    assert distilled.quality > distilled.untrained
+    for pool in ("mean", "last"):
+        assert cosine_quality(taught.module, pool) < distilled.quality
+    assert distilled.quality <= quality(taught.module, VALIDATION)
 
 
 # -- 10: weights -------------------------------------------------------------------------------
