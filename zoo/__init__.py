@@ -7,6 +7,7 @@ from typing import Any
 
 _HOME = {
     "ConfidentSFT": "zoo.methods.confidence",
+    "FiSMiness": "zoo.methods.fisminess",
     "HdLM": "zoo.methods.hdlm",
     "LaHoRe": "zoo.methods.lahore",
     "LaMsS": "zoo.methods.lamss",

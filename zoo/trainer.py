@@ -65,6 +65,7 @@ class ZooTrainer(Trainer):
             raise InputError(
                 "ckpt_path resumes a run, init_from starts a new one: give one of them"
             )
+        model.check_fit()
         model.init_from = init_from
         super().fit(
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
