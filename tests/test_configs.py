@@ -17,7 +17,7 @@ BASE = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
 RUNNABLE = ("cpu", "lora")
-PROMPTED = ("fisminess_agent",)
+PROMPTED = ("fisminess_agent", "coct", "esc_baselines")
 
 
 def name(path: Path) -> str:

@@ -18,7 +18,7 @@ from datamodules import DailyDialog, ESConv
 from zoo.decoding.branching import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
+from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
 from zoo.methods.talking import Said
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
@@ -79,7 +79,9 @@ class Reference:
     def prompt(self, dialogue: Dialogue, state: str, task: str) -> str:
         known = f"Situation: {dialogue.situation}\n\n" if dialogue.situation else ""
         chat = self.encoder.chat
-        opening = "".join(p.text for p in chat.turn("system", SYSTEM_TEXT, first=True))
+        lists = f"{SYSTEM_TEXT}\nEmotions: {', '.join(EMOTIONS)}.\nStrategies:"
+        lists += "".join(f"\n- {name}: {text}" for name, text in SUPPORT.definitions.items())
+        opening = "".join(p.text for p in chat.turn("system", lists, first=True))
         return (
             f"{opening}{chat.open('user')}{known}Dialogue so far:\n{state}"
             f"{self.encoder.questions[task]}"

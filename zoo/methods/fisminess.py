@@ -40,19 +40,16 @@ from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.replying import evaluating
-from zoo.methods.talking import Said, TalkingModule
+from zoo.methods.talking import DEFAULTS, Said, TalkingModule
 from zoo.methods.walking import Closed, Key, Mind, Walk
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.decisions import Decision
-from zoo.prompts.fisminess import TASKS, WalkEncoder, read_emotions
+from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import felt
 from zoo.prompts.planning import current, said
+from zoo.prompts.talk import read_field
 from zoo.records import Dialogue
-
-DEFAULTS = Optimizer(
-    lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
-)
 
 
 class FiSMiness(TalkingModule):
@@ -150,7 +147,9 @@ class FiSMiness(TalkingModule):
             emotions=self.emotions,
             single_pass=self.mode == "single_pass",
             annotated=self.emotion_source == "annotated",
-            given=None if self.predicted is None else read_emotions(Path(self.predicted)),
+            given=None
+            if self.predicted is None
+            else read_field(Path(self.predicted), "emotion", "model.predicted"),
             max_length=self.max_length,
             max_new_tokens=self.max_new_tokens,
             packed=self.padding_free,

@@ -10,16 +10,22 @@ from typing import Any
 import torch
 import torch.distributed
 
+from zoo.decoding.branching import Branching
 from zoo.errors import InputError
 from zoo.figures import heat_map
 from zoo.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.metrics.strategy import count_pairs, in_stages, transitions, upper_mass
 from zoo.metrics.support import Answer, support_scores
-from zoo.module import ZooModule
+from zoo.module import Optimizer, ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
+from zoo.prompts.talk import TalkEncoder
 from zoo.records import SUPPORTER, Dialogue, Turn
 
+DEFAULTS = Optimizer(
+    lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
+)
+"""Of the group's launcher (that of straQ*)."""
 LAST_TURNS = 4  # of a state, in samples
 DRAWS = 1000  # for the intervals of a test
 
@@ -70,6 +76,23 @@ class TalkingModule(ZooModule):
         """Return what is said at the current decision of each record."""
         raise TypeError(f"{type(self).__name__} does not implement respond(records)")
 
+    def told(self, states: Sequence[Decision]) -> Branching:
+        """Return the conversations of some states, ready to be asked (with a `TalkEncoder`)."""
+        encoder: TalkEncoder = self.encoder()
+        branch = Branching(
+            self.lm,
+            encoder.tokenizer,
+            [encoder.head(state) for state in states],
+            stop=encoder.chat.end,
+            window=encoder.max_length,
+            room=encoder.reserve,
+            everyone_done=self.everyone_done,
+        )
+        for row, state in enumerate(states):
+            for line in encoder.lines(state):
+                branch.tell(row, line)
+        return branch
+
     def gold_emotion(self, decision: Decision) -> str:
         """Return the annotated emotion that a recognised one is compared with; may be empty."""
         return self.emotions.known(decision.emotion) or ""
@@ -117,7 +140,7 @@ class TalkingModule(ZooModule):
                 "emotion": one.emotion,
                 "strategy": one.strategy,
                 "reply": one.reply,
-                **({"concepts": list(one.concepts)} if one.concepts else {}),
+                **dict(one.steps),
                 "failed": list(one.failed),
                 "gold_emotion": self.gold_emotion(decision),
                 "gold_strategy": decision.target.strategy,

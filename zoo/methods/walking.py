@@ -108,10 +108,24 @@ class Walk:
             if k == 0 and row.opening:
                 self._tell(r, REPLY, row.opening)
             self._move(r, MESSAGE, row.rounds[k].message)
-        marks = {owner: branch.mark() for owner, branch in self.branches.items()}
-        machines = {r: self.rows[r].machine for r in live}
         kept = {r: self._history(self.rows[r], k) for r in live}
         wanted = [r for r in live if k in self.rows[r].wanted]
+        found: dict[int, Said] = {}
+        if self.everyone_done(not wanted and all(all(labels) for labels in kept.values())):
+            self._label(live, kept)
+        else:
+            found = self._walk(k, live, wanted, kept)
+        for r in live:
+            one = self.rows[r].rounds[k]
+            goes_on = k + 1 < len(self.rows[r].rounds)
+            self._move(r, REPLY, one.reply if goes_on else found[r].reply)
+
+    def _walk(
+        self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
+    ) -> dict[int, Said]:
+        """Ask what is not known of a round, and reply where that is wanted."""
+        marks = {owner: branch.mark() for owner, branch in self.branches.items()}
+        machines = {r: self.rows[r].machine for r in live}
         found = (self._one_call if self.single_pass else self._three_calls)(k, live, wanted, kept)
         for r in wanted:
             for index in self.rows[r].wanted[k]:
@@ -121,13 +135,14 @@ class Walk:
                 branch.back(marks[owner])
             for r in live:
                 self.rows[r].machine = machines[r]
-                emotion, strategy = self._history(self.rows[r], k)
-                self._move(r, EMOTION, emotion)
-                self._move(r, STRATEGY, strategy)
+            self._label(live, {r: self._history(self.rows[r], k) for r in live})
+        return found
+
+    def _label(self, live: list[int], labels: dict[int, tuple[str, str]]) -> None:
+        """Take the moves from s0 to s2 by known labels."""
         for r in live:
-            one = self.rows[r].rounds[k]
-            goes_on = k + 1 < len(self.rows[r].rounds)
-            self._move(r, REPLY, one.reply if goes_on else found[r].reply)
+            for action, name in zip((EMOTION, STRATEGY), labels[r], strict=True):
+                self._move(r, action, name)
 
     def _history(self, row: Row, k: int) -> tuple[str, str]:
         """Return the labels of a round that stay; empty where they are still to be found."""

@@ -1,15 +1,14 @@
 """FiSMiness' wording, and its encoder: three examples a turn, or one that holds all three.
 
-The layout is inferred; the paper's prompts are unknown. A prompt is the description, the state of
-the machine as text, and the task of the action; only the task is not part of the state.
+The layout is inferred; the paper's prompts are unknown. A prompt is the description with the lists
+to choose from, the state of the machine as text, and the task of the action: three prompts of a
+turn differ in their ends alone.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
@@ -19,8 +18,9 @@ from zoo.preview import preview
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision, decisions, description
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.prompts.talk import has_strategies
 from zoo.prompts.window import first_kept
-from zoo.records import SUPPORTER, Dialogue
+from zoo.records import Dialogue
 
 SYSTEM = (
     "You support a person in distress. In every turn you first recognise the seeker's emotion, "
@@ -31,22 +31,24 @@ TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
 FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}
 
 
-def tasks(labels: Labels, emotions: Labels) -> dict[str, str]:
-    """Return the description of each task."""
-    feelings = ", ".join(emotions.names)
-    listed = "\n".join(f"- {name}: {text}" for name, text in labels.definitions.items())
+def tasks(labels: Labels) -> dict[str, str]:
+    """Return what is asked for each action; the lists to choose from open the prompt."""
     kind = labels.kind
     return {
-        EMOTION: f"Task: which emotion does the seeker feel now? Answer with one of: {feelings}.",
-        STRATEGY: f"Task: which {kind} should the supporter use next? Answer with the name of "
-        f"one:\n{listed}",
+        EMOTION: "Task: name the emotion that the seeker feels now.",
+        STRATEGY: f"Task: name the {kind} that the supporter should use next.",
         REPLY: f"Task: write what the supporter says next, by the {kind} above, in one or two "
         f"sentences.",
-        ALL: f"Task: write three lines: `Emotion:` and which emotion the seeker feels now, one "
-        f"of: {feelings}; `Strategy:` and the name of the {kind} that the supporter should use "
-        f"next; `Response:` and what the supporter says, in one or two sentences. The names:\n"
-        f"{listed}",
+        ALL: f"Task: write three lines: `Emotion:` and the emotion that the seeker feels now; "
+        f"`Strategy:` and the {kind} that the supporter should use next; `Response:` and what the "
+        f"supporter says by it, in one or two sentences.",
     }
+
+
+def lists(labels: Labels, emotions: Labels) -> str:
+    """Return the emotions, and the strategies with their definitions."""
+    listed = "".join(f"\n- {name}: {text}" for name, text in labels.definitions.items())
+    return f"Emotions: {', '.join(emotions.names)}.\nStrategies:{listed}"
 
 
 def answer(parts: Mapping[str, str]) -> str:
@@ -108,7 +110,7 @@ class WalkEncoder:
         self.chat = chat_format(self.tokenizer)
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
         tail = self.chat.end + self.chat.open("assistant")
-        self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels, self.emotions).items()}
+        self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
         asked = (ALL,) if self.single_pass else TASKS
         self.asking = max(len(self.ids(self.questions[task])) for task in asked)
 
@@ -175,9 +177,10 @@ class WalkEncoder:
         return found
 
     def head(self, decision: Decision) -> str:
-        """Return what opens a prompt: system, and the description without the emotion."""
+        """Return what opens a prompt: system, lists, and the description without the emotion."""
         known = description(replace(decision, emotion=""))
-        system = "".join(part.text for part in self.chat.turn("system", SYSTEM, first=True))
+        told_first = f"{SYSTEM}\n{lists(self.labels, self.emotions)}"
+        system = "".join(part.text for part in self.chat.turn("system", told_first, first=True))
         told = f"{known}\n\nDialogue so far:\n" if known else "Dialogue so far:\n"
         return system + self.chat.open("user") + told
 
@@ -246,28 +249,3 @@ class WalkEncoder:
         ids = [*head, *(token for piece in pieces[-1:] for token in piece)]
         count = len(ids)
         return Example(ids, [IGNORE] * count, [NO_HEAD] * count, [0.0] * count, decision)
-
-
-def has_strategies(record: Dialogue) -> bool:
-    """Return whether any supporter turn after the first turn has a strategy."""
-    return any(turn.strategy for turn in record.turns[1:] if turn.speaker == SUPPORTER)
-
-
-def read_emotions(path: Path) -> Mapping[str, str]:
-    """Return name of a decision -> emotion, of a file of predictions.
-
-    Raises:
-        InputError: The file cannot be read, or a line lacks a field.
-    """
-    try:
-        rows = path.read_text("utf-8").rstrip("\n").split("\n")
-    except OSError as error:
-        raise InputError(f"model.predicted: cannot read {path} ({error})") from error
-    found = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            item = json.loads(row)
-            found[str(item["id"])] = str(item["emotion"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}:{number}: expected an object with id and emotion") from error
-    return found
