@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = (
     *("sft_vs_trl", "dual_head", "two_pass", "moe_dispatch", "frozen_lower"),
     *("coarse_step", "early_exit", "option_scoring", "megan_gate"),
-    *("rerank", "rabtriever_online"),
+    *("rerank", "rabtriever_online", "fsm_batch"),
 )
 
 

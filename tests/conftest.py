@@ -32,6 +32,8 @@ PROPERTIES = {
     "lahore": 9,
     "rabtriever": 10,
     "straq": 10,
+    "fisminess": 10,
+    "coct": 10,
     "esc_metrics": 8,
 }
 """Number of properties that a faithful implementation of each method must show."""

@@ -6,7 +6,10 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "CoCT": "zoo.methods.coct",
     "ConfidentSFT": "zoo.methods.confidence",
+    "ESCBaseline": "zoo.methods.esc_baselines",
+    "FiSMiness": "zoo.methods.fisminess",
     "HdLM": "zoo.methods.hdlm",
     "LaHoRe": "zoo.methods.lahore",
     "LaMsS": "zoo.methods.lamss",

@@ -1,4 +1,4 @@
-"""Command line: fit validate test predict, check generate export, index search, list.
+"""Command line: fit validate test predict, check generate chat export, index search, list.
 
 python -m zoo fit --config configs/methanol.yaml
 python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
@@ -78,6 +78,7 @@ class ZooCLI(LightningCLI):
             **LightningCLI.subcommands(),
             "check": given,
             "generate": given,
+            "chat": given,
             "export": given,
             "index": given,
             "search": given,
@@ -141,7 +142,7 @@ class ZooCLI(LightningCLI):
             inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
             os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
             config.trainer.default_root_dir = os.environ[RUN_DIR]
-        if self.subcommand in ("check", "generate", "export", "index", "search"):
+        if self.subcommand in ("check", "generate", "chat", "export", "index", "search"):
             # one process, whatever trained it
             config.trainer.update(Namespace(devices=1, num_nodes=1, strategy="auto"))
             if self.subcommand in ("check", "export"):

@@ -153,6 +153,45 @@ EMOTIONS = (
 )
 """ESConv's emotions of the seeker."""
 
+
+def _feelings(names: tuple[str, ...], aliases: dict[str, str], fallback: str) -> Labels:
+    return Labels("emotion", dict.fromkeys(names, ""), aliases, fallback)
+
+
+EMOTION_SETS = {
+    "esconv": _feelings(
+        EMOTIONS,
+        {
+            **{"anxious": "anxiety", "worried": "anxiety", "depressed": "depression"},
+            **{"sad": "sadness", "angry": "anger", "afraid": "fear", "scared": "fear"},
+            **{"ashamed": "shame", "disgusted": "disgust", "nervous": "nervousness"},
+            **{"hurt": "pain", "jealous": "jealousy", "guilty": "guilt"},
+        },
+        fallback="anxiety",
+    ),
+    "daily_dialog": _feelings(
+        ("no emotion", "anger", "disgust", "fear", "happiness", "sadness", "surprise"),
+        {
+            **{"neutral": "no emotion", "none": "no emotion", "angry": "anger", "sad": "sadness"},
+            **{"happy": "happiness", "joy": "happiness", "surprised": "surprise"},
+        },
+        fallback="no emotion",
+    ),
+    "empathetic_dialogues": _feelings(
+        (
+            *("sad", "trusting", "terrified", "caring", "disappointed", "faithful", "joyful"),
+            *("jealous", "disgusted", "surprised", "ashamed", "afraid", "impressed"),
+            *("sentimental", "devastated", "excited", "anticipating", "annoyed", "anxious"),
+            *("furious", "content", "lonely", "angry", "confident", "apprehensive", "guilty"),
+            *("embarrassed", "grateful", "hopeful", "proud", "prepared", "nostalgic"),
+        ),
+        {"sadness": "sad", "anger": "angry", "fear": "afraid", "anxiety": "anxious"},
+        fallback="surprised",
+    ),
+}
+"""Data set -> its emotions. Aliases are ours; an unreadable prediction counts as the most frequent
+emotion: chosen here."""
+
 STAGES = {
     "Question": 1,
     "Restatement or Paraphrasing": 1,

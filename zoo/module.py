@@ -107,6 +107,20 @@ class ZooModule(LightningModule):
         """Return what `generate` prints of some records, a mapping of names to texts each."""
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 
+    def check_fit(self) -> None:
+        """Raise `InputError` for a setting in which nothing is trained."""
+
+    def converse(self, dialogue: Any) -> tuple[dict[str, str], Any]:
+        """Return what to show beside a reply, and the dialogue with the reply as its last turn.
+
+        Args:
+            dialogue: A `Dialogue` that ends with a seeker's turn.
+
+        Raises:
+            InputError: The method does not talk.
+        """
+        raise InputError(f"model: {type(self).__name__} does not talk")
+
     def check_data(self, datamodule: Any) -> None:
         """Raise `InputError` for data settings that do not fit the method."""
 

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the zoo's extra verbs: check, generate, export, and fit from weights."""
+"""Lightning's Trainer with the zoo's own verbs (check, generate, ...), and fit from weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from zoo import chat as chatting
 from zoo import export as exporting
 from zoo import index as indexing
 from zoo.errors import InputError
 from zoo.inspect import describe
 from zoo.module import ZooModule
 from zoo.queries import corpus_of, read_queries
+from zoo.records import Dialogue
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -65,6 +67,7 @@ class ZooTrainer(Trainer):
             raise InputError(
                 "ckpt_path resumes a run, init_from starts a new one: give one of them"
             )
+        model.check_fit()
         model.init_from = init_from
         super().fit(
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
@@ -130,17 +133,36 @@ class ZooTrainer(Trainer):
         given = {name: text for name, text in options.items() if text is not None}
         for name in given.keys() - inspect.signature(model.show).parameters.keys():
             raise InputError(f"{name}: {type(model).__name__} has no {name}s")
-        model.validate()
-        model.init_from = ckpt_path
-        model.configure_model()
-        if not model.backbone.load_4bit:
-            model.to(self.strategy.root_device)
-        model.eval()
+        self._load(model, ckpt_path)
         records = datamodule.records("test")[:num_records]
         for row in model.show(records, prompt=prompt, **given):
             for name, text in row.items():
                 print(f"{name + ':':<8} {text}")  # noqa: T201
             print()  # noqa: T201
+
+    def chat(
+        self,
+        model: ZooModule,
+        datamodule: Any,
+        ckpt_path: str | None = None,
+        situation: str = "",
+        problem: str = "",
+        emotion: str = "",
+    ) -> None:
+        """Talk to a method: in a terminal, or a line a turn over a pipe.
+
+        Args:
+            model: The method.
+            datamodule: Not read; it may say which labels the method uses.
+            ckpt_path: Checkpoint or exported folder to take the weights from.
+            situation: What you would write about your situation beforehand.
+            problem: Type of the problem.
+            emotion: How you feel, for methods that are told.
+        """
+        model.check_data(datamodule)
+        self._load(model, ckpt_path)
+        known = {"situation": situation, "problem": problem, "emotion": emotion}
+        chatting.run(model, Dialogue((), id="chat", **known))
 
     def index(
         self,
@@ -219,6 +241,11 @@ class ZooTrainer(Trainer):
         """
         if not hasattr(model, "offline"):
             raise InputError(f"model: {type(model).__name__} encodes no documents, so no index")
+        self._load(model, ckpt_path)
+
+    def _load(self, model: ZooModule, ckpt_path: str | None) -> None:
+        """Build a method with its weights on this machine, ready to be asked."""
+        model.validate()
         model.init_from = ckpt_path
         model.configure_model()
         if not model.backbone.load_4bit:

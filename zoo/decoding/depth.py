@@ -12,6 +12,7 @@ the padding stays as masked holes while positions count real tokens only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,14 @@ import torch
 from torch import Tensor
 
 from zoo.nn.blocks import Blocks, grow_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a batch of sequences was: slots so far, and the state of each row's last token."""
+
+    slots: int
+    last: Tensor | None
 
 
 class DepthDecoder:
@@ -67,13 +76,8 @@ class DepthDecoder:
             ids: New token ids of each row; rows may differ in length.
             level: Index into `depths` of the depth that the next decoding needs.
         """
-        width = max(len(row) for row in ids)
-        if width == 0:
-            return
-        device = self.mask_BL.device
-        padded = [[*row, *[self.pad_id] * (width - len(row))] for row in ids]
-        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
-        self._feed(torch.tensor(padded, device=device), torch.tensor(mask, device=device), level)
+        if any(ids):
+            self._feed(*self._padded(ids), level)
 
     def push(self, token_B: Tensor, alive_B: Tensor, level: int) -> None:
         """Append one token to each row that is alive; a hole to the others.
@@ -86,7 +90,45 @@ class DepthDecoder:
         token_B = torch.where(alive_B, token_B, self.pad_id)
         self._feed(token_B[:, None], alive_B.long()[:, None], level)
 
-    def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> None:
+    def follow(self, ids: Sequence[Sequence[int]], level: int) -> Tensor:
+        """Append tokens as `feed` does; return the states that predict each of them, `(B, T, D)`.
+
+        Args:
+            ids: New token ids of each row; what stands beyond a shorter row means nothing.
+            level: See `feed`.
+        """
+        before = self.state()
+        newest = self._feed(*self._padded(ids), level)
+        return torch.cat([before[:, None], newest[:, :-1]], 1)
+
+    def place(self) -> Place:
+        """Return where the sequences are, for `rewind`."""
+        return Place(self.mask_BL.shape[1], self.last_BD)
+
+    def rewind(self, place: Place) -> None:
+        """Forget everything after a place.
+
+        Raises:
+            RuntimeError: There are several depths: states may have moved on between them.
+        """
+        if len(self.stages) > 1:
+            raise RuntimeError("only a decoder of one depth can be rewound")
+        layers: list[Any] = self.caches[0].layers
+        for layer in layers:
+            layer.keys = layer.keys[:, :, : place.slots]
+            layer.values = layer.values[:, :, : place.slots]
+        self.mask_BL = self.mask_BL[:, : place.slots]
+        self.positions_BL = self.positions_BL[:, : place.slots]
+        self.last_BD = place.last
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return rows padded on the right, and the mask of their tokens."""
+        device, width = self.mask_BL.device, max(len(row) for row in ids)
+        padded = [[*row, *[self.pad_id] * (width - len(row))] for row in ids]
+        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
+        return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
+
+    def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> Tensor:
         start = self.positions_BL[:, -1:] + 1 if self.positions_BL.shape[1] else 0
         moves_BT = mask_BT * ~torch.isin(ids_BT, self.still)
         positions = moves_BT.cumsum(1) - 1 + start
@@ -103,6 +145,7 @@ class DepthDecoder:
         if self.last_BD is not None:
             last = torch.where((count > 0)[:, None], last, self.last_BD)
         self.last_BD = last
+        return newest
 
     def _raise_to(self, level: int) -> Tensor:
         """Run every waiting token up to a depth; return the states of those that arrive there."""

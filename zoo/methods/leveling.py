@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.figures import heat_map
+from zoo.labels import EMOTIONS, STRATEGIES
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import exact
 from zoo.metrics.hierarchy import FAILED, confusion, path_scores
 from zoo.module import ZooModule
 from zoo.prompts.levels import Plan
+from zoo.records import SUPPORTER, Dialogue, Turn
 
 MAX_CLASSES = 40  # of a confusion matrix
 
@@ -98,6 +101,25 @@ class LevelingModule(ZooModule):
                 row[f"level {i + 1}"] = name if prompt else f"{name}   [gold: {gold}]"
             rows.append(row)
         return rows
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return what is decoded before a reply beside it, and the dialogue with the reply.
+
+        Raises:
+            InputError: The method takes no dialogues, or its levels are not those of one.
+        """
+        if Dialogue not in self.takes:
+            return super().converse(dialogue)
+        guide: tuple[str, ...] = self.encoder().guide
+        # Plans come from annotated dialogues; what stands in for the labels is not read.
+        waiting = Turn(SUPPORTER, "...", strategy=STRATEGIES[0])
+        known = replace(dialogue, emotion=dialogue.emotion or EMOTIONS[0])
+        plan = self.encoder().plans(replace(known, turns=(*dialogue.turns, waiting)))[-1]
+        (path,) = self.generate([plan])
+        notes = dict(zip(guide, path, strict=False))
+        strategy = notes.get("strategy", "")
+        turn = Turn(SUPPORTER, path[-1], strategy if strategy in STRATEGIES else STRATEGIES[-1])
+        return notes, replace(dialogue, turns=(*dialogue.turns, turn))
 
     def figures(self) -> dict[str, Any]:
         """Return a confusion matrix of every level with few enough classes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from zoo.module import ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
 from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
-from zoo.records import Dialogue
+from zoo.records import SUPPORTER, Dialogue, Turn
 
 NUM_SHOWN = 6  # states with their values in a figure
 LAST_TURNS = 4  # of a state, in samples
@@ -231,3 +231,17 @@ class PlanningModule(ZooModule):
             replies = [*self.reply(decisions, plans)]
         rows = zip(decisions, plans, replies, strict=True)
         return [self._sample(decision, plan, reply) for decision, plan, reply in rows]
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return strategy and values beside a reply, and the dialogue with the reply.
+
+        Raises:
+            InputError: There is no responder.
+        """
+        state = current(dialogue, self.labels)
+        (plan,) = self.plan([state])
+        (reply,) = self.reply([state], [plan])
+        sample = self._sample(state, plan, None)
+        turn = Turn(SUPPORTER, reply, strategy=plan.strategy)
+        notes = {name: sample[name] for name in ("strategy", "Q")}
+        return notes, replace(dialogue, turns=(*dialogue.turns, turn))

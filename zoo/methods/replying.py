@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,8 +15,9 @@ from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import KindAccuracy, exact, mentions
 from zoo.module import ZooModule
+from zoo.prompts.planning import awaiting
 from zoo.prompts.thoughts import ThoughtEncoder
-from zoo.records import Dialogue, Triple
+from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
 R = TypeVar("R")
 
@@ -64,6 +65,19 @@ class ReplyingModule(ZooModule):
                 row[name] = text + (f"   [gold: {wanted}]" if wanted else "")
             rows.append(row)
         return rows
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return the thought beside a reply, and the dialogue with the reply.
+
+        Raises:
+            InputError: The method takes no dialogues.
+        """
+        if Dialogue not in self.takes:
+            return super().converse(dialogue)
+        (reply,) = self.generate([awaiting(dialogue)])
+        turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer))
+        notes = {"thought": reply.thought} if reply.thought else {}
+        return notes, replace(dialogue, turns=turns)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting answers."""

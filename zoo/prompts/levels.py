@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zoo.errors import InputError
-from zoo.labels import EMOTIONS, STRATEGIES
+from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
 from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, supporter_turns
 from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
 
@@ -24,13 +24,7 @@ Leveled = LabelPath | Dialogue | Triple | Question
 CLASSIFY_SYSTEM = "You sort texts into classes, from coarse to fine. Answer with a class number."
 QUESTION_SYSTEM = "You answer a question: first the reasoning, then the option."
 ANSWER_SYSTEM = "You answer a question with the letter of an option."
-FEELINGS = (  # EmpatheticDialogues, in the order of its numbers
-    *("sad", "trusting", "terrified", "caring", "disappointed", "faithful", "joyful", "jealous"),
-    *("disgusted", "surprised", "ashamed", "afraid", "impressed", "sentimental", "devastated"),
-    *("excited", "anticipating", "annoyed", "anxious", "furious", "content", "lonely", "angry"),
-    *("confident", "apprehensive", "guilty", "embarrassed", "grateful", "hopeful", "proud"),
-    *("prepared", "nostalgic"),
-)
+FEELINGS = EMOTION_SETS["empathetic_dialogues"].names
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 

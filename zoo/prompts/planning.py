@@ -63,17 +63,25 @@ def reply_query(decision: Decision, strategy: str, labels: Labels = SUPPORT) -> 
 def current(record: Dialogue | Decision, labels: Labels = SUPPORT) -> Decision:
     """Return the decision that is to be taken now.
 
-    That is the one after the last turn, or the last one taken if the supporter spoke last.
+    That is the one after the last turn, or the last one taken if the supporter spoke last. A last
+    supporter turn without words is still to be written.
 
     Raises:
         InputError: See `zoo.prompts.decisions.decisions`.
     """
     if isinstance(record, Decision):
         return record
-    if record.turns and record.turns[-1].speaker == SUPPORTER:
+    if record.turns and record.turns[-1].speaker == SUPPORTER and record.turns[-1].text:
         return decisions(record, labels)[-1]
-    waiting = replace(record, turns=(*record.turns, Turn(SUPPORTER, "")))
+    waiting = awaiting(record)
     return decisions(waiting, labels, need_strategies=False)[-1]
+
+
+def awaiting(record: Dialogue) -> Dialogue:
+    """Return a dialogue whose last turn is a supporter's, without words if it is to be written."""
+    if record.turns and record.turns[-1].speaker == SUPPORTER:
+        return record
+    return replace(record, turns=(*record.turns, Turn(SUPPORTER, "")))
 
 
 def said(text: str) -> Dialogue:

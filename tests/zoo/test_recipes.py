@@ -1,0 +1,185 @@
+"""The baselines of emotional support conversation: recipes as data, calls, and what is read."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.decoding.branching import Branching
+from zoo.encoding import IGNORE, sum_head_weights
+from zoo.errors import InputError
+from zoo.labels import STRATEGIES, SUPPORT
+from zoo.prompts.decisions import decisions
+from zoo.prompts.recipes import RECIPES, read_points, read_reply
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+
+WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}
+TALK = Dialogue(
+    (
+        Turn(SEEKER, "I lost my job."),
+        Turn(SUPPORTER, "When?", strategy="Question"),
+        Turn(SEEKER, "Last week."),
+        Turn(SUPPORTER, "You will find one.", strategy="Affirmation and Reassurance"),
+    ),
+    emotion="sadness",
+    id="talk:1",
+)
+CALLS = {
+    **{"direct": 1, "direct_refine": 1, "self_refine": 3, "self_refine_two_calls": 2, "cot": 1},
+    **{"plan_and_solve": 2, "tot": 5, "sot": 5, "rag": 1, "csim": 1, "fsm": 3},
+    **{"sft": 1, "sft_cot": 1, "sft_fsm": 3},
+}
+
+
+class Script:
+    """A model that says given words, one for each call, and keeps the tasks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+        self.words, self.tasks, self.options = list(words), list[str](), list[dict[str, Any]]()
+        monkeypatch.setattr(Branching, "ask", self.ask())
+
+    def ask(self) -> Any:
+        def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
+            self.tasks.append(questions[0] or "")
+            self.options.append(options)
+            return [self.words.pop(0) if q is not None else "" for q in questions]
+
+        return ask
+
+
+def test_every_place_in_a_task_is_filled_by_an_earlier_call() -> None:
+    assert set(RECIPES) == set(CALLS)
+    for kind, calls in RECIPES.items():
+        known = {"names", "defined", "emotions"}
+        for call in calls:
+            places = {name for _, name, _, _ in string.Formatter().parse(call.task) if name}
+            assert places <= known | ({"point"} if call.reads == "each" else set()), kind
+            known.add(call.name)
+        assert calls[-1].name == "reply"
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_every_kind_replies(make: Any, kind: str) -> None:
+    """Noise gives no name: a reply all the same, the fallback, and the failure counted."""
+    module = make("ESCBaseline", "tiny-llama", kind=kind, **WIDE)
+    found = module.respond(decisions(TALK))
+    for one in found:
+        assert one.calls == CALLS[kind]
+        assert one.strategy in STRATEGIES
+    pairs = zip(decisions(TALK), found, strict=True)
+    module.found = {decision.id: (decision, one) for decision, one in pairs}
+    scores = module.scores()
+    assert scores["strategy_failed"] == 100
+    assert scores["calls"] == CALLS[kind]
+    assert 0 <= scores["rouge_l"] <= 100
+
+
+def test_self_refine_quotes_draft_and_feedback(make: Any, monkeypatch: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", kind="self_refine", **WIDE)
+    script = Script(monkeypatch, "[Question] When {names}?", "Be warmer.", "[Others] Oh no.")
+    (one,) = module.respond(decisions(TALK)[:1])
+    assert "[Question] When {names}?" in script.tasks[1]  # braces of an answer stay
+    assert "[Question] When {names}?" in script.tasks[2]
+    assert "Feedback on it: Be warmer." in script.tasks[2]
+    assert (one.strategy, one.reply, one.failed) == ("Others", "Oh no.", ())
+    assert dict(one.steps) == {"draft": "[Question] When {names}?", "feedback": "Be warmer."}
+
+
+def test_tree_votes_among_its_thoughts(make: Any, monkeypatch: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", kind="tot", temperature=0.7, **WIDE)
+    words = ("1. Ask\n2. Comfort\n3. Wait", "2", "- By a hug\n- By words", "3", "[Others] There.")
+    script = Script(monkeypatch, *words)
+    (one,) = module.respond(decisions(TALK)[:1])
+    steps = dict(one.steps)
+    assert (steps["thought"], steps["intent"]) == ("Comfort", "By words")
+    assert "The supporter decided: Comfort\nBy: By words\n" in script.tasks[-1]
+    assert [o.get("choices") for o in script.options] == [
+        *(None, ["1", "2", "3"], None, ["1", "2", "3"], None)
+    ]
+    assert [o["temperature"] for o in script.options] == [0.7, 0.0, 0.7, 0.0, 0.7]
+
+
+def test_skeleton_is_written_out_point_by_point(make: Any, monkeypatch: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", kind="sot", **WIDE)
+    script = Script(monkeypatch, "1. Hear\n2. Ask", "questions", "I hear you.", "Why?")
+    (one,) = module.respond(decisions(TALK)[:1])
+    assert (one.strategy, one.reply) == ("Question", "I hear you. Why?")
+    assert [task.partition("sentence: ")[2][:4] for task in script.tasks[2:4]] == ["Hear", "Ask<"]
+
+
+def test_retriever_puts_the_nearest_descriptions_into_the_prompt(make: Any) -> None:
+    """The text of a description itself is nearest to that description."""
+    module = make("ESCBaseline", "tiny-qwen2", kind="rag", top_k=1, spread=3.0, **WIDE)
+    name, told = list(SUPPORT.definitions.items())[5]
+    state = replace(decisions(TALK)[0], turns=(Turn(SEEKER, f"{name}: {told}"),))
+    with torch.no_grad():
+        assert module.retrieve([state]) == [f"- {name}: {told}"]
+    with pytest.raises(InputError, match=r"model.top_k: 9 is not in 1\.\.8"):
+        make("ESCBaseline", "tiny-llama", kind="rag", top_k=9)
+
+
+def test_fine_tuned_kinds_learn_strategy_and_reply(make: Any) -> None:
+    """Only `[Strategy] reply` is learned, after direct's own prompt; the others refuse to train."""
+    module = make("ESCBaseline", "tiny-gemma", kind="sft_fsm", **WIDE)
+    encoder = module.encoder()
+    examples = encoder(TALK)
+    end = encoder.chat.end
+    texts = [module.tokenizer.decode([t for t in e.labels if t != IGNORE]) for e in examples]
+    replies = ["[Question] When?", "[Affirmation and Reassurance] You will find one."]
+    assert texts == [reply + end for reply in replies]
+    prompt = module.tokenizer.decode(examples[1].input_ids)
+    assert "Seeker: I lost my job.\nSupporter: When?\nSeeker: Last week.\n\nWrite what" in prompt
+    loss = module.losses(encoder.collate(examples, sum_head_weights(examples)))["speak"]
+    assert float(loss.weight) == sum(len(encoder.ids(text)) for text in texts)
+    module.check_fit()
+    with pytest.raises(InputError, match="model.kind: tot is not trained; use validate"):
+        make("ESCBaseline", "tiny-llama", kind="tot", **WIDE).check_fit()
+
+
+def test_past_strategies_are_shown_on_request(make: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", show_strategies=True, **WIDE)
+    assert module.encoder().lines(decisions(TALK)[1])[1] == "Supporter: [Question] When?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "reply", "strategy"),
+    [
+        ("[Question] When?", "When?", "Question"),
+        ("**[questions]**: When?", "When?", "Question"),
+        ("Draft: [Others] Oh.\nRevision: [Question] When?", "When?", "Question"),
+        (
+            "Emotion: fear\nStrategy: Self disclosure\nResponse: Me too.",
+            "Me too.",
+            "Self-disclosure",
+        ),
+        ("Simulation: she cries.\nResponse: [Hug] There.", "There.", None),
+        ("I see: that hurts.", "I see: that hurts.", None),
+        ("Strategy: Question", "Strategy: Question", "Question"),
+        ("", "", None),
+    ],
+)
+def test_replies_are_read(words: str, reply: str, strategy: str | None) -> None:
+    found = read_reply(words, SUPPORT)
+    assert found[1] == strategy
+    if words != "Strategy: Question":
+        assert found[0] == reply
+
+
+def test_points_are_read() -> None:
+    assert read_points("") == [""]
+    assert read_points("1) a\n\n2. b\n* c\nd") == ["a", "b", "c"]
+
+
+def test_dialogues_that_start_with_the_supporter_or_lack_strategies(make: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", kind="sft", **WIDE)
+    opened = replace(TALK, turns=(Turn(SUPPORTER, "Hello."), *TALK.turns))
+    assert len(module.encoder()(opened)) == 2
+    silent = replace(TALK, turns=tuple(replace(turn, strategy="") for turn in TALK.turns))
+    assert [example.head_weights() for example in module.encoder()(silent)] == [{}, {}]
+    some = replace(TALK, turns=(*TALK.turns, Turn(SUPPORTER, "Bye.")))
+    with pytest.raises(InputError, match="talk:1, turn 4: no support strategy is annotated"):
+        module.encoder()(some)

@@ -1,0 +1,203 @@
+"""Rows that are told things for good and asked questions that leave no trace.
+
+A row is a text that grows by pieces. `ask` runs what is new since the last question, then the
+question and the answer, and goes back to where the text ended, so keys and values of the text are
+computed once, however many questions and turns follow. The rows of a batch decode together. Pieces
+are tokenised alone, so the ids are those of the whole prompt written at once.
+
+Where a row outgrows its window, its oldest pieces are left out (never its head). Positions then
+change, so the batch runs its texts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.decoding.choices import only
+from zoo.decoding.depth import DepthDecoder, Place
+from zoo.nn.blocks import num_blocks
+from zoo.prompts.window import first_kept
+
+ONLY = 0  # the one depth
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where all rows were: see `Branching.mark`."""
+
+    lengths: list[int]
+    told: list[int]
+    decoder: DepthDecoder | None
+    place: Place | None
+
+
+class Branching:
+    """A batch of growing texts.
+
+    Args:
+        lm: Causal language model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        heads: What opens each row; always kept.
+        stop: Text of the token that ends an answer.
+        window: Tokens that a row, a question and its answer may take.
+        room: Tokens of it to keep free for the longest question with its answer.
+        everyone_done: Says whether all processes have finished, given whether this one has.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        heads: Sequence[str],
+        *,
+        stop: str,
+        window: int,
+        room: int,
+        everyone_done: Callable[[bool], bool] = bool,
+    ) -> None:
+        self.lm, self.tokenizer, self.everyone_done = lm, tokenizer, everyone_done
+        self.stop_id: int = tokenizer.convert_tokens_to_ids(stop)
+        self.heads = [self.ids(head) for head in heads]
+        self.budget = window - room
+        self.pieces: list[list[list[int]]] = [[] for _ in heads]
+        self.starts, self.told = [0] * len(heads), [0] * len(heads)
+        self.decoder: DepthDecoder | None = None
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def tell(self, row: int, text: str) -> None:
+        """Append a piece to a row; an empty one changes nothing."""
+        if text:
+            self.pieces[row].append(self.ids(text))
+
+    def mark(self) -> Mark:
+        """Return where all rows are, after running what they were told."""
+        decoder = self._run()
+        lengths = [len(pieces) for pieces in self.pieces]
+        return Mark(lengths, list(self.told), decoder, decoder.place())
+
+    def back(self, mark: Mark) -> None:
+        """Forget what was told after a mark."""
+        for pieces, length in zip(self.pieces, mark.lengths, strict=True):
+            del pieces[length:]
+        if self.decoder is mark.decoder and self.decoder is not None and mark.place is not None:
+            self.decoder.rewind(mark.place)
+            self.told = list(mark.told)
+        else:
+            self.decoder = None
+
+    @torch.no_grad()
+    def ask(
+        self,
+        questions: Sequence[str | None],
+        *,
+        max_new_tokens: int,
+        choices: Sequence[str] | None = None,
+        temperature: float = 0.0,
+    ) -> list[str]:
+        """Return the answer of each row to its question; nothing of it stays.
+
+        Args:
+            questions: One for each row; a row of None is not asked, and its answer is empty.
+            max_new_tokens: Limit of an answer.
+            choices: Texts of which an answer has to be one; None for any.
+            temperature: 0 is greedy.
+
+        Raises:
+            InputError: A row does not fit its window.
+        """
+        decoder = self._run()
+        place = decoder.place()
+        self._feed(decoder, [[] if text is None else self.ids(text) for text in questions])
+        listed = None if choices is None else [self.ids(choice) for choice in choices]
+        rows = [[] if text is None else listed for text in questions]
+        free = all(row is None for row in rows)
+        found = decoder.decode(
+            ONLY,
+            self._project,
+            stop_id=self.stop_id,
+            max_new_tokens=max_new_tokens if listed is None else 1 + max(map(len, listed)),
+            temperature=temperature,
+            close=False,
+            allowed=None if free else only(rows, self.stop_id),
+        )
+        decoder.rewind(place)
+        return [
+            text.strip() for text in self.tokenizer.batch_decode(found, skip_special_tokens=True)
+        ]
+
+    @torch.no_grad()
+    def weigh(self, questions: Sequence[str | None], choices: Sequence[str]) -> Tensor:
+        """Return the mean log-probability of each choice as the answer, `(R, K)`, in nats.
+
+        The mean is over its tokens and the token that ends it.
+
+        Args:
+            questions: As for `ask`; what a row of None gets means nothing.
+            choices: Texts of the K choices.
+
+        Raises:
+            InputError: A row does not fit its window.
+        """
+        decoder = self._run()
+        start = decoder.place()
+        self._feed(decoder, [[] if text is None else self.ids(text) for text in questions])
+        asked = decoder.place()
+        columns = []
+        for choice in choices:
+            ids = [*self.ids(choice), self.stop_id]
+            states_RTD = decoder.follow([ids] * len(questions), ONLY)
+            logp_RTV = self._project(states_RTD).float().log_softmax(-1)
+            tokens = torch.tensor(ids, device=logp_RTV.device).expand(len(questions), -1)
+            columns.append(logp_RTV.gather(2, tokens[..., None])[..., 0].mean(1))
+            decoder.rewind(asked)
+        decoder.rewind(start)
+        return torch.stack(columns, 1)
+
+    def _project(self, states: Tensor) -> Tensor:
+        return self.lm.lm_head(self.lm.model.norm(states))
+
+    def _run(self) -> DepthDecoder:
+        """Run what is new of every row, or everything if some row has to leave pieces out."""
+        starts = [
+            first_kept(len(head), [len(piece) for piece in pieces], self.budget)
+            for head, pieces in zip(self.heads, self.pieces, strict=True)
+        ]
+        if self.decoder is None or starts != self.starts:
+            self.decoder = DepthDecoder(
+                self.lm,
+                [num_blocks(self.lm)],
+                batch_size=len(self.heads),
+                pad_id=self.tokenizer.pad_token_id,
+                device=self.lm.device,
+                everyone_done=self.everyone_done,
+            )
+            self.starts, self.told = starts, list(starts)
+            openings = self.heads
+        else:
+            openings = [[] for _ in self.heads]
+        new = [
+            [*opening, *(token for piece in pieces[told:] for token in piece)]
+            for opening, pieces, told in zip(openings, self.pieces, self.told, strict=True)
+        ]
+        self.told = [len(pieces) for pieces in self.pieces]
+        with torch.no_grad():
+            self._feed(self.decoder, new)
+        return self.decoder
+
+    def _feed(self, decoder: DepthDecoder, new: list[list[int]]) -> None:
+        """Append tokens; with none, keep step with processes that have some."""
+        if self.everyone_done(not any(new)):
+            return
+        if any(new):
+            decoder.feed(new, ONLY)
+            return
+        nobody = torch.zeros(len(new), dtype=torch.bool, device=self.lm.device)
+        decoder.push(nobody.long(), nobody, ONLY)

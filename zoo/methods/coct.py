@@ -1,0 +1,299 @@
+"""CoCT: chain of conceptual thought.
+
+arXiv 2510.18434. Open conversation has no well-defined reasoning steps, so a chain of thought does
+not fit it. Here the model thinks in concepts inside the reply: before each sentence it writes a tag
+(an emotion that it expresses, a strategy, a topic), then the sentence that realises it. Several
+tags form a chain, so concepts move within one utterance. Prompt-only, one call a reply.
+
+    (1)  output = LLM({c_1, ..., c_n}, I, input)
+         I: the concepts with definitions; a tag before each sentence; a chain of concepts
+    (2)  output = (c_1, x_1), (c_2, x_2), ...        c_i -> c_{i+1} inside one reply
+    (3)  reply = x_1 x_2 ...                         what users and scores see
+    (4)  L = mean over the tokens of y of -log p(y_i | I, input, y_<i)    optional, y tagged
+
+Follows: the three parts in their order, the lists of each data set and the transfer to others,
+subsets of kinds, free concepts (no list), six delimiters, tags as plain text (no new tokens).
+Deviates: the paper calls tags special tokens but uses ordinary characters. RAG and the other
+baselines are in `zoo/methods/esc_baselines.py`.
+Unknown in the paper, chosen here: the wording of the prompt; greedy decoding (sampling parameters
+are not given); past replies have no tags in the history (`keep_tags` keeps the strategy's);
+the strategy of a reply, for accuracy and bias, is its first strategy tag, and Others without any.
+The recipe of the distilled variant: ordinary fine-tuning with the group's launcher
+defaults. Without a teacher's file its target is the annotated strategy as a tag and the reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.backbone import Backbone
+from zoo.encoding import Batch
+from zoo.errors import InputError, nearest
+from zoo.figures import heat_map
+from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.replying import evaluating
+from zoo.methods.talking import DEFAULTS, Said, TalkingModule
+from zoo.metrics.concepts import as_csv, inner_transitions, of_kind, tag_scores
+from zoo.metrics.strategy import Floats
+from zoo.module import Optimizer, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.prompts.concepts import (
+    DELIMITERS,
+    INVENTORIES,
+    KINDS,
+    ROUTES,
+    Concepts,
+    Kind,
+    join_tags,
+    split_tags,
+    spoken,
+    topic_labels,
+)
+from zoo.prompts.decisions import Decision
+from zoo.prompts.planning import current
+from zoo.prompts.talk import SPEAK, TalkEncoder, read_field
+from zoo.records import Dialogue
+
+ROLE = "You are a supportive partner in a conversation."
+TASK = "Reply as the supporter."
+
+
+class CoCT(TalkingModule):
+    """A language model that tags each sentence of its reply with a concept.
+
+    Args:
+        backbone: The language model.
+        optimizer: AdamW and its schedule; None for that of the group's launcher.
+        concepts: Whose lists: `esconv`, `daily_dialog`, `cskills`, `empathetic_dialogues`, or
+            `auto`: those that the paper uses on the data module at hand (ESConv's without one).
+        kinds: Which kinds of concepts to use; None for all that the lists have.
+        topics: Topics instead of the nine listed ones.
+        extra: Further tags, for example Humor.
+        free: Show no list: the model invents tags.
+        delimiter: How a tag is written: `<>`, `^`, `#`, `@`, `[]` or `&`.
+        max_concepts: 1 asks for a single tag (an ablation); None for a chain.
+        keep_tags: Past replies keep their strategy's tag.
+        learn: Fine-tune on tagged replies.
+        tagged: With `learn`: JSONL of `id` and `tagged`, a teacher's replies, as `python -m zoo
+            predict` writes them; None for tags made of the annotation.
+        max_length: Window in tokens.
+        reserve: Tokens of it kept free for task and reply; the oldest turns are left out.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_new_tokens: Limit of a reply.
+        temperature: 0 is greedy.
+        max_generated: Decisions to reply to in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        concepts: Literal[
+            "auto", "esconv", "daily_dialog", "cskills", "empathetic_dialogues"
+        ] = "auto",
+        kinds: list[Kind] | None = None,
+        topics: list[str] | None = None,
+        extra: list[str] | None = None,
+        free: bool = False,
+        delimiter: str = "<>",
+        max_concepts: int | None = None,
+        keep_tags: bool = False,
+        learn: bool = False,
+        tagged: str | None = None,
+        max_length: int = 4096,
+        reserve: int = 1024,
+        padding_free: bool = True,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        max_generated: int | None = 32,
+    ) -> None:
+        super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.kinds, self.free, self.delimiter = kinds or list(KINDS), free, delimiter
+        self.given_topics, self.extra = topics, tuple(extra or ())
+        self.max_concepts, self.keep_tags = max_concepts, keep_tags
+        self.learn, self.tagged = learn, tagged
+        self.max_length, self.reserve, self.padding_free = max_length, reserve, padding_free
+        self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.use("esconv" if concepts == "auto" else concepts)
+
+    def use(self, name: str) -> None:
+        """Take the lists of a data set.
+
+        Args:
+            name: One of `INVENTORIES`.
+        """
+        lists = dict(INVENTORIES[name])
+        if self.given_topics is not None:
+            lists["topic"] = topic_labels(self.given_topics)
+        self.lists = {kind: lists[kind] for kind in KINDS if kind in lists and kind in self.kinds}
+        self.labels = ACTS if name == "daily_dialog" else SUPPORT
+        self.emotions = lists.get("emotion", EMOTION_SETS["esconv"])
+        shown = (self.lists, self.delimiter, self.extra, self.free, self.max_concepts)
+        self.concepts = Concepts(*shown)
+        self.topics = self.concepts.names()
+        self._encoder = None
+
+    def validate(self) -> None:
+        """Check the settings against each other.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        if self.delimiter not in DELIMITERS:
+            near = nearest(self.delimiter, DELIMITERS)
+            raise InputError(f"model.delimiter: no preset {self.delimiter!r}; {near}")
+        if not self.lists and not self.free:
+            raise InputError(f"model.kinds: the lists have none of {', '.join(self.kinds)}")
+        if self.max_concepts not in (None, 1):
+            raise InputError(f"model.max_concepts: {self.max_concepts} is neither 1 nor null")
+        if self.tagged is not None and not self.learn:
+            raise InputError("model.tagged: goes with learn: true")
+        if self.reserve >= self.max_length:
+            raise InputError(f"model.reserve: {self.reserve} leaves nothing of the window")
+
+    def check_data(self, datamodule: Any) -> None:
+        """Take the lists that the paper uses on this data, if they are left open."""
+        if self.hparams["concepts"] == "auto":
+            self.use(ROUTES.get(type(datamodule).__name__, "esconv"))
+
+    def check_fit(self) -> None:
+        """Refuse to train what is prompted only.
+
+        Raises:
+            InputError: `learn` is off.
+        """
+        if not self.learn:
+            raise InputError(
+                "model.learn: false trains nothing; use validate, test, predict, generate or chat"
+            )
+
+    def build_encoder(self, tokenizer: Any) -> TalkEncoder:
+        """Return the encoder: the instruction as system turn, the tagged reply as target."""
+        return TalkEncoder(
+            tokenizer,
+            f"{ROLE}\n{self.concepts.instruction()}",
+            TASK,
+            self.labels,
+            target=self._target() if self.learn else None,
+            mark=self.concepts.tag if self.keep_tags else None,
+            max_length=self.max_length,
+            reserve=self.reserve,
+            packed=self.padding_free,
+        )
+
+    def _target(self) -> Callable[[Decision], str | None]:
+        """Return what to learn at a decision: a teacher's tagged reply, or the annotated one."""
+        if self.tagged is not None:
+            rows = read_field(Path(self.tagged), "tagged", "model.tagged")
+            return lambda decision: rows.get(decision.id)
+
+        def annotated(decision: Decision) -> str | None:
+            turn = decision.target
+            return f"{self.concepts.tag(turn.strategy)} {turn.text}" if turn.strategy else None
+
+        return annotated
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return L of equation (4); nothing if nothing is learned."""
+        if not self.learn:
+            return {}
+        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        return {"speak": head_loss(self(batch), batch, SPEAK, weight, norm)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return L."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms)
+
+    # -- replies -------------------------------------------------------------------------------
+
+    @evaluating
+    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+        """Return the reply of each record with its chain of concepts: one call, equation (1).
+
+        Raises:
+            InputError: A turn does not fit the window.
+        """
+        states = [current(record, self.labels) for record in records]
+        found = self.told(states).ask(
+            [self.encoder().question()] * len(states),
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+        )
+        return [self.read(words) for words in found]
+
+    def read(self, words: str) -> Said:
+        """Return what a model's words say: equations (2) and (3)."""
+        parts = split_tags(words, self.concepts)
+        chain = [self.concepts.kind_of(part.tag) for part in parts if part.tag is not None]
+        tags = tuple(self.concepts.tag(name) for _, name in chain)
+        used = of_kind(chain, "strategy")
+        strategy = ""
+        failed: tuple[str, ...] = ()
+        if "strategy" in self.lists:
+            strategy = used[0] if used else self.labels.fallback
+            failed = () if used else ("strategy",)
+        return Said(
+            reply=spoken(parts, self.concepts),
+            strategy=strategy,
+            emotion="",  # the tags say what the agent expresses, not what the seeker feels
+            steps=(
+                ("chain", " ".join(tags) or "(no tag)"),
+                ("tagged", join_tags(parts, self.concepts)),
+            ),
+            concepts=tuple(f"{kind}: {name}" for kind, name in chain),
+            failed=failed,
+        )
+
+    # -- scores --------------------------------------------------------------------------------
+
+    def chains(self) -> list[list[tuple[str, str]]]:
+        """Return (kind, name) of the tags of every reply so far, in order."""
+        found = []
+        for _, one in self.found.values():
+            pairs = (concept.split(": ", 1) for concept in one.concepts)
+            found.append([(kind, name) for kind, name in pairs])
+        return found
+
+    def tables(self) -> dict[str, tuple[list[str], Floats]]:
+        """Return kind -> names and row-normalised transitions inside the replies so far."""
+        chains = self.chains()
+        return {kind: inner_transitions(chains, kind, one) for kind, one in self.lists.items()}
+
+    def scores(self, draws: int = 0) -> dict[str, float]:
+        """Return the scores of all replies, and how they are tagged."""
+        return {**super().scores(draws), **tag_scores(self.chains())}
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of every talking method, and the transitions inside replies."""
+        drawn = super().figures()
+        for kind, (names, table) in self.tables().items():
+            if table.any():
+                title = f"{kind} tags inside a reply: from row to column"
+                values = torch.tensor(table)
+                drawn[f"chain/{kind}"] = heat_map(values, names, names, title, "share of the row")
+        return drawn
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores, and write the transition tables to the run folder."""
+        super().on_test_epoch_end()
+        root = Path(self.trainer.default_root_dir)
+        for kind, (names, table) in self.tables().items() if self.trainer.is_global_zero else ():
+            root.mkdir(parents=True, exist_ok=True)
+            (root / f"transitions_{kind}.csv").write_text(as_csv(names, table), "utf-8")

@@ -1,0 +1,293 @@
+"""The baselines of emotional support conversation: one model, one conversation, many recipes.
+
+They are those that straQ* (arXiv 2505.06987), FiSMiness (2504.11837) and CoCT (2510.18434) compare
+with. A recipe is plain data (`zoo/prompts/recipes.py`); backbone, part of the conversation that is
+kept, form of the prompt and decoding are the same for all, so that only the recipe differs.
+
+    direct          role, description, history -> [Strategy] reply
+    direct_refine   one call: draft, then its revision
+    self_refine     draft; feedback; rewrite (`self_refine_two_calls`: feedback and rewrite in one)
+    cot             one call: emotion -> strategy -> reply (also called ECoT)
+    plan_and_solve  a plan; its execution
+    tot             three thoughts, a vote; three ways, a vote; the reply
+    sot             a skeleton; every point written out on its own; joined
+    rag             the k descriptions nearest to the seeker's words; the reply
+    csim            one call: the next turns imagined, then the reply
+    fsm             emotion; strategy; reply
+    sft             fine-tuned on [Strategy] reply:  L = mean over its tokens of -log p
+    sft_cot, sft_fsm   the weights of `sft`, the recipe of `cot`, `fsm`
+
+Follows: the one-line recipes that the papers give. Deviates: `rag` ranks by the mean state of the
+backbone itself, where the paper has E5-large. Unknown in the papers, chosen here: all wording; two
+levels of three thoughts with votes (`tot`); a label that cannot be read is the fallback (Others,
+anxiety) and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.backbone import Backbone
+from zoo.decoding.branching import Branching
+from zoo.decoding.prefix import run_packed
+from zoo.encoding import Batch
+from zoo.errors import InputError
+from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.replying import evaluating
+from zoo.methods.talking import DEFAULTS, Said, TalkingModule
+from zoo.module import Optimizer, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.prompts.decisions import Decision
+from zoo.prompts.planning import current
+from zoo.prompts.recipes import RECIPES, SYSTEM, Call, read_points, read_reply
+from zoo.prompts.talk import SPEAK, TalkEncoder
+from zoo.records import Dialogue
+
+POINTS = 3  # of a list
+Kinds = Literal[
+    "direct",
+    "direct_refine",
+    "self_refine",
+    "self_refine_two_calls",
+    "cot",
+    "plan_and_solve",
+    "tot",
+    "sot",
+    "rag",
+    "csim",
+    "fsm",
+    "sft",
+    "sft_cot",
+    "sft_fsm",
+]
+Answers = dict[str, str]
+
+
+class ESCBaseline(TalkingModule):
+    """A language model that replies by the recipe of a baseline.
+
+    Args:
+        backbone: The language model.
+        optimizer: AdamW and its schedule; None for that of the group's launcher.
+        kind: Which baseline; see the module's docstring.
+        labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
+        emotions: Whose list of emotions: `esconv`, `daily_dialog` or `empathetic_dialogues`.
+        show_strategies: Past supporter turns carry their annotated strategy.
+        top_k: With `rag`: descriptions in the prompt.
+        max_length: Window in tokens.
+        reserve: Tokens of it kept free for tasks, drafts and the reply, the same for all kinds; the
+            oldest turns are left out.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_new_tokens: Limit of each answer.
+        temperature: 0 is greedy. Votes are greedy.
+        max_generated: Decisions to reply to in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        kind: Kinds = "direct",
+        labels: Literal["support", "acts"] = "support",
+        emotions: Literal["esconv", "daily_dialog", "empathetic_dialogues"] = "esconv",
+        show_strategies: bool = False,
+        top_k: int = 3,
+        max_length: int = 4096,
+        reserve: int = 1024,
+        padding_free: bool = True,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        max_generated: int | None = 32,
+    ) -> None:
+        super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.kind, self.top_k = kind, top_k
+        self.labels = ACTS if labels == "acts" else SUPPORT
+        self.emotions = EMOTION_SETS[emotions]
+        self.show_strategies, self.padding_free = show_strategies, padding_free
+        self.max_length, self.reserve = max_length, reserve
+        self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.filled = {
+            "names": ", ".join(self.labels.names),
+            "defined": "\n".join(f"- {n}: {text}" for n, text in self.labels.definitions.items()),
+            "emotions": ", ".join(self.emotions.names),
+        }
+
+    def validate(self) -> None:
+        """Check the settings.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        if not 1 <= self.top_k <= len(self.labels.names):
+            raise InputError(f"model.top_k: {self.top_k} is not in 1..{len(self.labels.names)}")
+        if self.reserve >= self.max_length:
+            raise InputError(f"model.reserve: {self.reserve} leaves nothing of the window")
+
+    @property
+    def learns(self) -> bool:
+        """Whether this kind is fine-tuned."""
+        return self.kind.startswith("sft")
+
+    def check_fit(self) -> None:
+        """Refuse to train what is prompted only.
+
+        Raises:
+            InputError: The kind is not fine-tuned.
+        """
+        if not self.learns:
+            raise InputError(
+                f"model.kind: {self.kind} is not trained; use validate, test, predict, generate or "
+                f"chat, or kind: sft"
+            )
+
+    def build_encoder(self, tokenizer: Any) -> TalkEncoder:
+        """Return the encoder; what is learned is `[Strategy] reply` after the task of `direct`."""
+
+        def target(decision: Decision) -> str | None:
+            turn = decision.target
+            return f"[{turn.strategy}] {turn.text}" if turn.strategy else None
+
+        return TalkEncoder(
+            tokenizer,
+            SYSTEM,
+            RECIPES["direct"][0].task.format(**self.filled),
+            self.labels,
+            target=target if self.learns else None,
+            mark="[{}]".format if self.show_strategies else None,
+            max_length=self.max_length,
+            reserve=self.reserve,
+            packed=self.padding_free,
+        )
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the one term; nothing if nothing is learned."""
+        if not self.learns:
+            return {}
+        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        return {"speak": head_loss(self(batch), batch, SPEAK, weight, norm)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms)
+
+    # -- recipes -------------------------------------------------------------------------------
+
+    @evaluating
+    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+        """Follow the recipe at the current decision of each record, all records call by call.
+
+        Raises:
+            InputError: A turn does not fit the window.
+        """
+        states = [current(record, self.labels) for record in records]
+        branch = self.told(states)
+        rows: list[Answers] = [dict(self.filled) for _ in states]
+        failed: list[list[str]] = [[] for _ in states]
+        calls = 0
+        for call in RECIPES[self.kind]:
+            if call.reads == "found":
+                texts = self.retrieve(states)
+            elif call.reads == "each":
+                texts = self._every_point(branch, call, rows)
+                calls += POINTS
+            else:
+                texts = self._ask(branch, call, rows)
+                calls += 1
+            for row, text, missed in zip(rows, texts, failed, strict=True):
+                missed += self._take(call, row, text)
+        return [
+            self._said(row, tuple(missed), calls) for row, missed in zip(rows, failed, strict=True)
+        ]
+
+    def retrieve(self, states: Sequence[Decision]) -> list[str]:
+        """Return the `top_k` strategies, with definitions, whose text is nearest to each query."""
+        described = [f"{name}: {text}" for name, text in self.labels.definitions.items()]
+        queries = [state.query or state.turns[-1].text for state in states]
+        vectors = self._mean_states([*described, *queries])
+        count = len(described)
+        best = (vectors[count:] @ vectors[:count].T).topk(self.top_k, dim=1).indices.tolist()
+        return ["\n".join(f"- {described[i]}" for i in row) for row in best]
+
+    def _mean_states(self, texts: Sequence[str]) -> Tensor:
+        """Return the normalised mean of each text's last states, `(N, D)`."""
+        ids = [self.encoder().ids(text) for text in texts]
+        states = self.lm.model.norm(run_packed(self.lm, ids, [0] * len(ids))).float()
+        means = [part.mean(0) for part in states.split([len(row) for row in ids])]
+        return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+    def _ask(self, branch: Branching, call: Call, rows: list[Answers]) -> list[str]:
+        votes = call.reads == "vote"
+        return branch.ask(
+            [self.encoder().question(filled(call.task, row)) for row in rows],
+            max_new_tokens=self.max_new_tokens,
+            choices=[str(i + 1) for i in range(POINTS)] if votes else None,
+            temperature=0.0 if votes else self.temperature,
+        )
+
+    def _every_point(self, branch: Branching, call: Call, rows: list[Answers]) -> list[str]:
+        """Return each row's points, written out one by one and joined."""
+        points = [read_points(row["skeleton"], POINTS) for row in rows]
+        texts: list[list[str]] = [[] for _ in rows]
+        for i in range(POINTS):
+            asked = [
+                self.encoder().question(filled(call.task, {**row, "point": listed[i]}))
+                if i < len(listed)
+                else None
+                for row, listed in zip(rows, points, strict=True)
+            ]
+            limit, heat = self.max_new_tokens, self.temperature
+            new = branch.ask(asked, max_new_tokens=limit, temperature=heat)
+            for found, text in zip(texts, new, strict=True):
+                found.append(" ".join(text.split()))
+        return [" ".join(part for part in found if part) for found in texts]
+
+    def _take(self, call: Call, row: Answers, text: str) -> list[str]:
+        """Keep an answer; return what could not be read of it."""
+        if call.reads in ("emotion", "strategy"):
+            labels = self.labels if call.reads == "strategy" else self.emotions
+            name = labels.find(text)
+            row[call.name] = name or labels.fallback
+            return [] if name else [call.reads]
+        if call.reads == "points":
+            points = read_points(text, POINTS)
+            text = "\n".join(f"{i}. {point}" for i, point in enumerate(points, start=1))
+        elif call.reads == "vote":
+            listed = read_points(row[f"{call.name}s"], POINTS)
+            text = listed[min(int(text), len(listed)) - 1]
+        elif call.reads in ("reply", "each"):
+            text, strategy = read_reply(text, self.labels)
+            row["reply"] = text
+            if "strategy" in row:  # chosen by a call of its own
+                return []
+            row["strategy"] = strategy or self.labels.fallback
+            return [] if strategy else ["strategy"]
+        row[call.name] = text
+        return []
+
+    def _said(self, row: Answers, failed: tuple[str, ...], calls: int) -> Said:
+        hidden = {*self.filled, "reply", "strategy", "emotion"}
+        steps = tuple((name, text) for name, text in row.items() if name not in hidden)
+        emotion = row.get("emotion", "")
+        return Said(row["reply"], row["strategy"], emotion, steps, failed=failed, calls=calls)
+
+
+def filled(task: str, answers: Answers) -> str:
+    """Return a task with answers in their places; braces inside an answer stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda place: answers[place[1]], task)

@@ -1,0 +1,253 @@
+"""FiSMiness: a finite state machine based paradigm for emotional support conversations.
+
+arXiv 2504.11837. One language model walks a small machine in every turn: it recognises the seeker's
+emotion, chooses a strategy, writes the reply; the seeker's next message closes the cycle. Emotions
+and strategies stay in the history, so the model plans across turns. All actions are played by one
+set of weights, fine-tuned on the three tasks together.
+
+    (1)  s0 = [h, u_k],  s1 = [h, u_k, e],  s2 = [h, u_k, e, g],  s3 = [h, u_k, e, g, u_p]
+    (2)  s0 -e-> s1 -g-> s2 -u_p-> s3 -seeker-> s0(t + 1)                 nothing else is legal
+    (3)  h(0) = (),  h(t + 1) = s3(t)
+    (4)  e = LLM(desp_e, s0),  g = LLM(desp_g, s1),  u_p = LLM(desp_u, s2)
+    (5)  L = lambda_e L_e + lambda_g L_g + lambda_u L_u, each the mean over its examples of the mean
+         over a target's tokens of -log p
+
+Follows: the machine, the three actions by one model, labels in the history, gold labels in training
+and the model's own in tests; one strategy a turn, no branches.
+Deviates: the state is a text that only grows, (1) letter by letter, and the task stands behind it,
+so all calls of a dialogue share keys and values (`zoo/decoding/branching.py`); the source names a
+line format such as `Seeker (Emotion: sadness): ...`, which would change a line after it was read.
+Unknown in the paper, chosen here: what the names of its variants mean. `mt`: three calls a turn,
+fine-tuned on the three tasks; `single_pass`: one call writes emotion, strategy and reply (scores
+are to be reported by mode); `agent`: the machine on a model that is not trained, or on one model
+for each arrow. Where e(t) comes from: the dialogue's label. The lambdas: ones. Labels are decoded
+under constraint. `oracle_history`: the labels in the history are the annotated ones, not the
+model's; what was said in the history is the data's in both cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from zoo import backbone as backbones
+from zoo.backbone import Backbone
+from zoo.encoding import Batch
+from zoo.errors import InputError
+from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.replying import evaluating
+from zoo.methods.talking import DEFAULTS, Said, TalkingModule
+from zoo.methods.walking import Closed, Key, Mind, Walk
+from zoo.module import Optimizer, as_config, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.prompts.decisions import Decision
+from zoo.prompts.fisminess import TASKS, WalkEncoder
+from zoo.prompts.machine import felt
+from zoo.prompts.planning import current, said
+from zoo.prompts.talk import read_field
+from zoo.records import Dialogue
+
+
+class FiSMiness(TalkingModule):
+    """A language model that walks emotion, strategy, reply in every turn.
+
+    Args:
+        backbone: The language model.
+        optimizer: AdamW and its schedule; None for that of the group's sibling work's launcher.
+        mode: `mt`: fine-tuned, three calls a turn; `single_pass`: fine-tuned, one call; `agent`:
+            not trained, three calls.
+        agents: With `agent`: `emotion`, `strategy` or `reply` -> a model of its own.
+        closed: How a label is decoded: `constrained` to the list, as the one with the highest mean
+            log-probability (`likelihood`), or `free`, read by name and alias, with a fallback. A
+            single pass is free.
+        oracle_history: Annotated labels in the history, where there are some.
+        emotion_source: The gold emotion: the label of the `conversation`, of the seeker's turn
+            (`annotated`), or of a file (`predicted`).
+        predicted: With `predicted`: JSONL of `id` and `emotion`, as `python -m zoo predict` writes.
+        labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
+        emotions: Whose list of emotions: `esconv`, `daily_dialog` or `empathetic_dialogues`.
+        weights: lambda of emotion, strategy and reply.
+        max_length: Window in tokens; the oldest lines are left out.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_new_tokens: Limit of a reply (and of a label that is decoded freely).
+        temperature: Of the reply; 0 is greedy. Labels are greedy.
+        max_generated: Decisions to reply to in each validation; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        mode: Literal["mt", "single_pass", "agent"] = "mt",
+        agents: dict[str, Backbone] | None = None,
+        closed: Closed = "constrained",
+        oracle_history: bool = False,
+        emotion_source: Literal["conversation", "annotated", "predicted"] = "conversation",
+        predicted: str | None = None,
+        labels: Literal["support", "acts"] = "support",
+        emotions: Literal["esconv", "daily_dialog", "empathetic_dialogues"] = "esconv",
+        weights: list[float] | None = None,
+        max_length: int = 2048,
+        padding_free: bool = True,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        max_generated: int | None = 32,
+    ) -> None:
+        super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.mode, self.closed, self.oracle_history = mode, closed, oracle_history
+        self.agents = {name: as_config(Backbone, one) for name, one in (agents or {}).items()}
+        self.emotion_source, self.predicted = emotion_source, predicted
+        self.labels = ACTS if labels == "acts" else SUPPORT
+        self.emotions = EMOTION_SETS[emotions]
+        self.task_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
+        self.max_length, self.padding_free = max_length, padding_free
+        self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.known: dict[Key, tuple[str, str]] = {}  # labels found so far
+        self.others: dict[str, Mind] = {}
+
+    def validate(self) -> None:
+        """Check the settings against each other.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        if (self.emotion_source == "predicted") != (self.predicted is not None):
+            raise InputError("model.predicted: goes with emotion_source: predicted, and only there")
+        if self.agents and self.mode != "agent":
+            raise InputError(f"model.agents: {self.mode} has one set of weights; use mode: agent")
+        unknown = sorted(set(self.agents) - set(TASKS))
+        if unknown:
+            raise InputError(f"model.agents: no arrow {unknown[0]!r}; one of: {', '.join(TASKS)}")
+        if len(self.hparams["weights"] or TASKS) != len(TASKS):
+            raise InputError(f"model.weights: give three of them, for {', '.join(TASKS)}")
+
+    def check_fit(self) -> None:
+        """Refuse to train an agent.
+
+        Raises:
+            InputError: `mode` is `agent`.
+        """
+        if self.mode == "agent":
+            raise InputError(
+                "model.mode: an agent is not trained; use validate, test, predict, generate or chat"
+            )
+
+    def build_encoder(self, tokenizer: Any) -> WalkEncoder:
+        """Return the encoder: task i is learned as head i, all with the one language head."""
+        return WalkEncoder(
+            tokenizer,
+            self.labels,
+            emotions=self.emotions,
+            single_pass=self.mode == "single_pass",
+            annotated=self.emotion_source == "annotated",
+            given=None
+            if self.predicted is None
+            else read_field(Path(self.predicted), "emotion", "model.predicted"),
+            max_length=self.max_length,
+            max_new_tokens=self.max_new_tokens,
+            packed=self.padding_free,
+        )
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return L_e, L_g and L_u of equation (5); a target's tokens weigh 1 together."""
+        states_BLD, weight, norm = self(batch), self.lm.lm_head.weight, self.lm.model.norm
+        return {t: head_loss(states_BLD, batch, i, weight, norm) for i, t in enumerate(TASKS)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return L of equation (5)."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.task_weights)
+
+    # -- walking -------------------------------------------------------------------------------
+
+    def minds(self) -> dict[str, Mind]:
+        """Return who plays each action: this model, or an agent of its own, frozen."""
+        for task, config in self.agents.items():
+            if task not in self.others:
+                lm, tokenizer = backbones.load(config)
+                lm.requires_grad_(False).eval()
+                lm = lm if config.load_4bit else lm.to(self.device)
+                self.others[task] = Mind(lm, self.build_encoder(tokenizer))
+        mine = Mind(self.lm, self.encoder())
+        return {task: self.others.get(task, mine) for task in TASKS}
+
+    @evaluating
+    def respond(
+        self,
+        records: Sequence[Dialogue | Decision],
+        *,
+        strategies: Sequence[str] | None = None,
+    ) -> list[Said]:
+        """Walk s0 to s3 at the current decision of each record, equations (2) to (4).
+
+        Decisions of one dialogue are walked in their order along one text, all dialogues together.
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+            strategies: Use these instead of choosing (an intervention).
+
+        Raises:
+            InputError: A line does not fit the window.
+        """
+        states = [current(record, self.labels) for record in records]
+        walk = Walk(
+            self.minds(),
+            states,
+            forced=strategies,
+            closed=self.closed,
+            single_pass=self.mode == "single_pass",
+            oracle=self.oracle_history,
+            known=self.known,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            everyone_done=self.everyone_done,
+        )
+        return walk.run()
+
+    def gold_emotion(self, decision: Decision) -> str:
+        """Return the emotion of this turn by `emotion_source`; empty if there is none."""
+        encoder: WalkEncoder = self.encoder()
+        return encoder.rounds(decision)[-1].emotion
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget replies and labels of the last validation: the weights have changed."""
+        super().on_validation_epoch_start()
+        self.known = {}
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
+        """Return the state, the walk and the reply for each record.
+
+        Args:
+            records: Dialogues; the current decision of each is taken.
+            prompt: Answer a seeker who says this instead.
+            thought: Name of a strategy to use instead of the chosen one.
+
+        Raises:
+            InputError: `thought` is no strategy.
+        """
+        states = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        name = None if thought is None else self.labels.canonical(thought, "thought")
+        found = self.respond(states, strategies=name and [name] * len(states))
+        return [self.sample(state, one) for state, one in zip(states, found, strict=True)]
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return what to show beside a reply, and the dialogue with reply, emotion and strategy."""
+        notes, told = super().converse(dialogue)
+        turns = felt(told.turns, notes["emotion"])
+        return notes, Dialogue(turns, told.emotion, told.problem, told.situation, told.id)

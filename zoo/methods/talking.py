@@ -1,0 +1,300 @@
+"""Evaluation of methods that talk as a supporter: strategies, texts, turn depth, samples, chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.distributed
+
+from zoo.decoding.branching import Branching
+from zoo.errors import InputError
+from zoo.figures import heat_map
+from zoo.labels import EMOTION_SETS, SUPPORT, Labels
+from zoo.metrics.strategy import count_pairs, in_stages, transitions, upper_mass
+from zoo.metrics.support import Answer, support_scores
+from zoo.module import Optimizer, ZooModule
+from zoo.prompts.decisions import Decision, description, transcript
+from zoo.prompts.planning import current, said
+from zoo.prompts.talk import TalkEncoder
+from zoo.records import SUPPORTER, Dialogue, Turn
+
+DEFAULTS = Optimizer(
+    lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
+)
+"""Of the group's launcher (that of straQ*)."""
+LAST_TURNS = 4  # of a state, in samples
+DRAWS = 1000  # for the intervals of a test
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a method did at one decision.
+
+    Attributes:
+        reply: What the supporter says.
+        strategy: The strategy it chose, a name; empty if it chooses none.
+        emotion: The emotion that it recognised, a name; empty if it recognises none.
+        steps: (name, text) of everything else it did, in order, for samples and chat.
+        concepts: Tags inside the reply, in order.
+        failed: Kinds of labels (`strategy`, `emotion`, ...) whose words meant no name, so that the
+            fallback stands for them.
+        calls: Questions that the language model was asked.
+    """
+
+    reply: str
+    strategy: str = ""
+    emotion: str = ""
+    steps: tuple[tuple[str, str], ...] = ()
+    concepts: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    calls: int = 1
+
+
+class TalkingModule(ZooModule):
+    """A module with `respond(records)`; its encoder's examples have decisions as records.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_generated: Decisions to reply to in each validation or test; None for all.
+    """
+
+    labels: Labels = SUPPORT
+    emotions: Labels = EMOTION_SETS["esconv"]
+    topics: tuple[str, ...] = ()  # names beyond labels and emotions whose tags are no words
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer)
+        self.max_generated = max_generated
+        self.found: dict[str, tuple[Decision, Said]] = {}
+
+    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+        """Return what is said at the current decision of each record."""
+        raise TypeError(f"{type(self).__name__} does not implement respond(records)")
+
+    def told(self, states: Sequence[Decision]) -> Branching:
+        """Return the conversations of some states, ready to be asked (with a `TalkEncoder`)."""
+        encoder: TalkEncoder = self.encoder()
+        branch = Branching(
+            self.lm,
+            encoder.tokenizer,
+            [encoder.head(state) for state in states],
+            stop=encoder.chat.end,
+            window=encoder.max_length,
+            room=encoder.reserve,
+            everyone_done=self.everyone_done,
+        )
+        for row, state in enumerate(states):
+            for line in encoder.lines(state):
+                branch.tell(row, line)
+        return branch
+
+    def gold_emotion(self, decision: Decision) -> str:
+        """Return the annotated emotion that a recognised one is compared with; may be empty."""
+        return self.emotions.known(decision.emotion) or ""
+
+    def losses(self, batch: Any) -> dict[str, Any]:
+        """Return the loss terms of a batch; none by default."""
+        return {}
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the replies of the last validation."""
+        self.found = {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Log the losses; reply at new decisions, up to `max_generated` per epoch."""
+        return self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the replies."""
+        self._log_scores("val", 0)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the replies of the last test."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Do what `validation_step` does, on the test split."""
+        return self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the replies, with intervals over dialogues."""
+        self._log_scores("test", DRAWS)
+
+    def on_predict_epoch_start(self) -> None:
+        """Forget earlier replies."""
+        self.on_validation_epoch_start()
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return what is said at each decision of the batch that is new."""
+        pairs = self._reply(batch.records, None)
+        return [
+            {
+                "id": decision.id,
+                "emotion": one.emotion,
+                "strategy": one.strategy,
+                "reply": one.reply,
+                **dict(one.steps),
+                "failed": list(one.failed),
+                "gold_emotion": self.gold_emotion(decision),
+                "gold_strategy": decision.target.strategy,
+                "gold_reply": decision.target.text,
+            }
+            for decision, one in pairs
+        ]
+
+    def _evaluate(self, stage: str, batch: Any) -> dict[str, Any]:
+        self.log_terms(stage, self.losses(batch))
+        room = None if self.max_generated is None else self.max_generated - len(self.found)
+        pairs = self._reply(batch.records, room)
+        return {"samples": [self.sample(decision, one) for decision, one in pairs]}
+
+    def _reply(self, records: Sequence[Decision], room: int | None) -> list[tuple[Decision, Said]]:
+        """Reply at the decisions that are new, at most `room`, and keep what was said."""
+        new = {d.id: d for d in records if d.id not in self.found}
+        asked = list(new.values())[: None if room is None else max(0, room)]
+        if self.everyone_done(not asked):
+            return []
+        # A process without new decisions replies along: others may need its share of the weights.
+        found = self.respond(asked or records[:1])[: len(asked)]
+        pairs = list(zip(asked, found, strict=True))
+        self.found |= {decision.id: (decision, one) for decision, one in pairs}
+        return pairs
+
+    def sample(self, decision: Decision, one: Said) -> dict[str, str]:
+        """Return the row that shows a decision: the state, the steps, the reply and the gold."""
+        known, told = description(decision), transcript(decision.turns[-LAST_TURNS:])
+        gold = decision.target
+        row = {"state": f"{known}\n{told}" if known else told}
+        row |= self.notes(one)
+        row["reply"] = one.reply
+        right = f"({gold.strategy}) {gold.text}" if gold.strategy else gold.text
+        return row | {"gold": right} if gold.text else row
+
+    def notes(self, one: Said) -> dict[str, str]:
+        """Return what to show beside a reply."""
+        named = {"emotion": one.emotion, "strategy": one.strategy}
+        shown = {name: text for name, text in named.items() if text} | dict(one.steps)
+        if one.failed:
+            shown["not understood"] = ", ".join(one.failed)
+        return shown
+
+    def _log_scores(self, stage: str, draws: int) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, self.found)
+            self.found = {name: one for part in everyone for name, one in part.items()}
+        if not self.found:
+            return
+        for name, value in self.scores(draws).items():
+            self.log(f"{stage}/{name}", float(value), prog_bar=name in ("accuracy", "bleu_2"))
+
+    def scores(self, draws: int = 0) -> dict[str, float]:
+        """Return the scores of all replies so far, by turn depth too (see `support_scores`)."""
+        pairs = list(self.found.values())
+        labelled = all(decision.target.strategy for decision, _ in pairs)
+        answers = [
+            Answer(
+                dialogue=decision.dialogue,
+                depth=decision.depth,
+                gold_strategy=decision.target.strategy if labelled else "",
+                gold_reply=decision.target.text,
+                strategy=one.strategy,
+                reply=one.reply,
+            )
+            for decision, one in pairs
+        ]
+        scores = support_scores(answers, labels=self.labels, topics=self.topics, draws=draws)
+        scores = {name: v for name, v in scores.items() if "failed" not in name}
+        for kind in sorted({kind for _, one in pairs for kind in one.failed} | {"strategy"}):
+            share = sum(kind in one.failed for _, one in pairs) / len(pairs)
+            scores[f"{kind}_failed"] = 100 * share
+        scores["calls"] = sum(one.calls for _, one in pairs) / len(pairs)
+        felt = [(self.gold_emotion(d), one.emotion) for d, one in pairs if one.emotion]
+        felt = [(gold, name) for gold, name in felt if gold]
+        if felt:
+            scores["emotion_accuracy"] = 100 * sum(g == n for g, n in felt) / len(felt)
+        table = transitions(self._chains(gold=False), self._ordered())
+        if table.any():
+            scores["upper_mass"] = upper_mass(table)
+        return scores
+
+    def figures(self) -> dict[str, Any]:
+        """Return the strategies' confusion and transitions, and the emotions' confusion."""
+        pairs = list(self.found.values())
+        names, ordered = self.labels.names, self._ordered()
+        drawn = {}
+        golds = [(d.target.strategy, one.strategy) for d, one in pairs if one.strategy]
+        golds = [(gold, name) for gold, name in golds if gold]
+        if golds:
+            counts = torch.tensor(count_pairs([g for g, _ in golds], [n for _, n in golds], names))
+            drawn["confusion"] = _shares(counts, names, "strategies: rows are gold, columns chosen")
+        for title, gold in (("transitions", False), ("transitions/gold", True)):
+            table = torch.tensor(transitions(self._chains(gold=gold), ordered, rows=False))
+            if table.any():
+                drawn[title] = _shares(table, ordered, f"{title}: from row to column, by stage")
+        felt = [(self.gold_emotion(d), one.emotion) for d, one in pairs if one.emotion]
+        felt = [(gold, name) for gold, name in felt if gold]
+        if felt:
+            rows = self.emotions.names
+            counts = torch.tensor(count_pairs([g for g, _ in felt], [n for _, n in felt], rows))
+            drawn["emotions"] = _shares(counts, rows, "emotions: rows are gold, columns recognised")
+        return drawn
+
+    def _ordered(self) -> list[str]:
+        return in_stages() if self.labels is SUPPORT else list(self.labels.names)
+
+    def _chains(self, *, gold: bool) -> list[list[str]]:
+        """Return strategies in the order of each dialogue; a decision without a reply breaks it."""
+        places = sorted(self.found.values(), key=lambda pair: (pair[0].dialogue, pair[0].depth))
+        chains: list[list[str]] = []
+        for _, group in groupby(places, key=lambda pair: pair[0].dialogue):
+            last = -2
+            for decision, one in group:
+                if decision.depth != last + 1:
+                    chains.append([])
+                chains[-1].append(decision.target.strategy if gold else one.strategy)
+                last = decision.depth
+        return chains
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+    ) -> list[dict[str, str]]:
+        """Return the state, the steps and the reply for each record.
+
+        Args:
+            records: Dialogues; the current decision of each is taken.
+            prompt: Answer a seeker who says this instead.
+            thought: Not used by methods that choose everything themselves.
+
+        Raises:
+            InputError: `thought` is given.
+        """
+        if thought is not None:
+            raise InputError(f"thought: {type(self).__name__} has no thoughts")
+        states = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        pairs = zip(states, self.respond(states), strict=True)
+        return [self.sample(state, one) for state, one in pairs]
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return what to show beside a reply, and the dialogue with the reply.
+
+        Args:
+            dialogue: Ends with a seeker's turn.
+        """
+        (one,) = self.respond([dialogue])
+        turn = Turn(SUPPORTER, one.reply, strategy=one.strategy)
+        return self.notes(one), replace(dialogue, turns=(*dialogue.turns, turn))
+
+
+def _shares(counts: torch.Tensor, names: Sequence[str], title: str) -> Any:
+    shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
+    return heat_map(shares, names, names, title, "share of the row")

@@ -1,0 +1,286 @@
+"""FiSMiness' machine, walked by language models along several dialogues at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+
+from zoo.decoding.branching import Branching
+from zoo.labels import Labels
+from zoo.methods.talking import Said
+from zoo.prompts.decisions import Decision
+from zoo.prompts.fisminess import ALL, TASKS, WalkEncoder, read_answer
+from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Machine, Round, line, rounds
+
+Closed = Literal["constrained", "likelihood", "free"]
+LABEL_TOKENS = 16  # of a label that is decoded freely
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """A language model, and the encoder of its tokenizer."""
+
+    lm: Any
+    encoder: WalkEncoder
+
+
+@dataclass
+class Row:
+    """A dialogue, and the states that are asked for along it.
+
+    Attributes:
+        last: The state with the most turns.
+        opening: What the supporter said before all else.
+        rounds: Its turns, the current one last.
+        wanted: Number of a round -> indices of the states that end there.
+        machine: Where the dialogue stands.
+    """
+
+    last: Decision
+    opening: str
+    rounds: list[Round]
+    wanted: dict[int, list[int]] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
+
+    def key(self, k: int) -> Key:
+        """Return what names the state of a round."""
+        said = tuple((one.message, one.strategy, one.reply) for one in self.rounds[:k])
+        return self.last.dialogue, self.last.situation, said, self.rounds[k].message
+
+
+class Walk:
+    """One walk along the dialogues of some states; every row takes every move.
+
+    Args:
+        minds: Action -> who plays it.
+        states: The decisions to walk to.
+        forced: For each state, a strategy to use instead of choosing; None for none.
+        closed: How labels are decoded.
+        single_pass: One question a turn instead of three.
+        oracle: Annotated labels in the history, where there are some.
+        known: Labels that earlier walks found, by state; new ones are added.
+        max_new_tokens: Limit of a reply.
+        temperature: Of the reply.
+        everyone_done: See `zoo.decoding.branching.Branching`.
+    """
+
+    def __init__(
+        self,
+        minds: dict[str, Mind],
+        states: Sequence[Decision],
+        *,
+        forced: Sequence[str] | None,
+        closed: Closed,
+        single_pass: bool,
+        oracle: bool,
+        known: dict[Key, tuple[str, str]],
+        max_new_tokens: int,
+        temperature: float,
+        everyone_done: Callable[[bool], bool] = bool,
+    ) -> None:
+        self.minds, self.closed, self.oracle, self.known = minds, closed, oracle, known
+        self.single_pass, self.forced = single_pass, forced
+        self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.everyone_done = everyone_done
+        encoder = minds[EMOTION].encoder
+        self.names: dict[str, Labels] = {EMOTION: encoder.emotions, STRATEGY: encoder.labels}
+        self.rows = dialogues(states, encoder)
+        self.said: list[Said | None] = [None] * len(states)
+        self.branches = {id(mind): self._branch(mind) for mind in minds.values()}
+
+    def run(self) -> list[Said]:
+        """Return what is said in each state."""
+        total = max(len(row.rounds) for row in self.rows)
+        for k in count():
+            if self.everyone_done(k >= total):
+                break
+            self._round(k)
+        return [one for one in self.said if one is not None]
+
+    def _round(self, k: int) -> None:
+        """Take one turn of every dialogue that has it."""
+        live = [r for r, row in enumerate(self.rows) if k < len(row.rounds)]
+        for r in live:
+            row = self.rows[r]
+            if k == 0 and row.opening:
+                self._tell(r, REPLY, row.opening)
+            self._move(r, MESSAGE, row.rounds[k].message)
+        kept = {r: self._history(self.rows[r], k) for r in live}
+        wanted = [r for r in live if k in self.rows[r].wanted]
+        found: dict[int, Said] = {}
+        if self.everyone_done(not wanted and all(all(labels) for labels in kept.values())):
+            self._label(live, kept)
+        else:
+            found = self._walk(k, live, wanted, kept)
+        for r in live:
+            one = self.rows[r].rounds[k]
+            goes_on = k + 1 < len(self.rows[r].rounds)
+            self._move(r, REPLY, one.reply if goes_on else found[r].reply)
+
+    def _walk(
+        self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
+    ) -> dict[int, Said]:
+        """Ask what is not known of a round, and reply where that is wanted."""
+        marks = {owner: branch.mark() for owner, branch in self.branches.items()}
+        machines = {r: self.rows[r].machine for r in live}
+        found = (self._one_call if self.single_pass else self._three_calls)(k, live, wanted, kept)
+        for r in wanted:
+            for index in self.rows[r].wanted[k]:
+                self.said[index] = found[r]
+        if self.oracle:  # what was annotated takes the place of what was found
+            for owner, branch in self.branches.items():
+                branch.back(marks[owner])
+            for r in live:
+                self.rows[r].machine = machines[r]
+            self._label(live, {r: self._history(self.rows[r], k) for r in live})
+        return found
+
+    def _label(self, live: list[int], labels: dict[int, tuple[str, str]]) -> None:
+        """Take the moves from s0 to s2 by known labels."""
+        for r in live:
+            for action, name in zip((EMOTION, STRATEGY), labels[r], strict=True):
+                self._move(r, action, name)
+
+    def _history(self, row: Row, k: int) -> tuple[str, str]:
+        """Return the labels of a round that stay; empty where they are still to be found."""
+        found = self.known.get(row.key(k), ("", ""))
+        one = row.rounds[k]
+        if not self.oracle:
+            return found
+        return one.emotion or found[0], one.strategy or found[1]  # found: data without labels
+
+    def _three_calls(
+        self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
+    ) -> dict[int, Said]:
+        labels: dict[int, list[str]] = {r: [] for r in live}
+        failed: dict[int, list[str]] = {r: [] for r in live}
+        for i, task in enumerate(TASKS[:2]):
+            asking = [r for r in live if r in wanted or not kept[r][i]]
+            found = self._choose(task, [r for r in asking if not self._force(task, r, k)])
+            for r in live:
+                name, understood = found.get(r, (kept[r][i], True))
+                name = self._force(task, r, k) or name
+                labels[r].append(name)
+                failed[r] += [] if understood else [task]
+                self._move(r, task, name)
+        replies = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
+        for r in live:
+            self._keep(r, k, labels[r])
+        return {
+            r: said(labels[r], replies.get(r, ""), tuple(failed[r]), calls=3 - bool(self.forced))
+            for r in live
+        }
+
+    def _one_call(
+        self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
+    ) -> dict[int, Said]:
+        asking = [r for r in live if r in wanted or not all(kept[r])]
+        limit = self.max_new_tokens + 3 * LABEL_TOKENS
+        words = self._ask(ALL, asking, limit, temperature=self.temperature)
+        result = {}
+        for r in live:
+            fields = read_answer(words.get(r, ""))
+            labels, failed = list(kept[r]), []
+            for i, task in enumerate(TASKS[:2]):
+                if r in asking:
+                    name = self.names[task].find(fields[task])
+                    failed += [] if name else [task]
+                    labels[i] = self._force(task, r, k) or name or self.names[task].fallback
+                self._move(r, task, labels[i])
+            self._keep(r, k, labels)
+            result[r] = said(labels, fields[REPLY], tuple(failed), calls=1)
+        return result
+
+    def _keep(self, r: int, k: int, labels: Sequence[str]) -> None:
+        """Remember the labels of a state for later walks; in a walk by force nothing is found."""
+        if self.forced is None:
+            self.known.setdefault(self.rows[r].key(k), (labels[0], labels[1]))
+
+    def _force(self, task: str, r: int, k: int) -> str:
+        """Return the strategy to use at a state; empty to choose one."""
+        if self.forced is None or task != STRATEGY or k not in self.rows[r].wanted:
+            return ""
+        return self.forced[self.rows[r].wanted[k][0]]
+
+    def _choose(self, task: str, rows: list[int]) -> dict[int, tuple[str, bool]]:
+        """Return a label for each row, and whether the model's words meant one."""
+        labels = self.names[task]
+        if self.closed == "likelihood":
+            if self.everyone_done(not rows):
+                return {}
+            scores = self._branch_of(task).weigh(self._questions(task, rows), labels.names)
+            best = scores.argmax(1).tolist()
+            return {r: (labels.names[best[r]], True) for r in rows}
+        choices = labels.names if self.closed == "constrained" else None
+        words = self._ask(task, rows, LABEL_TOKENS, choices=choices)
+        names = {r: labels.find(text) for r, text in words.items()}
+        return {r: (name or labels.fallback, name is not None) for r, name in names.items()}
+
+    def _ask(self, task: str, rows: list[int], limit: int, **options: Any) -> dict[int, str]:
+        """Return the answers of some rows to a task."""
+        if self.everyone_done(not rows):
+            return {}
+        questions = self._questions(task, rows)
+        found = self._branch_of(task).ask(questions, max_new_tokens=limit, **options)
+        return {r: found[r] for r in rows}
+
+    def _questions(self, task: str, rows: list[int]) -> list[str | None]:
+        text = self._mind(task).encoder.questions[task]
+        return [text if r in rows else None for r in range(len(self.rows))]
+
+    def _mind(self, task: str) -> Mind:
+        return self.minds[REPLY if task == ALL else task]
+
+    def _branch_of(self, task: str) -> Branching:
+        return self.branches[id(self._mind(task))]
+
+    def _branch(self, mind: Mind) -> Branching:
+        encoder = mind.encoder
+        return Branching(
+            mind.lm,
+            encoder.tokenizer,
+            [encoder.head(row.last) for row in self.rows],
+            stop=encoder.chat.end,
+            window=encoder.max_length,
+            room=encoder.room,
+            everyone_done=self.everyone_done,
+        )
+
+    def _move(self, r: int, action: str, text: str) -> None:
+        self.rows[r].machine = self.rows[r].machine.move(action, text)
+        self._tell(r, action, text)
+
+    def _tell(self, r: int, action: str, text: str) -> None:
+        for branch in self.branches.values():
+            branch.tell(r, line(action, text))
+
+
+def said(labels: Sequence[str], reply: str, failed: tuple[str, ...], calls: int) -> Said:
+    """Return what a walk found."""
+    emotion, strategy = labels
+    walk = f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"
+    return Said(reply, strategy, emotion, (("walk", walk),), failed=failed, calls=calls)
+
+
+def dialogues(states: Sequence[Decision], encoder: WalkEncoder) -> list[Row]:
+    """Return a row for each dialogue among some states: states of one dialogue share it."""
+    rows: list[Row] = []
+    for index in sorted(range(len(states)), key=lambda i: -len(states[i].turns)):
+        state = states[index]
+        row = next((one for one in rows if begins(one.last, state)), None)
+        if row is None:
+            row = Row(state, rounds(state)[0], encoder.rounds(state))
+            rows.append(row)
+        row.wanted.setdefault(len(rounds(state)[1]) - 1, []).append(index)
+    return rows
+
+
+def begins(longer: Decision, state: Decision) -> bool:
+    """Return whether a dialogue passes a state."""
+    same = (longer.dialogue, longer.situation, longer.problem)
+    if same != (state.dialogue, state.situation, state.problem):
+        return False
+    return longer.turns[: len(state.turns)] == state.turns

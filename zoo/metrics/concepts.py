@@ -1,0 +1,60 @@
+"""Scores of replies that are tagged with concepts: how many tags, of which lists, in which order.
+
+A chain is what the tags of one reply say, in order: (kind, name) pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from zoo.labels import STAGES, SUPPORT, Labels
+from zoo.metrics.strategy import Floats, in_stages, transitions
+
+OTHER = "other"  # kind of a tag that is in no list
+Chain = Sequence[tuple[str, str]]
+
+
+def of_kind(chain: Chain, kind: str) -> list[str]:
+    """Return the names of one kind in the order of a reply's tags."""
+    return [name for one, name in chain if one == kind]
+
+
+def tag_scores(chains: Sequence[Chain]) -> dict[str, float]:
+    """Return the share of tagged replies and of unlisted tags in percent, and tags per reply.
+
+    Example:
+        >>> tag_scores([[("strategy", "Question"), ("other", "Hug")], []])
+        {'tagged': 50.0, 'tags_per_reply': 1.0, 'unlisted_tags': 50.0}
+    """
+    kinds = Counter(kind for chain in chains for kind, _ in chain)
+    total, replies = sum(kinds.values()), max(1, len(chains))
+    return {
+        "tagged": 100 * sum(map(bool, chains)) / replies,
+        "tags_per_reply": total / replies,
+        "unlisted_tags": 100 * kinds[OTHER] / max(1, total),
+    }
+
+
+def inner_transitions(
+    chains: Sequence[Chain], kind: str, labels: Labels, *, rows: bool = True
+) -> tuple[list[str], Floats]:
+    """Return the names of a kind, ESConv's strategies by stage, and their transitions in replies.
+
+    Args:
+        chains: A chain for each reply. Tags of other kinds between two of this one do not count.
+        kind: Which tags.
+        labels: Their names.
+        rows: Divide each row of the table by its sum.
+    """
+    names = list(labels.names)
+    if labels is SUPPORT:
+        names = [*in_stages(), *(name for name in names if name not in STAGES)]
+    return names, transitions([of_kind(chain, kind) for chain in chains], names, rows=rows)
+
+
+def as_csv(names: Sequence[str], table: Floats) -> str:
+    """Return a table with named rows and columns as CSV."""
+    rows = [["", *names]]
+    rows += [[name, *(f"{v:.4f}" for v in row)] for name, row in zip(names, table, strict=True)]
+    return "".join(",".join(row) + "\n" for row in rows)

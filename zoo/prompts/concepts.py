@@ -1,0 +1,193 @@
+"""CoCT's concepts and wording: inventories, the prompt's three parts, tags and their parser.
+
+The lists are the paper's; that ESConv's three further emotions are guilt, jealousy and pain is from
+memory, definitions are in our own words, and the wording of the prompt is inferred.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
+from zoo.metrics.concepts import OTHER
+
+Kind = Literal["emotion", "strategy", "topic"]
+KINDS: tuple[Kind, ...] = ("emotion", "strategy", "topic")
+DELIMITERS = {
+    "<>": ("<", ">"),
+    "^": ("^", "^"),
+    "#": ("#", "#"),
+    "@": ("@", "@"),
+    "[]": ("[", "]"),
+    "&": ("&", "&"),
+}
+"""Preset -> what opens and closes a tag."""
+
+TOPICS = (
+    *("sports", "travel", "art", "music", "technology", "food and drink"),
+    *("hobbies and crafts", "entertainment", "animal"),
+)
+EXTRA = ("Humor", "Interest", "Excitement", "Encouragement")  # free tags that the paper tried
+
+
+def topic_labels(names: Sequence[str]) -> Labels:
+    """Return topics as a closed list."""
+    return Labels("topic", dict.fromkeys(names, ""), {"animals": "animal", "sport": "sports"}, "")
+
+
+Inventory = dict[Kind, Labels]
+CSKILLS = topic_labels(TOPICS)
+INVENTORIES: dict[str, Inventory] = {
+    "esconv": {"emotion": EMOTION_SETS["esconv"], "strategy": SUPPORT},
+    "daily_dialog": {
+        "emotion": EMOTION_SETS["daily_dialog"],
+        "strategy": ACTS,
+        "topic": CSKILLS,
+    },
+    "cskills": {"topic": CSKILLS},
+    "empathetic_dialogues": {"emotion": EMOTION_SETS["empathetic_dialogues"]},
+}
+ROUTES = {
+    "ESConv": "esconv",
+    "DailyDialog": "daily_dialog",
+    "MultiWOZ": "daily_dialog",  # out of domain
+    "EmpatheticDialogues": "esconv",  # out of domain
+}
+"""Data module -> the lists that the paper uses on it; its own in domain."""
+
+TITLES = {"emotion": "emotions", "strategy": "strategies", "topic": "topics"}
+SHIFTS = {
+    "emotion": "an emotion tag where the feeling that you express shifts",
+    "strategy": "a strategy tag where you decide on a strategy",
+    "topic": "a topic tag where the topic changes",
+}
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """The concepts a model may tag with, and how tags are written.
+
+    Attributes:
+        lists: Kind -> names with definitions.
+        delimiter: One of `DELIMITERS`.
+        extra: Further tags that no list has.
+        free: No list is shown: the model invents tags.
+        limit: Tags of a reply; None for any number.
+    """
+
+    lists: Inventory
+    delimiter: str = "<>"
+    extra: tuple[str, ...] = ()
+    free: bool = False
+    limit: int | None = None
+
+    def tag(self, name: str) -> str:
+        """Return a tag as it is written."""
+        opening, closing = DELIMITERS[self.delimiter]
+        return f"{opening}{name}{closing}"
+
+    def listing(self) -> str:
+        """Return part 1: the concepts with their definitions, by kind; empty if `free`."""
+        if self.free:
+            return ""
+        parts = []
+        for kind, labels in self.lists.items():
+            items = [f"{n}: {text}" if text else n for n, text in labels.definitions.items()]
+            defined = any(labels.definitions.values())
+            parts.append(
+                f"Available {TITLES[kind]}:" + "".join(f"\n- {item}" for item in items)
+                if defined
+                else f"Available {TITLES[kind]}: {', '.join(items)}."
+            )
+        if self.extra:
+            parts.append(f"Further concepts: {', '.join(self.extra)}.")
+        return "\n".join(parts)
+
+    def tag_rule(self) -> str:
+        """Return part 2: open every sentence with a tag."""
+        uses = ", ".join(SHIFTS[kind] for kind in self.lists) if not self.free else ""
+        return (
+            f"Begin every sentence of your reply with one tag, such as {self.tag('XX')}, that "
+            f"names the concept it expresses, then write the sentence."
+            + (f" Put {uses}." if uses else "")
+        )
+
+    def chain_rule(self) -> str:
+        """Return part 3: use a chain of concepts."""
+        if self.limit == 1:
+            return "Use one tag in the whole reply."
+        return (
+            "Use a chain of concepts: several tags in a row of sentences mark how the emotion, "
+            "strategy or topic moves on within the reply."
+        )
+
+    def instruction(self) -> str:
+        """Return the three parts in their order."""
+        return "\n".join(p for p in (self.listing(), self.tag_rule(), self.chain_rule()) if p)
+
+    def kind_of(self, tag: str) -> tuple[str, str]:
+        """Return a tag's kind and canonical name; `other` and the tag itself if no list has it."""
+        for kind, labels in self.lists.items():
+            name = labels.known(tag)
+            if name is not None:
+                return kind, name
+        known = {plain(name): name for name in self.extra}
+        return OTHER, known.get(plain(tag), " ".join(tag.split()))
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name that a tag may have."""
+        return (*(n for labels in self.lists.values() for n in labels.names), *self.extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A tag (None before the first one) and the text up to the next one, as they were written."""
+
+    tag: str | None
+    text: str
+
+
+def split_tags(words: str, concepts: Concepts) -> list[Part]:
+    """Return a reply as parts; `join_tags` gives the reply back, letter by letter.
+
+    Example:
+        >>> split_tags("<Question> How? <sadness>Oh.", Concepts({}))
+        [Part(tag='Question', text=' How? '), Part(tag='sadness', text='Oh.')]
+    """
+    opening, closing = (re.escape(mark) for mark in DELIMITERS[concepts.delimiter])
+    inside = r" ?[^\W\d_][\w'/+ -]{0,39}"  # words, no sentence
+    pattern = re.compile(rf"{opening}({inside}){closing}")
+    parts, last, tag = [], 0, None
+    for match in pattern.finditer(words):
+        if tag is not None or match.start() > last:
+            parts.append(Part(tag, words[last : match.start()]))
+        tag, last = match[1], match.end()
+    return [*parts, Part(tag, words[last:])]
+
+
+def join_tags(parts: Sequence[Part], concepts: Concepts) -> str:
+    """Return parts as the tagged text that they come from."""
+    return "".join(
+        (concepts.tag(part.tag) if part.tag is not None else "") + part.text for part in parts
+    )
+
+
+def spoken(parts: Sequence[Part], concepts: Concepts) -> str:
+    """Return the reply without tags, and without what is left of broken ones.
+
+    A name right behind an opening delimiter that nothing closes is a broken tag too. A free `&`
+    becomes `and`.
+    """
+    opening, closing = DELIMITERS[concepts.delimiter]
+    names = "|".join(re.escape(n) for n in sorted(concepts.names(), key=len, reverse=True))
+    broken = re.compile(rf"{re.escape(opening)}/?\s*(?:{names})(?![\w-])", re.I) if names else None
+    texts = []
+    for part in parts:
+        text = part.text.replace(" & ", " and ") if opening == "&" else part.text
+        text = broken.sub(" ", text) if broken else text
+        text = re.sub(rf"{re.escape(opening)}/[^\n]{{0,39}}?{re.escape(closing)}", " ", text)
+        texts.append(text.replace(opening, " ").replace(closing, " "))
+    return " ".join(" ".join(texts).split())

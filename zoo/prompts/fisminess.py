@@ -1,0 +1,251 @@
+"""FiSMiness' wording, and its encoder: three examples a turn, or one that holds all three.
+
+The layout is inferred; the paper's prompts are unknown. A prompt is the description with the lists
+to choose from, the state of the machine as text, and the task of the action: three prompts of a
+turn differ in their ends alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
+from zoo.errors import InputError
+from zoo.labels import SUPPORT, Labels
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.decisions import Decision, decisions, description
+from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.prompts.talk import has_strategies
+from zoo.prompts.window import first_kept
+from zoo.records import Dialogue
+
+SYSTEM = (
+    "You support a person in distress. In every turn you first recognise the seeker's emotion, "
+    "then choose a support strategy, then reply."
+)
+ALL = "all"  # the task of a single pass
+TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
+FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}
+
+
+def tasks(labels: Labels) -> dict[str, str]:
+    """Return what is asked for each action; the lists to choose from open the prompt."""
+    kind = labels.kind
+    return {
+        EMOTION: "Task: name the emotion that the seeker feels now.",
+        STRATEGY: f"Task: name the {kind} that the supporter should use next.",
+        REPLY: f"Task: write what the supporter says next, by the {kind} above, in one or two "
+        f"sentences.",
+        ALL: f"Task: write three lines: `Emotion:` and the emotion that the seeker feels now; "
+        f"`Strategy:` and the {kind} that the supporter should use next; `Response:` and what the "
+        f"supporter says by it, in one or two sentences.",
+    }
+
+
+def lists(labels: Labels, emotions: Labels) -> str:
+    """Return the emotions, and the strategies with their definitions."""
+    listed = "".join(f"\n- {name}: {text}" for name, text in labels.definitions.items())
+    return f"Emotions: {', '.join(emotions.names)}.\nStrategies:{listed}"
+
+
+def answer(parts: Mapping[str, str]) -> str:
+    """Return the target of a single pass: `Emotion: ... Strategy: ... Response: ...`, by lines."""
+    return "\n".join(f"{FIELDS[task]}: {parts[task]}" for task in TASKS)
+
+
+def read_answer(words: str) -> dict[str, str]:
+    r"""Return what a single pass says of each field; an absent one is empty.
+
+    Text without any field is the response.
+
+    Example:
+        >>> read_answer("Emotion: fear\\nResponse: Since when?")
+        {'emotion': 'fear', 'strategy': '', 'reply': 'Since when?'}
+    """
+    found = dict.fromkeys(TASKS, "")
+    current = ""
+    for row in words.splitlines():
+        name = next(
+            (t for t in TASKS if row.strip().lower().startswith(f"{FIELDS[t]}:".lower())), ""
+        )
+        current = name or current
+        text = row.partition(":")[2] if name else row
+        if current:
+            found[current] = f"{found[current]}\n{text}".strip()
+    return found if current else {**found, REPLY: words.strip()}
+
+
+@dataclass
+class WalkEncoder:
+    """Encoder of the three tasks of every turn.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        labels: The strategies.
+        emotions: The emotions.
+        single_pass: One example a turn instead of three.
+        annotated: Emotions are those of the seeker's turns, not of the dialogue.
+        given: Name of a decision -> its emotion, instead of annotated ones; None for those.
+        max_length: Window in tokens; the oldest lines are left out.
+        max_new_tokens: Tokens to keep free for a reply.
+        packed: Lay sequences end to end instead of padding them.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    labels: Labels = SUPPORT
+    emotions: Labels = field(kw_only=True)
+    single_pass: bool = False
+    annotated: bool = False
+    given: Mapping[str, str] | None = None
+    max_length: int = 2048
+    max_new_tokens: int = 64
+    packed: bool = True
+    records: tuple[type, ...] = (Dialogue,)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        tail = self.chat.end + self.chat.open("assistant")
+        self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
+        asked = (ALL,) if self.single_pass else TASKS
+        self.asking = max(len(self.ids(self.questions[task])) for task in asked)
+
+    @property
+    def room(self) -> int:
+        """Tokens to keep free for the longest task with its answer."""
+        return self.asking + self.max_new_tokens + 1
+
+    def study(self, records: Sequence[Dialogue], split: str) -> None:
+        """Refuse to learn from dialogues without strategies.
+
+        Raises:
+            InputError: A training dialogue has none.
+        """
+        for record in records if split == "train" else ():
+            if not has_strategies(record):
+                raise InputError(
+                    f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
+                    f"validate, test and predict"
+                )
+
+    def __call__(self, record: Dialogue) -> list[Example]:
+        """Return the examples of every turn; without strategies they are only to be answered.
+
+        Raises:
+            InputError: A strategy is unknown or some are missing, an emotion is unknown or missing,
+                or a line does not fit the window.
+        """
+        found = decisions(record, self.labels, need_strategies=has_strategies(record))
+        turns = self.rounds(found[-1], strict=True)
+        told = [len(self.before(found[-1], turns[: k + 1])) for k in range(len(turns))]
+        pieces = [self.ids(text) for text in self.before(found[-1], turns)]
+        examples = []
+        for decision, one, stop in zip(found, turns, told, strict=True):
+            head = self.ids(self.head(decision))
+            if one.strategy and one.emotion:
+                examples += self._learned(decision, one, head, pieces[:stop])
+            else:
+                examples.append(self._bare(decision, head, pieces[:stop]))
+        return examples
+
+    def rounds(self, decision: Decision, *, strict: bool = False) -> list[Round]:
+        """Return the turns up to a decision, with emotions in their canonical spelling.
+
+        Args:
+            decision: The last turn.
+            strict: A turn with a strategy needs an emotion; else an unknown one is left empty.
+
+        Raises:
+            InputError: An emotion is unknown or missing, and `strict`.
+        """
+        found = []
+        for one in rounds(decision, annotated=self.annotated)[1]:
+            emotion = one.emotion if self.given is None else self.given.get(one.id, "")
+            if not (strict and one.strategy):
+                emotion = self.emotions.known(emotion) or ""
+            elif self.given is not None and not emotion:
+                raise InputError(f"{one.id}: no emotion for it in the file model.predicted")
+            elif not emotion:
+                raise InputError(f"{one.id}: no emotion is annotated; see model.emotion_source")
+            else:
+                emotion = self.emotions.canonical(emotion, one.id)
+            found.append(replace(one, emotion=emotion))
+        return found
+
+    def head(self, decision: Decision) -> str:
+        """Return what opens a prompt: system, lists, and the description without the emotion."""
+        known = description(replace(decision, emotion=""))
+        told_first = f"{SYSTEM}\n{lists(self.labels, self.emotions)}"
+        system = "".join(part.text for part in self.chat.turn("system", told_first, first=True))
+        told = f"{known}\n\nDialogue so far:\n" if known else "Dialogue so far:\n"
+        return system + self.chat.open("user") + told
+
+    def before(self, decision: Decision, turns: Sequence[Round]) -> list[str]:
+        """Return the lines of s0 of the last of some turns."""
+        opening = rounds(decision)[0]
+        lines = [line(REPLY, opening)] if opening else []
+        for k, one in enumerate(turns):
+            lines.append(line(MESSAGE, one.message))
+            if k + 1 < len(turns):
+                made = ((EMOTION, one.emotion), (STRATEGY, one.strategy), (REPLY, one.reply))
+                lines += [line(action, text) for action, text in made]
+        return [text for text in lines if text]
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
+        """Join examples into a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+
+    def preview(self, example: Example) -> list[str]:
+        """Return lines that show an example with its masks in colour."""
+        return preview(example, self.tokenizer)
+
+    def _learned(
+        self, decision: Decision, one: Round, head: list[int], pieces: list[list[int]]
+    ) -> list[Example]:
+        texts = {EMOTION: one.emotion, STRATEGY: one.strategy, REPLY: one.reply}
+        if self.single_pass:
+            parts = [f"{FIELDS[task]}: {texts[task]}\n" for task in TASKS[:2]]
+            targets = [
+                self.ids(p) for p in (*parts, f"{FIELDS[REPLY]}: {one.reply}{self.chat.end}")
+            ]
+            return [self._example(decision, head, pieces, ALL, dict(enumerate(targets)))]
+        examples = []
+        for i, task in enumerate(TASKS):
+            target = self.ids(texts[task] + self.chat.end)
+            examples.append(self._example(decision, head, pieces, task, {i: target}))
+            pieces = [*pieces, self.ids(line(task, texts[task]))]
+        return examples
+
+    def _example(
+        self,
+        decision: Decision,
+        head: list[int],
+        pieces: list[list[int]],
+        task: str,
+        targets: dict[int, list[int]],
+    ) -> Example:
+        """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together."""
+        tail = max(sum(map(len, targets.values())), self.max_new_tokens + 1) + self.asking
+        try:
+            first = first_kept(len(head), [len(piece) for piece in pieces], self.max_length - tail)
+        except InputError as error:
+            raise InputError(f"{decision.id}: {error}") from error
+        context = [*head, *(token for piece in pieces[first:] for token in piece)]
+        context += self.ids(self.questions[task])
+        learned = [(ids, i, 1 / len(ids)) for i, ids in targets.items()]
+        return join([(context, NO_HEAD, 0.0), *learned], record=decision)
+
+    def _bare(self, decision: Decision, head: list[int], pieces: list[list[int]]) -> Example:
+        """Return a prompt from which nothing is learned."""
+        ids = [*head, *(token for piece in pieces[-1:] for token in piece)]
+        count = len(ids)
+        return Example(ids, [IGNORE] * count, [NO_HEAD] * count, [0.0] * count, decision)

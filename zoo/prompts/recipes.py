@@ -1,0 +1,233 @@
+"""The baselines of emotional support conversation as plain data: what is asked, in which order.
+
+A recipe is a row of calls to one model. Every call sees the same conversation; its task may quote
+the answers of calls before it as `{name}`. The wording is ours; the recipes follow one-line
+descriptions of the papers that compare with them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.labels import Labels
+from zoo.metrics.tags import strip_tags
+
+SYSTEM = "You are a supportive listener who helps a person in distress."
+SHORT = "in one or two sentences"
+FORM = (
+    "Begin with the name of one strategy in square brackets: [Strategy] reply. Strategies: {names}."
+)
+WRITE = f"Write what the supporter says next, {SHORT}. {FORM}"
+
+Reads = Literal["words", "points", "vote", "each", "emotion", "strategy", "found", "reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question to the model.
+
+    Attributes:
+        name: What later tasks call the answer.
+        task: What is asked; `{names}`, `{defined}`, `{emotions}` and earlier answers are filled in.
+        reads: What the answer is: `words`; `points`, a list, a line each; `vote`, the number of one
+            of the points before it, whose text is the answer; `each`, asked for every point, the
+            answers joined; a label; what a retriever `found`, without asking the model; or the
+            `reply`.
+    """
+
+    name: str
+    task: str
+    reads: Reads = "words"
+
+
+REPLY = Call("reply", WRITE, "reply")
+CHAIN = Call(
+    "reply",
+    "Think step by step, in three lines. `Emotion:` what the seeker feels, for example one of "
+    "{emotions}. `Strategy:` the name of the strategy that fits, one of: {names}. `Response:` what "
+    f"the supporter says next by it, {SHORT}.",
+    "reply",
+)
+WALK = (
+    Call(
+        "emotion",
+        "Which emotion does the seeker feel now? Answer with one of: {emotions}.",
+        "emotion",
+    ),
+    Call(
+        "strategy",
+        "The seeker's emotion: {emotion}.\nWhich strategy should the supporter use next? Answer "
+        "with the name of one:\n{defined}",
+        "strategy",
+    ),
+    Call(
+        "reply",
+        "The seeker's emotion: {emotion}.\nThe supporter's strategy: {strategy}.\nWrite what the "
+        f"supporter says next by this strategy, {SHORT}.",
+        "reply",
+    ),
+)
+DRAFT = Call("draft", WRITE)
+RECIPES: dict[str, tuple[Call, ...]] = {
+    "direct": (REPLY,),
+    "direct_refine": (
+        Call(
+            "reply",
+            f"{WRITE} Do it twice, in two lines: `Draft:` a first version; `Revision:` a version "
+            "that is better emotional support. Both have the form above.",
+            "reply",
+        ),
+    ),
+    "self_refine": (
+        DRAFT,
+        Call(
+            "feedback",
+            "A draft of what the supporter says next: {draft}\nHow could it be better emotional "
+            f"support? Answer {SHORT}.",
+        ),
+        Call(
+            "reply",
+            "A draft of what the supporter says next: {draft}\nFeedback on it: {feedback}\nWrite "
+            f"it again, better, {SHORT}. {FORM}",
+            "reply",
+        ),
+    ),
+    "self_refine_two_calls": (
+        DRAFT,
+        Call(
+            "reply",
+            "A draft of what the supporter says next: {draft}\nIn two lines: `Feedback:` how it "
+            f"could be better emotional support; `Revision:` the better version. {FORM}",
+            "reply",
+        ),
+    ),
+    "cot": (CHAIN,),
+    "plan_and_solve": (
+        Call(
+            "plan",
+            f"Make a plan of what the supporter's next words should reach, {SHORT}. Do not write "
+            "them yet.",
+        ),
+        Call("reply", f"A plan: {{plan}}\nCarry it out. {WRITE}", "reply"),
+    ),
+    "tot": (
+        Call(
+            "thoughts",
+            "Write three different thoughts, a line each: which strategy the supporter could use "
+            "next, one of {names}, and to what end.",
+            "points",
+        ),
+        Call(
+            "thought",
+            "Thoughts about what the supporter could do next:\n{thoughts}\nWhich one helps the "
+            "seeker most? Answer with its number.",
+            "vote",
+        ),
+        Call(
+            "intents",
+            "The supporter decided: {thought}\nWrite three different ways to carry it out, a line "
+            "each.",
+            "points",
+        ),
+        Call(
+            "intent",
+            "The supporter decided: {thought}\nWays to carry it out:\n{intents}\nWhich one helps "
+            "the seeker most? Answer with its number.",
+            "vote",
+        ),
+        Call("reply", f"The supporter decided: {{thought}}\nBy: {{intent}}\n{WRITE}", "reply"),
+    ),
+    "sot": (
+        Call(
+            "skeleton",
+            "Write the skeleton of what the supporter says next: two or three points of three to "
+            "five words, a line each.",
+            "points",
+        ),
+        Call(
+            "strategy",
+            "Points of what the supporter says next:\n{skeleton}\nWhich strategy is that? Answer "
+            "with the name of one: {names}.",
+            "strategy",
+        ),
+        Call(
+            "reply",
+            "Points of what the supporter says next:\n{skeleton}\nWrite out this point alone, in "
+            "one sentence: {point}",
+            "each",
+        ),
+    ),
+    "rag": (
+        Call("found", "", "found"),
+        Call("reply", f"Strategies that may fit:\n{{found}}\n{WRITE}", "reply"),
+    ),
+    "csim": (
+        Call(
+            "reply",
+            "In two lines: `Simulation:` imagine how the next two turns of the conversation could "
+            f"go; `Response:` with that in mind, what the supporter says next, {SHORT}. {FORM}",
+            "reply",
+        ),
+    ),
+    "fsm": WALK,
+    "sft": (REPLY,),
+    "sft_cot": (CHAIN,),
+    "sft_fsm": WALK,
+}
+"""Kind of baseline -> its calls. The kinds that begin with `sft` are fine-tuned on `[Strategy]
+reply` after the task of `direct`; `ecot` is `cot`."""
+
+FIELD = re.compile(
+    r"^[\s*_]*(emotion|strategy|draft|feedback|simulation|revision|response|reply|supporter)"
+    r"[\s*_]*:[\s*_]*",
+    re.I | re.M,
+)
+SAID = ("revision", "response", "reply", "supporter")
+BRACKET = re.compile(r"^[*_]*\[([^\[\]\n]{1,60})\][*_]*\s*:?[*_]*\s*")
+
+
+def read_reply(words: str, labels: Labels) -> tuple[str, str | None]:
+    r"""Return a reply without fields and tags, and the strategy that was named, None for none.
+
+    Args:
+        words: All that the model wrote: fields by lines (the last `Revision:`, `Response:` or
+            `Reply:` is the reply), or the reply alone; `[Strategy]` before it, or a field of it.
+        labels: The strategies.
+
+    Example:
+        >>> from zoo.labels import SUPPORT
+        >>> read_reply("Emotion: fear\nStrategy: Questions\nResponse: Since when?", SUPPORT)
+        ('Since when?', 'Question')
+        >>> read_reply("[Hug] There.", SUPPORT)
+        ('There.', None)
+    """
+    marks = list(FIELD.finditer(words))
+    ends = [*(mark.start() for mark in marks[1:]), len(words)]
+    fields = (
+        {m[1].lower(): words[m.end() : end] for m, end in zip(marks, ends, strict=True)}
+        if marks
+        else {}
+    )
+    text = next((fields[name] for name in SAID if name in fields), None)
+    if text is None:  # no field of a reply: what stands before other fields, or everything
+        text = words[: marks[0].start()] if marks and words[: marks[0].start()].strip() else words
+    text = text.strip()
+    named = BRACKET.match(text)
+    strategy = labels.find(named[1]) if named else None
+    text = text[named.end() :] if named else text
+    if strategy is None and "strategy" in fields:
+        strategy = labels.find(fields["strategy"])
+    return strip_tags(text), strategy
+
+
+def read_points(words: str, limit: int = 3) -> list[str]:
+    r"""Return the lines of a list without their numbers and bullets, at most `limit`; at least one.
+
+    Example:
+        >>> read_points("1. Ask.\n- Comfort.\n\n3) Wait.\n4. More.")
+        ['Ask.', 'Comfort.', 'Wait.']
+    """
+    rows = [re.sub(r"^\s*(?:\d+[.):]|[-*])\s*", "", row).strip() for row in words.splitlines()]
+    return [row for row in rows if row][:limit] or [words.strip()]

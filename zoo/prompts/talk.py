@@ -1,0 +1,147 @@
+"""Prompts of methods that write a supporter's turn: system, conversation, task; one example each.
+
+The conversation is told in lines, so several tasks on it share what was computed
+(`zoo/decoding/branching.py`). All methods that are compared keep the same part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
+from zoo.errors import InputError
+from zoo.labels import SUPPORT, Labels
+from zoo.preview import preview
+from zoo.prompts.chat import chat_format
+from zoo.prompts.decisions import Decision, decisions, transcript
+from zoo.prompts.window import first_kept
+from zoo.records import SUPPORTER, Dialogue, Turn
+
+SPEAK = 0  # the one head
+
+
+@dataclass
+class TalkEncoder:
+    """Encoder of prompts for the supporter's next turn, with or without a target.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        system: System turn.
+        task: Asked after the conversation, in training and (by default) at inference.
+        labels: The strategies.
+        target: Text to learn at a decision, None where there is none; None learns nothing.
+        mark: Writes the strategy of a past supporter turn before its text; None leaves it out.
+        max_length: Window in tokens.
+        reserve: Tokens of it that are kept free for tasks, drafts and the reply; the oldest lines
+            give way.
+        packed: Lay sequences end to end instead of padding them.
+        records: Record types that are taken.
+    """
+
+    tokenizer: Any
+    system: str
+    task: str
+    labels: Labels = SUPPORT
+    target: Callable[[Decision], str | None] | None = None
+    mark: Callable[[str], str] | None = None
+    max_length: int = 4096
+    reserve: int = 1024
+    packed: bool = True
+    records: tuple[type, ...] = (Dialogue,)
+
+    def __post_init__(self) -> None:
+        self.chat = chat_format(self.tokenizer)
+        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+
+    def __call__(self, record: Dialogue) -> list[Example]:
+        """Return an example for each decision; without a target it is only to be answered.
+
+        Raises:
+            InputError: A strategy is unknown or some are missing, or a line does not fit.
+        """
+        found = decisions(record, self.labels, need_strategies=has_strategies(record))
+        pieces = [self.ids(line) for line in self.lines(found[-1])]
+        return [self._example(decision, pieces[: len(decision.turns)]) for decision in found]
+
+    def head(self, decision: Decision) -> str:
+        """Return what opens a prompt: the system turn and what is known of the situation."""
+        known = {"Problem": decision.problem, "Situation": decision.situation}
+        told = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
+        system = "".join(part.text for part in self.chat.turn("system", self.system, first=True))
+        return f"{system}{self.chat.open('user')}{told}Dialogue so far:\n"
+
+    def lines(self, decision: Decision) -> list[str]:
+        """Return what was said, a line for each turn."""
+        return [self._line(turn) for turn in decision.turns]
+
+    def question(self, task: str | None = None) -> str:
+        """Return a task with the end of the user's turn and the opening of the assistant's."""
+        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}"
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, special tokens included, none added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
+        """Join examples into a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+
+    def preview(self, example: Example) -> list[str]:
+        """Return lines that show an example with its masks in colour."""
+        return preview(example, self.tokenizer)
+
+    def _line(self, turn: Turn) -> str:
+        if self.mark is not None and turn.speaker == SUPPORTER and turn.strategy:
+            turn = replace(turn, text=f"{self.mark(turn.strategy)} {turn.text}")
+        return transcript((turn,), strategies=False) + "\n"
+
+    def _example(self, decision: Decision, pieces: list[list[int]]) -> Example:
+        head, question = self.ids(self.head(decision)), self.ids(self.question())
+        text = self.target(decision) if self.target else None
+        learned = [] if text is None else self.ids(text + self.chat.end)
+        room = max(self.reserve, len(question) + len(learned))
+        try:
+            lengths = [len(piece) for piece in pieces]
+            first = first_kept(len(head), lengths, self.max_length - room)
+        except InputError as error:
+            raise InputError(f"{decision.id}: {error}") from error
+        ids = [*head, *(token for piece in pieces[first:] for token in piece), *question]
+        if learned:
+            return join([(ids, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)
+        count = len(ids)
+        return Example(ids, [IGNORE] * count, [NO_HEAD] * count, [0.0] * count, decision)
+
+
+def has_strategies(record: Dialogue) -> bool:
+    """Return whether any supporter turn after the first turn has a strategy."""
+    return any(turn.strategy for turn in record.turns[1:] if turn.speaker == SUPPORTER)
+
+
+def read_field(path: Path, name: str, key: str) -> dict[str, str]:
+    """Return `id` -> a field, of a file such as `python -m zoo predict` writes.
+
+    Args:
+        path: JSONL file.
+        name: The field.
+        key: Setting that names the file, for errors.
+
+    Raises:
+        InputError: The file cannot be read, or a line lacks a field.
+    """
+    try:
+        rows = path.read_text("utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{key}: cannot read {path} ({error})") from error
+    found = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            item = json.loads(row)
+            found[str(item["id"])] = str(item[name])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}:{number}: expected an object with id and {name}") from error
+    return found
