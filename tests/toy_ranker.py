@@ -36,6 +36,8 @@ class ToyEncoder:
     def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
         return collate(examples, normalizers)
 
+    def report_cut(self) -> None: ...
+
 
 class Toy(RankingModule):
     """Shared words over the document's words.

@@ -185,6 +185,7 @@ class ZooTrainer(Trainer):
         self._ready(model, ckpt_path)
         new = indexing.build(model, list(corpus.documents.values()), output, shard_size=shard_size)  # type: ignore[arg-type]
         size = sum(path.stat().st_size for path in Path(output).iterdir()) / 2**20
+        model.encoder().report_cut()
         print(f"index       {output}: {len(corpus)} documents, {new} new, {size:.1f} MiB")  # noqa: T201
 
     def search(

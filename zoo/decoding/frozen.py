@@ -6,16 +6,36 @@ Since the weights never change, what is kept is what would be computed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from zoo.decoding.pairs import Store
-from zoo.decoding.prefix import Prefixes, prefill, run_packed
+from zoo.decoding.prefix import Prefixes, extend, prefill, run_packed
 from zoo.decoding.schedule import BUDGET, chunks, in_step
 
 Value = TypeVar("Value", Prefixes, Tensor)
 Ids = tuple[int, ...]
+
+
+class PairStates(NamedTuple):
+    """What the model makes of some pairs, after the final norm.
+
+    Attributes:
+        ends: State of each document's last token, `(R, D)`.
+        blind: States of each query part alone, `(R, T, D)`.
+        seeing: States of each query part after its document, `(R, T, D)`.
+        real: Which slots of a query part are tokens, `(R, T)`.
+        last: Slot of each query part's last token, `(R,)`.
+    """
+
+    ends: Tensor
+    blind: Tensor
+    seeing: Tensor
+    real: Tensor
+    last: Tensor
 
 
 class FrozenStates:
@@ -42,15 +62,14 @@ class FrozenStates:
 
         return _fill(self.prefixes, heads, run, done, lambda prefix: prefix.num_bytes)
 
-    def last(
-        self, lm: Any, heads: Iterable[Ids], done: Callable[[bool], bool] = bool
-    ) -> dict[Ids, Tensor]:
-        """Return the state of each document's last token, `(D,)`."""
+    def last(self, lm: Any, heads: Sequence[Ids], done: Callable[[bool], bool] = bool) -> Tensor:
+        """Return the state of each document's last token, `(N, D)`, in the order of `heads`."""
 
         def run(group: Sequence[Ids]) -> list[Tensor]:
             return [row.clone() for row in prefill(lm, group, slot=self.slot).last]
 
-        return _fill(self.ends, heads, run, done, _bytes)
+        found = _fill(self.ends, heads, run, done, _bytes)
+        return torch.stack([found[head] for head in heads])
 
     def alone(
         self, lm: Any, tails: Iterable[Ids], done: Callable[[bool], bool] = bool
@@ -65,6 +84,27 @@ class FrozenStates:
             return [part.clone() for part in states.split([len(ids) for ids in group])]
 
         return _fill(self.queries, tails, run, done, _bytes)
+
+    @torch.no_grad()
+    def pairs(
+        self,
+        lm: Any,
+        heads: Sequence[Ids],
+        tails: Sequence[Ids],
+        done: Callable[[bool], bool] = bool,
+    ) -> PairStates:
+        """Return the states of pairs of a document and a query part, apart and together."""
+        norm, documents = lm.model.norm, self.documents(lm, heads, done)
+        places = {head: i for i, head in enumerate(documents)}
+        owners = [places[head] for head in heads]
+        prefixes = Prefixes.join(list(documents.values()))
+        seeing_RTD, lengths = extend(lm, prefixes, owners, tails)
+        alone = self.alone(lm, tails, done)
+        blind_RTD = pad_sequence([alone[tail] for tail in tails], batch_first=True)
+        last_R = torch.tensor(lengths, device=seeing_RTD.device) - 1
+        real_RT = torch.arange(max(lengths), device=last_R.device) <= last_R[:, None]
+        ends_RD = norm(prefixes.last)[owners]
+        return PairStates(ends_RD, norm(blind_RTD), norm(seeing_RTD), real_RT, last_R)
 
 
 def _fill(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Views(NamedTuple):
@@ -43,6 +44,18 @@ def state_errors(views: Views, *, last: bool = False) -> Tensor:
         predicted, wanted = views.ends()
         return (predicted - wanted).square().mean(1)
     return (views.predicted - views.wanted).square().mean(2)[views.real]
+
+
+def head_divergence(views: Views, weight_VD: Tensor, *, forward: bool = False) -> Tensor:
+    """Return KL(P_student || P_teacher) at each pair's last position in nats, `(R,)`.
+
+    Args:
+        views: Predicted and wanted states.
+        weight_VD: The head, which both share.
+        forward: Return KL(P_teacher || P_student) instead.
+    """
+    student, teacher = (F.linear(ends.to(weight_VD.dtype), weight_VD) for ends in views.ends())
+    return divergence(teacher, student) if forward else divergence(student, teacher)
 
 
 def divergence(from_RV: Tensor, to_RV: Tensor) -> Tensor:

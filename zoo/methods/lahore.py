@@ -244,4 +244,3 @@ class LaHoRe(RankingModule):
     def _log_scores(self, stage: str) -> None:
         super()._log_scores(stage)
         self.store = None  # the weights will change
-        self.encoder().report_cut()

@@ -22,10 +22,9 @@ MSE plus reverse KL over the whole vocabulary; every positive and all negatives 
 Deviates: (5) instead of the printed ratio of log-probabilities, which falls as P(T) rises.
 Unknown or contradictory in the paper, chosen here: states are taken after the final norm, which
 (5) needs; the MSE is the mean over query positions and widths; the query part holds the question
-and the answer's header and starts at the position where the slot ends; w = 0.025, from the curve
-over w_e, where the settings say 0.25; hidden width, biases and initialisation are torch's defaults
-for D -> D -> D; learning rate 1e-3 for the new layers; the text before a document belongs to its
-slot.
+and the answer's header and starts where the slot ends, which holds the text before a document too;
+w = 0.025, from the curve over w_e, where the settings say 0.25; hidden width, biases and
+initialisation are torch's defaults for D -> D -> D; learning rate 1e-3 for the new layers.
 """
 
 from __future__ import annotations
@@ -36,16 +35,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from zoo.backbone import Backbone
 from zoo.decoding.frozen import FrozenStates
 from zoo.decoding.options import odds_score
-from zoo.decoding.prefix import Prefixes, extend
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
-from zoo.losses.distillation import Views, divergence, state_errors
+from zoo.losses.distillation import Views, head_divergence, state_errors
 from zoo.methods.ranking import RankingModule
 from zoo.methods.replying import evaluating
 from zoo.methods.teacher import check_prompt
@@ -117,7 +113,7 @@ class Rabtriever(RankingModule):
         self.save_hyperparameters()
         self.num_layers, self.kl_weight, self.form = num_layers, kl_weight, form
         self.divergence, self.mse, self.positions = divergence, mse, positions
-        self.product, self.negatives = product, negatives
+        self.product, self.negatives, self.cache_gib = product, negatives, cache_gib
         self.prompt: dict[str, Any] = {
             "template": template,
             "relevance": relevance,
@@ -127,14 +123,12 @@ class Rabtriever(RankingModule):
             "document_tokens": document_tokens,
             "max_length": max_length,
         }
-        self.cache_gib = cache_gib
 
     def validate(self) -> None:
         """Check the labels, the loss, and the prompt against that of the teacher.
 
         Raises:
-            InputError: A label is not one token, there is nothing to learn, or the teacher was
-                trained with another prompt.
+            InputError: A label is not one token, no loss is left, or the teacher's prompt differs.
         """
         if self.backbone.lora is not None:
             raise InputError("model.backbone.lora: the backbone is the teacher and stays frozen")
@@ -171,29 +165,15 @@ class Rabtriever(RankingModule):
     def views(self, pairs: Sequence[StatePair]) -> Views:
         """Run teacher and student on pairs, equations (1) and (2)."""
         heads, tails = [pair.head for pair in pairs], [pair.tail for pair in pairs]
-        norm, done = self.lm.model.norm, self.everyone_done
-        with torch.no_grad():
-            documents = self.frozen.documents(self.lm, heads, done)
-            places = {head: i for i, head in enumerate(documents)}
-            owners = [places[head] for head in heads]
-            prefixes = Prefixes.join(list(documents.values()))
-            states_RTD, lengths = extend(self.lm, prefixes, owners, tails)
-            alone = self.frozen.alone(self.lm, tails, done)
-            blind_RTD = norm(pad_sequence([alone[tail] for tail in tails], batch_first=True))
-            ends_RD, wanted_RTD = norm(prefixes.last)[owners], norm(states_RTD).float()
-        last_R = torch.tensor(lengths, device=states_RTD.device) - 1
-        real_RT = torch.arange(max(lengths), device=last_R.device) <= last_R[:, None]
-        return Views(self(blind_RTD, ends_RD[:, None]), wanted_RTD, real_RT, last_R)
+        seen = self.frozen.pairs(self.lm, heads, tails, self.everyone_done)
+        made = self(seen.blind, seen.ends[:, None])
+        return Views(made, seen.seeing.float(), seen.real, seen.last)
 
     def losses(self, batch: Any) -> dict[str, Term]:
         """Return both terms of equation (4): over query positions, and over pairs."""
-        views = self.views(batch.pairs)
-        squares = state_errors(views, last=self.positions == "last")
-        over = PAIR if self.positions == "last" else STATES
-        head = self.lm.lm_head.weight
-        student, teacher = (F.linear(state.to(head.dtype), head) for state in views.ends())
-        forward = self.divergence == "forward"
-        apart = divergence(teacher, student) if forward else divergence(student, teacher)
+        views, last = self.views(batch.pairs), self.positions == "last"
+        squares, over = state_errors(views, last=last), PAIR if last else STATES
+        apart = head_divergence(views, self.lm.lm_head.weight, forward=self.divergence == "forward")
         counts = [torch.tensor(float(len(part)), device=apart.device) for part in (squares, apart)]
         return {
             "mse": Term(squares.sum(), counts[0], batch.normalizers[over]),
@@ -223,8 +203,7 @@ class Rabtriever(RankingModule):
 
     def document_vectors(self, heads: Sequence[tuple[int, ...]]) -> Tensor:
         """Return e_D[-1] of each document, `(n, D)` in float32."""
-        found = self.frozen.last(self.lm, heads, self.everyone_done)
-        vectors = self.lm.model.norm(torch.stack([found[head] for head in heads])).float()
+        vectors = self.lm.model.norm(self.frozen.last(self.lm, heads, self.everyone_done)).float()
         return vectors if self.product else torch.ones_like(vectors)
 
     def query_vectors(self, tails: Sequence[tuple[int, ...]]) -> Tensor:
@@ -239,10 +218,11 @@ class Rabtriever(RankingModule):
     def scores(self, records: Sequence[Ranking]) -> list[list[float]]:
         """Return equation (5) for each document of each record's pool."""
         grid = self.encoder().grid(records)
-        heads = list(grid.heads.values())
-        found = odds_score(self.query_vectors(grid.tails) @ self.document_vectors(heads).t())
-        places = {head: i for i, head in enumerate(heads)}
-        values = iter([found[tail, places[key]].item() for key, tail in grid.pairs])
+        vectors = self.document_vectors(list(grid.heads.values()))
+        found = odds_score(self.query_vectors(grid.tails) @ vectors.t())
+        queries, documents = grid.places()
+        self.keep_vectors(records, vectors[documents])
+        values = iter(found[queries, documents].tolist())
         return [[next(values) for _ in record.pool] for record in records]
 
     # -- index: documents offline, queries online ----------------------------------------------

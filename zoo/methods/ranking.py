@@ -19,6 +19,7 @@ from zoo.module import ZooModule
 from zoo.records import Corpus, Document, Ranking
 
 NUM_SHOWN = 10  # documents of a printed ranking
+MAX_VECTORS = 1000  # documents of the projector
 FILLER = Ranking("?", Corpus({"?": Document("?", "?")}), (("?", 1),), id="filler")
 
 
@@ -42,7 +43,8 @@ class RankingModule(ZooModule):
     A record is ranked where `batch.records` first holds it, up to `max_ranked` in each process and
     epoch. An encoder that makes several examples of one record keeps it on the first of them and
     sets `Example.record` of the others to None, so that no two processes rank it; they share the
-    work evenly if `eval_batch_size` is a multiple of the number of examples.
+    work evenly if `eval_batch_size` is a multiple of the number of examples. It also has
+    `report_cut()`, which says how many texts were too long.
 
     Args:
         backbone: Which language model to build on.
@@ -54,6 +56,7 @@ class RankingModule(ZooModule):
         super().__init__(backbone, optimizer)
         self.max_ranked = max_ranked
         self.found: dict[str, Judged] = {}
+        self.vectors: dict[str, tuple[str, torch.Tensor]] = {}  # document id -> title and vector
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the loss terms of a batch."""
@@ -78,7 +81,7 @@ class RankingModule(ZooModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rankings of the last validation."""
-        self.found = {}
+        self.found, self.vectors = {}, {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the losses; rank the documents of records that were not seen yet."""
@@ -136,8 +139,20 @@ class RankingModule(ZooModule):
             for record, judged in zip(records, self.rank(records), strict=True)
         ]
 
+    def keep_vectors(self, records: Sequence[Ranking], vectors: torch.Tensor) -> None:
+        """Keep vectors of documents for the projector, up to `MAX_VECTORS`; for `scores` to call.
+
+        Args:
+            records: Some records.
+            vectors: One for each document of each record's pool, in their order, `(N, D)`.
+        """
+        documents = [record.corpus.documents[name] for record in records for name in record.pool]
+        for document, vector in zip(documents, vectors, strict=True):
+            if len(self.vectors) < MAX_VECTORS and document.id not in self.vectors:
+                self.vectors[document.id] = (document.title or document.text)[:80], vector.cpu()
+
     def figures(self) -> dict[str, Any]:
-        """Return the scores of relevant and other documents, and recall at every k."""
+        """Return the scores of relevant and other documents, recall at every k, and vectors."""
         judged = [item for item in self.found.values() if any(g > 0 for g in item.grades.values())]
         if not judged:
             return {}
@@ -146,9 +161,13 @@ class RankingModule(ZooModule):
             for name, score in item.scores.items():
                 right[item.grades.get(name, 0) > 0].append(score)
         curve = recall_curve([ranked(item.scores) for item in judged], [i.grades for i in judged])
+        known = {name for item in judged for name in item.scores}  # without a filler's
+        points = [point for name, point in self.vectors.items() if name in known]
+        titles, vectors = zip(*points, strict=True) if points else ((), ())
         return {
             "scores": score_histogram(right[True], right[False]),
             "recall": recall_curves({type(self).__name__: curve}),
+            **({"documents": (torch.stack(vectors), titles)} if points else {}),
         }
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
@@ -169,6 +188,7 @@ class RankingModule(ZooModule):
         return {"samples": samples}
 
     def _log_scores(self, stage: str) -> None:
+        self.encoder().report_cut()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             everyone: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, self.found)

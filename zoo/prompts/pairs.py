@@ -79,6 +79,11 @@ class Grid(NamedTuple):
     tails: list[tuple[int, ...]]
     pairs: list[tuple[Hashable, int]]
 
+    def places(self) -> tuple[list[int], list[int]]:
+        """Return where the tail and the head of each pair stand in `tails` and `heads`."""
+        known = {key: i for i, key in enumerate(self.heads)}
+        return [tail for _, tail in self.pairs], [known[key] for key, _ in self.pairs]
+
 
 @dataclass
 class RelevanceEncoder:
