@@ -220,7 +220,7 @@ class TalkingModule(ZooModule):
         felt = [(gold, name) for gold, name in felt if gold]
         if felt:
             scores["emotion_accuracy"] = 100 * sum(g == n for g, n in felt) / len(felt)
-        table = transitions(self._chains(gold=False), self._ordered())
+        table = transitions(self._chains(gold=False), self._ordered(staged=True))
         if table.any():
             scores["upper_mass"] = upper_mass(table)
         return scores
@@ -247,8 +247,12 @@ class TalkingModule(ZooModule):
             drawn["emotions"] = _shares(counts, rows, "emotions: rows are gold, columns recognised")
         return drawn
 
-    def _ordered(self) -> list[str]:
-        return in_stages() if self.labels is SUPPORT else list(self.labels.names)
+    def _ordered(self, *, staged: bool = False) -> list[str]:
+        """Return ESConv's strategies by stage, then (unless `staged`) those that have none."""
+        if self.labels is not SUPPORT:
+            return list(self.labels.names)
+        names = in_stages()
+        return names if staged else [*names, *(n for n in self.labels.names if n not in names)]
 
     def _chains(self, *, gold: bool) -> list[list[str]]:
         """Return strategies in the order of each dialogue; a decision without a reply breaks it."""
