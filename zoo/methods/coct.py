@@ -36,13 +36,13 @@ from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.figures import heat_map
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
-from zoo.losses.cross_entropy import Term, head_loss
+from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
+from zoo.methods.speaking import reply_term, told, top_states
 from zoo.methods.talking import DEFAULTS, Said, TalkingModule
 from zoo.metrics.concepts import as_csv, inner_transitions, of_kind, tag_scores
 from zoo.metrics.strategy import Floats
 from zoo.module import Optimizer, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.concepts import (
     DELIMITERS,
     INVENTORIES,
@@ -50,14 +50,14 @@ from zoo.prompts.concepts import (
     ROUTES,
     Concepts,
     Kind,
+    chosen,
     join_tags,
     split_tags,
     spoken,
-    topic_labels,
 )
 from zoo.prompts.decisions import Decision
 from zoo.prompts.planning import current
-from zoo.prompts.talk import SPEAK, TalkEncoder, read_field
+from zoo.prompts.talk import TalkEncoder, read_field
 from zoo.records import Dialogue
 
 ROLE = "You are a supportive partner in a conversation."
@@ -126,17 +126,10 @@ class CoCT(TalkingModule):
         self.use("esconv" if concepts == "auto" else concepts)
 
     def use(self, name: str) -> None:
-        """Take the lists of a data set.
-
-        Args:
-            name: One of `INVENTORIES`.
-        """
-        lists = dict(INVENTORIES[name])
-        if self.given_topics is not None:
-            lists["topic"] = topic_labels(self.given_topics)
-        self.lists = {kind: lists[kind] for kind in KINDS if kind in lists and kind in self.kinds}
+        """Take the lists of a data set, one of `INVENTORIES`."""
+        self.lists = chosen(name, self.kinds, self.given_topics)
         self.labels = ACTS if name == "daily_dialog" else SUPPORT
-        self.emotions = lists.get("emotion", EMOTION_SETS["esconv"])
+        self.emotions = INVENTORIES[name].get("emotion", EMOTION_SETS["esconv"])
         shown = (self.lists, self.delimiter, self.extra, self.free, self.max_concepts)
         self.concepts = Concepts(*shown)
         self.topics = self.concepts.names()
@@ -165,16 +158,9 @@ class CoCT(TalkingModule):
         if self.hparams["concepts"] == "auto":
             self.use(ROUTES.get(type(datamodule).__name__, "esconv"))
 
-    def check_fit(self) -> None:
-        """Refuse to train what is prompted only.
-
-        Raises:
-            InputError: `learn` is off.
-        """
-        if not self.learn:
-            raise InputError(
-                "model.learn: false trains nothing; use validate, test, predict, generate or chat"
-            )
+    def untrained(self) -> str:
+        """Return that without `learn` nothing is trained."""
+        return "" if self.learn else "model.learn: false trains nothing"
 
     def build_encoder(self, tokenizer: Any) -> TalkEncoder:
         """Return the encoder: the instruction as system turn, the tagged reply as target."""
@@ -206,14 +192,11 @@ class CoCT(TalkingModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return top_states(self, batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L of equation (4); nothing if nothing is learned."""
-        if not self.learn:
-            return {}
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        return {"speak": head_loss(self(batch), batch, SPEAK, weight, norm)}
+        return reply_term(self, batch) if self.learn else {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return L."""
@@ -231,7 +214,7 @@ class CoCT(TalkingModule):
             InputError: A turn does not fit the window.
         """
         states = [current(record, self.labels) for record in records]
-        found = self.told(states).ask(
+        found = told(self, states).ask(
             [self.encoder().question()] * len(states),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,

@@ -38,15 +38,15 @@ from zoo.decoding.prefix import run_packed
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
-from zoo.losses.cross_entropy import Term, head_loss
+from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
+from zoo.methods.speaking import reply_term, told, top_states
 from zoo.methods.talking import DEFAULTS, Said, TalkingModule
 from zoo.module import Optimizer, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.decisions import Decision
 from zoo.prompts.planning import current
 from zoo.prompts.recipes import RECIPES, SYSTEM, Call, read_points, read_reply
-from zoo.prompts.talk import SPEAK, TalkEncoder
+from zoo.prompts.talk import TalkEncoder
 from zoo.records import Dialogue
 
 POINTS = 3  # of a list
@@ -137,17 +137,9 @@ class ESCBaseline(TalkingModule):
         """Whether this kind is fine-tuned."""
         return self.kind.startswith("sft")
 
-    def check_fit(self) -> None:
-        """Refuse to train what is prompted only.
-
-        Raises:
-            InputError: The kind is not fine-tuned.
-        """
-        if not self.learns:
-            raise InputError(
-                f"model.kind: {self.kind} is not trained; use validate, test, predict, generate or "
-                f"chat, or kind: sft"
-            )
+    def untrained(self) -> str:
+        """Return that only the kinds `sft...` are trained."""
+        return "" if self.learns else f"model.kind: {self.kind} is not trained, sft is"
 
     def build_encoder(self, tokenizer: Any) -> TalkEncoder:
         """Return the encoder; what is learned is `[Strategy] reply` after the task of `direct`."""
@@ -172,14 +164,11 @@ class ESCBaseline(TalkingModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return top_states(self, batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the one term; nothing if nothing is learned."""
-        if not self.learns:
-            return {}
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        return {"speak": head_loss(self(batch), batch, SPEAK, weight, norm)}
+        return reply_term(self, batch) if self.learns else {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss."""
@@ -197,7 +186,7 @@ class ESCBaseline(TalkingModule):
             InputError: A turn does not fit the window.
         """
         states = [current(record, self.labels) for record in records]
-        branch = self.told(states)
+        branch = told(self, states)
         rows: list[Answers] = [dict(self.filled) for _ in states]
         failed: list[list[str]] = [[] for _ in states]
         calls = 0

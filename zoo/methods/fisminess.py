@@ -40,10 +40,10 @@ from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.replying import evaluating
+from zoo.methods.speaking import top_states
 from zoo.methods.talking import DEFAULTS, Said, TalkingModule
 from zoo.methods.walking import Closed, Key, Mind, Walk
 from zoo.module import Optimizer, as_config, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.decisions import Decision
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import felt
@@ -128,16 +128,9 @@ class FiSMiness(TalkingModule):
         if len(self.hparams["weights"] or TASKS) != len(TASKS):
             raise InputError(f"model.weights: give three of them, for {', '.join(TASKS)}")
 
-    def check_fit(self) -> None:
-        """Refuse to train an agent.
-
-        Raises:
-            InputError: `mode` is `agent`.
-        """
-        if self.mode == "agent":
-            raise InputError(
-                "model.mode: an agent is not trained; use validate, test, predict, generate or chat"
-            )
+    def untrained(self) -> str:
+        """Return that an agent is not trained."""
+        return "model.mode: an agent is not trained" if self.mode == "agent" else ""
 
     def build_encoder(self, tokenizer: Any) -> WalkEncoder:
         """Return the encoder: task i is learned as head i, all with the one language head."""
@@ -159,7 +152,7 @@ class FiSMiness(TalkingModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return top_states(self, batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_e, L_g and L_u of equation (5); a target's tokens weigh 1 together."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.distributed
 
-from zoo.decoding.branching import Branching
 from zoo.errors import InputError
 from zoo.figures import heat_map
 from zoo.labels import EMOTION_SETS, SUPPORT, Labels
@@ -19,7 +18,6 @@ from zoo.metrics.support import Answer, support_scores
 from zoo.module import Optimizer, ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
-from zoo.prompts.talk import TalkEncoder
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 DEFAULTS = Optimizer(
@@ -75,23 +73,6 @@ class TalkingModule(ZooModule):
     def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
         """Return what is said at the current decision of each record."""
         raise TypeError(f"{type(self).__name__} does not implement respond(records)")
-
-    def told(self, states: Sequence[Decision]) -> Branching:
-        """Return the conversations of some states, ready to be asked (with a `TalkEncoder`)."""
-        encoder: TalkEncoder = self.encoder()
-        branch = Branching(
-            self.lm,
-            encoder.tokenizer,
-            [encoder.head(state) for state in states],
-            stop=encoder.chat.end,
-            window=encoder.max_length,
-            room=encoder.reserve,
-            everyone_done=self.everyone_done,
-        )
-        for row, state in enumerate(states):
-            for line in encoder.lines(state):
-                branch.tell(row, line)
-        return branch
 
     def gold_emotion(self, decision: Decision) -> str:
         """Return the annotated emotion that a recognised one is compared with; may be empty."""
@@ -220,7 +201,7 @@ class TalkingModule(ZooModule):
         felt = [(gold, name) for gold, name in felt if gold]
         if felt:
             scores["emotion_accuracy"] = 100 * sum(g == n for g, n in felt) / len(felt)
-        table = transitions(self._chains(gold=False), self._ordered())
+        table = transitions(self._chains(gold=False), self._ordered(staged=True))
         if table.any():
             scores["upper_mass"] = upper_mass(table)
         return scores
@@ -247,8 +228,12 @@ class TalkingModule(ZooModule):
             drawn["emotions"] = _shares(counts, rows, "emotions: rows are gold, columns recognised")
         return drawn
 
-    def _ordered(self) -> list[str]:
-        return in_stages() if self.labels is SUPPORT else list(self.labels.names)
+    def _ordered(self, *, staged: bool = False) -> list[str]:
+        """Return ESConv's strategies by stage, then (unless `staged`) those that have none."""
+        if self.labels is not SUPPORT:
+            return list(self.labels.names)
+        names = in_stages()
+        return names if staged else [*names, *(n for n in self.labels.names if n not in names)]
 
     def _chains(self, *, gold: bool) -> list[list[str]]:
         """Return strategies in the order of each dialogue; a decision without a reply breaks it."""

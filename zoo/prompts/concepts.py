@@ -58,6 +58,21 @@ ROUTES = {
 }
 """Data module -> the lists that the paper uses on it; its own in domain."""
 
+
+def chosen(name: str, kinds: Sequence[Kind], topics: Sequence[str] | None) -> Inventory:
+    """Return the lists of a data set that are to be used.
+
+    Args:
+        name: One of `INVENTORIES`.
+        kinds: Kinds to keep.
+        topics: Topics instead of the data set's; None for those.
+    """
+    lists = dict(INVENTORIES[name])
+    if topics is not None:
+        lists["topic"] = topic_labels(topics)
+    return {kind: lists[kind] for kind in KINDS if kind in lists and kind in kinds}
+
+
 TITLES = {"emotion": "emotions", "strategy": "strategies", "topic": "topics"}
 SHIFTS = {
     "emotion": "an emotion tag where the feeling that you express shifts",
