@@ -248,15 +248,16 @@ class ZooModule(LightningModule):
     def log_terms(self, stage: str, terms: Mapping[str, Term]) -> None:
         """Log each term's mean in nats per supervised token, weighted by its tokens."""
         training = stage == "train"
+        processes = 1 if self._trainer is None else self._trainer.world_size
         for name, term in terms.items():
             count = 0.0 if math.isinf(term.normalizer) else float(term.weight)  # inf: a filler
-            if not count and (training or self.trainer.world_size == 1):
+            if not count and (training or processes == 1):
                 continue  # in evaluation all processes log all terms: they are reduced together
             self.log(
                 f"{stage}/{name}_loss",
                 term.mean,
                 # Lightning divides the sum over processes by their number, without a remainder.
-                batch_size=max(1, round(count)) * self.trainer.world_size if count else 0,
+                batch_size=max(1, round(count)) * processes if count else 0,
                 on_step=training,
                 on_epoch=not training,
                 prog_bar=True,
