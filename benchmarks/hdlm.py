@@ -290,14 +290,16 @@ def line(row: str, entries: list[dict[str, Any]]) -> str:
 
     joint = [100 * entry["metrics"]["joint_accuracy"] for entry in entries]
     low, high = wilson(mean("joint_accuracy"), sum(entry["texts"]["test"] for entry in entries))
-    spread = statistics.stdev(joint) / math.sqrt(len(joint)) if len(joint) > 1 else math.nan
-    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(joint), 2.0)
+    over = ""
+    if len(joint) > 1:
+        t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(joint), 2.0)
+        over = f"; +-{t * statistics.stdev(joint) / math.sqrt(len(joint)):.1f}"
     shown = [100 * mean(key) for key in ("joint_micro_f1", "joint_macro_f1")]
     shown += [100 * mean(key) for key in ("level_1_accuracy", "level_2_accuracy", "failed")]
     costs = [statistics.mean(e["cost"][key] for e in entries) for key in ("blocks", "sequential")]
     return (
-        f"| {row} | {len(joint)} | {statistics.mean(joint):.1f} ({100 * low:.1f}-{100 * high:.1f}; "
-        f"+-{t * spread:.1f}) | {' | '.join(f'{value:.1f}' for value in shown)} | "
+        f"| {row} | {len(joint)} | {statistics.mean(joint):.1f} ({100 * low:.1f}-{100 * high:.1f}"
+        f"{over}) | {' | '.join(f'{value:.1f}' for value in shown)} | "
         f"{statistics.mean(e['tokens'] for e in entries):.0f} | {costs[0]:.0f} | {costs[1]:.0f} |"
     )
 
