@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,10 @@ def launch(tmp_path: Path, name: str, *args: str, given: tuple[str, ...] = METHA
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(timeout=300)
-    finally:  # also the other rank, if one of them hangs
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired as late:  # one rank died and the other waits for it
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"a rank hangs; said until then: {(late.stderr or b'').decode()[-3000:]}")
     assert process.returncode == 0, err[-3000:]
     assert "Traceback" not in err
     return folder
