@@ -10,6 +10,8 @@ from zoo.metrics.selective import accuracy_at_rate, auc, average_precision, cali
 
 ROWS: dict[str, tuple[str, str]] = {  # run, score
     "LaMsS": ("LaMsS", "response"),
+    "LaMsS, mean of the tokens": ("LaMsS", "tokens"),
+    "LaMsS, mean of both": ("LaMsS", "both"),
     "LaMsS without CPT": ("LaMsS without CPT", "response"),
     "LaMsS without interleaving": ("LaMsS without interleaving", "response"),
     "LaMsS, N = 2": ("LaMsS, N = 2", "response"),

@@ -26,7 +26,7 @@ def test_every_row_has_a_run_and_a_run_has_its_reading():
     assert {run for run, _ in lamss_table.ROWS.values()} == set(lamss.RUNS)
     assert {reading for reading, _, _ in lamss.RUNS.values()} == set(lamss.READINGS)
     assert {score for run, score in lamss_table.ROWS.values() if run == "SFT"} == set(lamss.CHEAP)
-    assert len(lamss_table.ROWS) == 9
+    assert len(lamss_table.ROWS) == 11
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_questions():
@@ -55,14 +55,15 @@ def test_several_seeds_are_averaged():
 
 
 def test_table_has_a_line_per_row_that_was_run():
-    lines = lamss_table.table([entry("SFT", lamss.CHEAP), entry("LaMsS", ["response"])], draws=20)
+    graded = entry("LaMsS", ["response", "tokens", "both"])
+    lines = lamss_table.table([entry("SFT", lamss.CHEAP), graded], draws=20)
     rows = [line.split(" | ")[0].lstrip("| ") for line in lines if line.startswith("| ")]
-    expected = ["LaMsS", "SFT, 1 - p(A given Q)", "SFT, token entropy", "SFT, P(True)"]
-    expected.append("SFT, verbalised")
+    expected = ["LaMsS", "LaMsS, mean of the tokens", "LaMsS, mean of both"]
+    expected += ["SFT, 1 - p(A given Q)", "SFT, token entropy", "SFT, P(True)", "SFT, verbalised"]
     assert rows == ["row", *expected, "row, accuracy / mean U", *expected]
-    widths = {line.count("|") for line in lines[:7]}
+    widths = {line.count("|") for line in lines[:9]}
     assert widths == {len(lamss_table.METRICS) + 3}
-    assert "seen_0 | seen_16" in lines[8]
+    assert "seen_0 | seen_16" in lines[10]
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
