@@ -15,10 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,10 @@ import torch
 
 import datamodules
 import zoo
+from benchmarks.lamss_table import table
 from benchmarks.wiki import Wikipedia
 from zoo.export import save
-from zoo.metrics.selective import accuracy_at_rate, auc, average_precision, calibration_error
+from zoo.prompts.questions import key, right
 
 CHEAP = ["sequence", "entropy", "p_true", "verbalised"]
 READINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,38 +46,17 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # reading, method, its arg
     "LaMsS without interleaving": ("plain", "LaMsS", {"num_levels": 5, "interleave": False}),
     "LaMsS, N = 2": ("two levels", "LaMsS", {"num_levels": 2}),
 }
-ROWS: dict[str, tuple[str, str]] = {  # run, score
-    "LaMsS": ("LaMsS", "response"),
-    "LaMsS without CPT": ("LaMsS without CPT", "response"),
-    "LaMsS without interleaving": ("LaMsS without interleaving", "response"),
-    "LaMsS, N = 2": ("LaMsS, N = 2", "response"),
-    "SFT, 1 - p(A given Q)": ("SFT", "sequence"),
-    "SFT, token entropy": ("SFT", "entropy"),
-    "SFT, P(True)": ("SFT", "p_true"),
-    "SFT, verbalised": ("SFT", "verbalised"),
-    "SFT, sure or unsure": ("sure", "sure"),
-}
-SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # about 600,000 tokens for all rows of both
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # both together: an hour on one core
     "facts": {
-        "text": {"steps": 198, "batch_size": 16, "lr": 5e-4},
-        "questions": {"steps": 40, "batch_size": 8, "lr": 1e-4},
-        "data": {"num_entities": 40},
+        "text": {"steps": 75, "batch_size": 16, "lr": 1e-3},  # once through
+        "questions": {"steps": 12, "batch_size": 8, "lr": 2e-5},
+        "data": {"num_entities": 30, "num_values": 6, "frequencies": [0, 4, 20], "max_val": 8},
     },
     "commonsense_qa": {
-        "text": {"steps": 24, "batch_size": 4, "lr": 2e-5},
-        "questions": {"steps": 24, "batch_size": 8, "lr": 5e-5},
-        "data": {"max_train": 96, "max_test": 122},
+        "text": {"steps": 8, "batch_size": 4, "lr": 2e-5},
+        "questions": {"steps": 8, "batch_size": 8, "lr": 5e-5},
+        "data": {"max_train": 32, "max_val": 8, "max_test": 102},
     },
-}
-Metric = Callable[[Sequence[float], Sequence[bool]], float]
-METRICS: dict[str, Metric] = {
-    "AUC": auc,
-    "AP": average_precision,
-    "accuracy at 25 %": lambda u, right: accuracy_at_rate(u, right, 0.25),
-    "at 50 %": lambda u, right: accuracy_at_rate(u, right, 0.5),
-    "at 75 %": lambda u, right: accuracy_at_rate(u, right, 0.75),
-    "of all": lambda u, right: accuracy_at_rate(u, right, 1.0),
-    "ECE": calibration_error,
 }
 
 
@@ -90,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="of both stages, instead of the settings'")
     parser.add_argument("--rows", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
     parser.add_argument("--backbone", default="smollm2-135m")
-    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--precision", default="32-true")
     parser.add_argument("--folder", default="runs/lamss", help="for the models that have read")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args(arguments)
@@ -105,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for run, seed in missing if not options.table else []:
         results.append(run_one(options, run, seed))
         path.write_text(json.dumps(results, separators=(",", ":")) + "\n")
-        right = [one["right"] for one in results[-1]["questions"].values()]
-        print(run, seed, results[-1]["seconds"], f"right {sum(right)} of {len(right)}", flush=True)
+        found = results[-1]["questions"].values()
+        known = f"right {sum(one['right'] for one in found)} of {len(found)}"
+        print(run, seed, results[-1]["seconds"], known, flush=True)
     print("\n".join(table([entry for entry in results if entry["data"] == options.data])))
 
 
@@ -119,15 +99,11 @@ def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
     limit = "max_new_tokens" if method == "ConfidentSFT" else "max_answer_tokens"
     lightning.seed_everything(seed, verbose=False)
     setting = SETTINGS[options.data]["questions"]
-    module = build(method, backbone, setting, {**given, limit: 12, "max_generated": None})
+    module = build(method, backbone, setting, {**given, limit: 12})
     data = questions(options, seed, setting["batch_size"])
-    trainer, steps = fit(options, module, data, setting["steps"])
+    steps = fit(options, module, data, setting["steps"])
     trained = time.time()
-    trainer.test(module, data, verbose=False)
-    found = {
-        name: {"kind": one.kind, "right": one.right, "skepticism": rounded(one.skepticism)}
-        for name, one in sorted(module.found.items())
-    }
+    found = answers(module, data.records("test"))
     return {
         "data": options.data,
         "run": run,
@@ -135,6 +111,7 @@ def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
         "reading": reading,
         "method": {"class": f"zoo.{method}", **given},
         "backbone": options.backbone,
+        "precision": options.precision,
         "settings": SETTINGS[options.data],
         "steps": steps,
         "seconds": {
@@ -162,6 +139,7 @@ def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
     if options.data == "facts":
         data: Any = datamodules.FactWorld("text", **SETTINGS["facts"]["data"], **sizes)
     else:
+        sizes["max_train"] = setting["steps"] * setting["batch_size"]  # all are labelled first
         data = Wikipedia(f"{os.environ['ZOO_DATA']}/llamafactory_demo_text", **sizes)
     fit(options, module, data, setting["steps"])
     save(module, folder)
@@ -170,7 +148,7 @@ def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
 
 def questions(options: argparse.Namespace, seed: int, batch_size: int) -> Any:
     """Return the data module of the questions."""
-    sizes: dict[str, Any] = {"batch_size": batch_size, "eval_batch_size": 32, "seed": seed}
+    sizes: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
     given = SETTINGS[options.data]["data"]
     if options.data == "facts":
         return datamodules.FactWorld(**given, **sizes)
@@ -184,8 +162,8 @@ def build(method: str, backbone: str, setting: dict[str, Any], given: dict[str, 
     return getattr(zoo, method)({"name": backbone}, optimizer, **given)
 
 
-def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> tuple[Any, int]:
-    """Train; return the trainer and the number of steps."""
+def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> int:
+    """Train; return the number of steps."""
     steps = options.steps or steps
     trainer = lightning.Trainer(
         max_steps=steps,
@@ -200,68 +178,19 @@ def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> tupl
         enable_model_summary=False,
     )
     trainer.fit(module, data)
-    return trainer, steps
+    return steps
 
 
-def rounded(skepticism: dict[str, float]) -> dict[str, float]:
-    """Return values short enough for a file."""
-    return {name: round(value, 5) for name, value in skepticism.items()}
-
-
-def interval(
-    entries: Sequence[dict[str, Any]], score: str, metric: Metric, draws: int
-) -> tuple[float, float, float]:
-    """Return a metric, mean over seeds, and its 95 % bootstrap interval over questions."""
-    names = sorted(entries[0]["questions"])
-
-    def value(chosen: Sequence[str]) -> float:
-        values = []
-        for entry in entries:
-            found = [entry["questions"][name] for name in chosen]
-            doubts = [one["skepticism"][score] for one in found]
-            values.append(metric(doubts, [one["right"] for one in found]))
-        return sum(values) / len(values)
-
-    rng = random.Random(0)
-    sampled = sorted(value(rng.choices(names, k=len(names))) for _ in range(draws))
-    low, high = sampled[int(0.025 * draws)], sampled[int(0.975 * draws)]
-    return value(names), low, high
-
-
-def table(results: Sequence[dict[str, Any]], draws: int = 1000) -> list[str]:
-    """Return Markdown: every metric in percent with its interval; accuracy and mean U by kind."""
-    names = list(METRICS)
-    lines = ["| row | seeds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    below: list[str] = []
-    for row, (run, score) in ROWS.items():
-        entries = [entry for entry in results if entry["run"] == run]
-        if not entries:
-            continue
-        cells = []
-        for metric in METRICS.values():
-            middle, low, high = (100 * value for value in interval(entries, score, metric, draws))
-            cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
-        lines.append(f"| {row} | {len(entries)} | {' | '.join(cells)} |")
-        found = [one for entry in entries for one in entry["questions"].values()]
-        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=kind_order)
-        if kinds and not below:
-            below = ["", "| row, accuracy / mean U | " + " | ".join(kinds) + " |"]
-            below.append("|---" * (len(kinds) + 1) + "|")
-        if kinds:
-            cells = [by_kind([one for one in found if one["kind"] == k], score) for k in kinds]
-            below.append(f"| {row} | {' | '.join(cells)} |")
-    return [*lines, *below]
-
-
-def kind_order(kind: str) -> tuple[bool, int, str]:
-    """Sort the frequency groups by number, the other kinds after them."""
-    return not kind.startswith("seen"), len(kind), kind
-
-
-def by_kind(found: Sequence[dict[str, Any]], score: str) -> str:
-    """Return accuracy in percent and mean skepticism."""
-    right = 100 * sum(one["right"] for one in found) / len(found)
-    return f"{right:.0f} / {sum(one['skepticism'][score] for one in found) / len(found):.2f}"
+def answers(module: Any, records: Sequence[Any]) -> dict[str, Any]:
+    """Return for each question its kind, whether the answer is right, and the doubt about it."""
+    found = {}
+    for start in range(0, len(records), 32):
+        part = records[start : start + 32]
+        for record, one in zip(part, module.answer(part), strict=True):
+            doubts = {name: round(value, 5) for name, value in one.skepticism.items()}
+            correct = right(record, one.text)
+            found[key(record)] = {"kind": record.kind, "right": correct, "skepticism": doubts}
+    return dict(sorted(found.items()))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,18 @@ class Wikipedia(ZooDataModule):
     Args:
         path: Folder with `wiki_demo.txt` or `wiki_demo.txt.gz`.
         batch_size: Pieces per micro-batch.
+        max_train: Number of training pieces to keep, the first ones.
         seed: Seed of the order.
     """
 
     record_types = (PlainText,)
 
-    def __init__(self, path: str, *, batch_size: int = 4, seed: int = 0) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, max_train=512, max_val=16, max_test=16)
+    def __init__(
+        self, path: str, *, batch_size: int = 4, max_train: int = 512, seed: int = 0
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size, max_train=max_train, max_val=16, max_test=16, seed=seed
+        )
         self.path = Path(path)
 
     def load(self, split: str) -> list[Record]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from benchmarks import lamss
+from benchmarks import lamss, lamss_table
 from zoo.metrics.selective import accuracy_at_rate, auc
 
 
@@ -23,17 +23,17 @@ def entry(run, scores, seed=0, size=60, skill=0.8):
 
 
 def test_every_row_has_a_run_and_a_run_has_its_reading():
-    assert {run for run, _ in lamss.ROWS.values()} == set(lamss.RUNS)
+    assert {run for run, _ in lamss_table.ROWS.values()} == set(lamss.RUNS)
     assert {reading for reading, _, _ in lamss.RUNS.values()} == set(lamss.READINGS)
-    assert {score for run, score in lamss.ROWS.values() if run == "SFT"} == set(lamss.CHEAP)
-    assert len(lamss.ROWS) == 9
+    assert {score for run, score in lamss_table.ROWS.values() if run == "SFT"} == set(lamss.CHEAP)
+    assert len(lamss_table.ROWS) == 11
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_questions():
     few, many = (entry("sure", ["sure"], size=size) for size in (40, 640))
     spreads = []
     for one in (few, many):
-        middle, low, high = lamss.interval([one], "sure", auc, draws=200)
+        middle, low, high = lamss_table.interval([one], "sure", auc, draws=200)
         assert low < middle < high
         spreads.append(high - low)
     assert 2.5 < spreads[0] / spreads[1] < 6  # about sqrt(16)
@@ -41,26 +41,29 @@ def test_intervals_hold_the_value_and_shrink_with_more_questions():
 
 def test_interval_of_accuracy_is_that_of_a_binomial():
     one = entry("sure", ["sure"], size=400)
-    _, low, high = lamss.interval([one], "sure", lambda u, r: accuracy_at_rate(u, r, 1.0), 400)
+    _, low, high = lamss_table.interval(
+        [one], "sure", lambda u, r: accuracy_at_rate(u, r, 1.0), 400
+    )
     share = sum(q["right"] for q in one["questions"].values()) / 400
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(share * (1 - share) / 400), rel=0.15)
 
 
 def test_several_seeds_are_averaged():
     entries = [entry("sure", ["sure"], seed=seed) for seed in (0, 1)]
-    alone = [lamss.interval([one], "sure", auc, draws=20)[0] for one in entries]
-    assert lamss.interval(entries, "sure", auc, draws=20)[0] == pytest.approx(sum(alone) / 2)
+    alone = [lamss_table.interval([one], "sure", auc, draws=20)[0] for one in entries]
+    assert lamss_table.interval(entries, "sure", auc, draws=20)[0] == pytest.approx(sum(alone) / 2)
 
 
 def test_table_has_a_line_per_row_that_was_run():
-    lines = lamss.table([entry("SFT", lamss.CHEAP), entry("LaMsS", ["response"])], draws=20)
+    graded = entry("LaMsS", ["response", "tokens", "both"])
+    lines = lamss_table.table([entry("SFT", lamss.CHEAP), graded], draws=20)
     rows = [line.split(" | ")[0].lstrip("| ") for line in lines if line.startswith("| ")]
-    expected = ["LaMsS", "SFT, 1 - p(A given Q)", "SFT, token entropy", "SFT, P(True)"]
-    expected.append("SFT, verbalised")
+    expected = ["LaMsS", "LaMsS, mean of the tokens", "LaMsS, mean of both"]
+    expected += ["SFT, 1 - p(A given Q)", "SFT, token entropy", "SFT, P(True)", "SFT, verbalised"]
     assert rows == ["row", *expected, "row, accuracy / mean U", *expected]
-    widths = {line.count("|") for line in lines[:7]}
-    assert widths == {len(lamss.METRICS) + 3}
-    assert "seen_0 | seen_16" in lines[8]
+    widths = {line.count("|") for line in lines[:9]}
+    assert widths == {len(lamss_table.METRICS) + 3}
+    assert "seen_0 | seen_16" in lines[10]
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.figures import heat_map, risk_coverage_plot, shaded_answers
 from zoo.losses.cross_entropy import Term
-from zoo.metrics.answers import KindAccuracy
 from zoo.metrics.selective import risk_coverage, selective_scores, tuned_threshold
 from zoo.module import ZooModule
 from zoo.preview import shaded
@@ -187,11 +185,9 @@ class SelectiveModule(ZooModule):
             for name in found[0].skepticism
         }
         drawn = {"risk_coverage": risk_coverage_plot(curves)}
-        shaded = [(text, answer.tokens) for text, answer in self.shown if answer.tokens]
-        if shaded:
+        if shaded := [(text, answer.tokens) for text, answer in self.shown if answer.tokens]:
             drawn["tokens"] = shaded_answers(shaded)
-        kinds = sorted({one.kind for one in found if one.kind})
-        if kinds:
+        if kinds := sorted({one.kind for one in found if one.kind}):
             table = torch.tensor([by_kind(found, kind) for kind in kinds])
             columns = ["accuracy", "skepticism"]
             drawn["kinds"] = heat_map(table, kinds, columns, "by kind of question", "mean")
@@ -200,9 +196,8 @@ class SelectiveModule(ZooModule):
     def _sample(self, record: Askable, found: Answer) -> dict[str, str]:
         row = {"question": asked(record), "answer": found.text}
         row |= {f"skepticism {name}": f"{value:.3f}" for name, value in found.skepticism.items()}
-        decision = "willing" if self.willing(found) else "unwilling"
-        row["decision"] = f"{decision} (threshold {self.threshold:.3f})"
-        return {**row, "gold": gold(record)}
+        word = "willing" if self.willing(found) else "unwilling"
+        return {**row, "decision": f"{word} (threshold {self.threshold:.3f})", "gold": gold(record)}
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
         self.log_terms(stage, self.losses(batch))
@@ -216,8 +211,7 @@ class SelectiveModule(ZooModule):
         samples = []
         for record, found in zip(new, self.answer(new or [FILLER]), strict=False):
             correct = right(record, found.text)
-            kept = Found(record.kind, correct, found.skepticism, found.counts)
-            self.found[key(record)] = kept
+            self.found[key(record)] = Found(record.kind, correct, found.skepticism, found.counts)
             samples.append(self._sample(record, found))
             if len(self.shown) < MAX_SHOWN:
                 self.shown.append((asked(record), found))
@@ -240,14 +234,11 @@ class SelectiveModule(ZooModule):
             for score, value in scores.items():
                 self.log(f"{stage}/{score}_{name}" if i else f"{stage}/{score}", value)
         self.log(f"{stage}/threshold", self.threshold)
-        accuracy = KindAccuracy()
-        for one in found:
-            accuracy.add(one.kind, one.right)
-        for name, value in accuracy.result().items():
-            self.log(f"{stage}/{name}", value, prog_bar=name == "accuracy")
         for kind in sorted({"", *(one.kind for one in found)}):
             suffix = f"_{kind}" if kind else ""
-            self.log(f"{stage}/skepticism{suffix}", by_kind(found, kind)[1])
+            accuracy, doubt = by_kind(found, kind)
+            self.log(f"{stage}/accuracy{suffix}", accuracy, prog_bar=not kind)
+            self.log(f"{stage}/skepticism{suffix}", doubt)
         for name in found[0].counts:
             self.log(f"{stage}/{name}", sum(one.counts[name] for one in found) / len(found))
 
