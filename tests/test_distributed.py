@@ -208,8 +208,14 @@ def pairs_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Pat
     }
 
 
+STRATEGIES = [
+    pytest.param(COPIES, id="ddp", marks=pytest.mark.slow),
+    pytest.param(SHARDS, id="fsdp2"),
+]
+
+
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("strategy", [COPIES, SHARDS], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_pairs_in_two_processes(
     strategy: tuple[str, ...],
     name: str,
@@ -229,7 +235,7 @@ def test_pairs_in_two_processes(
         assert ours[key] == pytest.approx(theirs[key], abs=1e-4)
 
 
-@pytest.mark.parametrize("strategy", [COPIES, SHARDS], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_kept_states_in_two_processes(strategy: tuple[str, ...], tmp_path: Path) -> None:
     """Each process keeps other items: none waits for a block that the other need not run."""
     kept = ("--model.text.cache_gib", "1", "--model.image.cache_gib", "1")

@@ -133,6 +133,7 @@ def test_generate_predict_export(
         assert row["willing"] == (answer.skepticism["response"] < module.threshold)
 
 
+@pytest.mark.slow
 def test_fsdp2_steps(tmp_path: Path) -> None:
     """Two shards take the steps of one process, with the vocabulary's new rows among them."""
     given = (*SMALL, "--data.eval_batch_size", "2", "--trainer.max_steps", "2")

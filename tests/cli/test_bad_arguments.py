@@ -186,7 +186,10 @@ def test_preset_that_is_not_installed(
     ("args", "wanted"),
     [
         (["fti"], "no command 'fti'; did you mean 'fit'?"),
-        ([], "no command; one of: chat, check, export, fit, generate, index, list, predict, search"),
+        (
+            [],
+            "no command; one of: chat, check, export, fit, generate, index, list, predict, search",
+        ),
         (["fit"], "data, model: not given; give them in a config, --config FILE"),
         (["fit", "--config", f"{CONFIG}x"], f"did you mean {CONFIG!r}?"),
         (["fit", "--config", CONFIG, "--ckpt_path", "gone.ckpt"], "gone.ckpt: no such file"),
