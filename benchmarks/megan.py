@@ -40,12 +40,14 @@ import zoo
 from benchmarks.tomi import wilson
 from zoo.export import save
 
-HYPER: dict[str, Any] = {"hyper": {"bottleneck": 128}, "optimizer": {"lr": 2e-3}}
+HYPER: dict[str, Any] = {"hyper": {"bottleneck": 0}, "optimizer": {"lr": 1e-3}}
+NARROW: dict[str, Any] = {"hyper": {"bottleneck": 128}, "optimizer": {"lr": 2e-3}}
 FULL: dict[str, Any] = {"train": "full", "optimizer": {"lr": 2e-4}}
-LORA = {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]}
+LORA = {"rank": 39, "alpha": 78.0, "targets": ["q_proj", "v_proj"]}
 ROWS: dict[str, dict[str, Any]] = {
     "full SFT": {"gate": "none", **FULL},
     "MeGan (hypernetwork) on full SFT": {**HYPER, "after": "full SFT"},
+    "the same with R = 128, on full SFT": {**NARROW, "after": "full SFT"},
     "shuffled condition, on full SFT": {**HYPER, "after": "full SFT", "shuffle": True},
     "static beta, on full SFT": {"gate": "static", "optimizer": {"lr": 1e-2}, "after": "full SFT"},
     "MeGan (hypernetwork)": HYPER,
@@ -57,7 +59,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "control": {"place": "none", "sources": ["clinc150"], "intents": 1},
     "released": {"place": "options", "held_out": "clinc150 intent", "intents": 3},
 }
-CONTROLS = ("shuffled condition, on full SFT", "static beta, on full SFT")  # in `control` only
+CONTROLS = [row for row in ROWS if row.endswith(", on full SFT")]  # in `control` only
 DATA = {"max_texts": 400, "batch_size": 8, "eval_batch_size": 40}
 GROUPS = ("seen", "unseen", "unseen_task")
 
