@@ -13,10 +13,10 @@ same weights share one training run.
 
 straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--folder`) writes what
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
-are those of the talker, kept in a file in `--folder`. straQ* and its responder read annotated
-strategies of past turns; FiSMiness does so in the row `annotated history` alone, and nothing else
-does. Rows that the JSON already holds are skipped, so a killed run goes on where it was. Needs
-`ZOO_DATA`.
+are those of the talker, kept in a file in `--folder`. Not all rows know the same: straQ* reads the
+annotated emotion and (its planner) the annotated strategies of past turns, FiSMiness those labels
+in the row `annotated history` alone, nothing else does. Rows that the JSON already holds are
+skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--per_step", type=int, default=8, help="training decisions of a step")
     parser.add_argument("--lr", type=float, default=5e-5)
-    parser.add_argument("--window", type=int, default=1024, help="tokens; oldest turns give way")
+    parser.add_argument("--window", type=int, default=1536, help="tokens; oldest turns give way")
     parser.add_argument("--new_tokens", type=int, default=80, help="limit of each answer")
     parser.add_argument("--batch", type=int, default=8, help="decisions that are decoded together")
     parser.add_argument("--backbone", default="smollm2-135m", help="what is trained")

@@ -60,9 +60,7 @@ def taught(options: argparse.Namespace) -> list[Dialogue]:
         left -= len(points)
         if points:
             turns = record.turns[: len(points[-1].turns) + 1]
-            found.append(
-                Dialogue(turns, record.emotion, record.problem, record.situation, record.id)
-            )
+            found.append(replace(record, turns=turns))
     if left:
         sys.exit(f"--steps {options.steps}: the training dialogues lack {left} decisions for it")
     return found

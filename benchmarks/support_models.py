@@ -50,7 +50,7 @@ def build(row: Row, seed: int, options: argparse.Namespace, base: Any = None) ->
     if row.method in ("ESCBaseline", "CoCT"):
         given["reserve"] = options.window // 3
     if given.get("reward") == "distill":
-        given["grades"] = str(options.folder / f"grades-{Path(options.talker).stem}.jsonl")
+        given["grades"] = str(options.folder / f"grades-{Path(options.talker).name}.jsonl")
     optimizer = {"lr": options.lr, "final_ratio": 0.1, **OPTIMIZER}
     module = getattr(zoo, row.method)(backbone, optimizer, **given)
     if base is not None:
@@ -66,7 +66,7 @@ def build(row: Row, seed: int, options: argparse.Namespace, base: Any = None) ->
 
 def responder(seed: int, options: argparse.Namespace) -> Path:
     """Return the folder of the fine-tuned responder."""
-    made: Path = options.folder / f"{Path(options.backbone).stem}-{options.steps}-{seed}"
+    made: Path = options.folder / f"{Path(options.backbone).name}-{options.steps}-{seed}"
     return made
 
 
