@@ -43,6 +43,7 @@ from zoo.methods.planning import Plan
 from zoo.methods.talking import Said
 from zoo.prompts.decisions import Decision
 
+BINS = ("early", "late")  # of turn depth, too small here
 SIZES = ("dialogues", "decisions", "steps", "per_step", "lr", "window", "new_tokens")
 
 
@@ -131,6 +132,7 @@ def run_row(
     scorer = module if hasattr(module, "scores") else zoo.ESCBaseline()
     scorer.found = {d.id: (d, one) for d, one in zip(asked, found, strict=True)}
     seconds = round(time.time() - start)
+    scores = scorer.scores(draws=1000)
     return {
         "row": row,
         "set": name,
@@ -138,7 +140,7 @@ def run_row(
         "settings": sizes(options),
         "model": options.talker if made.weights == "talker" else options.backbone,
         "answered": len(asked),
-        "scores": {k: round(float(v), 3) for k, v in scorer.scores(draws=1000).items()},
+        "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0], "test_seconds": seconds},
         "replies": {d.id: [one.strategy, one.reply] for d, one in scorer.found.values()},
         "torch": torch.__version__,
