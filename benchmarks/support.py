@@ -1,6 +1,6 @@
 """Emotional support: planners, machines, chains of concepts and baselines on the same decisions.
 
-    python -m benchmarks.support --json benchmarks/results/support.json --talker FOLDER
+    python -m benchmarks.support --json benchmarks/results/support.json --talker MODEL
     python -m benchmarks.support --json FILE --rows "SFT" "straQ*, imit" --sets esconv --seeds 0 1
     python -m benchmarks.support --json FILE --table
 
@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--dialogues", type=int, default=40, help="test dialogues of each set")
+    parser.add_argument("--dialogues", type=int, default=20, help="test dialogues of each set")
     parser.add_argument("--decisions", type=int, default=2, help="of each test dialogue")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--per_step", type=int, default=8, help="training decisions of a step")
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--window", type=int, default=1536, help="tokens; oldest turns give way")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8, help="decisions that are decoded together")
     parser.add_argument("--backbone", default="smollm2-135m", help="what is trained")
     parser.add_argument("--talker", default="Qwen/Qwen2.5-Coder-0.5B-Instruct")
-    parser.add_argument("--talker_dtype", default="bfloat16")
+    parser.add_argument("--talker_dtype", default="float32")
     parser.add_argument("--precision", default="32-true", help="of training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs/support"))

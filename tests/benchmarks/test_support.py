@@ -68,7 +68,7 @@ def test_every_row_answers_the_same_decisions(tmp_path: Path) -> None:
     sizes = [text for name, size in SMALL.items() for text in (f"--{name}", str(size))]
     given = ["--rows", *rows, *sizes, "--backbone", "tiny-llama", "--talker", "tiny-llama"]
     file, folder = tmp_path / "rows.json", tmp_path / "made"
-    given = ["--json", str(file), "--folder", str(folder), "--talker_dtype", "float32", *given]
+    given = ["--json", str(file), "--folder", str(folder), *given]
     support.main(given)
     results = json.loads(file.read_text())
     assert {e["row"] for e in results} == set(rows)
