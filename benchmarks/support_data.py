@@ -1,0 +1,72 @@
+"""Decisions and dialogues of the emotional support benchmark: the same for all rows and seeds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import datamodules
+from benchmarks.support_table import SETS
+from datamodules.base import ZooDataModule
+from zoo.prompts.decisions import Decision, decisions
+from zoo.prompts.talk import has_strategies
+from zoo.records import Dialogue
+
+
+class Chosen(ZooDataModule):
+    """Trains on given dialogues."""
+
+    record_types = (Dialogue,)
+
+    def __init__(self, chosen: Sequence[Dialogue], **options: Any) -> None:
+        super().__init__(**options)
+        self.chosen = list(chosen)
+
+    def load(self, split: str) -> list[Any]:
+        """Return the dialogues, whatever the split."""
+        return list(self.chosen)
+
+
+def read(name: str, split: str) -> list[Any]:
+    """Return the dialogues of a set."""
+    folder = f"{os.environ['ZOO_DATA']}/{SETS[name].folder}"
+    records: list[Any] = getattr(datamodules, SETS[name].module)(folder).records(split)
+    return records
+
+
+def tested(name: str, options: argparse.Namespace) -> list[Decision]:
+    """Return the decisions that every row answers; those of a dialogue stand together."""
+    rng, records = random.Random(0), read(name, "test")
+    found = []
+    for record in rng.sample(records, min(options.dialogues, len(records))):
+        points = decisions(record, need_strategies=has_strategies(record))
+        drawn = rng.sample(range(len(points)), min(options.decisions, len(points)))
+        found += [points[i] for i in sorted(drawn)]
+    return found
+
+
+def taught(options: argparse.Namespace) -> list[Dialogue]:
+    """Return random training dialogues with as many decisions as the steps take, the last cut."""
+    left, records = options.steps * options.per_step, read("esconv", "train")
+    found = []
+    for record in random.Random(0).sample(records, len(records)):
+        points = decisions(record)[:left]
+        left -= len(points)
+        if points:
+            turns = record.turns[: len(points[-1].turns) + 1]
+            found.append(replace(record, turns=turns))
+    if left:
+        sys.exit(f"--steps {options.steps}: the training dialogues lack {left} decisions for it")
+    return found
+
+
+def most_frequent(options: argparse.Namespace) -> str:
+    """Return the strategy that is used most in training."""
+    used = Counter(point.target.strategy for one in taught(options) for point in decisions(one))
+    return used.most_common(1)[0][0]

@@ -1,0 +1,141 @@
+"""Rows and tables of the emotional support benchmark."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A test set.
+
+    Attributes:
+        module: Its data module.
+        folder: Its folder in `ZOO_DATA`.
+        strategies: Its supporter turns have them.
+    """
+
+    module: str
+    folder: str
+    strategies: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What answers.
+
+    Attributes:
+        method: Class of the zoo.
+        given: Its arguments.
+        weights: Rows of one name share a training run, which is that of the first of them; `talker`
+            and `none` learn nothing.
+        examples: How many examples it makes of a decision.
+        plan: straQ*'s plan: its `own`, the `gold` strategy, or the most `frequent` one in training.
+        responder: Who writes straQ*'s replies: the `tuned` one, or the `talker`.
+    """
+
+    method: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "talker"
+    examples: int = 1
+    plan: Literal["own", "gold", "frequent"] = "own"
+    responder: Literal["", "tuned", "talker"] = ""
+
+
+SETS = {
+    "esconv": Set("ESConv", "esconv", strategies=True),
+    "empathetic_dialogues": Set("EmpatheticDialogues", "empathetic_dialogues", strategies=False),
+}
+PROMPTS = {  # kind of `ESCBaseline` -> name of its row
+    "direct": "direct",
+    "direct_refine": "direct-refine",
+    "self_refine": "self-refine",
+    "self_refine_two_calls": "self-refine, two calls",
+    "cot": "CoT",
+    "plan_and_solve": "plan-and-solve",
+    "tot": "ToT",
+    "sot": "SoT",
+    "rag": "RAG",
+    "csim": "CSIM",
+    "fsm": "FSM prompt",
+}
+SFT = {"SFT": "sft", "SFT, CoT": "sft_cot", "SFT, FSM": "sft_fsm"}
+STRAQ: dict[str, dict[str, Any]] = {
+    "straQ*, imit": {"reward": "imit"},
+    "straQ*, distill": {"reward": "distill"},
+    "straQ*, value head": {"reward": "imit", "readout": "value_head"},
+    "straQ*, autoregressive": {"objective": "cross_entropy"},
+}
+ROWS: dict[str, Row] = {
+    **{name: Row("ESCBaseline", {"kind": kind}) for kind, name in PROMPTS.items()},
+    "FiSMiness, agent": Row("FiSMiness", {"mode": "agent"}),
+    "CoCT": Row("CoCT"),
+    "CoCT, strategies alone": Row("CoCT", {"kinds": ["strategy"]}),
+    "CoCT, emotions alone": Row("CoCT", {"kinds": ["emotion"]}),
+    "CoCT, one concept": Row("CoCT", {"max_concepts": 1}),
+    "CoCT, free concepts": Row("CoCT", {"free": True}),
+    "gold strategies": Row("StraQ", {}, "none", plan="gold", responder="tuned"),
+    "most frequent strategy": Row("StraQ", {}, "none", plan="frequent", responder="tuned"),
+    **{name: Row("ESCBaseline", {"kind": kind}, "SFT") for name, kind in SFT.items()},
+    "CoCT, SFT": Row("CoCT", {"learn": True}, "CoCT"),
+    "FiSMiness, mt": Row("FiSMiness", {"mode": "mt"}, "FiSMiness", examples=3),
+    "FiSMiness, mt, annotated history": Row(
+        "FiSMiness", {"mode": "mt", "oracle_history": True}, "FiSMiness", examples=3
+    ),
+    "FiSMiness, single pass": Row("FiSMiness", {"mode": "single_pass"}, "single pass"),
+    **{name: Row("StraQ", given, name, responder="tuned") for name, given in STRAQ.items()},
+    "straQ*, imit, the talker replies": Row(
+        "StraQ", STRAQ["straQ*, imit"], "straQ*, imit", responder="talker"
+    ),
+}
+COLUMNS = {  # score -> title, decimals
+    "accuracy": ("Acc", 1),
+    "proficiency": ("Q", 1),
+    "bias": ("B", 2),
+    "bleu_2": ("B-2", 1),
+    "rouge_l": ("R-L", 1),
+    "meteor": ("METEOR", 1),
+    "cider": ("CIDEr", 1),
+    "distinct_2": ("D-2", 1),
+}
+PLAIN = {"length": ("words", 1), "strategy_failed": ("no strategy", 0), "calls": ("calls", 1)}
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return Markdown: each set's rows, means over seeds of scores with their 95 % intervals."""
+    lines = []
+    for name in SETS:
+        entries = [entry for entry in results if entry["set"] == name]
+        if not entries:
+            continue
+        known = {score for entry in entries for score in entry["scores"]}
+        shown = [score for score in COLUMNS if score in known]
+        titles = [COLUMNS[score][0] for score in shown] + [title for title, _ in PLAIN.values()]
+        lines += ["", f"{name}, {entries[0]['answered']} decisions", ""]
+        lines.append(f"| row | seeds | {' | '.join(titles)} | tokens |")
+        lines.append("|---" * (len(titles) + 3) + "|")
+        for row in ROWS:
+            mine = [entry for entry in entries if entry["row"] == row]
+            if mine:
+                cells = [row, str(len(mine)), *(interval(mine, score) for score in shown)]
+                cells += [mean(mine, score, *PLAIN[score][1:]) for score in PLAIN]
+                tokens = statistics.mean(e["cost"]["test"] / e["answered"] for e in mine)
+                lines.append(f"| {' | '.join([*cells, f'{tokens:.0f}'])} |")
+    return lines[1:]
+
+
+def interval(entries: Sequence[Mapping[str, Any]], score: str) -> str:
+    """Return a score with its interval over dialogues, both averaged over seeds."""
+    if score not in entries[0]["scores"]:
+        return "-"
+    decimals = COLUMNS[score][1]
+    low, high = (mean(entries, f"{score}/{end}", decimals) for end in ("low", "high"))
+    return f"{mean(entries, score, decimals)} ({low} to {high})"
+
+
+def mean(entries: Sequence[Mapping[str, Any]], score: str, decimals: int) -> str:
+    """Return the mean of a score over seeds."""
+    return f"{statistics.mean(entry['scores'][score] for entry in entries):.{decimals}f}"

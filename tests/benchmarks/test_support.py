@@ -1,0 +1,91 @@
+"""Emotional support rows: what is run, on which decisions, and that every method answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+import datamodules
+from benchmarks import support, support_data
+from benchmarks.support_table import COLUMNS, ROWS, SETS, table
+from zoo.prompts.decisions import decisions
+
+SMALL = {"dialogues": 2, "decisions": 1, "steps": 2, "per_step": 2, "lr": 1e-3}
+SMALL |= {"window": 8192, "new_tokens": 2}
+
+
+@pytest.fixture
+def samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read the embedded samples."""
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path))
+    found = {name: getattr(datamodules, one.module)() for name, one in SETS.items()}
+    monkeypatch.setattr(support_data, "read", lambda name, split: found[name].records(split))
+
+
+def options(**given: object) -> argparse.Namespace:
+    chosen = {"rows": list(ROWS), "sets": list(SETS), "seeds": [0, 1], "json": Path("rows.json")}
+    return argparse.Namespace(**SMALL | chosen | given)
+
+
+def test_what_learns_nothing_runs_once_and_gold_needs_strategies() -> None:
+    """Rows of one weights are one job; what is done is skipped."""
+    rows = ["CoT", "gold strategies", "SFT", "SFT, CoT"]
+    sft = [(row, name) for row in rows[2:] for name in SETS]
+    done = {"row": "SFT", "set": "esconv", "seed": 0, "settings": SMALL}
+    assert support.jobs(options(rows=rows), [done]) == [
+        ("talker", 0, [("CoT", "esconv"), ("CoT", "empathetic_dialogues")]),
+        ("none", 0, [("gold strategies", "esconv")]),
+        ("SFT", 0, sft[1:]),
+        ("none", 1, [("gold strategies", "esconv")]),
+        ("SFT", 1, sft),
+    ]
+    with pytest.raises(SystemExit, match="other sizes"):
+        support.jobs(options(steps=3), [done])
+
+
+@pytest.mark.usefixtures("samples")
+@pytest.mark.parametrize("steps", [2, 5])
+def test_training_is_as_long_as_its_steps(steps: int) -> None:
+    """The last dialogue is cut after a supporter turn; the decisions are those of whole ones."""
+    dialogues = support_data.taught(options(steps=steps))
+    points = [point for one in dialogues for point in decisions(one)]
+    assert len(points) == 2 * steps
+    whole = {d.id: d for one in support_data.read("esconv", "train") for d in decisions(one)}
+    assert all(whole[point.id].target == point.target for point in points)
+    with pytest.raises(SystemExit, match="lack"):
+        support_data.taught(options(steps=10_000))
+
+
+@pytest.mark.usefixtures("samples")
+def test_every_row_answers_the_same_decisions(tmp_path: Path) -> None:
+    """A row of each method and mode, end to end, on random models of the smallest size."""
+    rows = ["RAG", "FiSMiness, agent", "CoCT, emotions alone", "gold strategies", "SFT, FSM"]
+    rows += ["FiSMiness, mt, annotated history", "straQ*, imit", "straQ*, distill"]
+    rows += ["straQ*, value head", "straQ*, imit, the talker replies"]
+    sizes = [text for name, size in SMALL.items() for text in (f"--{name}", str(size))]
+    given = ["--rows", *rows, *sizes, "--backbone", "tiny-llama", "--talker", "tiny-llama"]
+    file, folder = tmp_path / "rows.json", tmp_path / "made"
+    given = ["--json", str(file), "--folder", str(folder), *given]
+    support.main(given)
+    results = json.loads(file.read_text())
+    assert {e["row"] for e in results} == set(rows)
+    assert len(results) == 2 * len(rows) - 1  # EmpatheticDialogues has no gold strategies
+    for name in SETS:
+        asked = {tuple(e["replies"]) for e in results if e["set"] == name}
+        assert len(asked) == 1
+        assert len(asked.pop()) == 2
+    by_row = {e["row"]: e for e in results if e["set"] == "esconv"}
+    assert by_row["gold strategies"]["scores"]["accuracy"] == 100
+    assert all(e["cost"]["test"] > 0 for e in results)
+    assert by_row["SFT, FSM"]["cost"]["train"] > 0
+    assert by_row["RAG"]["cost"]["train"] == 0
+    planned = [by_row[row]["replies"] for row in ("straQ*, imit", rows[-1])]
+    assert [one[0] for one in planned[0].values()] == [one[0] for one in planned[1].values()]
+    titles = [title for title, _ in COLUMNS.values()]
+    assert all(title in table(results)[2] for title in titles)
+    before = file.stat().st_mtime_ns
+    support.main(given)  # everything is there
+    assert file.stat().st_mtime_ns == before
