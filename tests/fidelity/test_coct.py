@@ -162,15 +162,15 @@ def test_tag_rates(make: Any, monkeypatch: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.fidelity("coct", 4)
 @pytest.mark.fidelity("coct", 10)
-@pytest.mark.skipif("ZOO_COCT_MODEL" not in os.environ, reason="ZOO_COCT_MODEL names no model")
+@pytest.mark.skipif("ZOO_TALK_MODEL" not in os.environ, reason="ZOO_TALK_MODEL names no model")
 def test_an_instructed_model_tags_its_replies(make: Any) -> None:
-    """A model that follows forms (a folder or .gguf in ZOO_COCT_MODEL): chains, longer replies."""
+    """A model that follows forms (a folder or .gguf in ZOO_TALK_MODEL): chains, longer replies."""
     folder = Path(os.environ.get("ZOO_DATA", "")) / "esconv"
     data = ESConv(str(folder) if folder.is_dir() else None)
     found = [d for record in data.records("test")[:12] for d in decisions(record)[1:3]]
     scores = {}
     for method in ("CoCT", "ESCBaseline"):
-        module = make(method, os.environ["ZOO_COCT_MODEL"], max_length=2048, max_new_tokens=64)
+        module = make(method, os.environ["ZOO_TALK_MODEL"], max_length=2048, max_new_tokens=64)
         said = [one for i in range(0, len(found), 8) for one in module.respond(found[i : i + 8])]
         pairs = zip(found, said, strict=True)
         module.found = {decision.id: (decision, one) for decision, one in pairs}

