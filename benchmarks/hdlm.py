@@ -31,7 +31,7 @@ from lightning.pytorch.callbacks import Callback
 
 import datamodules
 import zoo
-from benchmarks.tomi import wilson
+from benchmarks.hdlm_table import table
 from datamodules.base import ZooDataModule
 from zoo.metrics.hierarchy import path_scores
 from zoo.prompts.levels import Plan
@@ -138,7 +138,7 @@ def main() -> None:
             results.append(run_row(*job, options))
             path.write_text(json.dumps(results, indent=1) + "\n")
             print(*job, results[-1]["metrics"], results[-1]["seconds"], flush=True)
-    print("\n".join(table(results)))
+    print("\n".join(table(results, list(SETS), list(ROWS))))
 
 
 def restrict(records: Sequence[Any], part: Part) -> list[LabelPath]:
@@ -260,48 +260,6 @@ def cost(module: Any, plans: Sequence[Plan]) -> dict[str, float]:
         total += BLOCKS * (whole + (query + coarse if module.separate else 0))
         sequential += k * coarse + BLOCKS * fine
     return {"blocks": round(total / len(plans)), "sequential": round(sequential / len(plans), 1)}
-
-
-def table(results: list[dict[str, Any]]) -> list[str]:
-    """Return Markdown: per data set, means over seeds with both intervals of joint accuracy."""
-    lines = []
-    for name in SETS:
-        lines += [
-            "",
-            f"{name}:",
-            "",
-            "| row | seeds | joint accuracy (95 % over texts; over seeds) | micro-F1 | macro-F1 | "
-            "level 1 | level 2 | failed | training tokens | blocks x tokens a reply | of them "
-            "one by one |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in ROWS:
-            entries = [e for e in results if e["row"] == row and e["set"] == name]
-            if entries:
-                lines.append(line(row, entries))
-    return lines[1:]
-
-
-def line(row: str, entries: list[dict[str, Any]]) -> str:
-    """Return a row of the table."""
-
-    def mean(key: str) -> float:
-        return statistics.mean(entry["metrics"][key] for entry in entries)
-
-    joint = [100 * entry["metrics"]["joint_accuracy"] for entry in entries]
-    low, high = wilson(mean("joint_accuracy"), sum(entry["texts"]["test"] for entry in entries))
-    over = ""
-    if len(joint) > 1:
-        t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(joint), 2.0)
-        over = f"; +-{t * statistics.stdev(joint) / math.sqrt(len(joint)):.1f}"
-    shown = [100 * mean(key) for key in ("joint_micro_f1", "joint_macro_f1")]
-    shown += [100 * mean(key) for key in ("level_1_accuracy", "level_2_accuracy", "failed")]
-    costs = [statistics.mean(e["cost"][key] for e in entries) for key in ("blocks", "sequential")]
-    return (
-        f"| {row} | {len(joint)} | {statistics.mean(joint):.1f} ({100 * low:.1f}-{100 * high:.1f}"
-        f"{over}) | {' | '.join(f'{value:.1f}' for value in shown)} | "
-        f"{statistics.mean(e['tokens'] for e in entries):.0f} | {costs[0]:.0f} | {costs[1]:.0f} |"
-    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +27,23 @@ JEPA = (
 )
 
 
+def free_port() -> int:
+    """Return a free port for processes to meet at, below those that outgoing connections get.
+
+    One among those may be taken by a connection between the choice and the use.
+    """
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):  # nobody answers
+                return port
+
+
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment of a process that runs the zoo from any folder."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    quiet["MASTER_PORT"] = str(free_port())
     inherited = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "ZOO_RUN_DIR")}
     return {**inherited, **quiet, "PYTHONPATH": os.pathsep.join(paths), **extra}
 
