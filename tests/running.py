@@ -33,7 +33,7 @@ def free_port() -> int:
     One among those may be taken by a connection between the choice and the use.
     """
     while True:
-        port = random.randrange(20000, 30000)
+        port = random.SystemRandom().randrange(20000, 30000)  # tests seed the other one
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):  # nobody answers
                 return port
