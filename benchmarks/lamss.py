@@ -42,6 +42,11 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # reading, method, its arg
     "SFT": ("plain", "ConfidentSFT", {"confidence": CHEAP}),
     "sure": ("plain", "ConfidentSFT", {"confidence": ["sure"]}),
     "LaMsS": ("five levels", "LaMsS", {"num_levels": 5}),
+    "LaMsS, levels in the query": (
+        "five levels",
+        "LaMsS",
+        {"num_levels": 5, "interleave_query": True},
+    ),
     "LaMsS without CPT": ("plain", "LaMsS", {"num_levels": 5}),
     "LaMsS without interleaving": ("plain", "LaMsS", {"num_levels": 5, "interleave": False}),
     "LaMsS, N = 2": ("two levels", "LaMsS", {"num_levels": 2}),

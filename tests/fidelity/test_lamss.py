@@ -425,6 +425,29 @@ def test_right_and_wrong_are_balanced_in_training_only(make: Make, shape: str) -
         assert {e.record for e in examples} == set(records)
 
 
+@pytest.mark.fidelity("lamss", 4)
+def test_levels_in_the_query_are_not_learned(make: Make, shape: str) -> None:
+    """On demand Q is interleaved too, in quantiles of its own doubts; all else is as without."""
+    from zoo.prompts.skepticism import separate
+
+    plain = examples_of(make("LaMsS", shape), OPEN)
+    module = make("LaMsS", shape, interleave_query=True)
+    found = examples_of(module, OPEN)
+    asked = {record: asked_ids(module, record) for record in OPEN}
+    pairs = []
+    for before, after in zip(plain, found, strict=True):
+        prompt = asked[after.record]
+        length = len(prompt)
+        tokens, levels = separate(after.input_ids[: 2 * length])
+        assert tokens == prompt
+        assert after.input_ids[2 * length :] == before.input_ids[length:]
+        assert learned(after) == [(i + length, *rest) for i, *rest in learned(before)]
+        pairs += zip(doubts_of(module, [START], tokens), levels, strict=True)
+    ordered = [module.level_ids.index(level) for _, level in sorted(pairs)]
+    assert ordered == sorted(ordered)
+    assert set(ordered) == set(range(5))
+
+
 # -- 5: U --------------------------------------------------------------------------------------
 
 
@@ -617,6 +640,41 @@ def test_second_pass_reuses_the_cache(
 
 
 @pytest.mark.fidelity("lamss", 9)
+@pytest.mark.parametrize("flags", [{}, {"hide_sigma": True}, {"shared_positions": True}])
+def test_query_is_read_with_the_model_s_own_levels(
+    make: Make, shape: str, flags: dict[str, Any]
+) -> None:
+    """After every token of Q comes the likeliest level, as in a whole forward at each step."""
+    module = make("LaMsS", shape, spread=12.0, interleave_query=True, max_answer_tokens=3, **flags)
+    answers = module.answer(OPEN)
+    for record, answer in zip(OPEN, answers, strict=True):
+        ids: list[int] = []
+        for token in asked_ids(module, record):
+            ids.append(token)
+            ids.append(best(module, ids, module.level_ids))
+        shown, doubts = [], []
+        while len(shown) < 3 and STOP not in shown:
+            normal = [i for i in range(len(module.tokenizer)) if i not in module.level_ids]
+            shown.append(best(module, ids, normal))
+            ids.append(shown[-1])
+            chances = whole_forward(module, ids)[-1][module.level_ids].softmax(0)
+            doubts.append(sum(j / 4 * chances[j].item() for j in range(5)))
+            ids.append(best(module, ids, module.level_ids))
+        assert [doubt for _, doubt in answer.tokens] == pytest.approx(doubts, abs=1e-5)
+        if STOP not in shown:
+            ids.append(STOP)
+            ids.append(best(module, ids, module.level_ids))
+        chances = whole_forward(module, [*ids, *judged_ids(module)])[-1][module.level_ids]
+        expected = (chances.softmax(0) @ torch.linspace(0, 1, 5)).item()
+        assert answer.skepticism["response"] == pytest.approx(expected, abs=1e-5)
+
+
+def best(module: Any, ids: Sequence[int], among: Sequence[int]) -> int:
+    """Return the likeliest next token among some."""
+    return list(among)[int(whole_forward(module, ids)[-1][list(among)].argmax())]
+
+
+@pytest.mark.fidelity("lamss", 9)
 @pytest.mark.parametrize("shared", [False, True])
 def test_hidden_levels_change_no_other_state(make: Make, shape: str, shared: bool) -> None:
     """With `hide_sigma` other levels leave normal states as they are; with shared positions those
@@ -662,6 +720,7 @@ MAIN = ROOT / "configs" / "lamss_facts.yaml"
 ABLATIONS = {
     "lamss_no_interleave": {"interleave": False},
     "lamss_two_levels": {"num_levels": 2},
+    "lamss_graded_query": {"interleave_query": True},
 }
 
 

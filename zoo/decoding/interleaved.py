@@ -51,6 +51,39 @@ def without(logits_BV: Tensor, ids: Sequence[int]) -> Tensor:
     return kept
 
 
+def read_graded(
+    decoder: DepthDecoder,
+    prompts: Sequence[Sequence[int]],
+    project: Project,
+    level_ids: Sequence[int],
+) -> list[list[int]]:
+    """Read given tokens, a level after each of them, chosen greedily.
+
+    Args:
+        decoder: Where the tokens are appended, at its first depth.
+        prompts: Normal tokens of each row.
+        project: Maps states `(B, D)` to logits `(B, V)`.
+        level_ids: Ids of the level tokens in ascending order of doubt.
+
+    Returns:
+        The level after each token, as an index.
+    """
+    device = decoder.mask_BL.device
+    levels_N = torch.tensor(list(level_ids), device=device)
+    lengths_B = torch.tensor([len(row) for row in prompts], device=device)
+    found: list[list[int]] = [[] for _ in prompts]
+    for step in range(max(map(len, prompts))):
+        alive_B = step < lengths_B
+        token_B = torch.tensor([row[step] if step < len(row) else 0 for row in prompts])
+        decoder.push(token_B.to(device), alive_B, 0)
+        _, level_B = expected_level(project(decoder.state()), level_ids)
+        decoder.push(levels_N[level_B], alive_B, 0)
+        for levels, level, alive in zip(found, level_B.tolist(), alive_B.tolist(), strict=True):
+            if alive:
+                levels.append(level)
+    return found
+
+
 def decode_graded(
     decoder: DepthDecoder,
     project: Project,

@@ -21,7 +21,8 @@ Unknown in the paper, chosen here: N = 5; lambdas 1; softmax over the whole voca
 rows start at the mean row moved towards graded words; a token's level is the quantile (in its
 split) of 1 - p0(x_t | x_<t) by the model before training, on clean text, or an annotated span's;
 an answer's level is s_0 if right, else s_{N-1}; right and wrong are balanced in training only by
-repeating the rarer; the query is not interleaved; end-of-turn is a normal token; U decides. One
+repeating the rarer; the query is interleaved only on demand, with
+the levels that the labelling model gives it in training and its own in use; end-of-turn is a normal token; U decides. One
 greedy answer of the model *before* fine-tuning is judged: it has seen no answer of the training
 data, so there are no folds. Not built: several sampled answers, smoothing over neighbouring levels.
 """
@@ -38,7 +39,7 @@ from torch import Tensor
 from zoo.backbone import Backbone, read_config
 from zoo.decoding.choices import only
 from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.interleaved import Graded, decode_graded, expected_level, without
+from zoo.decoding.interleaved import Graded, decode_graded, expected_level, read_graded, without
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
@@ -72,6 +73,7 @@ class LaMsS(SelectiveModule):
         label_from: Model that labels the data, named like `backbone.name`, with the same
             tokenizer; None for the backbone as it is before training.
         interleave: Write a level after every token; if not, only the second pass has one.
+        interleave_query: Write one after every token of the question, too, as in the texts.
         hide_sigma: No other token attends to the level of a token (padded rows are used).
         shared_positions: A token and its level have one position; if not, they count on.
         eps: Answers with U < eps are given willingly.
@@ -94,6 +96,7 @@ class LaMsS(SelectiveModule):
         doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob",
         label_from: str | None = None,
         interleave: bool = True,
+        interleave_query: bool = False,
         hide_sigma: bool = False,
         shared_positions: bool = False,
         eps: float = 0.5,
@@ -109,20 +112,24 @@ class LaMsS(SelectiveModule):
         self.save_hyperparameters()
         self.num_levels, self.doubt_source, self.label_from = num_levels, doubt_source, label_from
         self.weights = {"token": 1.0, "sigma": sigma_weight, "level": level_weight}
-        self.interleave, self.hide_sigma = interleave, hide_sigma
-        self.shared_positions, self.max_length = shared_positions, max_length
+        self.interleave, self.interleave_query = interleave, interleave_query
+        self.hide_sigma, self.shared_positions = hide_sigma, shared_positions
+        self.max_length = max_length
         self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
 
     def validate(self) -> None:
         """Check the number of levels, and that something can learn.
 
         Raises:
-            InputError: N is not in 2..10, no answer token is allowed, or the backbone is frozen.
+            InputError: N is not in 2..10, no answer token is allowed, the backbone is frozen, or
+                the query is to have levels and the answer none.
         """
         if not 2 <= self.num_levels <= 10:
             raise InputError(f"model.num_levels: {self.num_levels} is not in 2..10")
         if self.max_answer_tokens < 1:
             raise InputError(f"model.max_answer_tokens: {self.max_answer_tokens} is below 1")
+        if self.interleave_query and not self.interleave:
+            raise InputError("model.interleave_query: true needs model.interleave: true")
         if self.backbone.freeze:
             raise InputError(
                 "model.backbone.freeze: the rows of the levels must learn; use lora instead"
@@ -151,6 +158,7 @@ class LaMsS(SelectiveModule):
             labels=None,
             doubt_source=self.doubt_source,
             interleave=self.interleave,
+            interleave_query=self.interleave_query,
             shared_positions=self.shared_positions,
             max_length=self.max_length,
             max_answer_tokens=self.max_answer_tokens,
@@ -163,6 +171,7 @@ class LaMsS(SelectiveModule):
                 tokenizer,
                 stop_id=encoder.stop_id,
                 max_new_tokens=self.max_answer_tokens,
+                grade_query=self.interleave_query,
             )
         return encoder
 
@@ -192,7 +201,11 @@ class LaMsS(SelectiveModule):
         """Answer each question, then judge the answer: equations (2) and (3)."""
         encoder = self.encoder()
         decoder = self._decoder(len(records))
-        decoder.feed([encoder.prompt(record) for record in records], 0)
+        prompts = [encoder.prompt(record) for record in records]
+        if self.interleave_query:
+            read_graded(decoder, prompts, self.logits, self.level_ids)
+        else:
+            decoder.feed(prompts, 0)
         limits: dict[str, Any] = {
             "stop_id": encoder.stop_id,
             "max_new_tokens": self.max_answer_tokens,

@@ -18,7 +18,7 @@ from zoo.backbone import Backbone
 from zoo.cache import fingerprint, remember
 from zoo.decoding.choices import only
 from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.interleaved import decode_graded
+from zoo.decoding.interleaved import decode_graded, read_graded
 from zoo.decoding.scoring import Row, probabilities
 from zoo.errors import InputError
 from zoo.nn.blocks import num_blocks
@@ -38,13 +38,21 @@ class Reference:
         tokenizer: The tokenizer that the ids are of; the model's own must agree with it.
         stop_id: Token that ends an answer.
         max_new_tokens: Limit of an answer.
+        grade_query: A model that has learned to grade every token grades those of a prompt, too.
     """
 
     def __init__(
-        self, backbone: Backbone, tokenizer: Any, *, stop_id: int, max_new_tokens: int
+        self,
+        backbone: Backbone,
+        tokenizer: Any,
+        *,
+        stop_id: int,
+        max_new_tokens: int,
+        grade_query: bool = False,
     ) -> None:
         self.backbone, self.tokenizer = backbone, tokenizer
         self.stop_id, self.max_new_tokens = stop_id, max_new_tokens
+        self.grade_query = grade_query
         self._lm: Any = None
 
     def doubts(self, rows: Sequence[Row]) -> list[list[float]]:
@@ -67,6 +75,7 @@ class Reference:
             choices: For each prompt, the ids of the answers to choose from; None for any.
         """
         settings = {"stop": self.stop_id, "limit": self.max_new_tokens}
+        settings |= {"grade_query": True} if self.grade_query else {}
         items = [[list(prompt), listed] for prompt, listed in zip(prompts, choices, strict=True)]
         return self._remember("answers", settings, items, self._answer)
 
@@ -122,7 +131,7 @@ class Reference:
             pad_id=self.tokenizer.pad_token_id,
             device=lm.device,
         )
-        decoder.feed([prompt for prompt, _ in items], 0)
+        prompts = [prompt for prompt, _ in items]
         limits: dict[str, Any] = {
             "stop_id": self.stop_id,
             "max_new_tokens": self.max_new_tokens,
@@ -133,6 +142,10 @@ class Reference:
             return lm.lm_head(lm.model.norm(hidden))
 
         held = level_ids(self.tokenizer) if getattr(lm.config, MARK, None) else []
+        if held and self.grade_query:
+            read_graded(decoder, prompts, project, held)
+        else:
+            decoder.feed(prompts, 0)
         if held:  # it has learned to grade every token
             rows = decode_graded(decoder, project, held, **limits)
             return [[token for token in row.ids if token != self.stop_id] for row in rows]

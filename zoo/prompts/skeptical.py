@@ -4,7 +4,8 @@
     pass 1    Q -> a_1 s_1 ... a_n s_n                      the gold answer and its s_t are learned
     pass 2    Q, a'_1 s'_1 ... a'_m s'_m, instruction -> s  the one level s is learned
 
-a' is the answer of the model before training, right or wrong, and nothing of it is learned. Every
+The question Q (all before the answer) may carry a level after every token too; nothing of it is
+learned. a' is the answer of the model before training, right or wrong, and nothing of it is learned. Every
 token is learned by one head: `NORMAL`, `SIGMA` (the skepticism of a token) or `LEVEL` (of an
 answer).
 """
@@ -56,6 +57,7 @@ class SkepticEncoder:
             each token, in quantiles of the split; `span_labels`, the spans of the record. Answers
             have no spans: theirs are of the first kind always.
         interleave: Put a level after every token; if not, the second pass alone has one.
+        interleave_query: Put one after every token before the answer, too.
         shared_positions: A token and its level have one position.
         max_length: Window in tokens; a longer text becomes several examples.
         max_answer_tokens: Limit of an answer that the model gives, levels excluded.
@@ -68,6 +70,7 @@ class SkepticEncoder:
     labels: Labels | None
     doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob"
     interleave: bool = True
+    interleave_query: bool = False
     shared_positions: bool = False
     max_length: int = 2048
     max_answer_tokens: int = 16
@@ -119,12 +122,15 @@ class SkepticEncoder:
         if isinstance(record, PlainText):
             parts = zip(known.pieces, known.levels, strict=True)
             return [join(self._graded(*part), record=record) for part in parts]
-        prompt: Piece = (self.prompt(record), NO_HEAD, 0.0)
-        first = [prompt, *self._graded(known.pieces[0], known.levels[0])]
+        asked = self.prompt(record)
+        prompt: list[Piece] = [(asked, NO_HEAD, 0.0)]
+        if self.interleave_query:
+            prompt = self._graded(asked, known.query_levels, learn=False)
+        first = [*prompt, *self._graded(known.pieces[0], known.levels[0])]
         shown = self._graded(known.response, known.response_levels, learn=False)
         instruction: Piece = (self.instruction, NO_HEAD, 0.0)
         level: Piece = ([self.level_ids[known.level]], LEVEL, 1.0)
-        second = [prompt, *shown, instruction, level]
+        second = [*prompt, *shown, instruction, level]
         return [join(first, record=record)] + [join(second, record=record)] * known.copies
 
     def prompt(self, record: Askable) -> list[int]:
@@ -137,9 +143,10 @@ class SkepticEncoder:
         ids = [token for text in texts for token in self.ids(text)]
         per_token = 2 if self.interleave else 1
         judged = per_token * (self.max_answer_tokens + 1) + len(self.instruction) + 1
-        if len(ids) + max(per_token * len(self._gold(record)), judged) > self.max_length:
+        length = (2 if self.interleave_query else 1) * len(ids)
+        if length + max(per_token * len(self._gold(record)), judged) > self.max_length:
             raise InputError(
-                f"{record.id or 'question'}: {len(ids)} tokens before an answer of up to "
+                f"{record.id or 'question'}: {length} tokens before an answer of up to "
                 f"{self.max_answer_tokens}, which do not fit into the window "
                 f"max_length={self.max_length} with it; raise max_length or shorten the sample"
             )
@@ -210,18 +217,21 @@ class SkepticEncoder:
         else:
             choices = [self.choices(record) for record in questions]
             own = [[*ids, self.stop_id] for ids in self.labels.answers(prompts, choices)]
-        levels, own_levels = nothing(answers), nothing(own)
+        levels, own_levels, asked = nothing(answers), nothing(own), nothing(prompts)
         if self.labels is not None and self.interleave:
             doubts = self.labels.doubts(list(zip(prompts, answers, strict=True)))
             edges = quantile_edges(doubts, len(self.level_ids))
             levels = levels_of(doubts, edges)
             own_levels = levels_of(self.labels.doubts(list(zip(prompts, own, strict=True))), edges)
+            if self.interleave_query:
+                doubts = self.labels.doubts([([self.start_id], prompt) for prompt in prompts])
+                asked = levels_of(doubts, quantile_edges(doubts, len(self.level_ids)))
         worst = len(self.level_ids) - 1
         found = {}
         for i, record in enumerate(questions):
             level = 0 if right(record, self.text(own[i])) else worst
             found[record] = Studied(
-                [answers[i]], [levels[i]], own[i], own_levels[i], level, copies=1
+                [answers[i]], [levels[i]], own[i], own_levels[i], level, 1, asked[i]
             )
         return found
 

@@ -47,6 +47,7 @@ class Studied:
         response_levels: Level of each token of it.
         level: Level of it as a whole.
         copies: How often the second pass is shown.
+        query_levels: Level of each token before the answer; empty if they have none.
     """
 
     pieces: list[list[int]]
@@ -55,6 +56,7 @@ class Studied:
     response_levels: list[int] = field(default_factory=list)
     level: int = 0
     copies: int = 0
+    query_levels: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.levels = self.levels or nothing(self.pieces)
