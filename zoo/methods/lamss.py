@@ -21,10 +21,10 @@ Unknown in the paper, chosen here: N = 5; lambdas 1; softmax over the whole voca
 rows start at the mean row moved towards graded words; a token's level is the quantile (in its
 split) of 1 - p0(x_t | x_<t) by the model before training, on clean text, or an annotated span's;
 an answer's level is s_0 if right, else s_{N-1}; right and wrong are balanced in training only by
-repeating the rarer; the query is interleaved only on demand, with
-the levels that the labelling model gives it in training and its own in use; end-of-turn is a normal token; U decides. One
-greedy answer of the model *before* fine-tuning is judged: it has seen no answer of the training
-data, so there are no folds. Not built: several sampled answers, smoothing over neighbouring levels.
+repeating the rarer; the query has levels only on demand (its own quantiles in training, those that
+the model writes while it reads in use); end-of-turn is a normal token; U decides. One greedy answer
+of the model *before* fine-tuning is judged: it has seen no answer of the training data, so there
+are no folds. Not built: several sampled answers, smoothing over neighbouring levels.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     pass 2    Q, a'_1 s'_1 ... a'_m s'_m, instruction -> s  the one level s is learned
 
 The question Q (all before the answer) may carry a level after every token too; nothing of it is
-learned. a' is the answer of the model before training, right or wrong, and nothing of it is learned. Every
-token is learned by one head: `NORMAL`, `SIGMA` (the skepticism of a token) or `LEVEL` (of an
-answer).
+learned. a' is the answer of the model before training, right or wrong, and nothing of it is
+learned. Every token is learned by one head: `NORMAL`, `SIGMA` (the skepticism of a token) or
+`LEVEL` (of an answer).
 """
 
 from __future__ import annotations
