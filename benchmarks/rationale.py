@@ -7,8 +7,9 @@
 ESConv: training and test queries are drawn from all dialogues of their splits; a query is the last
 turns of its history. LaHoRe learns from one negative per query (the paper: all), because a CPU has
 to get through; Rabtriever's rows from all, with the SFT row's export in `--folder` as their
-teacher. Cranfield and MS MARCO: zero-shot over the best documents of BM25. Rows that the JSON
-already holds are skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
+teacher, whose states of the (equal) training batches are made once for all of these rows. Cranfield
+and MS MARCO: zero-shot over the best documents of BM25. Rows that the JSON already holds are
+skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import zoo
 from benchmarks.baselines import RANKERS
 from benchmarks.rankers import SHOWN, evaluate, table
 from datamodules.base import ZooDataModule
+from zoo.decoding.frozen import FrozenStates, PairStates
 from zoo.export import save
 from zoo.metrics.ranking import bootstrap, mean_scores, ranked
 from zoo.records import Ranking
@@ -77,6 +79,21 @@ class Queries(ZooDataModule):
         return list(self.chosen)
 
 
+class SharedStates(FrozenStates):
+    """States of one teacher for all its students: equal batches are run once."""
+
+    def __init__(self, slot: int, max_bytes: float) -> None:
+        super().__init__(slot, max_bytes)
+        self.seen: dict[Any, PairStates] = {}
+
+    def pairs(self, lm: Any, heads: Any, tails: Any, *rest: Any) -> PairStates:
+        """Return what the model makes of some pairs."""
+        key = tuple(heads), tuple(tails)
+        if key not in self.seen:
+            self.seen[key] = super().pairs(lm, heads, tails, *rest)
+        return self.seen[key]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -96,8 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = json.loads(options.json.read_text()) if options.json.is_file() else []
     if "ZOO_DATA" not in os.environ and not options.table:
         sys.exit("set ZOO_DATA to the folder that holds esconv/, cranfield/ and beir_samples/")
+    shared: dict[Path, SharedStates] = {}
     for job in jobs(options, results) if not options.table else []:
-        results.append(run_row(*job, options))
+        results.append(run_row(*job, options, shared))
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n")
         print(*job, results[-1]["scores"], results[-1]["seconds"], flush=True)
@@ -143,7 +161,9 @@ def shortened(record: Ranking, scores: Sequence[float], depth: int) -> Ranking:
     return replace(record, candidates=tuple(ranked(found)[:depth]))
 
 
-def run_row(task: str, row: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def run_row(
+    task: str, row: str, seed: int, options: argparse.Namespace, shared: dict[Path, SharedStates]
+) -> dict[str, Any]:
     """Train if the row learns, rank the test queries; return its entry."""
     records = read(task, "test", options)
     start, trained, steps, cost = time.time(), None, 0, 0
@@ -152,6 +172,9 @@ def run_row(task: str, row: str, seed: int, options: argparse.Namespace) -> dict
         scores = RANKERS[row](records, **given)
     else:
         module = build(task, row, seed, options)
+        if isinstance(module, zoo.Rabtriever):
+            states = SharedStates(module.frozen.slot, 2**30)
+            module.frozen = shared.setdefault(teacher(seed, options), states)
         steps = train(module, row, seed, options) if ROWS[row][2] else 0
         cost = sum(p.numel() for p in module.parameters() if p.requires_grad) if steps else 0
         if row == TEACHER and not teacher(seed, options).is_dir():
@@ -165,6 +188,7 @@ def run_row(task: str, row: str, seed: int, options: argparse.Namespace) -> dict
         "ranker": row if seed == 0 else f"{row} (seed {seed})",
         "seed": seed,
         "backbone": options.backbone,
+        "trained_on": (options.distil if "Rab" in row else options.train) if steps else 0,
         "queries": len(records),
         "documents": len(records[0].pool),
         "steps": steps,

@@ -49,13 +49,15 @@ def test_rows_run_on_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(rationale, "read", lambda task, split, options: found[:4])
     monkeypatch.setattr(rationale, "WINDOW", {"document_tokens": 32, "max_length": 1024})
     rows = ["random", "LaHoRe, zero-shot", "LaHoRe, SFT", "LaHoRe, DPO", "Rabtriever"]
+    rows.append("Rabtriever, no KL")
     given = ["--tasks", "esconv", "--backbone", "tiny-llama", "--rows", *rows]
     given += ["--folder", str(tmp_path / "teachers"), "--train", "4", "--distil", "2"]
     file = tmp_path / "rows.json"
     rationale.main(["--json", str(file), *given])
     results = json.loads(file.read_text())
     assert [entry["row"] for entry in results] == rows
-    assert [entry["steps"] for entry in results] == [0, 0, 1, 1, 1]
+    assert [entry["steps"] for entry in results] == [0, 0, 1, 1, 1, 1]
+    assert [entry["trained_on"] for entry in results] == [0, 0, 4, 4, 2, 2]
     student, teacher = results[4], results[2]
     assert 0 < student["trained_parameters"] < teacher["trained_parameters"]
     assert all(set(entry["interval_95"]) == set(rationale.SHOWN) for entry in results)
