@@ -12,6 +12,8 @@ ROWS: dict[str, tuple[str, str]] = {  # run, score
     "LaMsS": ("LaMsS", "response"),
     "LaMsS, mean of the tokens": ("LaMsS", "tokens"),
     "LaMsS, mean of both": ("LaMsS", "both"),
+    "LaMsS, levels in the query": ("LaMsS, levels in the query", "response"),
+    "the same, mean of the tokens": ("LaMsS, levels in the query", "tokens"),
     "LaMsS without CPT": ("LaMsS without CPT", "response"),
     "LaMsS without interleaving": ("LaMsS without interleaving", "response"),
     "LaMsS, N = 2": ("LaMsS, N = 2", "response"),
