@@ -31,7 +31,7 @@ def show(result: Result) -> None:
     for peer, found in ((result.peer, dataclasses.asdict(result)), *result.others.items()):
         print(f"  against {peer}\n    {ratios(found)}")
         if found["above_bound"]:
-            print("    ABOVE ITS BOUND: something is measured wrongly")
+            print("    ABOVE ITS BOUND, which takes equal rates on both sides: look why")
     for label, side in (("ours", result.ours), ("theirs", result.theirs)):
         rates = [
             f"{v:.0f} {k.removesuffix('_per_second')}/s" for k, v in side.items() if "per_" in k
