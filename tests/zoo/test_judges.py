@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -419,17 +418,22 @@ def test_a_model_without_verdict_can_be_forced(
     assert judge.grade(decision, reply).value == 2
 
 
-def test_longer_options_are_weighed_by_all_their_tokens(llm: LocalLLM) -> None:
-    chat = [("user", "Hi.")]
-    one, other = llm.weigh(chat, "I", [" am", " was"])
-    assert one + other == pytest.approx(1)
+def test_options_are_weighed_by_all_their_tokens(llm: LocalLLM) -> None:
+    """Odds are those of reading every option behind the whole prompt, which is read once."""
+    chat, options = [("user", "Hi.")], [" am", " was here", "!", " a"]
+    read: list[int] = []
+    inputs = llm.lm.get_input_embeddings()
+    handle = inputs.register_forward_hook(lambda module, args, out: read.append(args[0].numel()))
+    shares = llm.weigh(chat, "I", options)
+    handle.remove()
+    prompt = len(llm.ids(chat)) + 1  # a byte is a token
+    assert sum(read) == prompt + sum(len(option) - 1 for option in options)
     scores = []
-    for option in (" am", " was"):
+    for option in options:
         ids = llm.ids(chat) + llm.tokenizer(f"I{option}")["input_ids"]
         logs = llm.lm(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        places = range(len(ids) - len(option), len(ids))  # a byte is a token
-        scores.append(sum(float(logs[i - 1, ids[i]]) for i in places))
-    assert one == pytest.approx(1 / (1 + math.exp(scores[1] - scores[0])), abs=1e-4)
+        scores.append(sum(logs[i - 1, ids[i]] for i in range(prompt, len(ids))))
+    assert shares == pytest.approx(torch.stack(scores).softmax(0).tolist(), abs=1e-5)
 
 
 def test_old_turns_are_left_out_of_a_long_conversation(

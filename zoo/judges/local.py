@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class LocalLLM:
 
         if not self.fits(turns):
             raise JudgeError(f"the prompt does not fit into max_length={self.max_length}")
-        ids = torch.tensor([self.ids(turns)], device=self.lm.device)
+        ids = self._row(self.ids(turns))
         sampling = {} if seed is None else {"do_sample": True, "temperature": self.temperature}
         config = GenerationConfig(
             max_new_tokens=self.max_new_tokens,
@@ -120,17 +121,26 @@ class LocalLLM:
         Args:
             turns: (role, text), the system turn first.
             begun: What the assistant has said so far.
-            options: How it may go on; each is scored by its tokens' summed log-probability.
+            options: How it may go on; each is scored by its tokens' summed log-probability. What
+                stands before them is read once.
         """
         prefix = self.ids(turns) + self.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        read = self.lm(input_ids=self._row(prefix), use_cache=True, logits_to_keep=1)
         scores = []
         for option in options:
             ids = self.tokenizer(option, add_special_tokens=False)["input_ids"]
-            row = torch.tensor([prefix + ids], device=self.lm.device)
-            logits = self.lm(input_ids=row, logits_to_keep=len(ids) + 1).logits[0, :-1]
-            found = logits.float().log_softmax(-1).gather(1, row[0, -len(ids) :, None])
+            logits = read.logits[0]
+            if len(ids) > 1:
+                cache = deepcopy(read.past_key_values)  # the next option needs it as it is now
+                rest = self.lm(input_ids=self._row(ids[:-1]), past_key_values=cache).logits[0]
+                logits = torch.cat([logits, rest])
+            found = logits.float().log_softmax(-1).gather(1, self._row(ids).mT)
             scores.append(found.sum())
         return torch.stack(scores).softmax(0).tolist()
+
+    def _row(self, ids: Sequence[int]) -> torch.Tensor:
+        """Return ids as a batch of one row."""
+        return torch.tensor([list(ids)], device=self.lm.device)
 
 
 class LocalJudge:
