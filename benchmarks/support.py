@@ -29,6 +29,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +97,23 @@ def jobs(
 ) -> list[tuple[str, int, list[tuple[str, str]]]]:
     """Return weights, seed, and the (row, set) pairs that need them and are missing.
 
-    What is not trained runs with one seed; gold strategies are needed where they are the plan.
+    What a run that is cut off leaves should tell the most: sets in their order, of each the rows in
+    theirs; a row that learns answers the later sets as well while its weights are there. What is
+    not trained runs with one seed; gold strategies are needed where they are the plan.
     """
     settings = sizes(options)
     if any(entry["settings"] != settings for entry in results):
         sys.exit(f"{options.json}: holds rows of other sizes; name another file")
     done = {(entry["row"], entry["set"], entry["seed"]) for entry in results}
-    found: dict[tuple[int, str], list[tuple[str, str]]] = {}
-    for seed in options.seeds:
-        for row in (name for name in ROWS if name in options.rows):
-            weights = ROWS[row].weights
-            for name in options.sets if weights != "talker" or seed == options.seeds[0] else ():
-                apart = ROWS[row].plan == "gold" and not SETS[name].strategies
-                if not apart and (row, name, seed) not in done:
-                    found.setdefault((seed, weights), []).append((row, name))
-    return [(weights, seed, missing) for (seed, weights), missing in found.items()]
+    found: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
+    for seed, name, row in product(options.seeds, options.sets, ROWS):
+        weights = ROWS[row].weights
+        again = weights == "talker" and seed != options.seeds[0]
+        apart = ROWS[row].plan == "gold" and not SETS[name].strategies
+        if row in options.rows and not (again or apart or (row, name, seed) in done):
+            job = (seed, weights, name if weights in ("talker", "none") else "")
+            found.setdefault(job, []).append((row, name))
+    return [(weights, seed, missing) for (seed, weights, _), missing in found.items()]
 
 
 def sizes(options: argparse.Namespace) -> dict[str, Any]:
