@@ -40,11 +40,14 @@ import zoo
 from benchmarks.support_data import most_frequent, tested
 from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
+from zoo.decoding.branching import Branching
 from zoo.methods.planning import Plan
+from zoo.methods.speaking import told
 from zoo.methods.talking import Said
 from zoo.prompts.decisions import Decision
 
 BINS = ("early", "late")  # of turn depth, too small here
+Heard = dict[tuple[str, ...], Branching]  # ids of decisions -> their conversations
 SIZES = ("dialogues", "decisions", "steps", "per_step", "lr", "window", "new_tokens")
 
 
@@ -79,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with counting() as trained:
             base = learned(weights, seed, options)
         cost = {"train": trained[0], "train_seconds": round(time.time() - start)}
+        heard: Heard = {}
         for row, name in missing:
-            results.append(run_row(base, row, name, seed, options, cost))
+            results.append(run_row(base, row, name, seed, options, cost, heard))
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(f"[{','.join(map(dumped, results))}\n]\n", "utf-8")
             print(row, name, seed, results[-1]["cost"], flush=True)
@@ -122,16 +126,26 @@ def sizes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_row(
-    base: Any, row: str, name: str, seed: int, options: argparse.Namespace, cost: dict[str, int]
+    base: Any,
+    row: str,
+    name: str,
+    seed: int,
+    options: argparse.Namespace,
+    cost: dict[str, int],
+    heard: Heard,
 ) -> dict[str, Any]:
-    """Answer all decisions of a set; return the row's entry."""
+    """Answer all decisions of a set; return the row's entry.
+
+    Baselines of the same weights read a conversation once, kept in `heard`; each of them is charged
+    for it, so only its seconds are fewer than they would be alone.
+    """
     asked, start = tested(name, options), time.time()
     made = ROWS[row]
     alone = base is None or made != first(made.weights)
     module = build(made, seed, options, base) if alone else base
     module.to(options.device)
     with counting() as positions:
-        found = answered(module, made, asked, options)
+        found, shared = answered(module, made, asked, options, heard)
     scorer = module if hasattr(module, "scores") else zoo.ESCBaseline()
     scorer.found = {d.id: (d, one) for d, one in zip(asked, found, strict=True)}
     seconds = round(time.time() - start)
@@ -144,7 +158,7 @@ def run_row(
         "model": options.talker if made.weights == "talker" else options.backbone,
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
-        "cost": {**cost, "test": positions[0], "test_seconds": seconds},
+        "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
         "replies": {d.id: [one.strategy, one.reply] for d, one in scorer.found.values()},
         "torch": torch.__version__,
         "date": str(date.today()),
@@ -152,13 +166,20 @@ def run_row(
 
 
 def answered(
-    module: Any, row: Row, asked: Sequence[Decision], options: argparse.Namespace
-) -> list[Said]:
-    """Return what is said at each decision."""
+    module: Any, row: Row, asked: Sequence[Decision], options: argparse.Namespace, heard: Heard
+) -> tuple[list[Said], int]:
+    """Return what is said at each decision, and the positions that an earlier row has read."""
     found: list[Said] = []
+    shared = 0
     usual = most_frequent(options) if row.plan == "frequent" else ""
     for start in range(0, len(asked), options.batch):
         part = asked[start : start + options.batch]
+        if row.method == "ESCBaseline":
+            known = tuple(decision.id for decision in part)
+            branch = heard.setdefault(known, told(module, part))
+            shared += branch.positions
+            found += module.respond(part, branch=branch)
+            continue
         if row.method != "StraQ":
             found += module.respond(part)
             continue
@@ -167,7 +188,7 @@ def answered(
         replies = module.reply(part, plans)
         pairs = zip(replies, plans, strict=True)
         found += [Said(reply, plan.strategy) for reply, plan in pairs]
-    return found
+    return found, shared
 
 
 @contextmanager

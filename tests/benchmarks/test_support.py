@@ -90,3 +90,19 @@ def test_every_row_answers_the_same_decisions(tmp_path: Path) -> None:
     before = file.stat().st_mtime_ns
     support.main(given)  # everything is there
     assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("samples")
+def test_baselines_that_share_a_conversation_answer_as_alone(tmp_path: Path) -> None:
+    """A row behind another one says the same and is charged the same as in a run of its own."""
+    sizes = [text for name, size in SMALL.items() for text in (f"--{name}", str(size))]
+    entries = {}
+    for rows in (["direct", "ToT", "CoCT"], ["ToT"], ["CoCT"]):
+        file = tmp_path / f"{len(rows)}{rows[0]}.json"
+        support.main(["--json", str(file), "--rows", *rows, *sizes, "--talker", "tiny-llama"])
+        entries |= {(len(rows), e["row"], e["set"]): e for e in json.loads(file.read_text())}
+    for (count, row, name), entry in entries.items():
+        if count == 1:
+            behind = entries[3, row, name]
+            assert entry["replies"] == behind["replies"]
+            assert entry["cost"]["test"] == behind["cost"]["test"]
