@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.nn.blocks import Blocks, forget, grow_mask
+from zoo.nn.blocks import Blocks, grow_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,10 @@ class DepthDecoder:
         """
         if len(self.stages) > 1:
             raise RuntimeError("only a decoder of one depth can be rewound")
-        forget(self.caches[0], place.slots)
+        layers: list[Any] = self.caches[0].layers
+        for layer in layers:
+            layer.keys = layer.keys[:, :, : place.slots]
+            layer.values = layer.values[:, :, : place.slots]
         self.mask_BL = self.mask_BL[:, : place.slots]
         self.positions_BL = self.positions_BL[:, : place.slots]
         self.last_BD = place.last

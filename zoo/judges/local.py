@@ -15,7 +15,6 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.judges.judge import Grade, JudgeError, Verdict
 from zoo.labels import SUPPORT, Labels
-from zoo.nn.blocks import forget
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import comparison, grading, read_choice, read_grade
@@ -164,6 +163,14 @@ class LocalLLM:
     def _row(self, ids: Sequence[int]) -> torch.Tensor:
         """Return ids as a batch of one row."""
         return torch.tensor([list(ids)], device=self.lm.device)
+
+
+def forget(cache: DynamicCache, slots: int) -> None:
+    """Keep the first slots of a cache without sliding windows, and nothing else of it."""
+    layers: list[Any] = cache.layers
+    for layer in layers:
+        layer.keys = layer.keys[:, :, :slots]
+        layer.values = layer.values[:, :, :slots]
 
 
 class LocalJudge:

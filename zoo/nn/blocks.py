@@ -71,14 +71,6 @@ class ShiftedCache(DynamicCache):
         return super().update(key_states, value_states, layer_idx - self.start, *args, **kwargs)
 
 
-def forget(cache: DynamicCache, slots: int) -> None:
-    """Keep the first slots of a cache without sliding windows, and nothing else of it."""
-    layers: list[Any] = cache.layers
-    for layer in layers:
-        layer.keys = layer.keys[:, :, :slots]
-        layer.values = layer.values[:, :, :slots]
-
-
 def place(batch: Batch) -> dict[str, Any]:
     """Return the arguments that tell the blocks where the tokens of a batch are."""
     if batch.attention_mask is not None:
