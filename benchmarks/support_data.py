@@ -41,14 +41,18 @@ def read(name: str, split: str) -> list[Any]:
 
 
 def tested(name: str, options: argparse.Namespace) -> list[Decision]:
-    """Return the decisions that every row answers; those of a dialogue stand together."""
+    """Return the decisions that every row answers; those of a dialogue stand together.
+
+    Short dialogues come first: what is decoded together is of one length, or else mostly padding.
+    """
     rng, records = random.Random(0), read(name, "test")
-    found = []
+    found: list[list[Decision]] = []
     for record in rng.sample(records, min(options.dialogues, len(records))):
         points = decisions(record, need_strategies=has_strategies(record))
         drawn = rng.sample(range(len(points)), min(options.decisions, len(points)))
-        found += [points[i] for i in sorted(drawn)]
-    return found
+        found.append([points[i] for i in sorted(drawn)])
+    found.sort(key=lambda part: sum(len(turn.text) for turn in part[-1].turns))
+    return [decision for part in found for decision in part]
 
 
 def taught(options: argparse.Namespace) -> list[Dialogue]:

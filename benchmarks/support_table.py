@@ -50,45 +50,46 @@ SETS = {
     "empathetic_dialogues": Set("EmpatheticDialogues", "empathetic_dialogues", strategies=False),
 }
 PROMPTS = {  # kind of `ESCBaseline` -> name of its row
-    "direct": "direct",
     "direct_refine": "direct-refine",
     "self_refine": "self-refine",
-    "self_refine_two_calls": "self-refine, two calls",
-    "cot": "CoT",
-    "plan_and_solve": "plan-and-solve",
     "tot": "ToT",
-    "sot": "SoT",
     "rag": "RAG",
+    "plan_and_solve": "plan-and-solve",
+    "sot": "SoT",
     "csim": "CSIM",
-    "fsm": "FSM prompt",
+    "self_refine_two_calls": "self-refine, two calls",
 }
-SFT = {"SFT": "sft", "SFT, CoT": "sft_cot", "SFT, FSM": "sft_fsm"}
-STRAQ: dict[str, dict[str, Any]] = {
-    "straQ*, imit": {"reward": "imit"},
-    "straQ*, distill": {"reward": "distill"},
-    "straQ*, value head": {"reward": "imit", "readout": "value_head"},
-    "straQ*, autoregressive": {"objective": "cross_entropy"},
-}
-ROWS: dict[str, Row] = {
-    **{name: Row("ESCBaseline", {"kind": kind}) for kind, name in PROMPTS.items()},
+IMIT = {"reward": "imit"}
+ROWS: dict[str, Row] = {  # in this order they run: methods and main baselines, then the others
+    "direct": Row("ESCBaseline", {"kind": "direct"}),
     "FiSMiness, agent": Row("FiSMiness", {"mode": "agent"}),
     "CoCT": Row("CoCT"),
-    "CoCT, strategies alone": Row("CoCT", {"kinds": ["strategy"]}),
-    "CoCT, emotions alone": Row("CoCT", {"kinds": ["emotion"]}),
+    "CoT": Row("ESCBaseline", {"kind": "cot"}),
+    "FSM prompt": Row("ESCBaseline", {"kind": "fsm"}),
+    **{name: Row("ESCBaseline", {"kind": kind}) for kind, name in PROMPTS.items()},
     "CoCT, one concept": Row("CoCT", {"max_concepts": 1}),
     "CoCT, free concepts": Row("CoCT", {"free": True}),
-    "gold strategies": Row("StraQ", {}, "none", plan="gold", responder="tuned"),
-    "most frequent strategy": Row("StraQ", {}, "none", plan="frequent", responder="tuned"),
-    **{name: Row("ESCBaseline", {"kind": kind}, "SFT") for name, kind in SFT.items()},
-    "CoCT, SFT": Row("CoCT", {"learn": True}, "CoCT"),
+    "CoCT, strategies alone": Row("CoCT", {"kinds": ["strategy"]}),
+    "CoCT, emotions alone": Row("CoCT", {"kinds": ["emotion"]}),
+    "SFT": Row("ESCBaseline", {"kind": "sft"}, "SFT"),
+    "SFT, CoT": Row("ESCBaseline", {"kind": "sft_cot"}, "SFT"),
+    "SFT, FSM": Row("ESCBaseline", {"kind": "sft_fsm"}, "SFT"),
     "FiSMiness, mt": Row("FiSMiness", {"mode": "mt"}, "FiSMiness", examples=3),
     "FiSMiness, mt, annotated history": Row(
         "FiSMiness", {"mode": "mt", "oracle_history": True}, "FiSMiness", examples=3
     ),
+    "straQ*, imit": Row("StraQ", IMIT, "straQ*, imit", responder="tuned"),
+    "straQ*, imit, the talker replies": Row("StraQ", IMIT, "straQ*, imit", responder="talker"),
+    "gold strategies": Row("StraQ", {}, "none", plan="gold", responder="tuned"),
+    "most frequent strategy": Row("StraQ", {}, "none", plan="frequent", responder="tuned"),
+    "straQ*, distill": Row("StraQ", {"reward": "distill"}, "straQ*, distill", responder="tuned"),
+    "CoCT, SFT": Row("CoCT", {"learn": True}, "CoCT"),
     "FiSMiness, single pass": Row("FiSMiness", {"mode": "single_pass"}, "single pass"),
-    **{name: Row("StraQ", given, name, responder="tuned") for name, given in STRAQ.items()},
-    "straQ*, imit, the talker replies": Row(
-        "StraQ", STRAQ["straQ*, imit"], "straQ*, imit", responder="talker"
+    "straQ*, autoregressive": Row(
+        "StraQ", {"objective": "cross_entropy"}, "straQ*, autoregressive", responder="tuned"
+    ),
+    "straQ*, value head": Row(
+        "StraQ", {**IMIT, "readout": "value_head"}, "straQ*, value head", responder="tuned"
     ),
 }
 COLUMNS = {  # score -> title, decimals

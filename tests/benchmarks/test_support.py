@@ -31,16 +31,17 @@ def options(**given: object) -> argparse.Namespace:
 
 
 def test_what_learns_nothing_runs_once_and_gold_needs_strategies() -> None:
-    """Rows of one weights are one job; what is done is skipped."""
+    """Rows of one weights are one job, ESConv's come first; what is done is skipped."""
     rows = ["CoT", "gold strategies", "SFT", "SFT, CoT"]
-    sft = [(row, name) for row in rows[2:] for name in SETS]
     done = {"row": "SFT", "set": "esconv", "seed": 0, "settings": SMALL}
+    esconv, empathetic = SETS
     assert support.jobs(options(rows=rows), [done]) == [
-        ("talker", 0, [("CoT", "esconv"), ("CoT", "empathetic_dialogues")]),
-        ("none", 0, [("gold strategies", "esconv")]),
-        ("SFT", 0, sft[1:]),
-        ("none", 1, [("gold strategies", "esconv")]),
-        ("SFT", 1, sft),
+        ("talker", 0, [("CoT", esconv)]),
+        ("SFT", 0, [("SFT, CoT", esconv), ("SFT", empathetic), ("SFT, CoT", empathetic)]),
+        ("none", 0, [("gold strategies", esconv)]),
+        ("talker", 0, [("CoT", empathetic)]),
+        ("SFT", 1, [(row, name) for name in SETS for row in ("SFT", "SFT, CoT")]),
+        ("none", 1, [("gold strategies", esconv)]),
     ]
     with pytest.raises(SystemExit, match="other sizes"):
         support.jobs(options(steps=3), [done])
@@ -89,3 +90,19 @@ def test_every_row_answers_the_same_decisions(tmp_path: Path) -> None:
     before = file.stat().st_mtime_ns
     support.main(given)  # everything is there
     assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("samples")
+def test_baselines_that_share_a_conversation_answer_as_alone(tmp_path: Path) -> None:
+    """A row behind another one says the same and is charged the same as in a run of its own."""
+    sizes = [text for name, size in SMALL.items() for text in (f"--{name}", str(size))]
+    entries = {}
+    for rows in (["direct", "ToT", "CoCT"], ["ToT"], ["CoCT"]):
+        file = tmp_path / f"{len(rows)}{rows[0]}.json"
+        support.main(["--json", str(file), "--rows", *rows, *sizes, "--talker", "tiny-llama"])
+        entries |= {(len(rows), e["row"], e["set"]): e for e in json.loads(file.read_text())}
+    for (count, row, name), entry in entries.items():
+        if count == 1:
+            behind = entries[3, row, name]
+            assert entry["replies"] == behind["replies"]
+            assert entry["cost"]["test"] == behind["cost"]["test"]

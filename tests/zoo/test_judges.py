@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.cache_utils import DynamicCache
 
 from zoo.backbone import Backbone, load
 from zoo.errors import InputError
@@ -419,17 +419,47 @@ def test_a_model_without_verdict_can_be_forced(
     assert judge.grade(decision, reply).value == 2
 
 
-def test_longer_options_are_weighed_by_all_their_tokens(llm: LocalLLM) -> None:
-    chat = [("user", "Hi.")]
-    one, other = llm.weigh(chat, "I", [" am", " was"])
-    assert one + other == pytest.approx(1)
+def test_options_are_weighed_by_all_their_tokens(llm: LocalLLM) -> None:
+    """Odds are those of reading every option behind the whole prompt, which is read once."""
+    chat, options = [("user", "Hi.")], [" am", " was here", "!", " a"]
+    llm = LocalLLM(llm.lm, llm.tokenizer)
+    read: list[int] = []
+    inputs = llm.lm.get_input_embeddings()
+    handle = inputs.register_forward_hook(lambda module, args, out: read.append(args[0].numel()))
+    shares = llm.weigh(chat, "I", options)
+    handle.remove()
+    prompt = len(llm.ids(chat)) + 1  # a byte is a token
+    assert sum(read) == prompt + sum(len(option) - 1 for option in options)
     scores = []
-    for option in (" am", " was"):
+    for option in options:
         ids = llm.ids(chat) + llm.tokenizer(f"I{option}")["input_ids"]
         logs = llm.lm(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        places = range(len(ids) - len(option), len(ids))  # a byte is a token
-        scores.append(sum(float(logs[i - 1, ids[i]]) for i in places))
-    assert one == pytest.approx(1 / (1 + math.exp(scores[1] - scores[0])), abs=1e-4)
+        scores.append(sum(logs[i - 1, ids[i]] for i in range(prompt, len(ids))))
+    assert shares == pytest.approx(torch.stack(scores).softmax(0).tolist(), abs=1e-5)
+
+
+def test_what_prompts_share_is_read_once(llm: LocalLLM) -> None:
+    """The answer is that of a model that never read a prompt before, also after other prompts."""
+    llm, fresh = (LocalLLM(llm.lm, llm.tokenizer, max_new_tokens=12) for _ in range(2))
+    read: list[int] = []
+    inputs = llm.lm.get_input_embeddings()
+    handle = inputs.register_forward_hook(lambda module, args, out: read.append(args[0].numel()))
+    chats = [[("user", text)] for text in ("I lost my job.", "I lost my keys, again.", "No.")]
+    chats += [chats[1], chats[1], chats[0]]
+    for chat in chats:
+        fresh.cache, fresh.read = DynamicCache(), []
+        words, odds = fresh.write(chat), fresh.weigh(chat, "\n[[", "ABC")
+        del read[:]
+        assert llm.write(chat) == words
+        common = read[0]
+        assert llm.weigh(chat, "\n[[", "ABC") == pytest.approx(odds, abs=1e-5)
+        assert read[-1] == len("\n[[")
+    assert common < len(llm.ids(chats[0])) - len("I lost my ")
+    llm.write(chats[0])
+    before = len(read)
+    llm.write(chats[0])
+    assert read[before] == 1  # what it was asked last: the last token alone
+    handle.remove()
 
 
 def test_old_turns_are_left_out_of_a_long_conversation(

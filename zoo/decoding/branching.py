@@ -68,6 +68,11 @@ class Branching:
         self.starts, self.told = [0] * len(heads), [0] * len(heads)
         self.decoder: DepthDecoder | None = None
 
+    @property
+    def positions(self) -> int:
+        """Positions that are kept of all rows, padding included."""
+        return 0 if self.decoder is None else self.decoder.mask_BL.numel()
+
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, special tokens included, none added."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache
 
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
@@ -23,10 +25,10 @@ Chat = Sequence[tuple[str, str]]
 
 
 class LocalLLM:
-    """Writes the next assistant turn of a chat.
+    """Writes the next assistant turn of a chat; what begins as the last one is not read anew.
 
     Args:
-        lm: Causal language model, in evaluation mode.
+        lm: Causal language model, in evaluation mode; its weights stay as they are.
         tokenizer: Its tokenizer.
         max_new_tokens: Limit of what is written.
         max_length: Window in tokens, prompt and answer together.
@@ -51,6 +53,8 @@ class LocalLLM:
         self.temperature, self.timeout = temperature, timeout
         self.chat = chat_format(tokenizer)
         self.stop_id: int = tokenizer.convert_tokens_to_ids(self.chat.end)
+        self.read: list[int] = []  # the last prompt and answer, whose keys and values are kept
+        self.cache = DynamicCache()
 
     @classmethod
     def load(cls, backbone: Backbone, *, device: str = "cpu", **options: Any) -> LocalLLM:
@@ -92,7 +96,7 @@ class LocalLLM:
 
         if not self.fits(turns):
             raise JudgeError(f"the prompt does not fit into max_length={self.max_length}")
-        ids = torch.tensor([self.ids(turns)], device=self.lm.device)
+        ids = self.ids(turns)
         sampling = {} if seed is None else {"do_sample": True, "temperature": self.temperature}
         config = GenerationConfig(
             max_new_tokens=self.max_new_tokens,
@@ -105,9 +109,14 @@ class LocalLLM:
         devices = [self.lm.device] if self.lm.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed or 0)
+            row, cache = self._row(ids), self._begun(ids)
             found = self.lm.generate(
-                ids, attention_mask=torch.ones_like(ids), generation_config=config
-            )[0, ids.shape[1] :].tolist()
+                row,
+                attention_mask=torch.ones_like(row),
+                past_key_values=cache,
+                generation_config=config,
+            )[0, len(ids) :].tolist()
+        self.read = [*ids, *found][: cache.get_seq_length()]
         ended = self.stop_id in found or len(found) >= self.max_new_tokens
         if not ended and self.timeout is not None and time.monotonic() - start >= self.timeout:
             raise TimeoutError(f"no answer within {self.timeout} s")
@@ -120,17 +129,48 @@ class LocalLLM:
         Args:
             turns: (role, text), the system turn first.
             begun: What the assistant has said so far.
-            options: How it may go on; each is scored by its tokens' summed log-probability.
+            options: How it may go on; each is scored by its tokens' summed log-probability. What
+                stands before them is read once.
         """
         prefix = self.ids(turns) + self.tokenizer(begun, add_special_tokens=False)["input_ids"]
+        cache = self._begun(prefix)
+        first = self._follow(prefix[cache.get_seq_length() :], cache, 1)
         scores = []
         for option in options:
             ids = self.tokenizer(option, add_special_tokens=False)["input_ids"]
-            row = torch.tensor([prefix + ids], device=self.lm.device)
-            logits = self.lm(input_ids=row, logits_to_keep=len(ids) + 1).logits[0, :-1]
-            found = logits.float().log_softmax(-1).gather(1, row[0, -len(ids) :, None])
+            logits = torch.cat([first, self._follow(ids[:-1], cache, 0)]) if len(ids) > 1 else first
+            found = logits.float().log_softmax(-1).gather(1, self._row(ids).mT)
             scores.append(found.sum())
+            forget(cache, len(prefix))
+        self.read = prefix
         return torch.stack(scores).softmax(0).tolist()
+
+    def _begun(self, ids: list[int]) -> DynamicCache:
+        """Return the keys and values of what these ids have in common with the last ones.
+
+        The last one is always run. `self.read` is empty until the caller has finished.
+        """
+        pairs = zip(ids[:-1], self.read, strict=False)
+        forget(self.cache, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        self.read = []
+        return self.cache
+
+    def _follow(self, ids: Sequence[int], cache: DynamicCache, last: int) -> torch.Tensor:
+        """Run further ids; return the logits behind the last ones, `(last, V)`; 0 for all."""
+        row = self._row(ids)
+        return self.lm(input_ids=row, past_key_values=cache, logits_to_keep=last).logits[0]
+
+    def _row(self, ids: Sequence[int]) -> torch.Tensor:
+        """Return ids as a batch of one row."""
+        return torch.tensor([list(ids)], device=self.lm.device)
+
+
+def forget(cache: DynamicCache, slots: int) -> None:
+    """Keep the first slots of a cache without sliding windows, and nothing else of it."""
+    layers: list[Any] = cache.layers
+    for layer in layers:
+        layer.keys = layer.keys[:, :, :slots]
+        layer.values = layer.values[:, :, :slots]
 
 
 class LocalJudge:

@@ -179,14 +179,21 @@ class ESCBaseline(TalkingModule):
     # -- recipes -------------------------------------------------------------------------------
 
     @evaluating
-    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+    def respond(
+        self, records: Sequence[Dialogue | Decision], *, branch: Branching | None = None
+    ) -> list[Said]:
         """Follow the recipe at the current decision of each record, all records call by call.
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+            branch: Their conversations as `told` returns them for any kind with these weights; the
+                kinds that share it read them once, since answers leave nothing in it.
 
         Raises:
             InputError: A turn does not fit the window.
         """
         states = [current(record, self.labels) for record in records]
-        branch = told(self, states)
+        branch = branch or told(self, states)
         rows: list[Answers] = [dict(self.filled) for _ in states]
         failed: list[list[str]] = [[] for _ in states]
         calls = 0
