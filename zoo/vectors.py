@@ -1,4 +1,4 @@
-"""Search by inner product in a FAISS index, for methods whose scores are sigmoids of them."""
+"""Search by inner product in a FAISS index, for methods whose scores they are."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def vector_search(
         raise InputError(f"engine: the scores of {type(module).__name__} are no inner products")
     asked = module.search_vectors(queries).float().cpu().contiguous().numpy()
     odds, places = faiss_index(vectors).search(asked, min(k, len(vectors)))
-    return torch.sigmoid(torch.from_numpy(odds).double()), torch.from_numpy(places)
+    return torch.from_numpy(odds).double(), torch.from_numpy(places)

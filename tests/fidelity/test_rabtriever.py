@@ -193,7 +193,7 @@ def test_true_states_give_the_teachers_score_and_no_loss(make: Any, shape: str) 
     _, ends = module.views(pairs).ends()
     true, false = module.encoder().option_ids
     logits = ends @ module.lm.lm_head.weight.t()
-    expected = torch.sigmoid(logits[:, true] - logits[:, false]).tolist()
+    expected = (logits[:, true] - logits[:, false]).tolist()
     assert [score for row in teacher for score in row] == pytest.approx(expected, abs=1e-5)
     # and the teacher is LaHoRe with the same prompt
     reranker = make("LaHoRe", shape, spread=8.0, template="followup", document_tokens=32)
@@ -315,7 +315,7 @@ def test_a_loop_and_a_product_rank_alike(make: Any, shape: str, tmp_path: Path) 
         for name, document in documents.documents.items():
             pair = SimpleNamespace(head=encoder.half("head", "document", document.content), tail=())
             h = u * padded(module, pair)[encoder.slot - 1]
-            found[name] = torch.sigmoid(head[true] @ h - head[false] @ h).item()
+            found[name] = (head[true] @ h - head[false] @ h).item()
         loops.append(found)
     for record, row, found in zip(records, module.scores(records), loops, strict=True):
         ours = dict(zip(record.pool, row, strict=True))

@@ -30,14 +30,12 @@ def option_logits(
         return norm(states_RD).float() @ rows_KD.float().t()
 
 
-def odds_score(odds: Tensor) -> Tensor:
-    """Return sigmoid(odds) in float64, where it still rises at odds that float32 rounds to 1."""
-    return torch.sigmoid(odds.cpu().double())
-
-
 def relevance_score(logits_RK: Tensor) -> Tensor:
-    """Return sigmoid(l_T - l_F), `(R,)`, from the float32 logits of true and false, `(R, 2)`."""
-    return odds_score(logits_RK[:, 0] - logits_RK[:, 1])
+    """Return the log-odds l_T - l_F, `(R,)`, from the logits of true and false, `(R, 2)`.
+
+    They rank as sigmoid(l_T - l_F) does, but for ties: in float64 it is 1 from 37 on.
+    """
+    return (logits_RK[:, 0] - logits_RK[:, 1]).cpu().double()
 
 
 def literal_score(log_probs_RK: Tensor) -> Tensor:

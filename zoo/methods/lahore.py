@@ -7,7 +7,7 @@ token. No new parameters: it works zero-shot and is tuned by SFT or DPO. The doc
 so its keys and values do not depend on the query and are computed once.
 
     (1)  x = [document block | query block, question, answer's header]      | is a fixed cut
-    (2)  s_rel = sigmoid(l_T - l_F),  l = W[{T, F}] norm(h_K(x)) at the last position
+    (2)  s_rel = l_T - l_F,  l = W[{T, F}] norm(h_K(x)) at the last position
     (3)  L_SFT = -sum over the answer and its end-of-turn of log pi(a_j | x, a_<j)
     (4)  L_DPO = -log sigmoid(beta [log pi(a+|x)/pi_0(a+|x) - log pi(a-|x)/pi_0(a-|x)])
     (5)  pairs: every relevant document of a query gives T, every other of its pool F ("1:all")
@@ -20,9 +20,10 @@ Shapes: B sequences, L tokens, D width, V vocabulary, R pairs.
 Follows: prompt (both wordings, I_r and I_bc apart), all parameters trained, answer-only loss,
 1:all pairs without balancing, sigmoid DPO with beta 0.1 that starts from the instruct model.
 Deviates: (2) instead of the printed ratio log P(T) / (log P(T) + log P(F)), which falls as P(T)
-rises (`score: literal` gives it with its sign turned, so that higher is better); labels are one
-token each; one forward pass and no sampling; the reference's log-probabilities are computed before
-training instead of keeping a second model; the chat markers are the backbone's own.
+rises (`score: literal` gives it with its sign turned, so that higher is better), and not the sigmoid
+of (2), which ranks alike until it rounds to 1; labels are one token each; one forward pass and no
+sampling; the reference's log-probabilities are computed before training instead of keeping a second
+model; the chat markers are the backbone's own.
 Unknown in the paper, chosen here: chosen and rejected answers of (4) are the right and the wrong
 option; a document is its name (title and text where a corpus has them), cut to its slot at its end;
 a query that is too long loses its beginning.
@@ -70,7 +71,7 @@ class LaHoRe(RankingModule):
         choice: Tell the binary choice I_bc.
         labels: How "true" and "false" are written, a token each.
         system: System line; empty for none.
-        score: `sigmoid`, equation (2), or `literal`: the printed ratio, its sign turned.
+        score: `log_odds`, equation (2), or `literal`: the printed ratio, its sign turned.
         negatives: Documents that are not relevant per query in training; None for all.
         document_tokens: Slot of a document in tokens; a longer one loses its end.
         max_length: Window in tokens.
@@ -94,7 +95,7 @@ class LaHoRe(RankingModule):
         choice: bool = True,
         labels: list[str] | None = None,
         system: str = SYSTEM,
-        score: Literal["sigmoid", "literal"] = "sigmoid",
+        score: Literal["log_odds", "literal"] = "log_odds",
         negatives: int | None = None,
         document_tokens: int = 512,
         max_length: int = 2048,

@@ -9,7 +9,7 @@ would have had after reading the document, given the document's last state. The 
     (2)  e_stu = MLP(e_Q) * e_D[-1]                           the only parameters: MLP
     (3)  P_stu = softmax(H e_stu[-1]),  P_tea = softmax(H e_tea[-1])
     (4)  F = MSE(e_stu, e_tea) + w KL(P_stu || P_tea)         w = 1 / w_e
-    (5)  s_D = sigmoid(l_T - l_F) = sigmoid(<(W_T - W_F) * u, e_D[-1]>),  u = MLP(e_Q)[-1]
+    (5)  s_D = l_T - l_F = <(W_T - W_F) * u, e_D[-1]>,  u = MLP(e_Q)[-1]
 
 Equation (5) is an inner product, so a ranking is one LLM pass per query and one matrix product, or
 a search in any index of inner products.
@@ -19,7 +19,8 @@ Shapes: R pairs, T slots of a query part, U different queries, D width, V vocabu
 Follows: frozen backbone and head shared by teacher and student; two linear layers with ReLU;
 elementwise product with the document's last state; documents of 32 tokens, padded on the left;
 MSE plus reverse KL over the whole vocabulary; every positive and all negatives of the pool.
-Deviates: (5) instead of the printed ratio of log-probabilities, which falls as P(T) rises.
+Deviates: (5) instead of the printed ratio of log-probabilities, which falls as P(T) rises, and
+not its sigmoid, which ranks alike until it rounds to 1.
 Unknown or contradictory in the paper, chosen here: states are taken after the final norm, which
 (5) needs; the MSE is the mean over query positions and widths; the query part holds the question
 and the answer's header and starts where the slot ends, which holds the text before a document too;
@@ -38,7 +39,6 @@ from torch import Tensor
 
 from zoo.backbone import Backbone
 from zoo.decoding.frozen import FrozenStates
-from zoo.decoding.options import odds_score
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.losses.distillation import Views, head_divergence, state_errors
@@ -219,7 +219,7 @@ class Rabtriever(RankingModule):
         """Return equation (5) for each document of each record's pool."""
         grid = self.encoder().grid(records)
         vectors = self.document_vectors(list(grid.heads.values()))
-        found = odds_score(self.query_vectors(grid.tails) @ vectors.t())
+        found = (self.query_vectors(grid.tails) @ vectors.t()).double()
         queries, documents = grid.places()
         self.keep_vectors(records, vectors[documents])
         values = iter(found[queries, documents].tolist())
@@ -242,7 +242,7 @@ class Rabtriever(RankingModule):
     @evaluating
     def online(self, queries: Sequence[str], states: Mapping[str, Tensor]) -> Tensor:
         """Return the score of each query with each vector, `(Q, n)`."""
-        return odds_score(self.search_vectors(queries) @ states["vectors"].to(self.device).t())
+        return (self.search_vectors(queries) @ states["vectors"].to(self.device).t()).cpu().double()
 
     @evaluating
     def search_vectors(self, queries: Sequence[str]) -> Tensor:
