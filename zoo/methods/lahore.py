@@ -20,10 +20,10 @@ Shapes: B sequences, L tokens, D width, V vocabulary, R pairs.
 Follows: prompt (both wordings, I_r and I_bc apart), all parameters trained, answer-only loss,
 1:all pairs without balancing, sigmoid DPO with beta 0.1 that starts from the instruct model.
 Deviates: (2) instead of the printed ratio log P(T) / (log P(T) + log P(F)), which falls as P(T)
-rises (`score: literal` gives it with its sign turned, so that higher is better), and not the sigmoid
-of (2), which ranks alike until it rounds to 1; labels are one token each; one forward pass and no
-sampling; the reference's log-probabilities are computed before training instead of keeping a second
-model; the chat markers are the backbone's own.
+rises (`score: literal` gives it with its sign turned, so that higher is better), and not the
+sigmoid of (2), which ranks alike until it rounds to 1; labels are one token each; one forward pass
+and no sampling; the reference's log-probabilities are computed before training instead of keeping a
+second model; the chat markers are the backbone's own.
 Unknown in the paper, chosen here: chosen and rejected answers of (4) are the right and the wrong
 option; a document is its name (title and text where a corpus has them), cut to its slot at its end;
 a query that is too long loses its beginning.
