@@ -32,7 +32,7 @@ from lightning.pytorch.callbacks import Callback
 import datamodules
 import zoo
 from benchmarks.hdlm_table import table
-from datamodules.base import ZooDataModule
+from benchmarks.training import Chosen, quiet_trainer
 from zoo.metrics.hierarchy import path_scores
 from zoo.prompts.levels import Plan
 from zoo.records import LabelPath, Taxonomy
@@ -78,20 +78,6 @@ SETS = {
     "CLINC150": Part("CLINC150", "clinc150", 4, 3, 24, ("test",), 10, 2, 256),
     "WoS": Part("WoS", "wos", 3, 2, 12, ("val", "test"), 10, 6, 144),
 }
-
-
-class Chosen(ZooDataModule):
-    """Trains on given records."""
-
-    record_types = (LabelPath,)
-
-    def __init__(self, records: Sequence[LabelPath], **options: Any) -> None:
-        super().__init__(**options)
-        self.chosen = list(records)
-
-    def load(self, split: str) -> list[Any]:
-        """Return the records, whatever the split."""
-        return list(self.chosen)
 
 
 class Curve(Callback):
@@ -212,17 +198,7 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> dict
     levels = 2 if module.separate else 1
     data = Chosen(train, batch_size=options.texts * levels, seed=seed)
     curve = Curve()
-    trainer = lightning.Trainer(
-        max_epochs=part.epochs,
-        accelerator="cpu",
-        gradient_clip_val=1.0,
-        callbacks=[curve],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_epochs=part.epochs, callbacks=[curve])
     start = time.time()
     trainer.fit(module, data)
     trained = time.time()

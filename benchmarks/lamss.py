@@ -28,6 +28,7 @@ import torch
 import datamodules
 import zoo
 from benchmarks.lamss_table import table
+from benchmarks.training import quiet_trainer
 from benchmarks.wiki import Wikipedia
 from zoo.export import save
 from zoo.prompts.questions import key, right
@@ -170,18 +171,7 @@ def build(method: str, backbone: str, setting: dict[str, Any], given: dict[str, 
 def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> int:
     """Train; return the number of steps."""
     steps = options.steps or steps
-    trainer = lightning.Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        precision=options.precision,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_steps=steps, max_epochs=-1, precision=options.precision)
     trainer.fit(module, data)
     return steps
 

@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import Callback
 
 import datamodules
 import zoo
+from benchmarks.training import quiet_trainer
 
 CONFIGS = {"emoji": "configs/m3_jepa_emoji.yaml", "digits": "configs/m3_jepa.yaml"}
 ROWS: dict[str, dict[str, Any]] = {
@@ -97,17 +98,11 @@ def run_row(
         place = " --data.path $ZOO_DATA/emoji_twitter"
     name = config["data"]["class_path"].rpartition(".")[2]
     data = getattr(datamodules, name)(**given)
-    trainer = lightning.Trainer(
+    trainer = quiet_trainer(
         max_steps=steps,
         max_epochs=-1,
-        accelerator="cpu",
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
         callbacks=[shared],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     start = time.time()
     trainer.fit(module, data)

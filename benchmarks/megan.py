@@ -38,6 +38,7 @@ import torch
 import datamodules
 import zoo
 from benchmarks.tomi import wilson
+from benchmarks.training import quiet_trainer
 from zoo.export import save
 
 HYPER: dict[str, Any] = {"hyper": {"bottleneck": 0}, "optimizer": {"lr": 1e-3}}
@@ -115,17 +116,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
     path, views = os.environ["ZOO_DATA"], {**DATA, **SETTINGS[setting], "seed": seed}
     training = datamodules.TaskViews(path, **views, shuffle_conditions=shuffle)
     testing = datamodules.TaskViews(path, **{**views, "max_texts": options.texts})
-    trainer = lightning.Trainer(
-        max_steps=max(steps, 1),
-        max_epochs=-1,
-        accelerator="cpu",
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_steps=max(steps, 1), max_epochs=-1)
     torch.set_num_threads(1)
     start = time.time()
     if steps:

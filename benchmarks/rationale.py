@@ -33,7 +33,7 @@ import datamodules
 import zoo
 from benchmarks.baselines import RANKERS
 from benchmarks.rankers import SHOWN, evaluate, table
-from datamodules.base import ZooDataModule
+from benchmarks.training import Chosen, quiet_trainer
 from zoo.decoding.frozen import FrozenStates, PairStates
 from zoo.export import save
 from zoo.metrics.ranking import bootstrap, mean_scores, ranked
@@ -59,24 +59,6 @@ ROWS: dict[str, tuple[str, dict[str, Any], int]] = {  # class, arguments, querie
 }
 CHEAP = ("random", "frequency", "bm25", "sentence")
 TASKS = ("esconv", "cranfield", "msmarco")
-
-
-class Queries(ZooDataModule):
-    """Trains on given records.
-
-    Args:
-        chosen: The records, whatever the split.
-    """
-
-    record_types = (Ranking,)
-
-    def __init__(self, chosen: Sequence[Ranking], **options: Any) -> None:
-        super().__init__(**options)
-        self.chosen = list(chosen)
-
-    def load(self, split: str) -> list[Any]:
-        """Return the records."""
-        return list(self.chosen)
 
 
 class SharedStates(FrozenStates):
@@ -234,17 +216,8 @@ def train(module: Any, row: str, seed: int, options: argparse.Namespace) -> int:
     count = options.distil if name == "Rabtriever" else options.train
     records = read("esconv", "train", options)[:count]
     pairs = 1 + given.get("negatives", len(records[0].pool) - 1)
-    data = Queries(records, batch_size=per_step * pairs, seed=seed)
-    trainer = lightning.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    data = Chosen(records, batch_size=per_step * pairs, seed=seed)
+    trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, data)
     return int(trainer.global_step)
 

@@ -7,30 +7,14 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import datamodules
 from benchmarks.support_table import SETS
-from datamodules.base import ZooDataModule
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.talk import has_strategies
 from zoo.records import Dialogue
-
-
-class Chosen(ZooDataModule):
-    """Trains on given dialogues."""
-
-    record_types = (Dialogue,)
-
-    def __init__(self, chosen: Sequence[Dialogue], **options: Any) -> None:
-        super().__init__(**options)
-        self.chosen = list(chosen)
-
-    def load(self, split: str) -> list[Any]:
-        """Return the dialogues, whatever the split."""
-        return list(self.chosen)
 
 
 def read(name: str, split: str) -> list[Any]:

@@ -9,8 +9,9 @@ from typing import Any
 import lightning
 
 import zoo
-from benchmarks.support_data import Chosen, taught
+from benchmarks.support_data import taught
 from benchmarks.support_table import ROWS, Row
+from benchmarks.training import Chosen, quiet_trainer
 from zoo.backbone import Backbone
 from zoo.export import save
 from zoo.judges.local import LocalJudge, LocalLLM
@@ -84,18 +85,12 @@ def teach_responder(seed: int, options: argparse.Namespace) -> None:
 
 def train(module: Any, examples: int, seed: int, options: argparse.Namespace) -> None:
     """Train once through the training decisions, of each of which so many examples are made."""
-    trainer = lightning.Trainer(
+    trainer = quiet_trainer(
         max_epochs=1,
         accelerator=options.device,
         devices=1,
         precision=options.precision,
         accumulate_grad_batches=options.per_step,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     trainer.fit(module, Chosen(taught(options), batch_size=examples, seed=seed))
     if trainer.global_step != options.steps:

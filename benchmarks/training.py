@@ -1,0 +1,43 @@
+"""What the trials train with: records that are given, and a trainer that only trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+
+from datamodules.base import ZooDataModule
+from zoo.records import Dialogue, LabelPath, Ranking
+
+
+class Chosen(ZooDataModule):
+    """Trains on given records.
+
+    Args:
+        chosen: The records, whatever the split.
+    """
+
+    record_types = (Dialogue, LabelPath, Ranking)
+
+    def __init__(self, chosen: Sequence[Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.chosen = list(chosen)
+
+    def load(self, split: str) -> list[Any]:
+        """Return the records."""
+        return list(self.chosen)
+
+
+def quiet_trainer(**given: Any) -> lightning.Trainer:
+    """Return a trainer on the CPU that validates, logs and keeps nothing, but for what is given."""
+    quiet = {
+        "accelerator": "cpu",
+        "gradient_clip_val": 1.0,
+        "limit_val_batches": 0,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return lightning.Trainer(**{**quiet, **given})
