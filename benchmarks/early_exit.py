@@ -36,6 +36,7 @@ from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth import DepthDecoder
 from zoo.methods.hdlm import HdLM
+from zoo.nn.blocks import CACHE
 from zoo.prompts.chat import chat_format
 
 CLAIM = "coarse tokens/s at k = K/2: >= 1.5x of the full depth; coarse-to-fine reply: >= 1.3x"
@@ -62,7 +63,7 @@ class WholeStack(DepthDecoder):
                 new,
                 attention_mask=self.mask_BL,
                 position_ids=self.positions_BL[:, -new.shape[1] :],
-                past_key_values=cache,
+                cache=cache,
             )
         return states
 
@@ -147,12 +148,12 @@ def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
     stop: Any = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
 
     def state_at_k(ids: Tensor, cache: Any) -> Tensor:
-        out = lm.model(ids, past_key_values=cache, output_hidden_states=True)
+        out = lm.model(ids, output_hidden_states=True, **{CACHE: cache})
         states: Tensor = out.hidden_states[k]
         return states
 
     def top(ids: Tensor, cache: Any) -> Tensor:
-        states: Tensor = lm.model(ids, past_key_values=cache).last_hidden_state
+        states: Tensor = lm.model(ids, **{CACHE: cache}).last_hidden_state
         return states
 
     def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:

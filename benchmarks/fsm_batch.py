@@ -29,6 +29,7 @@ from zoo.backbone import Backbone
 from zoo.decoding.choices import only
 from zoo.labels import EMOTIONS
 from zoo.methods.fisminess import FiSMiness
+from zoo.nn.blocks import CACHE
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
@@ -129,7 +130,7 @@ def _decode(lm: Any, ids: list[int], paths: list[list[int]] | None, stop_id: int
     step = torch.tensor([ids], device=lm.device)
     limit = REPLY_TOKENS if paths is None else 1 + max(map(len, paths))
     while len(found) < limit:
-        states: Tensor = lm.model(step, past_key_values=cache).last_hidden_state
+        states: Tensor = lm.model(step, **{CACHE: cache}).last_hidden_state
         logits = lm.lm_head(states[:, -1])[0]
         listed = allowed(0, found)
         token = int(logits.argmax()) if listed is None else listed[int(logits[listed].argmax())]

@@ -33,6 +33,7 @@ from zoo.decoding.options import relevance_score
 from zoo.decoding.pairs import Store, read_pairs
 from zoo.decoding.prefix import Prefixes, prefill
 from zoo.methods.lahore import LaHoRe
+from zoo.nn.blocks import CACHE
 
 CLAIM = "reranking 64 queries with a kept document, 300/60 tokens: >= 3.5x as fast as whole pairs"
 NAME = "rerank"
@@ -102,7 +103,7 @@ def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
         for head in heads:
             caches[head] = DynamicCache()
             ids = torch.tensor([head], device=setting.device)
-            lm(ids, past_key_values=caches[head], logits_to_keep=1)
+            lm(ids, logits_to_keep=1, **{CACHE: caches[head]})
 
     def score(head: Ids) -> Tensor:
         found = []
@@ -110,7 +111,7 @@ def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
             cache = copy.deepcopy(caches[head])
             cache.batch_repeat_interleave(len(rows))
             ids = torch.tensor(rows, device=setting.device)
-            logits = lm(ids, past_key_values=cache, logits_to_keep=1).logits[:, -1]
+            logits = lm(ids, logits_to_keep=1, **{CACHE: cache}).logits[:, -1]
             found.append(relevance_score(logits[:, encoder.option_ids].float()))
         return torch.cat(found)
 

@@ -36,7 +36,7 @@ from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth import DepthDecoder
 from zoo.methods.methanol import MeTHanol
-from zoo.nn.blocks import Blocks
+from zoo.nn.blocks import CACHE, Blocks
 from zoo.prompts.chat import chat_format
 from zoo.prompts.thoughts import ANSWER, THOUGHT
 
@@ -102,13 +102,13 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
 
     def state_at_k(ids: Tensor, cache: Any) -> Tensor:
         if early:
-            return lower(ids, past_key_values=cache)
-        out = lm.model(ids, past_key_values=cache, output_hidden_states=True)
+            return lower(ids, cache)
+        out = lm.model(ids, output_hidden_states=True, **{CACHE: cache})
         found: Tensor = out.hidden_states[k]
         return found
 
     def top(ids: Tensor, cache: Any) -> Tensor:
-        states: Tensor = lm.model(ids, past_key_values=cache).last_hidden_state
+        states: Tensor = lm.model(ids, **{CACHE: cache}).last_hidden_state
         return states
 
     def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:

@@ -434,6 +434,34 @@ def test_a_short_window_leaves_out_the_oldest_lines(make: Any) -> None:
         module.encoder()(long)
 
 
+def test_a_long_dialogue_is_not_read_again_with_every_line(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text is read from its beginning once in a quarter of its room, not once a turn."""
+    from zoo.decoding import branching
+
+    begun = []
+    for k in range(60):
+        begun += [("", f"It is day {k}."), ("Question", f"And day {k}?")]
+    state = decisions(talk(*begun))[-1]
+    plain = make("FiSMiness", "tiny-llama", **WIDE)
+    encoder = plain.encoder()
+    window = len(encoder.ids(encoder.head(state))) + encoder.room + 600
+    module = make("FiSMiness", "tiny-llama", max_new_tokens=4, max_length=window)
+    text = sum(len(encoder.ids(s)) for s in encoder.before(state, encoder.rounds(state)))
+    made = []
+
+    class Counted(branching.DepthDecoder):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            made.append(1)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(branching, "DepthDecoder", Counted)
+    module.respond([state])
+    spare = 600 // 4
+    assert 2 < len(made) <= 1 + text // spare < 60
+
+
 # -- 9: turn depth -----------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ ALLOWED = {
     "nn": LOW,
     "losses": LOW,
     "prompts": {"preview", "metrics", "nn", "labels", *LOW},
-    "judges": {"backbone", "prompts", "labels", *LOW},
+    "judges": {"backbone", "nn", "prompts", "labels", *LOW},
     "tiny": set(BASE),
     "media": set(BASE),
     "pairs": set(BASE),

@@ -46,6 +46,7 @@ class Branching:
         stop: Text of the token that ends an answer.
         window: Tokens that a row, a question and its answer may take.
         room: Tokens of it to keep free for the longest question with its answer.
+        spare: Share to free when a row outgrows its window; see `zoo.prompts.window.first_kept`.
         everyone_done: Says whether all processes have finished, given whether this one has.
     """
 
@@ -58,12 +59,13 @@ class Branching:
         stop: str,
         window: int,
         room: int,
+        spare: float = 0.0,
         everyone_done: Callable[[bool], bool] = bool,
     ) -> None:
         self.lm, self.tokenizer, self.everyone_done = lm, tokenizer, everyone_done
         self.stop_id: int = tokenizer.convert_tokens_to_ids(stop)
         self.heads = [self.ids(head) for head in heads]
-        self.budget = window - room
+        self.budget, self.spare = window - room, spare
         self.pieces: list[list[list[int]]] = [[] for _ in heads]
         self.starts, self.told = [0] * len(heads), [0] * len(heads)
         self.decoder: DepthDecoder | None = None
@@ -172,7 +174,7 @@ class Branching:
     def _run(self) -> DepthDecoder:
         """Run what is new of every row, or everything if some row has to leave pieces out."""
         starts = [
-            first_kept(len(head), [len(piece) for piece in pieces], self.budget)
+            first_kept(len(head), [len(piece) for piece in pieces], self.budget, self.spare)
             for head, pieces in zip(self.heads, self.pieces, strict=True)
         ]
         if self.decoder is None or starts != self.starts:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.nn.blocks import Blocks, grow_mask
+from zoo.nn.blocks import Blocks, grow_mask, keep_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,7 @@ class DepthDecoder:
         """
         if len(self.stages) > 1:
             raise RuntimeError("only a decoder of one depth can be rewound")
-        layers: list[Any] = self.caches[0].layers
-        for layer in layers:
-            layer.keys = layer.keys[:, :, : place.slots]
-            layer.values = layer.values[:, :, : place.slots]
+        keep_first(self.caches[0], place.slots)
         self.mask_BL = self.mask_BL[:, : place.slots]
         self.positions_BL = self.positions_BL[:, : place.slots]
         self.last_BD = place.last
@@ -162,7 +159,7 @@ class DepthDecoder:
                     stage.config, self.mask_BL, self.positions_BL, new, whole=len(self.aside) > 0
                 ),
                 position_ids=self.positions_BL[:, -new:],
-                past_key_values=cache,
+                cache=cache,
                 **self.more,
             )
             if index + 1 < len(self.stages):

@@ -155,7 +155,7 @@ def run_packed(
         cu_seq_lens_k=offsets,
         max_length_q=max(lengths),
         max_length_k=max(lengths),
-        **({} if cache is None else {"past_key_values": cache}),
+        cache=cache,
     )[0]
 
 
@@ -227,7 +227,7 @@ def extend(
         ids,
         position_ids=positions_RT,
         attention_mask=grow_mask(blocks.config, mask_RM, positions_RM, longest),
-        past_key_values=cache,
+        cache=cache,
     )
     return states, lengths
 

@@ -15,6 +15,7 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.judges.judge import Grade, JudgeError, Verdict
 from zoo.labels import SUPPORT, Labels
+from zoo.nn.blocks import CACHE, keep_first
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import comparison, grading, read_choice, read_grade
@@ -113,8 +114,8 @@ class LocalLLM:
             found = self.lm.generate(
                 row,
                 attention_mask=torch.ones_like(row),
-                past_key_values=cache,
                 generation_config=config,
+                **{CACHE: cache},
             )[0, len(ids) :].tolist()
         self.read = [*ids, *found][: cache.get_seq_length()]
         ended = self.stop_id in found or len(found) >= self.max_new_tokens
@@ -141,7 +142,7 @@ class LocalLLM:
             logits = torch.cat([first, self._follow(ids[:-1], cache, 0)]) if len(ids) > 1 else first
             found = logits.float().log_softmax(-1).gather(1, self._row(ids).mT)
             scores.append(found.sum())
-            forget(cache, len(prefix))
+            keep_first(cache, len(prefix))
         self.read = prefix
         return torch.stack(scores).softmax(0).tolist()
 
@@ -151,26 +152,18 @@ class LocalLLM:
         The last one is always run. `self.read` is empty until the caller has finished.
         """
         pairs = zip(ids[:-1], self.read, strict=False)
-        forget(self.cache, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        keep_first(self.cache, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
         self.read = []
         return self.cache
 
     def _follow(self, ids: Sequence[int], cache: DynamicCache, last: int) -> torch.Tensor:
         """Run further ids; return the logits behind the last ones, `(last, V)`; 0 for all."""
         row = self._row(ids)
-        return self.lm(input_ids=row, past_key_values=cache, logits_to_keep=last).logits[0]
+        return self.lm(input_ids=row, logits_to_keep=last, **{CACHE: cache}).logits[0]
 
     def _row(self, ids: Sequence[int]) -> torch.Tensor:
         """Return ids as a batch of one row."""
         return torch.tensor([list(ids)], device=self.lm.device)
-
-
-def forget(cache: DynamicCache, slots: int) -> None:
-    """Keep the first slots of a cache without sliding windows, and nothing else of it."""
-    layers: list[Any] = cache.layers
-    for layer in layers:
-        layer.keys = layer.keys[:, :, :slots]
-        layer.values = layer.values[:, :, :slots]
 
 
 class LocalJudge:

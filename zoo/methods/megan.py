@@ -192,7 +192,7 @@ class MeGan(ConditioningModule):
     def forward(self, batch: ConditionedBatch) -> tuple[Tensor, Gating | StaticGating | None]:
         """Return the residual stream after the last block, `(B, L, D)`, and the gating."""
         gating = self.gating(batch.conditions, batch)
-        given = {} if gating is None else {"gating": gating}
+        given: dict[str, Any] = {} if gating is None else {"gating": gating}
         blocks = Blocks(self.lm, 0, num_blocks(self.lm))
         return blocks(batch.input_ids, **place(batch), **given), gating
 

@@ -11,7 +11,7 @@ from zoo.decoding.branching import Branching
 from zoo.labels import Labels
 from zoo.methods.talking import Said
 from zoo.prompts.decisions import Decision
-from zoo.prompts.fisminess import ALL, TASKS, WalkEncoder, read_answer
+from zoo.prompts.fisminess import ALL, SPARE, TASKS, WalkEncoder, read_answer
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Machine, Round, line, rounds
 
 Closed = Literal["constrained", "likelihood", "free"]
@@ -246,6 +246,7 @@ class Walk:
             stop=encoder.chat.end,
             window=encoder.max_length,
             room=encoder.room,
+            spare=SPARE,
             everyone_done=self.everyone_done,
         )
 

@@ -12,10 +12,15 @@ import copy
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
+from transformers import __version__
 from transformers.cache_utils import DynamicCache
 
 from zoo.encoding import Batch
+
+# What `forward` and `generate` call their cache of keys and values.
+CACHE = "cache" if Version(__version__) >= Version("5.24") else "past_key_values"
 
 
 class Blocks:
@@ -37,12 +42,13 @@ class Blocks:
         view.config = self.config
         self.view = view
 
-    def __call__(self, x: Tensor, **where: Any) -> Tensor:
+    def __call__(self, x: Tensor, cache: DynamicCache | None = None, **where: Any) -> Tensor:
         """Run the blocks.
 
         Args:
             x: Token ids `(B, L)` if `start` is 0, else residual states `(B, L, D)`.
-            where: Positions, mask or packing (`place(batch)`), and `past_key_values`.
+            cache: Keys and values of what these blocks have read; those of `x` are added.
+            where: Positions, mask or packing (`place(batch)`).
 
         Returns:
             Raw residual states after block `stop`, `(B, L, D)`.
@@ -50,11 +56,23 @@ class Blocks:
         source = {"input_ids": x} if self.start == 0 else {"inputs_embeds": x}
         if self.start == self.stop:
             return x if self.start else self.view.embed_tokens(x)
-        return self.view(**source, use_cache="past_key_values" in where, **where).last_hidden_state
+        kept = {CACHE: cache, "use_cache": cache is not None}
+        return self.view(**source, **kept, **where).last_hidden_state
 
     def new_cache(self) -> ShiftedCache:
         """Return an empty key/value cache for these blocks."""
         return ShiftedCache(self.start)
+
+
+def keep_first(cache: DynamicCache, slots: int) -> None:
+    """Forget all but the first slots of a cache without sliding windows.
+
+    Not `crop`, whose negative and zero lengths mean other things in other versions.
+    """
+    layers: list[Any] = cache.layers
+    for layer in layers:
+        layer.keys = layer.keys[:, :, :slots]
+        layer.values = layer.values[:, :, :slots]
 
 
 class ShiftedCache(DynamicCache):

@@ -27,6 +27,7 @@ SYSTEM = (
     "then choose a support strategy, then reply."
 )
 ALL = "all"  # the task of a single pass
+SPARE = 0.25  # of the dialogue's room is freed when a dialogue outgrows it
 TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
 FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}
 
@@ -89,7 +90,7 @@ class WalkEncoder:
         single_pass: One example a turn instead of three.
         annotated: Emotions are those of the seeker's turns, not of the dialogue.
         given: Name of a decision -> its emotion, instead of annotated ones; None for those.
-        max_length: Window in tokens; the oldest lines are left out.
+        max_length: Window in tokens; the oldest lines are left out, many at a time.
         max_new_tokens: Tokens to keep free for a reply.
         packed: Lay sequences end to end instead of padding them.
         records: Record types that are taken.
@@ -236,7 +237,8 @@ class WalkEncoder:
         """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together."""
         tail = max(sum(map(len, targets.values())), self.max_new_tokens + 1) + self.asking
         try:
-            first = first_kept(len(head), [len(piece) for piece in pieces], self.max_length - tail)
+            lengths = [len(piece) for piece in pieces]
+            first = first_kept(len(head), lengths, self.max_length - tail, SPARE)
         except InputError as error:
             raise InputError(f"{decision.id}: {error}") from error
         context = [*head, *(token for piece in pieces[first:] for token in piece)]

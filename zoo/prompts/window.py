@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from zoo.errors import InputError
 
 
-def first_kept(head: int, lengths: Sequence[int], budget: int) -> int:
+def first_kept(head: int, lengths: Sequence[int], budget: int, spare: float = 0.0) -> int:
     """Return the first of the pieces to keep, so that head and pieces stay within a budget.
 
     Args:
         head: Tokens that are always kept.
         lengths: Tokens of each piece; the last one is always kept.
         budget: Tokens in all.
+        spare: Share of what the head leaves to free when something has to go, so that the next
+            pieces fit: who reads them one by one starts again once in a while, not at every piece.
 
     Raises:
         InputError: Not even the last piece fits.
@@ -21,11 +23,16 @@ def first_kept(head: int, lengths: Sequence[int], budget: int) -> int:
     Example:
         >>> first_kept(2, [5, 4, 3], 10)
         1
+        >>> first_kept(2, [5, 4, 3, 2], 10), first_kept(2, [5, 4, 3, 2], 10, spare=0.5)
+        (2, 3)
     """
-    total, first = head + sum(lengths), 0
-    while total > budget and first < len(lengths) - 1:
-        total -= lengths[first]
-        first += 1
+    total, first = head, 0
+    for last, length in enumerate(lengths):
+        total += length
+        limit = budget - spare * (budget - head) if total > budget else budget
+        while total > limit and first < last:
+            total -= lengths[first]
+            first += 1
     if total > budget:
         raise InputError(
             f"a turn of {lengths[-1] if lengths else 0} tokens does not fit the window: "
