@@ -45,8 +45,8 @@ from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
 from zoo.decoding.branching import Branching
 from zoo.methods.planning import Plan
+from zoo.methods.said import Said
 from zoo.methods.speaking import told
-from zoo.methods.talking import Said
 from zoo.prompts.decisions import Decision
 
 BINS = ("early", "late")  # of turn depth, too small here

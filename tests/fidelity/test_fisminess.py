@@ -19,7 +19,7 @@ from zoo.decoding.branching import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
-from zoo.methods.talking import Said
+from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn

@@ -160,13 +160,47 @@ class Branching:
         columns = []
         for choice in choices:
             ids = [*self.ids(choice), self.stop_id]
-            states_RTD = decoder.follow([ids] * len(questions), ONLY)
-            logp_RTV = self._project(states_RTD).float().log_softmax(-1)
-            tokens = torch.tensor(ids, device=logp_RTV.device).expand(len(questions), -1)
-            columns.append(logp_RTV.gather(2, tokens[..., None])[..., 0].mean(1))
+            columns.append(self._score(decoder, [ids] * len(questions)) / len(ids))
             decoder.rewind(asked)
         decoder.rewind(start)
         return torch.stack(columns, 1)
+
+    @torch.no_grad()
+    def likelihood(
+        self, questions: Sequence[str | None], begun: Sequence[str], answers: Sequence[str]
+    ) -> list[tuple[float, int]]:
+        """Return the negative log-likelihood of each row's answer in nats, and its tokens.
+
+        Args:
+            questions: As for `ask`.
+            begun: How the answer of a row has begun; not counted. A space that ends it is read with
+                what follows, as tokenizers split text.
+            answers: How it goes on; an empty one counts nothing.
+
+        Raises:
+            InputError: A row does not fit its window.
+        """
+        if self.everyone_done(not any(answers)):
+            return [(0.0, 0)] * len(answers)
+        decoder = self._run()
+        start = decoder.place()
+        asked = zip(questions, begun, strict=True)
+        self._feed(decoder, [self.ids(f"{text or ''}{words.rstrip(' ')}") for text, words in asked])
+        pairs = zip(begun, answers, strict=True)
+        rows = [self.ids(" " * words.endswith(" ") + text) if text else [] for words, text in pairs]
+        logps = self._score(decoder, [row or [self.stop_id] for row in rows]).tolist()
+        decoder.rewind(start)
+        found = zip(logps, rows, strict=True)
+        return [(-logp, len(row)) if row else (0.0, 0) for logp, row in found]
+
+    def _score(self, decoder: DepthDecoder, rows: Sequence[list[int]]) -> Tensor:
+        """Append tokens; return the sum of their log-probabilities in each row, `(R,)`, in nats."""
+        logits_RTV = self._project(decoder.follow(rows, ONLY))
+        found = []
+        for logits_TV, ids in zip(logits_RTV, rows, strict=True):
+            logp_TV = logits_TV[: len(ids)].float().log_softmax(-1)
+            found.append(logp_TV.gather(1, torch.tensor(ids, device=logp_TV.device)[:, None]).sum())
+        return torch.stack(found)
 
     def _project(self, states: Tensor) -> Tensor:
         return self.lm.lm_head(self.lm.model.norm(states))

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
@@ -38,11 +37,12 @@ from zoo.figures import heat_map
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
-from zoo.methods.speaking import reply_term, told, top_states
-from zoo.methods.talking import DEFAULTS, Said, TalkingModule
+from zoo.methods.said import Said
+from zoo.methods.speaking import reply_term, told
+from zoo.methods.talking import DEFAULTS, TalkingModule
 from zoo.metrics.concepts import as_csv, inner_transitions, of_kind, tag_scores
 from zoo.metrics.strategy import Floats
-from zoo.module import Optimizer, total_loss
+from zoo.module import Optimizer
 from zoo.prompts.concepts import (
     DELIMITERS,
     INVENTORIES,
@@ -190,19 +190,9 @@ class CoCT(TalkingModule):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return top_states(self, batch)
-
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L of equation (4); nothing if nothing is learned."""
         return reply_term(self, batch) if self.learn else {}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms)
 
     # -- replies -------------------------------------------------------------------------------
 
@@ -214,15 +204,16 @@ class CoCT(TalkingModule):
             InputError: A turn does not fit the window.
         """
         states = [current(record, self.labels) for record in records]
-        found = told(self, states).ask(
-            [self.encoder().question()] * len(states),
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-        )
-        return [self.read(words) for words in found]
+        branch, questions = told(self, states), [self.encoder().question()] * len(states)
+        limit, heat = self.max_new_tokens, self.temperature
+        words = branch.ask(questions, max_new_tokens=limit, temperature=heat)
+        firsts = [split_tags(text, self.concepts)[0].tag for text in words]
+        begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in firsts]
+        golds = branch.likelihood(questions, begun, [state.target.text for state in states])
+        return [self.read(text, *gold) for text, gold in zip(words, golds, strict=True)]
 
-    def read(self, words: str) -> Said:
-        """Return what a model's words say: equations (2) and (3)."""
+    def read(self, words: str, nll: float = 0.0, tokens: int = 0) -> Said:
+        """Return what a model's words say, equations (2) and (3); see `Said` for the others."""
         parts = split_tags(words, self.concepts)
         chain = [self.concepts.kind_of(part.tag) for part in parts if part.tag is not None]
         tags = tuple(self.concepts.tag(name) for _, name in chain)
@@ -242,6 +233,8 @@ class CoCT(TalkingModule):
             ),
             concepts=tuple(f"{kind}: {name}" for kind, name in chain),
             failed=failed,
+            nll=nll,
+            tokens=tokens,
         )
 
     # -- scores --------------------------------------------------------------------------------

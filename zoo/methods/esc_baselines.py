@@ -25,7 +25,6 @@ anxiety) and counted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -39,17 +38,18 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
+from zoo.methods.following import Follower
 from zoo.methods.replying import evaluating
-from zoo.methods.speaking import reply_term, told, top_states
-from zoo.methods.talking import DEFAULTS, Said, TalkingModule
-from zoo.module import Optimizer, total_loss
+from zoo.methods.said import Said
+from zoo.methods.speaking import reply_term, told
+from zoo.methods.talking import DEFAULTS, TalkingModule
+from zoo.module import Optimizer
 from zoo.prompts.decisions import Decision
 from zoo.prompts.planning import current
-from zoo.prompts.recipes import RECIPES, SYSTEM, Call, read_points, read_reply
+from zoo.prompts.recipes import RECIPES, SYSTEM
 from zoo.prompts.talk import TalkEncoder
 from zoo.records import Dialogue
 
-POINTS = 3  # of a list
 Kinds = Literal[
     "direct",
     "direct_refine",
@@ -66,7 +66,6 @@ Kinds = Literal[
     "sft_cot",
     "sft_fsm",
 ]
-Answers = dict[str, str]
 
 
 class ESCBaseline(TalkingModule):
@@ -162,19 +161,9 @@ class ESCBaseline(TalkingModule):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return top_states(self, batch)
-
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the one term; nothing if nothing is learned."""
         return reply_term(self, batch) if self.learns else {}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms)
 
     # -- recipes -------------------------------------------------------------------------------
 
@@ -193,24 +182,17 @@ class ESCBaseline(TalkingModule):
             InputError: A turn does not fit the window.
         """
         states = [current(record, self.labels) for record in records]
-        branch = branch or told(self, states)
-        rows: list[Answers] = [dict(self.filled) for _ in states]
-        failed: list[list[str]] = [[] for _ in states]
-        calls = 0
-        for call in RECIPES[self.kind]:
-            if call.reads == "found":
-                texts = self.retrieve(states)
-            elif call.reads == "each":
-                texts = self._every_point(branch, call, rows)
-                calls += POINTS
-            else:
-                texts = self._ask(branch, call, rows)
-                calls += 1
-            for row, text, missed in zip(rows, texts, failed, strict=True):
-                missed += self._take(call, row, text)
-        return [
-            self._said(row, tuple(missed), calls) for row, missed in zip(rows, failed, strict=True)
-        ]
+        follower = Follower(
+            branch or told(self, states),
+            self.encoder().question,
+            self.labels,
+            self.emotions,
+            retrieve=lambda: self.retrieve(states),
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+        )
+        golds = [state.target.text for state in states]
+        return follower.follow(RECIPES[self.kind], self.filled, golds)
 
     def retrieve(self, states: Sequence[Decision]) -> list[str]:
         """Return the `top_k` strategies, with definitions, whose text is nearest to each query."""
@@ -227,63 +209,3 @@ class ESCBaseline(TalkingModule):
         states = self.lm.model.norm(run_packed(self.lm, ids, [0] * len(ids))).float()
         means = [part.mean(0) for part in states.split([len(row) for row in ids])]
         return torch.nn.functional.normalize(torch.stack(means), dim=1)
-
-    def _ask(self, branch: Branching, call: Call, rows: list[Answers]) -> list[str]:
-        votes = call.reads == "vote"
-        return branch.ask(
-            [self.encoder().question(filled(call.task, row)) for row in rows],
-            max_new_tokens=self.max_new_tokens,
-            choices=[str(i + 1) for i in range(POINTS)] if votes else None,
-            temperature=0.0 if votes else self.temperature,
-        )
-
-    def _every_point(self, branch: Branching, call: Call, rows: list[Answers]) -> list[str]:
-        """Return each row's points, written out one by one and joined."""
-        points = [read_points(row["skeleton"], POINTS) for row in rows]
-        texts: list[list[str]] = [[] for _ in rows]
-        for i in range(POINTS):
-            asked = [
-                self.encoder().question(filled(call.task, {**row, "point": listed[i]}))
-                if i < len(listed)
-                else None
-                for row, listed in zip(rows, points, strict=True)
-            ]
-            limit, heat = self.max_new_tokens, self.temperature
-            new = branch.ask(asked, max_new_tokens=limit, temperature=heat)
-            for found, text in zip(texts, new, strict=True):
-                found.append(" ".join(text.split()))
-        return [" ".join(part for part in found if part) for found in texts]
-
-    def _take(self, call: Call, row: Answers, text: str) -> list[str]:
-        """Keep an answer; return what could not be read of it."""
-        if call.reads in ("emotion", "strategy"):
-            labels = self.labels if call.reads == "strategy" else self.emotions
-            name = labels.find(text)
-            row[call.name] = name or labels.fallback
-            return [] if name else [call.reads]
-        if call.reads == "points":
-            points = read_points(text, POINTS)
-            text = "\n".join(f"{i}. {point}" for i, point in enumerate(points, start=1))
-        elif call.reads == "vote":
-            listed = read_points(row[f"{call.name}s"], POINTS)
-            text = listed[min(int(text), len(listed)) - 1]
-        elif call.reads in ("reply", "each"):
-            text, strategy = read_reply(text, self.labels)
-            row["reply"] = text
-            if "strategy" in row:  # chosen by a call of its own
-                return []
-            row["strategy"] = strategy or self.labels.fallback
-            return [] if strategy else ["strategy"]
-        row[call.name] = text
-        return []
-
-    def _said(self, row: Answers, failed: tuple[str, ...], calls: int) -> Said:
-        hidden = {*self.filled, "reply", "strategy", "emotion"}
-        steps = tuple((name, text) for name, text in row.items() if name not in hidden)
-        emotion = row.get("emotion", "")
-        return Said(row["reply"], row["strategy"], emotion, steps, failed=failed, calls=calls)
-
-
-def filled(task: str, answers: Answers) -> str:
-    """Return a task with answers in their places; braces inside an answer stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda place: answers[place[1]], task)

@@ -31,8 +31,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
-
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
@@ -40,10 +38,11 @@ from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.replying import evaluating
-from zoo.methods.speaking import top_states
-from zoo.methods.talking import DEFAULTS, Said, TalkingModule
-from zoo.methods.walking import Closed, Key, Mind, Walk
-from zoo.module import Optimizer, as_config, total_loss
+from zoo.methods.routes import Key
+from zoo.methods.said import Said
+from zoo.methods.talking import DEFAULTS, TalkingModule
+from zoo.methods.walking import Closed, Mind, Walk
+from zoo.module import Optimizer, as_config
 from zoo.prompts.decisions import Decision
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import felt
@@ -150,20 +149,10 @@ class FiSMiness(TalkingModule):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return top_states(self, batch)
-
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_e, L_g and L_u of equation (5); a target's tokens weigh 1 together."""
         states_BLD, weight, norm = self(batch), self.lm.lm_head.weight, self.lm.model.norm
         return {t: head_loss(states_BLD, batch, i, weight, norm) for i, t in enumerate(TASKS)}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L of equation (5)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, self.task_weights)
 
     # -- walking -------------------------------------------------------------------------------
 

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from zoo.decoding.branching import Branching
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.module import ZooModule
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.decisions import Decision
 from zoo.prompts.talk import SPEAK, TalkEncoder
-
-
-def top_states(module: ZooModule, batch: Batch) -> Tensor:
-    """Return the residual stream after the last block, `(B, L, D)`."""
-    return Blocks(module.lm, 0, num_blocks(module.lm))(batch.input_ids, **place(batch))
 
 
 def reply_term(module: ZooModule, batch: Batch) -> dict[str, Term]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed
+from torch import Tensor
 
+from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.figures import heat_map
 from zoo.labels import EMOTION_SETS, SUPPORT, Labels
-from zoo.metrics.strategy import count_pairs, in_stages, transitions, upper_mass
-from zoo.metrics.support import Answer, support_scores
-from zoo.module import Optimizer, ZooModule
+from zoo.losses.cross_entropy import Term
+from zoo.methods.said import Heard, Said, said_figures, said_scores
+from zoo.module import Optimizer, ZooModule, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
 from zoo.records import SUPPORTER, Dialogue, Turn
@@ -26,30 +27,6 @@ DEFAULTS = Optimizer(
 """Of the group's launcher (that of straQ*)."""
 LAST_TURNS = 4  # of a state, in samples
 DRAWS = 1000  # for the intervals of a test
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a method did at one decision.
-
-    Attributes:
-        reply: What the supporter says.
-        strategy: The strategy it chose, a name; empty if it chooses none.
-        emotion: The emotion that it recognised, a name; empty if it recognises none.
-        steps: (name, text) of everything else it did, in order, for samples and chat.
-        concepts: Tags inside the reply, in order.
-        failed: Kinds of labels (`strategy`, `emotion`, ...) whose words meant no name, so that the
-            fallback stands for them.
-        calls: Questions that the language model was asked.
-    """
-
-    reply: str
-    strategy: str = ""
-    emotion: str = ""
-    steps: tuple[tuple[str, str], ...] = ()
-    concepts: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    calls: int = 1
 
 
 class TalkingModule(ZooModule):
@@ -64,6 +41,7 @@ class TalkingModule(ZooModule):
     labels: Labels = SUPPORT
     emotions: Labels = EMOTION_SETS["esconv"]
     topics: tuple[str, ...] = ()  # names beyond labels and emotions whose tags are no words
+    task_weights: dict[str, float] | None = None  # of the loss terms; None for ones
 
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer)
@@ -78,9 +56,21 @@ class TalkingModule(ZooModule):
         """Return the annotated emotion that a recognised one is compared with; may be empty."""
         return self.emotions.known(decision.emotion) or ""
 
-    def losses(self, batch: Any) -> dict[str, Any]:
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+
+    def losses(self, batch: Any) -> dict[str, Term]:
         """Return the loss terms of a batch; none by default."""
         return {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the sum of the terms by their weights."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.task_weights)
 
     # -- evaluation ----------------------------------------------------------------------------
 
@@ -177,76 +167,16 @@ class TalkingModule(ZooModule):
             self.log(f"{stage}/{name}", float(value), prog_bar=name in ("accuracy", "bleu_2"))
 
     def scores(self, draws: int = 0) -> dict[str, float]:
-        """Return the scores of all replies so far, by turn depth too (see `support_scores`)."""
-        pairs = list(self.found.values())
-        labelled = all(decision.target.strategy for decision, _ in pairs)
-        answers = [
-            Answer(
-                dialogue=decision.dialogue,
-                depth=decision.depth,
-                gold_strategy=decision.target.strategy if labelled else "",
-                gold_reply=decision.target.text,
-                strategy=one.strategy,
-                reply=one.reply,
-            )
-            for decision, one in pairs
-        ]
-        scores = support_scores(answers, labels=self.labels, topics=self.topics, draws=draws)
-        scores = {name: v for name, v in scores.items() if "failed" not in name}
-        for kind in sorted({kind for _, one in pairs for kind in one.failed} | {"strategy"}):
-            share = sum(kind in one.failed for _, one in pairs) / len(pairs)
-            scores[f"{kind}_failed"] = 100 * share
-        scores["calls"] = sum(one.calls for _, one in pairs) / len(pairs)
-        felt = [(self.gold_emotion(d), one.emotion) for d, one in pairs if one.emotion]
-        felt = [(gold, name) for gold, name in felt if gold]
-        if felt:
-            scores["emotion_accuracy"] = 100 * sum(g == n for g, n in felt) / len(felt)
-        table = transitions(self._chains(gold=False), self._ordered(staged=True))
-        if table.any():
-            scores["upper_mass"] = upper_mass(table)
-        return scores
+        """Return the scores of all replies so far (see `zoo.methods.said.said_scores`)."""
+        return said_scores(self.heard(), labels=self.labels, topics=self.topics, draws=draws)
 
     def figures(self) -> dict[str, Any]:
         """Return the strategies' confusion and transitions, and the emotions' confusion."""
-        pairs = list(self.found.values())
-        names, ordered = self.labels.names, self._ordered()
-        drawn = {}
-        golds = [(d.target.strategy, one.strategy) for d, one in pairs if one.strategy]
-        golds = [(gold, name) for gold, name in golds if gold]
-        if golds:
-            counts = torch.tensor(count_pairs([g for g, _ in golds], [n for _, n in golds], names))
-            drawn["confusion"] = _shares(counts, names, "strategies: rows are gold, columns chosen")
-        for title, gold in (("transitions", False), ("transitions/gold", True)):
-            table = torch.tensor(transitions(self._chains(gold=gold), ordered, rows=False))
-            if table.any():
-                drawn[title] = _shares(table, ordered, f"{title}: from row to column, by stage")
-        felt = [(self.gold_emotion(d), one.emotion) for d, one in pairs if one.emotion]
-        felt = [(gold, name) for gold, name in felt if gold]
-        if felt:
-            rows = self.emotions.names
-            counts = torch.tensor(count_pairs([g for g, _ in felt], [n for _, n in felt], rows))
-            drawn["emotions"] = _shares(counts, rows, "emotions: rows are gold, columns recognised")
-        return drawn
+        return said_figures(self.heard(), self.labels, self.emotions)
 
-    def _ordered(self, *, staged: bool = False) -> list[str]:
-        """Return ESConv's strategies by stage, then (unless `staged`) those that have none."""
-        if self.labels is not SUPPORT:
-            return list(self.labels.names)
-        names = in_stages()
-        return names if staged else [*names, *(n for n in self.labels.names if n not in names)]
-
-    def _chains(self, *, gold: bool) -> list[list[str]]:
-        """Return strategies in the order of each dialogue; a decision without a reply breaks it."""
-        places = sorted(self.found.values(), key=lambda pair: (pair[0].dialogue, pair[0].depth))
-        chains: list[list[str]] = []
-        for _, group in groupby(places, key=lambda pair: pair[0].dialogue):
-            last = -2
-            for decision, one in group:
-                if decision.depth != last + 1:
-                    chains.append([])
-                chains[-1].append(decision.target.strategy if gold else one.strategy)
-                last = decision.depth
-        return chains
+    def heard(self) -> list[Heard]:
+        """Return every reply so far with its decision and the emotion that was right."""
+        return [Heard(d, one, self.gold_emotion(d)) for d, one in self.found.values()]
 
     # -- verbs ---------------------------------------------------------------------------------
 
@@ -278,8 +208,3 @@ class TalkingModule(ZooModule):
         (one,) = self.respond([dialogue])
         turn = Turn(SUPPORTER, one.reply, strategy=one.strategy)
         return self.notes(one), replace(dialogue, turns=(*dialogue.turns, turn))
-
-
-def _shares(counts: torch.Tensor, names: Sequence[str], title: str) -> Any:
-    shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
-    return heat_map(shares, names, names, title, "share of the row")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
 from zoo.decoding.branching import Branching
 from zoo.labels import Labels
-from zoo.methods.talking import Said
+from zoo.methods.routes import Key, Row, dialogues
+from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision
-from zoo.prompts.fisminess import ALL, SPARE, TASKS, WalkEncoder, read_answer
-from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Machine, Round, line, rounds
+from zoo.prompts.fisminess import ALL, SPARE, TASKS, WalkEncoder, answer_start, read_answer
+from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
 
 Closed = Literal["constrained", "likelihood", "free"]
 LABEL_TOKENS = 16  # of a label that is decoded freely
-Key = tuple[Any, ...]
+UNSCORED = (0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +26,6 @@ class Mind:
 
     lm: Any
     encoder: WalkEncoder
-
-
-@dataclass
-class Row:
-    """A dialogue, and the states that are asked for along it.
-
-    Attributes:
-        last: The state with the most turns.
-        opening: What the supporter said before all else.
-        rounds: Its turns, the current one last.
-        wanted: Number of a round -> indices of the states that end there.
-        machine: Where the dialogue stands.
-    """
-
-    last: Decision
-    opening: str
-    rounds: list[Round]
-    wanted: dict[int, list[int]] = field(default_factory=dict)
-    machine: Machine = field(default_factory=Machine)
-
-    def key(self, k: int) -> Key:
-        """Return what names the state of a round."""
-        said = tuple((one.message, one.strategy, one.reply) for one in self.rounds[:k])
-        return self.last.dialogue, self.last.situation, said, self.rounds[k].message
 
 
 class Walk:
@@ -88,6 +65,7 @@ class Walk:
         encoder = minds[EMOTION].encoder
         self.names: dict[str, Labels] = {EMOTION: encoder.emotions, STRATEGY: encoder.labels}
         self.rows = dialogues(states, encoder)
+        self.golds = [state.target.text for state in states]
         self.said: list[Said | None] = [None] * len(states)
         self.branches = {id(mind): self._branch(mind) for mind in minds.values()}
 
@@ -167,10 +145,12 @@ class Walk:
                 failed[r] += [] if understood else [task]
                 self._move(r, task, name)
         replies = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
+        golds = self._gold(REPLY, k, dict.fromkeys(wanted, ""))
         for r in live:
             self._keep(r, k, labels[r])
+        calls = 3 - bool(self.forced)
         return {
-            r: said(labels[r], replies.get(r, ""), tuple(failed[r]), calls=3 - bool(self.forced))
+            r: said(labels[r], replies.get(r, ""), failed[r], calls, golds.get(r, UNSCORED))
             for r in live
         }
 
@@ -180,19 +160,36 @@ class Walk:
         asking = [r for r in live if r in wanted or not all(kept[r])]
         limit = self.max_new_tokens + 3 * LABEL_TOKENS
         words = self._ask(ALL, asking, limit, temperature=self.temperature)
-        result = {}
+        labels, failed = dict(kept), dict.fromkeys(live, list[str]())
+        parts = {r: read_answer(words.get(r, "")) for r in live}
+        for r in asking:
+            labels[r], failed[r] = self._read(r, k, parts[r])
+        begun = {r: answer_start(*labels[r]) for r in wanted}
+        golds = self._gold(ALL, k, begun)
         for r in live:
-            fields = read_answer(words.get(r, ""))
-            labels, failed = list(kept[r]), []
-            for i, task in enumerate(TASKS[:2]):
-                if r in asking:
-                    name = self.names[task].find(fields[task])
-                    failed += [] if name else [task]
-                    labels[i] = self._force(task, r, k) or name or self.names[task].fallback
-                self._move(r, task, labels[i])
-            self._keep(r, k, labels)
-            result[r] = said(labels, fields[REPLY], tuple(failed), calls=1)
-        return result
+            self._label([r], {r: labels[r]})
+            self._keep(r, k, labels[r])
+        return {
+            r: said(labels[r], parts[r][REPLY], failed[r], 1, golds.get(r, UNSCORED)) for r in live
+        }
+
+    def _read(self, r: int, k: int, fields: dict[str, str]) -> tuple[tuple[str, str], list[str]]:
+        """Return emotion and strategy of an answer to everything, and what could not be read."""
+        emotion, strategy = (self.names[task].find(fields[task]) for task in TASKS[:2])
+        failed = [t for t, name in zip(TASKS, (emotion, strategy), strict=False) if not name]
+        strategy = self._force(STRATEGY, r, k) or strategy or self.names[STRATEGY].fallback
+        return (emotion or self.names[EMOTION].fallback, strategy), failed
+
+    def _gold(self, task: str, k: int, begun: dict[int, str]) -> dict[int, tuple[float, int]]:
+        """Return how likely the annotated replies are, after what the answers begin with."""
+        if self.everyone_done(not begun):
+            return {}
+        rows = range(len(self.rows))
+        golds = [self.golds[self.rows[r].wanted[k][0]] if r in begun else "" for r in rows]
+        starts = [begun.get(r, "") for r in rows]
+        questions = self._questions(task, list(begun))
+        found = self._branch_of(task).likelihood(questions, starts, golds)
+        return {r: found[r] for r in begun}
 
     def _keep(self, r: int, k: int, labels: Sequence[str]) -> None:
         """Remember the labels of a state for later walks; in a walk by force nothing is found."""
@@ -259,29 +256,18 @@ class Walk:
             branch.tell(r, line(action, text))
 
 
-def said(labels: Sequence[str], reply: str, failed: tuple[str, ...], calls: int) -> Said:
-    """Return what a walk found."""
-    emotion, strategy = labels
-    walk = f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"
-    return Said(reply, strategy, emotion, (("walk", walk),), failed=failed, calls=calls)
-
-
-def dialogues(states: Sequence[Decision], encoder: WalkEncoder) -> list[Row]:
-    """Return a row for each dialogue among some states: states of one dialogue share it."""
-    rows: list[Row] = []
-    for index in sorted(range(len(states)), key=lambda i: -len(states[i].turns)):
-        state = states[index]
-        row = next((one for one in rows if begins(one.last, state)), None)
-        if row is None:
-            row = Row(state, rounds(state)[0], encoder.rounds(state))
-            rows.append(row)
-        row.wanted.setdefault(len(rounds(state)[1]) - 1, []).append(index)
-    return rows
-
-
-def begins(longer: Decision, state: Decision) -> bool:
-    """Return whether a dialogue passes a state."""
-    same = (longer.dialogue, longer.situation, longer.problem)
-    if same != (state.dialogue, state.situation, state.problem):
-        return False
-    return longer.turns[: len(state.turns)] == state.turns
+def said(
+    labels: Sequence[str], reply: str, failed: Sequence[str], calls: int, gold: tuple[float, int]
+) -> Said:
+    """Return what a walk found; `gold`: likelihood and tokens of the annotated reply."""
+    (emotion, strategy), (nll, tokens) = labels, gold
+    return Said(
+        reply,
+        strategy,
+        emotion,
+        (("walk", f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"),),
+        failed=tuple(failed),
+        calls=calls,
+        nll=nll,
+        tokens=tokens,
+    )

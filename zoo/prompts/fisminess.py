@@ -52,9 +52,10 @@ def lists(labels: Labels, emotions: Labels) -> str:
     return f"Emotions: {', '.join(emotions.names)}.\nStrategies:{listed}"
 
 
-def answer(parts: Mapping[str, str]) -> str:
-    """Return the target of a single pass: `Emotion: ... Strategy: ... Response: ...`, by lines."""
-    return "\n".join(f"{FIELDS[task]}: {parts[task]}" for task in TASKS)
+def answer_start(emotion: str, strategy: str) -> str:
+    """Return the target of a single pass up to its reply."""
+    fields = {EMOTION: emotion, STRATEGY: strategy}
+    return "".join(f"{FIELDS[t]}: {text}\n" for t, text in fields.items()) + f"{FIELDS[REPLY]}: "
 
 
 def read_answer(words: str) -> dict[str, str]:

@@ -188,8 +188,10 @@ SAID = ("revision", "response", "reply", "supporter")
 BRACKET = re.compile(r"^[*_]*\[([^\[\]\n]{1,60})\][*_]*\s*:?[*_]*\s*")
 
 
-def read_reply(words: str, labels: Labels) -> tuple[str, str | None]:
-    r"""Return a reply without fields and tags, and the strategy that was named, None for none.
+def read_reply(words: str, labels: Labels) -> tuple[str, str | None, str]:
+    r"""Return a reply without fields and tags, its strategy, and what stands before it.
+
+    The strategy is None if none was named.
 
     Args:
         words: All that the model wrote: fields by lines (the last `Revision:`, `Response:` or
@@ -199,27 +201,27 @@ def read_reply(words: str, labels: Labels) -> tuple[str, str | None]:
     Example:
         >>> from zoo.labels import SUPPORT
         >>> read_reply("Emotion: fear\nStrategy: Questions\nResponse: Since when?", SUPPORT)
-        ('Since when?', 'Question')
+        ('Since when?', 'Question', 'Emotion: fear\nStrategy: Questions\nResponse: ')
         >>> read_reply("[Hug] There.", SUPPORT)
-        ('There.', None)
+        ('There.', None, '[Hug] ')
     """
     marks = list(FIELD.finditer(words))
     ends = [*(mark.start() for mark in marks[1:]), len(words)]
     fields = (
-        {m[1].lower(): words[m.end() : end] for m, end in zip(marks, ends, strict=True)}
-        if marks
-        else {}
+        {m[1].lower(): (m.end(), end) for m, end in zip(marks, ends, strict=True)} if marks else {}
     )
-    text = next((fields[name] for name in SAID if name in fields), None)
-    if text is None:  # no field of a reply: what stands before other fields, or everything
-        text = words[: marks[0].start()] if marks and words[: marks[0].start()].strip() else words
-    text = text.strip()
+    start, end = next((fields[name] for name in SAID if name in fields), (0, 0))
+    if not end:  # no field of a reply: what stands before other fields, or everything
+        end = marks[0].start() if marks and words[: marks[0].start()].strip() else len(words)
+    start += len(words[start:end]) - len(words[start:end].lstrip())
+    text = words[start:end].strip()
     named = BRACKET.match(text)
     strategy = labels.find(named[1]) if named else None
+    start += named.end() if named else 0
     text = text[named.end() :] if named else text
     if strategy is None and "strategy" in fields:
-        strategy = labels.find(fields["strategy"])
-    return strip_tags(text), strategy
+        strategy = labels.find(words[slice(*fields["strategy"])])
+    return strip_tags(text), strategy, words[:start]
 
 
 def read_points(words: str, limit: int = 3) -> list[str]:

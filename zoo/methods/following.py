@@ -1,0 +1,148 @@
+"""Recipes of the emotional support baselines, followed along several conversations at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from zoo.decoding.branching import Branching
+from zoo.labels import Labels
+from zoo.methods.said import Said
+from zoo.prompts.recipes import Call, read_points, read_reply
+
+POINTS = 3  # of a list
+HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their own
+
+
+@dataclass
+class Row:
+    """What is known of a conversation.
+
+    Attributes:
+        filled: Name -> text that tasks may quote: the lists, then the answers.
+        failed: Kinds of labels that could not be read.
+        begun: What the model wrote before its reply.
+        gold: Negative log-likelihood of the annotated reply there in nats, and its tokens.
+    """
+
+    filled: dict[str, str]
+    answers: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    begun: str = ""
+    gold: tuple[float, int] = (0.0, 0)
+
+    def fill(self, task: str, **more: str) -> str:
+        """Return a task with texts in their places; braces inside a text stay as they are."""
+        known = self.filled | self.answers | more
+        return re.sub(r"\{(\w+)\}", lambda place: known[place[1]], task)
+
+
+@dataclass
+class Follower:
+    """Follows a recipe, all conversations call by call.
+
+    Attributes:
+        branch: The conversations.
+        question: Makes a task what the model is asked.
+        labels: The strategies.
+        emotions: The emotions.
+        retrieve: Returns what is found for each conversation.
+        max_new_tokens: Limit of each answer.
+        temperature: 0 is greedy. Votes are greedy.
+    """
+
+    branch: Branching
+    question: Callable[[str], str]
+    labels: Labels
+    emotions: Labels
+    retrieve: Callable[[], list[str]]
+    max_new_tokens: int
+    temperature: float
+
+    def follow(
+        self, recipe: Sequence[Call], filled: dict[str, str], golds: Sequence[str]
+    ) -> list[Said]:
+        """Return what is said in each conversation.
+
+        Args:
+            recipe: The calls.
+            filled: Texts that tasks may quote.
+            golds: The annotated replies, to be scored; empty where there are none.
+
+        Raises:
+            InputError: A conversation does not fit the window.
+        """
+        rows, calls = [Row(filled) for _ in golds], 0
+        for call in recipe:
+            if call.reads == "found":
+                texts = self.retrieve()
+            else:
+                texts = self._every_point(call, rows) if call.reads == "each" else []
+                texts = texts or self._ask(call, rows)
+                calls += POINTS if call.reads == "each" else 1
+            for row, text in zip(rows, texts, strict=True):
+                self._take(call, row, text)
+            if call.reads == "reply":
+                begun, asked = [row.begun for row in rows], [self._asked(call, row) for row in rows]
+                found = self.branch.likelihood(asked, begun, golds)
+                for row, gold in zip(rows, found, strict=True):
+                    row.gold = gold
+        return [said(row, calls) for row in rows]
+
+    def _asked(self, call: Call, row: Row, **more: str) -> str:
+        return self.question(row.fill(call.task, **more))
+
+    def _ask(self, call: Call, rows: list[Row]) -> list[str]:
+        votes = call.reads == "vote"
+        return self.branch.ask(
+            [self._asked(call, row) for row in rows],
+            max_new_tokens=self.max_new_tokens,
+            choices=[str(i + 1) for i in range(POINTS)] if votes else None,
+            temperature=0.0 if votes else self.temperature,
+        )
+
+    def _every_point(self, call: Call, rows: list[Row]) -> list[str]:
+        """Return each row's points, written out one by one and joined."""
+        points = [read_points(row.answers["skeleton"], POINTS) for row in rows]
+        texts: list[list[str]] = [[] for _ in rows]
+        for i in range(POINTS):
+            asked = [
+                self._asked(call, row, point=listed[i]) if i < len(listed) else None
+                for row, listed in zip(rows, points, strict=True)
+            ]
+            limit, heat = self.max_new_tokens, self.temperature
+            new = self.branch.ask(asked, max_new_tokens=limit, temperature=heat)
+            for found, text in zip(texts, new, strict=True):
+                found.append(" ".join(text.split()))
+        return [" ".join(part for part in found if part) for found in texts]
+
+    def _take(self, call: Call, row: Row, text: str) -> None:
+        """Keep an answer, and what could not be read of it."""
+        answers = row.answers
+        if call.reads in ("emotion", "strategy"):
+            labels = self.labels if call.reads == "strategy" else self.emotions
+            name = labels.find(text)
+            text = name or labels.fallback
+            row.failed += [] if name else [call.reads]
+        elif call.reads == "points":
+            points = read_points(text, POINTS)
+            text = "\n".join(f"{i}. {point}" for i, point in enumerate(points, start=1))
+        elif call.reads == "vote":
+            listed = read_points(answers[f"{call.name}s"], POINTS)
+            text = listed[min(int(text), len(listed)) - 1]
+        elif call.reads in ("reply", "each"):
+            text, strategy, row.begun = read_reply(text, self.labels)
+            if "strategy" not in answers:  # else chosen by a call of its own
+                answers["strategy"] = strategy or self.labels.fallback
+                row.failed += [] if strategy else ["strategy"]
+        answers[call.name] = text
+
+
+def said(row: Row, calls: int) -> Said:
+    """Return what was said in a conversation."""
+    reply, strategy, emotion = (row.answers.get(name, "") for name in HIDDEN)
+    steps = tuple((name, text) for name, text in row.answers.items() if name not in HIDDEN)
+    nll, tokens = row.gold
+    failed = tuple(row.failed)
+    return Said(reply, strategy, emotion, steps, failed=failed, calls=calls, nll=nll, tokens=tokens)
