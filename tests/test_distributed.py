@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from recorder import lines, overlay
-from running import CONFIG, JEPA, ROOT, SMALL, start
+from running import CONFIG, JEPA, ROOT, SMALL, main, start
 
 FSDP2 = str(ROOT / "configs" / "overlays" / "fsdp2.yaml")
 STEPS = 5
@@ -24,17 +24,27 @@ DATA = (
 METHANOL = ("--config", CONFIG, *SMALL, *DATA)
 
 
+def fitting(tmp_path: Path, name: str, *args: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the arguments of a run that writes its steps down."""
+    more = overlay(tmp_path / f"{name}.yaml", tmp_path / f"{name}.log")
+    return (
+        *("fit", *given, "--config", more, *args, "--trainer.gradient_clip_val", "0.5"),
+        *("--trainer.default_root_dir", str(tmp_path / name)),
+        *("--trainer.log_every_n_steps", "1", "--checkpoint.every_n_train_steps", "3"),
+    )
+
+
+def run_here(tmp_path: Path, name: str, *args: str, given: tuple[str, ...] = METHANOL) -> Path:
+    """Run `fit` in this process; return the run folder."""
+    main(*fitting(tmp_path, name, *args, given=given))
+    return tmp_path / name
+
+
 def launch(tmp_path: Path, name: str, *args: str, given: tuple[str, ...] = METHANOL) -> Path:
     """Run `fit` in a process group of its own; return the run folder."""
     folder = tmp_path / name
-    more = overlay(tmp_path / f"{name}.yaml", tmp_path / f"{name}.log")
-    process = start(
-        *("fit", *given, "--config", more, *args),
-        *("--trainer.default_root_dir", str(folder), "--trainer.gradient_clip_val", "0.5"),
-        *("--trainer.log_every_n_steps", "1", "--checkpoint.every_n_train_steps", "3"),
-        cwd=tmp_path,
-        start_new_session=True,
-    )
+    arguments = fitting(tmp_path, name, *args, given=given)
+    process = start(*arguments, cwd=tmp_path, start_new_session=True)
     try:
         out, err = process.communicate(timeout=150)
     except subprocess.TimeoutExpired as late:  # one rank died and the other waits for it
@@ -67,7 +77,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
     return {
         name: (
             tmp_path,
-            launch(tmp_path, name, *args, "--model.backbone.name", backbone, *validate(10)),
+            run_here(tmp_path, name, *args, "--model.backbone.name", backbone, *validate(10)),
         )
         for name, backbone in BACKBONES.items()
     }
@@ -203,7 +213,7 @@ def pairs_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Pat
     tmp_path = tmp_path_factory.mktemp("pairs")
     args = ("--trainer.max_steps", str(STEPS), "--data.batch_size", "4", *validate(5))
     return {
-        name: (tmp_path, launch(tmp_path, name, *args, *options, given=PAIRS))
+        name: (tmp_path, run_here(tmp_path, name, *args, *options, given=PAIRS))
         for name, options in LOSSES.items()
     }
 

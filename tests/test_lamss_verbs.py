@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from running import ROOT, TINY, main, refusal
-from test_distributed import launch, objective, scalars, validate
+from test_distributed import launch, objective, run_here, scalars, validate
 
 import zoo
 from datamodules import FactWorld
@@ -138,7 +138,7 @@ def test_fsdp2_steps(tmp_path: Path) -> None:
     """Two shards take the steps of one process, with the vocabulary's new rows among them."""
     given = (*SMALL, "--data.eval_batch_size", "2", "--trainer.max_steps", "2")
     one = ("--trainer.accumulate_grad_batches", "2", *validate(4))
-    launch(tmp_path, "one", *one, given=given)
+    run_here(tmp_path, "one", *one, given=given)
     two = (*validate(2), "--config", FSDP2, "--trainer.accelerator", "cpu")
     launch(tmp_path, "two", *two, "--trainer.precision", "32-true", given=given)
     ours, theirs = objective(tmp_path, "two", 2, 1), objective(tmp_path, "one", 1, 2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from recorder import lines
 from running import ROOT, TINY, main, refusal
-from test_distributed import launch, objective, scalars, validate
+from test_distributed import launch, objective, run_here, scalars, validate
 
 import zoo
 from datamodules import ConditionedChat
@@ -162,7 +162,7 @@ def two_processes(tmp_path: Path, *strategy: str) -> None:
     given += ("--data.eval_batch_size", "2", "--trainer.precision", "32-true")
     given += ("--trainer.max_steps", "3", "--model.lambda_beta", "1e-6")
     one = ("--data.batch_size", "2", "--trainer.accumulate_grad_batches", "2", *validate(4))
-    home = launch(tmp_path, "one", *one, given=given)
+    home = run_here(tmp_path, "one", *one, given=given)
     two = ("--data.batch_size", "2", *validate(2), *strategy, "--trainer.precision", "32-true")
     folder = launch(tmp_path, "two", *two, given=given)
     ours, theirs = objective(tmp_path, "two", 2, 1), objective(tmp_path, "one", 1, 2)
