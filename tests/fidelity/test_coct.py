@@ -164,7 +164,7 @@ def test_tag_rates(make: Any, monkeypatch: Any) -> None:
 @pytest.mark.fidelity("coct", 10)
 @pytest.mark.skipif("ZOO_TALK_MODEL" not in os.environ, reason="ZOO_TALK_MODEL names no model")
 def test_an_instructed_model_tags_its_replies(make: Any) -> None:
-    """A model that follows forms (a folder or .gguf in ZOO_TALK_MODEL): chains, longer replies."""
+    """A model that follows forms (a folder or .gguf in ZOO_TALK_MODEL): chains, better replies."""
     folder = Path(os.environ.get("ZOO_DATA", "")) / "esconv"
     data = ESConv(str(folder) if folder.is_dir() else None)
     found = [d for record in data.records("test")[:12] for d in decisions(record)[1:3]]
@@ -178,6 +178,8 @@ def test_an_instructed_model_tags_its_replies(make: Any) -> None:
     assert scores["CoCT"]["tagged"] > 50
     assert scores["CoCT"]["tags_per_reply"] > 1
     assert scores["CoCT"]["length"] > scores["ESCBaseline"]["length"]
+    for name in ("bleu_2", "rouge_l"):
+        assert scores["CoCT"][name] > scores["ESCBaseline"][name]
 
 
 # -- 5, 6: what can be switched ----------------------------------------------------------------
