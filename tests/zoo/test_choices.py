@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.choices import only
-from zoo.decoding.depth import keep_only
+from zoo.decoding.choices import keep_only, only, only_ending
 from zoo.records import LabelPath, Taxonomy
 
 STOP = 9
@@ -31,6 +30,16 @@ def test_a_choice_that_begins_another_may_stop_or_go_on() -> None:
 def test_rows_have_choices_of_their_own() -> None:
     allowed = only([[[1]], [[2], [3]], []], STOP)
     assert [allowed(i, []) for i in range(3)] == [[1], [2, 3], [STOP]]
+
+
+def test_an_ending_is_known_where_one_choice_is_left() -> None:
+    allowed = only([[[1, 0, 5], [1, 2], [3]], None], STOP)
+    assert only_ending(allowed, 0, [], STOP, 4) is None
+    assert only_ending(allowed, 0, [1], STOP, 4) is None
+    assert only_ending(allowed, 0, [1, 0], STOP, 4) == [5]
+    assert only_ending(allowed, 0, [3], STOP, 4) == []
+    assert only_ending(allowed, 1, [1, 0], STOP, 4) is None, "anything may follow"
+    assert only_ending(allowed, 0, [1, 0], STOP, 2) is None, "the limit cuts it"
 
 
 def test_a_row_that_has_left_its_choices_may_only_stop() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, MistralConfig, MistralForCausalLM
 
+from zoo.decoding.choices import only
 from zoo.decoding.depth import DepthDecoder
 from zoo.nn.attention import NAME
 
@@ -187,3 +188,55 @@ def test_feeding_nothing_changes_nothing(lm: Any) -> None:
     decoder.feed([[5], []], 0)  # a row that gets nothing keeps its state
     assert torch.equal(decoder.last_BD[1], state[1])
     assert not torch.equal(decoder.last_BD[0], state[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "shape"])
+def test_packed_prompts_decode_what_padded_ones_do(name: str, lm: Any) -> None:
+    """And rows go on from them: fed, rewound, decoded."""
+    lm = lm if name == "shape" else sliding(name)
+
+    def answers(begin: str) -> tuple[list[Any], torch.Tensor, DepthDecoder]:
+        decoder = decoder_of(lm, len(PROMPTS), (4,))
+        decoder.open(PROMPTS) if begin == "open" else decoder.feed(PROMPTS, 0)
+        place, state = decoder.place(), decoder.state()
+        decoder.feed([[30], [], [31, 32]], 0)
+        rows = decoder.decode(0, endless(lm), stop_id=STOP, max_new_tokens=6, close=False)
+        decoder.rewind(place)
+        rows += decoder.decode(0, endless(lm), stop_id=STOP, max_new_tokens=6, close=False)
+        return rows, state, decoder
+
+    (packed, state, opened), (padded, other, fed) = answers("open"), answers("feed")
+    assert packed == padded
+    torch.testing.assert_close(state, other, atol=1e-4, rtol=1e-4)
+    assert torch.equal(opened.mask_BL, fed.mask_BL)
+    assert torch.equal(opened.positions_BL, fed.positions_BL)
+    assert opened.block_calls == fed.block_calls
+
+
+@torch.no_grad()
+def test_a_row_that_can_end_in_one_way_is_not_run(lm: Any) -> None:
+    """The tokens are those of the decoder that runs them all; a pushed token costs four blocks."""
+    choices = [[7, 8, 9], [7, 8, 10, 11], [20, 21, 22, 23]]
+
+    def answers(watched: bool) -> tuple[list[list[int]], int]:
+        decoder = decoder_of(lm, len(PROMPTS), (4,))
+        decoder.open(PROMPTS)
+        before = decoder.block_calls
+        found = decoder.decode(
+            0,
+            head(lm),
+            stop_id=STOP,
+            max_new_tokens=5,
+            close=False,
+            allowed=only([choices] * len(PROMPTS), STOP),
+            observe=(lambda logits, tokens: None) if watched else None,
+        )
+        return found, decoder.block_calls - before
+
+    (found, few), (same, many) = answers(False), answers(True)
+    assert found == same
+    assert all(row in choices for row in found)
+    open_tokens = 2 if any(row[0] == 7 for row in found) else 0  # the third tells the two apart
+    assert few == 4 * open_tokens
+    assert many >= 4 * max(map(len, found)) > few

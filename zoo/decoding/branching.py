@@ -237,6 +237,9 @@ class Branching:
         """Append tokens; with none, keep step with processes that have some."""
         if self.everyone_done(not any(new)):
             return
+        if all(new) and not decoder.mask_BL.numel():
+            decoder.open(new)
+            return
         if any(new):
             decoder.feed(new, ONLY)
             return

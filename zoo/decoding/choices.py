@@ -1,8 +1,11 @@
-"""Decoding that can only end in one of a row's choices."""
+"""The next token of each row, and decoding that can only end in one of a row's choices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
 
 
 def only(
@@ -30,3 +33,45 @@ def only(
         return sorted(set(following)) or [stop_id]
 
     return allowed
+
+
+def only_ending(
+    allowed: Callable[[int, list[int]], list[int] | None],
+    row: int,
+    found: list[int],
+    stop_id: int,
+    limit: int,
+) -> list[int] | None:
+    """Return what has to follow up to the stop token; None if that is open.
+
+    Args:
+        allowed: See `DepthDecoder.decode`.
+        row: Which row.
+        found: Its tokens so far.
+        stop_id: Token that ends it.
+        limit: Most tokens of a row.
+    """
+    rest: list[int] = []
+    while len(found) + len(rest) <= limit:
+        following = allowed(row, [*found, *rest])
+        if following is None or len(following) != 1:
+            return None
+        if following[0] == stop_id:
+            return rest
+        rest.append(following[0])
+    return None
+
+
+def pick(logits_BV: Tensor, temperature: float) -> Tensor:
+    """Return a token per row: the best one at temperature 0, else a sample."""
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
+
+
+def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:
+    """Return the logits with -inf for every token not allowed in its row; None allows all."""
+    mask = torch.full_like(logits_BV, -torch.inf)
+    for row, tokens in enumerate(allowed):
+        mask[row, slice(None) if tokens is None else list(tokens)] = 0.0
+    return logits_BV + mask

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.decoding.choices import keep_only, only_ending, pick
+from zoo.decoding.prefix import prefill
 from zoo.nn.blocks import Blocks, grow_mask, keep_first
 
 
@@ -58,6 +60,7 @@ class DepthDecoder:
         still: Sequence[int] = (),
         more: Mapping[str, Any] | None = None,
     ) -> None:
+        self.lm = lm
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
         self.waiting: list[list[Tensor]] = [[] for _ in self.stages]  # states below each stage
@@ -68,6 +71,23 @@ class DepthDecoder:
         self.still = torch.tensor(still, dtype=torch.long, device=device)
         self.pad_id, self.everyone_done, self.more = pad_id, everyone_done, more or {}
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
+
+    def open(self, ids: Sequence[Sequence[int]]) -> None:
+        """Begin each row with its prompt, run in one packed forward: padding costs nothing.
+
+        For a decoder of one depth, the top, that has read nothing; else `feed`.
+
+        Args:
+            ids: Token ids of each row, at least one each.
+        """
+        prefixes = prefill(self.lm, ids, budget=sum(map(len, ids)))
+        for index, kept in enumerate(zip(prefixes.keys, prefixes.values, strict=True)):
+            self.caches[0].update(*kept, index)
+        slots_L = torch.arange(int(prefixes.ends.max()), device=self.mask_BL.device)
+        self.mask_BL = (slots_L < prefixes.ends[:, None]).long()
+        self.positions_BL = torch.minimum(slots_L, prefixes.ends[:, None] - 1)
+        self.last_BD = prefixes.last
+        self.block_calls += len(slots_L) * len(prefixes.keys)
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
         """Append tokens to each row and raise everything so far to a depth.
@@ -194,6 +214,7 @@ class DepthDecoder:
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
             close: Append the stop token to every row, so that another phase can follow.
             allowed: Given a row and its tokens so far, the tokens that may follow; None for all.
+                Without `close` and `observe`, a row is not run where it can end in one way only.
             observe: Called at every step with the logits `(B, V)`, whatever is allowed, and the
                 tokens picked `(B,)`; of a row that has ended they mean nothing.
 
@@ -220,6 +241,12 @@ class DepthDecoder:
             for row, token, live in zip(rows, token_B.tolist(), alive, strict=True):
                 if live and token != stop_id:
                     row.append(token)
+            if allowed is not None and not close and observe is None:
+                for i in (~done_B).nonzero()[:, 0].tolist():
+                    rest = only_ending(allowed, i, rows[i], stop_id, max_new_tokens)
+                    if rest is not None:
+                        rows[i] += rest
+                        done_B[i] = True
             finished = self.everyone_done(bool(done_B.all()))
             if not close and (finished or step + 1 == max_new_tokens):
                 break  # nothing reads the state of this token
@@ -227,18 +254,3 @@ class DepthDecoder:
             if finished:
                 break
         return rows
-
-
-def pick(logits_BV: Tensor, temperature: float) -> Tensor:
-    """Return a token per row: the best one at temperature 0, else a sample."""
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
-
-
-def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:
-    """Return the logits with -inf for every token not allowed in its row; None allows all."""
-    mask = torch.full_like(logits_BV, -torch.inf)
-    for row, tokens in enumerate(allowed):
-        mask[row, slice(None) if tokens is None else list(tokens)] = 0.0
-    return logits_BV + mask

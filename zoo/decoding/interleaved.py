@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zoo.decoding.depth import DepthDecoder, keep_only, pick
+from zoo.decoding.choices import keep_only, pick
+from zoo.decoding.depth import DepthDecoder
 
 Project = Callable[[Tensor], Tensor]
 
