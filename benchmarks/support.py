@@ -15,11 +15,8 @@ straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
 are those of the talker, kept in a file in `--folder`. Not all rows know the same: straQ* reads the
 annotated emotion and (its planner) the annotated strategies of past turns, FiSMiness those labels
-in the row `annotated history` alone, nothing else does. Rows that the JSON already holds are
+in the rows `annotated history` alone, nothing else does. Rows that the JSON already holds are
 skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
-
-A window that dialogues outgrow costs FiSMiness more than a long one: with every further line its
-walk reads all that is left again (6,400 positions a decision at 1536 tokens, 2,100 at 2048).
 """
 
 from __future__ import annotations
@@ -153,12 +150,14 @@ def run_row(
     scorer.found = {d.id: (d, one) for d, one in zip(asked, found, strict=True)}
     seconds = round(time.time() - start)
     scores = scorer.scores(draws=1000)
+    talks = made.weights == "talker"
     return {
         "row": row,
         "set": name,
         "seed": seed,
         "settings": sizes(options),
-        "model": options.talker if made.weights == "talker" else options.backbone,
+        "model": options.talker if talks else options.backbone,
+        "dtype": options.talker_dtype if talks else options.precision,
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},

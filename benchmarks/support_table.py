@@ -63,6 +63,9 @@ IMIT = {"reward": "imit"}
 ROWS: dict[str, Row] = {  # in this order they run: methods and main baselines, then the others
     "direct": Row("ESCBaseline", {"kind": "direct"}),
     "FiSMiness, agent": Row("FiSMiness", {"mode": "agent"}),
+    "FiSMiness, agent, annotated history": Row(
+        "FiSMiness", {"mode": "agent", "oracle_history": True}
+    ),
     "CoCT": Row("CoCT"),
     "CoT": Row("ESCBaseline", {"kind": "cot"}),
     "FSM prompt": Row("ESCBaseline", {"kind": "fsm"}),

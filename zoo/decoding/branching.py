@@ -72,8 +72,8 @@ class Branching:
 
     @property
     def positions(self) -> int:
-        """Positions that are kept of all rows, padding included."""
-        return 0 if self.decoder is None else self.decoder.mask_BL.numel()
+        """Tokens that are kept of all rows."""
+        return 0 if self.decoder is None else int(self.decoder.mask_BL.sum())
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, special tokens included, none added."""
