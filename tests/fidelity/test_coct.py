@@ -208,6 +208,8 @@ def test_kinds_and_free_concepts(make: Any) -> None:
     assert free.chain_rule() == full.chain_rule()
     assert full.tag_rule().startswith(free.tag_rule())
     assert free.kind_of("questions") == ("strategy", "Question")  # still recognised, for scores
+    assert free.reminder() == "Begin every sentence with a tag, such as <XX>."  # names no concept
+    assert "for example <Question>" in full.reminder()
     assert (
         Concepts(INVENTORIES["esconv"], limit=1).chain_rule() == "Use one tag in the whole reply."
     )

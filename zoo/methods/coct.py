@@ -15,7 +15,9 @@ Follows: the three parts in their order, the lists of each data set and the tran
 subsets of kinds, free concepts (no list), six delimiters, tags as plain text (no new tokens).
 Deviates: the paper calls tags special tokens but uses ordinary characters. RAG and the other
 baselines are in `zoo/methods/esc_baselines.py`.
-Unknown in the paper, chosen here: the wording of the prompt; greedy decoding (sampling parameters
+Unknown in the paper, chosen here: the wording of the prompt, and that the request after the
+conversation says once more how a sentence begins (without it a 0.5B model writes no listed tag;
+with it, it begins with the tag that is named as an example); greedy decoding (sampling parameters
 are not given); past replies have no tags in the history (`keep_tags` keeps the strategy's);
 the strategy of a reply, for accuracy and bias, is its first strategy tag, and Others without any.
 The recipe of the distilled variant: ordinary fine-tuning with the group's launcher
@@ -167,7 +169,7 @@ class CoCT(TalkingModule):
         return TalkEncoder(
             tokenizer,
             f"{ROLE}\n{self.concepts.instruction()}",
-            TASK,
+            f"{TASK} {self.concepts.reminder()}",
             self.labels,
             target=self._target() if self.learn else None,
             mark=self.concepts.tag if self.keep_tags else None,

@@ -136,8 +136,17 @@ class Concepts:
             return "Use one tag in the whole reply."
         return (
             "Use a chain of concepts: several tags in a row of sentences mark how the emotion, "
-            "strategy or topic moves on within the reply."
+            "strategy or topic moves on within the reply, in this form: "
+            f"{self.tag('XX')} sentence {self.tag('YY')} sentence"
         )
+
+    def reminder(self) -> str:
+        """Return what the prompt ends with: small models have forgotten the form by then."""
+        where = "your reply" if self.limit == 1 else "every sentence"
+        if self.free or not self.lists:
+            return f"Begin {where} with a tag, such as {self.tag('XX')}."
+        labels = self.lists.get("strategy", next(iter(self.lists.values())))
+        return f"Begin {where} with one of the tags, for example {self.tag(labels.names[0])}."
 
     def instruction(self) -> str:
         """Return the three parts in their order."""
