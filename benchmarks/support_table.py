@@ -104,6 +104,7 @@ COLUMNS = {  # score -> title, decimals
     "meteor": ("METEOR", 1),
     "cider": ("CIDEr", 1),
     "distinct_2": ("D-2", 1),
+    "perplexity": ("PPL", 1),  # of the annotated replies; not of SoT and straQ*
 }
 PLAIN = {"length": ("words", 1), "strategy_failed": ("no strategy", 0), "calls": ("calls", 1)}
 
