@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     MistralConfig,
     MistralForCausalLM,
 )
+from transformers.cache_utils import DynamicCache
 
 from zoo.encoding import Example, collate
 from zoo.nn.attention import NAME
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.nn.blocks import ROOM, Blocks, ShiftedCache, keep_first, num_blocks, place
 from zoo.nn.heads import copy_of_head
 
 WINDOW = 5
@@ -194,3 +196,43 @@ def test_head_copy_is_untied(make: Callable[..., Any], shape: str) -> None:
         head.weight.untyped_storage().data_ptr() != lm.lm_head.weight.untyped_storage().data_ptr()
     )
     assert head.weight.is_contiguous()
+
+
+def test_a_cache_with_room_holds_what_is_appended() -> None:
+    """Also after slots are dropped and others take their place; a dropped view is not reused."""
+    generator = torch.Generator().manual_seed(0)
+
+    def states(new: int) -> tuple[Tensor, Tensor]:
+        first = torch.randn(2, 3, new, 4, generator=generator)
+        return first, first + 1
+
+    cache, plain = ShiftedCache(2), DynamicCache()
+    copies = set()
+    for new, keep in ((5, 5), (1, 6), (ROOM, 7), (ROOM + 9, 9), (2, 11), (ROOM + 40, 200)):
+        part = states(new)
+        found = cache.update(*part, 2)
+        for one, other in zip(found, plain.update(*part, 0), strict=True):
+            assert torch.equal(one, other)
+        copies.add(cache.layers[0].keys.data_ptr())
+        for each in (cache, plain):
+            keep_first(each, min(keep, each.get_seq_length()))
+    assert len(copies) < 5, "small steps fit the room"
+
+
+def test_a_cache_that_learns_keeps_its_gradients() -> None:
+    cache, part = ShiftedCache(0), torch.randn(1, 1, 2, 3, requires_grad=True)
+    cache.update(part, part, 0)
+    keys, _ = cache.update(2 * part, part, 0)
+    keys.sum().backward()
+    assert torch.equal(part.grad, torch.full_like(part, 3.0))
+
+
+def test_a_cache_of_inference_mode_can_be_used_outside() -> None:
+    part = torch.ones(1, 1, 2, 3)
+    cache = ShiftedCache(0)
+    with torch.inference_mode():
+        cache.update(part, part, 0)
+        cache.update(part, part, 0)
+    with torch.no_grad():
+        keys, _ = cache.update(part, part, 0)
+    assert torch.equal(keys, torch.ones(1, 1, 6, 3))

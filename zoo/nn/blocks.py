@@ -15,10 +15,11 @@ import torch
 from packaging.version import Version
 from torch import Tensor, nn
 from transformers import __version__
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from zoo.encoding import Batch
 
+ROOM = 64  # tokens that follow before a cache is copied to larger memory
 # What `forward` and `generate` call their cache of keys and values.
 CACHE = "cache" if Version(__version__) >= Version("5.24") else "past_key_values"
 
@@ -75,11 +76,53 @@ def keep_first(cache: DynamicCache, slots: int) -> None:
         layer.values = layer.values[:, :, :slots]
 
 
+class RoomyLayer(DynamicLayer):
+    """Keys and values of a block, in memory with room for what follows.
+
+    Memory of the exact size would have to be copied whole at every token. `keys` and `values` are
+    views of what is used; dropping their last slots gives the room back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Store new keys and values, `(B, G, T, C)`, and return all of them."""
+        old, new = self.get_seq_length(), key_states.shape[2]
+        kept: Any = (self.keys, self.values)
+        learning = key_states.requires_grad or (old > 0 and kept[0].requires_grad)
+        if old == 0 or learning or torch.compiler.is_compiling():
+            return super().update(key_states, value_states, *args, **kwargs)
+        if not self._has_room(old + new):
+            room = [old + new + ROOM if i == 2 else n for i, n in enumerate(key_states.shape)]
+            self.memory = (key_states.new_empty(room), value_states.new_empty(room))
+            for memory, states in zip(self.memory, kept, strict=True):
+                memory[:, :, :old] = states
+        assert self.memory is not None
+        for memory, states in zip(self.memory, (key_states, value_states), strict=True):
+            memory[:, :, old : old + new] = states
+        self.keys, self.values = (memory[:, :, : old + new] for memory in self.memory)
+        return self.keys, self.values
+
+    def _has_room(self, slots: int) -> bool:
+        """Say whether the memory is still that of `keys`, and large enough."""
+        keys: Any = self.keys
+        if self.memory is None or keys.data_ptr() != self.memory[0].data_ptr():
+            return False
+        memory = self.memory[0]
+        writable = torch.is_inference_mode_enabled() or not memory.is_inference()
+        return writable and len(keys) == len(memory) and slots <= memory.shape[2]
+
+
 class ShiftedCache(DynamicCache):
     """Key/value cache of blocks `start..stop`: block `start` is its layer 0."""
 
     def __init__(self, start: int) -> None:
         super().__init__()  # without the config: no layer drops what is outside its window
+        self.layer_class_to_replicate = RoomyLayer
         self.start = start
 
     def update(
