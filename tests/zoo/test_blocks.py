@@ -204,7 +204,7 @@ def test_a_cache_with_room_holds_what_is_appended() -> None:
 
     def states(new: int) -> tuple[Tensor, Tensor]:
         first = torch.randn(2, 3, new, 4, generator=generator)
-        return first, first + 1
+        return first, first[..., :3] + 1  # some models' values are narrower than their keys
 
     cache, plain = ShiftedCache(2), DynamicCache()
     copies = set()

@@ -62,6 +62,21 @@ def only_ending(
     return None
 
 
+def finish(
+    rows: list[list[int]],
+    done_B: Tensor,
+    allowed: Callable[[int, list[int]], list[int] | None],
+    stop_id: int,
+    limit: int,
+) -> None:
+    """Write out the rows that can end in one way only, and mark them as done, in place."""
+    for i in (~done_B).nonzero()[:, 0].tolist():
+        rest = only_ending(allowed, i, rows[i], stop_id, limit)
+        if rest is not None:
+            rows[i] += rest
+            done_B[i] = True
+
+
 def pick(logits_BV: Tensor, temperature: float) -> Tensor:
     """Return a token per row: the best one at temperature 0, else a sample."""
     if temperature == 0:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.decoding.choices import keep_only, only_ending, pick
+from zoo.decoding.choices import finish, keep_only, pick
 from zoo.decoding.prefix import prefill
 from zoo.nn.blocks import Blocks, grow_mask, keep_first
 
@@ -242,11 +242,7 @@ class DepthDecoder:
                 if live and token != stop_id:
                     row.append(token)
             if allowed is not None and not close and observe is None:
-                for i in (~done_B).nonzero()[:, 0].tolist():
-                    rest = only_ending(allowed, i, rows[i], stop_id, max_new_tokens)
-                    if rest is not None:
-                        rows[i] += rest
-                        done_B[i] = True
+                finish(rows, done_B, allowed, stop_id, max_new_tokens)
             finished = self.everyone_done(bool(done_B.all()))
             if not close and (finished or step + 1 == max_new_tokens):
                 break  # nothing reads the state of this token

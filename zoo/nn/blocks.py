@@ -97,10 +97,8 @@ class RoomyLayer(DynamicLayer):
         if old == 0 or learning or torch.compiler.is_compiling():
             return super().update(key_states, value_states, *args, **kwargs)
         if not self._has_room(old + new):
-            room = [old + new + ROOM if i == 2 else n for i, n in enumerate(key_states.shape)]
-            self.memory = (key_states.new_empty(room), value_states.new_empty(room))
-            for memory, states in zip(self.memory, kept, strict=True):
-                memory[:, :, :old] = states
+            slots = old + new + ROOM
+            self.memory = (_larger(kept[0], slots), _larger(kept[1], slots))
         assert self.memory is not None
         for memory, states in zip(self.memory, (key_states, value_states), strict=True):
             memory[:, :, old : old + new] = states
@@ -115,6 +113,13 @@ class RoomyLayer(DynamicLayer):
         memory = self.memory[0]
         writable = torch.is_inference_mode_enabled() or not memory.is_inference()
         return writable and len(keys) == len(memory) and slots <= memory.shape[2]
+
+
+def _larger(kept: Tensor, slots: int) -> Tensor:
+    """Return `(B, G, slots, C)` that begins with what is kept."""
+    memory = kept.new_empty(*kept.shape[:2], slots, kept.shape[3])
+    memory[:, :, : kept.shape[2]] = kept
+    return memory
 
 
 class ShiftedCache(DynamicCache):
