@@ -7,13 +7,14 @@
 - `one_row`: ours, a dialogue at a time: what is left is what batching brings.
 
 Float32, greedy, labels decoded under constraint on every side, prompts from ESConv with annotated
-labels in the history. Emotions, strategies and replies of all sides are equal before a time is
-looked at.
+labels in the history and no annotated reply to score, as in a chat. Emotions, strategies and
+replies of all sides are equal before a time is looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,10 +63,15 @@ def states(count: int) -> list[list[Decision]]:
         if len(found) == count:
             break
         named = with_strategies(labelled(record))
-        points = [d for d in decisions(named) if d.depth in DEPTHS]
+        points = [unanswered(d) for d in decisions(named) if d.depth in DEPTHS]
         if len(points) == len(DEPTHS):
             found.append(points)
     return found
+
+
+def unanswered(point: Decision) -> Decision:
+    """Return a decision without the annotated reply, as in a chat: nothing is left to score."""
+    return replace(point, target=replace(point.target, text=""))
 
 
 def labelled(record: Dialogue) -> Dialogue:

@@ -148,8 +148,9 @@ def check_layout(lm: nn.Module) -> None:
             f"backbone {type(lm).__name__} has no model.{missing[0]}; architectures that fit are "
             f"laid out like Llama: Llama, Qwen2, Qwen3, Gemma, Gemma 3, Mistral, SmolLM"
         )
-    if getattr(lm.config, "final_logit_softcapping", None):
-        raise InputError(f"backbone {type(lm).__name__} caps its logits, which no loss here does")
+    caps = ("final_logit_softcapping", "attn_logit_softcapping")
+    if any(getattr(lm.config, cap, None) for cap in caps):
+        raise InputError(f"backbone {type(lm).__name__} caps its logits, which nothing here does")
 
 
 def _four_bit(dtype: torch.dtype) -> Any:

@@ -3,7 +3,8 @@
 Hugging Face's `sdpa` path turns a packed batch into an (N, N) mask; here each sequence runs its own
 causal attention, so the cost is the sum of squares and no mask exists. It is registered as one
 more attention implementation, the extension point that transformers documents. Unpacked input
-(padded rows, decoding with a cache) goes to the stock `sdpa` code unchanged.
+(padded rows, decoding with a cache) goes to the stock `sdpa` code, except that on a CPU masked
+queries share the keys of their group: the stock code writes keys and values out once per head.
 """
 
 from __future__ import annotations
@@ -62,12 +63,23 @@ def varlen_attention(
         scaling: Factor of the scores.
         dropout: Attention dropout.
         sliding_window: Number of last tokens seen, None for all.
-        lengths: Tokens of each packed sequence; None hands over to the stock sdpa path.
+        lengths: Tokens of each packed sequence; None for unpacked input.
         kwargs: Passed on to the stock path.
 
     Returns:
         `(1, N, H, C)` and no attention weights.
     """
+    if lengths is None and _shares_keys(query, key, attention_mask, kwargs):
+        out = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=attention_mask,
+            dropout_p=dropout,
+            scale=scaling,
+            enable_gqa=True,
+        )
+        return out.transpose(1, 2).contiguous(), None
     if lengths is None:
         return sdpa_attention_forward(
             module,
@@ -95,6 +107,13 @@ def varlen_attention(
         )
         outputs.append(out.transpose(1, 2))
     return torch.cat(outputs, dim=1), None
+
+
+def _shares_keys(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[str, Any]) -> bool:
+    """Say whether heads can read the keys of their group where they are, under a mask."""
+    plain = more.get("position_bias") is None and more.get("softcap") is None
+    grouped = query.device.type == "cpu" and query.shape[1] != key.shape[1]
+    return plain and grouped and mask is not None
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
