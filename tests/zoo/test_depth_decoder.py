@@ -215,6 +215,25 @@ def test_packed_prompts_decode_what_padded_ones_do(name: str, lm: Any) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["mistral", "shape"])
+def test_rows_begin_anew_beside_rows_that_go_on(name: str, lm: Any) -> None:
+    """A longer and a shorter prompt in place of two rows: each decodes what it does alone."""
+    lm = lm if name == "shape" else sliding(name)
+    longer = [*range(20, 40)]
+    decoder = decoder_of(lm, len(PROMPTS), (4,))
+    decoder.open(PROMPTS)
+    decoder.feed([[30], [31, 32], []], 0)
+    decoder.open([[], [12, 11], longer])
+    decoder.feed([[33], [], [34, 35]], 0)
+    together = decoder.decode(0, endless(lm), stop_id=STOP, max_new_tokens=6, close=False)
+    for row, ids in enumerate([[*PROMPTS[0], 30, 33], [12, 11], [*longer, 34, 35]]):
+        single = decoder_of(lm, 1, (4,))
+        single.open([ids])
+        alone = single.decode(0, endless(lm), stop_id=STOP, max_new_tokens=6, close=False)
+        assert together[row] == alone[0]
+
+
+@torch.no_grad()
 def test_a_row_that_can_end_in_one_way_is_not_run(lm: Any) -> None:
     """The tokens are those of the decoder that runs them all; a pushed token costs four blocks."""
     choices = [[7, 8, 9], [7, 8, 10, 11], [20, 21, 22, 23]]

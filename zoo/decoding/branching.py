@@ -6,7 +6,7 @@ computed once, however many questions and turns follow. The rows of a batch deco
 are tokenised alone, so the ids are those of the whole prompt written at once.
 
 Where a row outgrows its window, its oldest pieces are left out (never its head). Positions then
-change, so the batch runs its texts again.
+change, so that row is run again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from zoo.nn.blocks import num_blocks
 from zoo.prompts.window import first_kept
 
 ONLY = 0  # the one depth
+UNREAD = -1  # instead of the first piece of a row: the row has to be run from its beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,10 @@ class Mark:
     """Where all rows were: see `Branching.mark`."""
 
     lengths: list[int]
+    starts: list[int]
     told: list[int]
-    decoder: DepthDecoder | None
-    place: Place | None
+    decoder: DepthDecoder
+    place: Place
 
 
 class Branching:
@@ -42,7 +44,7 @@ class Branching:
     Args:
         lm: Causal language model, in evaluation mode.
         tokenizer: Its tokenizer.
-        heads: What opens each row; always kept.
+        heads: What opens each row, not empty; always kept.
         stop: Text of the token that ends an answer.
         window: Tokens that a row, a question and its answer may take.
         room: Tokens of it to keep free for the longest question with its answer.
@@ -67,7 +69,7 @@ class Branching:
         self.heads = [self.ids(head) for head in heads]
         self.budget, self.spare = window - room, spare
         self.pieces: list[list[list[int]]] = [[] for _ in heads]
-        self.starts, self.told = [0] * len(heads), [0] * len(heads)
+        self.starts, self.told = [UNREAD] * len(heads), [0] * len(heads)
         self.decoder: DepthDecoder | None = None
 
     @property
@@ -88,17 +90,19 @@ class Branching:
         """Return where all rows are, after running what they were told."""
         decoder = self._run()
         lengths = [len(pieces) for pieces in self.pieces]
-        return Mark(lengths, list(self.told), decoder, decoder.place())
+        return Mark(lengths, list(self.starts), list(self.told), decoder, decoder.place())
 
     def back(self, mark: Mark) -> None:
         """Forget what was told after a mark."""
         for pieces, length in zip(self.pieces, mark.lengths, strict=True):
             del pieces[length:]
-        if self.decoder is mark.decoder and self.decoder is not None and mark.place is not None:
-            self.decoder.rewind(mark.place)
-            self.told = list(mark.told)
-        else:
+        if self.decoder is not mark.decoder:
             self.decoder = None
+            return
+        self.decoder.rewind(mark.place)
+        pairs = zip(self.starts, mark.starts, strict=True)
+        self.starts = [now if now == then else UNREAD for now, then in pairs]
+        self.told = list(mark.told)
 
     @torch.no_grad()
     def ask(
@@ -206,42 +210,49 @@ class Branching:
         return self.lm.lm_head(self.lm.model.norm(states))
 
     def _run(self) -> DepthDecoder:
-        """Run what is new of every row, or everything if some row has to leave pieces out."""
+        """Run what is new of every row; all of a row that has to leave pieces out."""
         starts = [
             first_kept(len(head), [len(piece) for piece in pieces], self.budget, self.spare)
             for head, pieces in zip(self.heads, self.pieces, strict=True)
         ]
-        if self.decoder is None or starts != self.starts:
-            self.decoder = DepthDecoder(
-                self.lm,
-                [num_blocks(self.lm)],
-                batch_size=len(self.heads),
-                pad_id=self.tokenizer.pad_token_id,
-                device=self.lm.device,
-                everyone_done=self.everyone_done,
-            )
-            self.starts, self.told = starts, list(starts)
-            openings = self.heads
-        else:
-            openings = [[] for _ in self.heads]
-        new = [
-            [*opening, *(token for piece in pieces[told:] for token in piece)]
-            for opening, pieces, told in zip(openings, self.pieces, self.told, strict=True)
-        ]
-        self.told = [len(pieces) for pieces in self.pieces]
+        again = [now != before for now, before in zip(starts, self.starts, strict=True)]
+        if self.decoder is None or all(again) or self._sparse():
+            self.decoder, again = self._new_decoder(), [True] * len(again)
+        begun: list[list[int]] = []
+        added: list[list[int]] = []
+        for r, (head, pieces) in enumerate(zip(self.heads, self.pieces, strict=True)):
+            first = starts[r] if again[r] else self.told[r]
+            new = [token for piece in pieces[first:] for token in piece]
+            begun.append([*head, *new] if again[r] else [])
+            added.append([] if again[r] else new)
+        self.starts, self.told = starts, [len(pieces) for pieces in self.pieces]
         with torch.no_grad():
-            self._feed(self.decoder, new)
+            self._feed(self.decoder, begun, anew=True)
+            self._feed(self.decoder, added)
         return self.decoder
 
-    def _feed(self, decoder: DepthDecoder, new: list[list[int]]) -> None:
-        """Append tokens; with none, keep step with processes that have some."""
+    def _sparse(self) -> bool:
+        """Say whether most slots are holes that rows left when they were run anew."""
+        return self.decoder is not None and self.decoder.mask_BL.shape[1] > 2 * self.budget
+
+    def _new_decoder(self) -> DepthDecoder:
+        return DepthDecoder(
+            self.lm,
+            [num_blocks(self.lm)],
+            batch_size=len(self.heads),
+            pad_id=self.tokenizer.pad_token_id,
+            device=self.lm.device,
+            everyone_done=self.everyone_done,
+        )
+
+    def _feed(self, decoder: DepthDecoder, new: list[list[int]], *, anew: bool = False) -> None:
+        """Append tokens, or begin rows; with none, keep step with processes that have some."""
         if self.everyone_done(not any(new)):
             return
-        if all(new) and not decoder.mask_BL.numel():
+        if not any(new):
+            nobody = torch.zeros(len(new), dtype=torch.bool, device=self.lm.device)
+            decoder.push(nobody.long(), nobody, ONLY)
+        elif anew:
             decoder.open(new)
-            return
-        if any(new):
+        else:
             decoder.feed(new, ONLY)
-            return
-        nobody = torch.zeros(len(new), dtype=torch.bool, device=self.lm.device)
-        decoder.push(nobody.long(), nobody, ONLY)

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.decoding.choices import finish, keep_only, pick
 from zoo.decoding.prefix import prefill
-from zoo.nn.blocks import Blocks, grow_mask, keep_first
+from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,28 @@ class DepthDecoder:
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def open(self, ids: Sequence[Sequence[int]]) -> None:
-        """Begin each row with its prompt, run in one packed forward: padding costs nothing.
+        """Begin rows with their prompts, or anew, in one packed forward: padding costs nothing.
 
-        For a decoder of one depth, the top, that has read nothing; else `feed`.
+        For a decoder of one depth, the top; else `feed`.
 
         Args:
-            ids: Token ids of each row, at least one each.
+            ids: Token ids of each row; a row of none stays as it is. The first time, all have some.
         """
-        prefixes = prefill(self.lm, ids, budget=sum(map(len, ids)))
-        for index, kept in enumerate(zip(prefixes.keys, prefixes.values, strict=True)):
-            self.caches[0].update(*kept, index)
-        slots_L = torch.arange(int(prefixes.ends.max()), device=self.mask_BL.device)
-        self.mask_BL = (slots_L < prefixes.ends[:, None]).long()
-        self.positions_BL = torch.minimum(slots_L, prefixes.ends[:, None] - 1)
-        self.last_BD = prefixes.last
-        self.block_calls += len(slots_L) * len(prefixes.keys)
+        prompts = {row: prompt for row, prompt in enumerate(ids) if prompt}
+        rows_P = torch.tensor(list(prompts), device=self.mask_BL.device)
+        kept = prefill(self.lm, list(prompts.values()), budget=sum(map(len, ids)))
+        for index, (keys, values) in enumerate(zip(kept.keys, kept.values, strict=True)):
+            begin_rows(self.caches[0], index, rows_P, keys, values)
+        longest, ends_P1 = int(kept.ends.max()), kept.ends[:, None]
+        holes = (0, max(0, longest - self.mask_BL.shape[1]))
+        mask_BL, positions_BL = F.pad(self.mask_BL, holes), F.pad(self.positions_BL, holes)
+        slots_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
+        own_PL = torch.minimum(slots_L, ends_P1 - 1)
+        self.mask_BL = mask_BL.index_copy(0, rows_P, (slots_L < ends_P1).long())
+        self.positions_BL = positions_BL.cummax(1).values.index_copy(0, rows_P, own_PL)
+        before = kept.last if self.last_BD is None else self.last_BD
+        self.last_BD = before.index_copy(0, rows_P, kept.last)
+        self.block_calls += longest * len(kept.keys)
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
         """Append tokens to each row and raise everything so far to a depth.

@@ -91,7 +91,10 @@ class PlanningModule(ZooModule):
             InputError: There is no responder.
         """
         if self.responder is None:
-            raise InputError("model.responder: name a model to write replies with")
+            raise InputError(
+                "model.responder: name a model to write replies with, for example "
+                "--model.responder.name smollm2-135m"
+            )
         plans = self.plan(records) if plans is None else plans
         states = [current(record, self.labels) for record in records]
         return self.responder(states, [plan.strategy for plan in plans], self.device)

@@ -76,6 +76,32 @@ def keep_first(cache: DynamicCache, slots: int) -> None:
         layer.values = layer.values[:, :, :slots]
 
 
+def begin_rows(
+    cache: DynamicCache, index: int, rows_P: Tensor, keys: Tensor, values: Tensor
+) -> None:
+    """Write rows of a block anew from their first slot; what they held beyond means nothing.
+
+    Args:
+        cache: Empty, or without sliding windows.
+        index: Which of its blocks.
+        rows_P: The rows, `(P,)`; all of an empty cache.
+        keys: `(P, G, L, C)`; where L is more than there is, all rows get slots.
+        values: The same.
+    """
+    if not cache.get_seq_length(index):
+        cache.update(keys, values, index)
+        return
+    layer: Any = cache.layers[index]
+    more = keys.shape[2] - layer.get_seq_length()
+    if more > 0:
+        holes = (
+            old.new_zeros(*old.shape[:2], more, old.shape[3]) for old in (layer.keys, layer.values)
+        )
+        layer.update(*holes)
+    for old, new in ((layer.keys, keys), (layer.values, values)):
+        old[rows_P, :, : new.shape[2]] = new
+
+
 class RoomyLayer(DynamicLayer):
     """Keys and values of a block, in memory with room for what follows.
 

@@ -1,0 +1,82 @@
+"""Growing texts that outgrow their windows, asked together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zoo.decoding.branching import Branching
+from zoo.decoding.depth import DepthDecoder
+
+HEADS = ["first head.", "2nd."]
+LONG = [f"It is day {day} of a long talk. " for day in range(12)]
+SHORT = [f"{day}, " for day in range(12)]
+WINDOW, ROOM = 160, 40
+
+
+@pytest.fixture
+def method(make: Callable[..., Any], shape: str) -> Any:
+    """A random model whose greedy choices vary."""
+    return make("SFT", shape, spread=12.0)
+
+
+def growing(method: Any, heads: list[str]) -> Branching:
+    return Branching(
+        method.lm,
+        method.tokenizer,
+        heads,
+        stop="<|im_end|>",
+        window=WINDOW,
+        room=ROOM,
+        spare=0.25,
+    )
+
+
+def answers(branch: Branching, rows: list[list[str]]) -> list[list[str]]:
+    """Tell a piece a row, ask, tell something that is taken back, and go on."""
+    found = []
+    for step in range(len(LONG)):
+        for row, pieces in enumerate(rows):
+            branch.tell(row, pieces[step])
+        mark = branch.mark()
+        found.append(branch.ask(["What day? "] * len(rows), max_new_tokens=5))
+        for row in range(len(rows)):
+            branch.tell(row, "Forget that. " * 4)
+        branch.ask(["What? "] * len(rows), max_new_tokens=2)
+        branch.back(mark)
+    return found
+
+
+def test_rows_of_different_lengths_answer_what_they_answer_alone(method: Any) -> None:
+    together = answers(growing(method, HEADS), [LONG, SHORT])
+    for row, pieces in enumerate([LONG, SHORT]):
+        alone = answers(growing(method, HEADS[row : row + 1]), [pieces])
+        assert [step[row] for step in together] == [step[0] for step in alone]
+    assert len({answer for step in together for answer in step}) > 4
+
+
+def test_only_the_row_that_outgrows_its_window_is_run_again(
+    method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[bool]] = []
+    original = DepthDecoder.open
+
+    def noted(decoder: DepthDecoder, ids: Any) -> None:
+        begun.append([bool(row) for row in ids])
+        original(decoder, ids)
+
+    monkeypatch.setattr(DepthDecoder, "open", noted)
+    branch = growing(method, HEADS)
+    for long, short in zip(LONG, SHORT, strict=True):
+        branch.tell(0, long)
+        branch.tell(1, short)
+        branch.ask(["What day? "] * 2, max_new_tokens=2)
+        assert branch.decoder is not None
+        assert branch.decoder.mask_BL.shape[1] <= 2 * (WINDOW - ROOM) + max(map(len, LONG))
+        assert branch.positions <= 2 * (WINDOW - ROOM)
+    assert begun[0] == [True, True]
+    assert [True, False] in begun
+    assert [False, True] not in begun
+    assert sum(map(all, begun)) < len(begun) / 2
