@@ -287,12 +287,13 @@ def test_labels_and_loss(make: Any, two: str) -> None:
     for n, example in enumerate(examples):
         i, task = places[n // 3], tuple(means)[n % 3]
         turn = ONE.turns[i]
-        targets = {"emotion": "sadness", "strategy": turn.strategy, "reply": turn.text}
+        targets = {"emotion": "sadness", "strategy": turn.strategy, "reply": f" {turn.text}"}
         assert learned(example, module.tokenizer) == targets[task] + end
         state = reference.lines(ONE, i, labels)
         state += "Emotion: sadness\n" if n % 3 > 0 else ""
         state += f"Strategy: {turn.strategy}\n" if n % 3 > 1 else ""
         prompt = reference.prompt(ONE, state, task)
+        assert prompt.endswith("Supporter:") == (task == "reply")  # the reply goes on from there
         ids = module.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         target = module.tokenizer(targets[task] + end, add_special_tokens=False)["input_ids"]
         assert example.input_ids == ids + target
@@ -406,7 +407,7 @@ def test_a_given_strategy_changes_the_reply_alone(make: Any, two: str) -> None:
 @pytest.mark.parametrize(("two", "oracle"), [("tiny-llama", False), ("tiny-gemma", True)])
 def test_batched_walk_is_the_plain_one(make: Any, two: str, oracle: bool) -> None:
     """Dialogues of different lengths together, keys and values kept: the reference's e, g and u."""
-    module = make("FiSMiness", two, spread=9.0, oracle_history=oracle, **WIDE)
+    module = make("FiSMiness", two, spread=12.0, oracle_history=oracle, **WIDE)
     reference = Reference(module)
     states = [*decisions(OTHER), *decisions(ONE)[:3]]
     expected = reference.walk(OTHER, 4, gold=oracle)

@@ -145,7 +145,7 @@ class Walk:
                 failed[r] += [] if understood else [task]
                 self._move(r, task, name)
         replies = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
-        golds = self._gold(REPLY, k, dict.fromkeys(wanted, ""))
+        golds = self._gold(REPLY, k, dict.fromkeys(wanted, " "))
         for r in live:
             self._keep(r, k, labels[r])
         calls = 3 - bool(self.forced)

@@ -2,7 +2,8 @@
 
 The layout is inferred; the paper's prompts are unknown. A prompt is the description with the lists
 to choose from, the state of the machine as text, and the task of the action: three prompts of a
-turn differ in their ends alone.
+turn differ in their ends alone. A reply is begun with the supporter's name, as the machine writes
+it: small models otherwise go on as the seeker.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from zoo.labels import SUPPORT, Labels
 from zoo.preview import preview
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision, decisions, description
-from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, WRITTEN, Round, line, rounds
 from zoo.prompts.talk import has_strategies
 from zoo.prompts.window import first_kept
 from zoo.records import Dialogue
@@ -113,6 +114,7 @@ class WalkEncoder:
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
         tail = self.chat.end + self.chat.open("assistant")
         self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
+        self.questions[REPLY] += f"{WRITTEN[REPLY]}:"
         asked = (ALL,) if self.single_pass else TASKS
         self.asking = max(len(self.ids(self.questions[task])) for task in asked)
 
@@ -213,7 +215,7 @@ class WalkEncoder:
     def _learned(
         self, decision: Decision, one: Round, head: list[int], pieces: list[list[int]]
     ) -> list[Example]:
-        texts = {EMOTION: one.emotion, STRATEGY: one.strategy, REPLY: one.reply}
+        texts = {EMOTION: one.emotion, STRATEGY: one.strategy, REPLY: f" {one.reply}"}
         if self.single_pass:
             parts = [f"{FIELDS[task]}: {texts[task]}\n" for task in TASKS[:2]]
             targets = [
