@@ -3,8 +3,9 @@
 Hugging Face's `sdpa` path turns a packed batch into an (N, N) mask; here each sequence runs its own
 causal attention, so the cost is the sum of squares and no mask exists. It is registered as one
 more attention implementation, the extension point that transformers documents. Unpacked input
-(padded rows, decoding with a cache) goes to the stock `sdpa` code, except that on a CPU masked
-queries share the keys of their group: the stock code writes keys and values out once per head.
+(padded rows, decoding with a cache) goes to the stock `sdpa` code, except that on a CPU several
+masked queries share the keys of their group: the stock code writes keys and values out once per
+head. (For a single query it lays the heads of a group out as queries, which is as good.)
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _shares_keys(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[str
     """Say whether heads can read the keys of their group where they are, under a mask."""
     plain = more.get("position_bias") is None and more.get("softcap") is None
     grouped = query.device.type == "cpu" and query.shape[1] != key.shape[1]
-    return plain and grouped and mask is not None
+    return plain and grouped and mask is not None and query.shape[2] > 1
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
