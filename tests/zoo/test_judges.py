@@ -568,3 +568,25 @@ def test_a_real_model_judges_and_seeks(tmp_path: Path) -> None:
     talked = simulate(LocalSeeker(writer, "my exams"), lambda turns: "Go on.", max_rounds=2)
     assert talked.rounds == 2 or talked.stopped
     assert all(turn.text for turn in talked.turns)
+
+
+@pytest.mark.parametrize("value", ["4", None, float("nan"), 99, -1])
+def test_a_grade_is_a_number_from_0_to_5(value: Any) -> None:
+    with pytest.raises(JudgeError, match="no grade from 0 to 5"):
+        Grade(value, "words")
+
+
+def test_a_verdict_is_a_b_or_tie() -> None:
+    choice: Any = "D"
+    with pytest.raises(JudgeError, match="no verdict: 'D'"):
+        Verdict(choice)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"grade": "4", "words": ""}, {"grade": 4.0}, {"grade": 99, "words": ""}]
+)
+def test_a_recorded_line_that_is_no_answer(tmp_path: Any, answer: dict[str, Any]) -> None:
+    file = tmp_path / "grades.jsonl"
+    file.write_text(json.dumps({"kind": "grade", "judge": "j", "key": "k", **answer}) + "\n")
+    with pytest.raises(InputError, match="grades.jsonl:1: no recorded answer"):
+        RecordedJudge(file)

@@ -6,13 +6,15 @@ fails every time the sample is marked and counted, and the run goes on.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import Choice
+from zoo.prompts.rewards import MAX_GRADE
 from zoo.records import Turn
 
 T = TypeVar("T")
@@ -29,18 +31,27 @@ class JudgeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which of two replies is better, and the judge's words."""
+    """Which of two replies is better, and the judge's words; anything else is a `JudgeError`."""
 
     choice: Choice
     words: str = ""
 
+    def __post_init__(self) -> None:
+        if self.choice not in get_args(Choice):
+            raise JudgeError(f"no verdict: {self.choice!r}", self.words)
+
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """How good a strategy or reply is, 0 to 5, and the judge's words."""
+    """How good a strategy or reply is, 0 to 5, and the judge's words; else a `JudgeError`."""
 
     value: float
     words: str = ""
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.value, int | float) and math.isfinite(self.value)
+        if not number or not 0 <= self.value <= MAX_GRADE:
+            raise JudgeError(f"no grade from 0 to {MAX_GRADE:g}: {self.value!r}", self.words)
 
 
 class Judge(Protocol):
@@ -98,7 +109,7 @@ def persist(ask: Callable[[int], T], retries: int) -> tuple[T | None, list[str]]
     for attempt in range(retries + 1):
         try:
             return ask(attempt), failures
-        except (JudgeError, TimeoutError, ConnectionError) as error:
+        except (JudgeError, OSError) as error:  # a timeout or a lost connection is an OSError
             failures.append(f"{type(error).__name__}: {error}")
     return None, failures
 

@@ -93,7 +93,7 @@ class RecordedJudge:
         self.asked += 1
         try:
             answer = ask(self.judge)
-        except (JudgeError, TimeoutError, ConnectionError) as error:
+        except (JudgeError, OSError) as error:
             words = getattr(error, "words", "")
             self._append({**question, "error": str(error) or type(error).__name__, "words": words})
             raise
@@ -120,7 +120,9 @@ class RecordedJudge:
             line = json.loads(data)
             kind, judge, key = line["kind"], line["judge"], line["key"]
             good = "error" in line or {"compare": "choice", "grade": "grade"}[kind] in line
-        except (ValueError, KeyError, TypeError) as error:
+            if good and "error" not in line:  # raises where it is none
+                _answer(line)
+        except (ValueError, KeyError, TypeError, JudgeError) as error:
             raise InputError(f"{where}: no recorded answer ({error})") from error
         if not good:
             raise InputError(f"{where}: a recorded answer without choice, grade or error")
@@ -132,6 +134,13 @@ class RecordedJudge:
             self.failed += 1
         else:
             self.known[key] = line
+
+
+def _answer(line: dict[str, Any]) -> Verdict | Grade:
+    """Return what a line records."""
+    if line["kind"] == "compare":
+        return Verdict(line["choice"], line["words"])
+    return Grade(line["grade"], line["words"])
 
 
 def key_of(kind: str, decision: Decision, *candidates: Turn) -> str:
