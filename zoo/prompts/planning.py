@@ -72,7 +72,7 @@ def current(record: Dialogue | Decision, labels: Labels = SUPPORT) -> Decision:
     if isinstance(record, Decision):
         return record
     if record.turns and record.turns[-1].speaker == SUPPORTER and record.turns[-1].text:
-        return decisions(record, labels)[-1]
+        return decisions(record, labels, need_strategies=False)[-1]
     waiting = awaiting(record)
     return decisions(waiting, labels, need_strategies=False)[-1]
 
