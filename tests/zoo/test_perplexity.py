@@ -48,7 +48,7 @@ def told(module: Any, state: Decision) -> str:
 
 def walked(module: Any, state: Decision, one: Said) -> tuple[str, str]:
     labels = line(EMOTION, one.emotion) + line(STRATEGY, one.strategy)
-    return told(module, state) + labels + module.encoder().questions[REPLY], ""
+    return told(module, state) + labels + module.encoder().questions[REPLY], " "
 
 
 def in_one(module: Any, state: Decision, one: Said) -> tuple[str, str]:
