@@ -110,7 +110,9 @@ def test_overlay_composes(path: Path, tmp_path: Path) -> None:
 def test_paper_overlay_composes(path: Path) -> None:
     base = CONFIGS / path.name
     content = yaml.safe_load(path.read_text())
-    merged(parsed("--config", str(base), "--config", str(path)), content)
+    config = parsed("--config", str(base), "--config", str(path))
+    merged(config, content)
+    assert config["data"]["init_args"].get("max_test") is None, "a demo's limit"
     for line in path.read_text().splitlines():
         if line.startswith(" ") and not line.rstrip().endswith(":"):
             assert "# [" in line, f"no source: {line.strip()}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from zoo.judges.judge import (
     against_data,
     both_orders,
     grade_all,
+    persist,
     win_rates,
 )
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
@@ -590,3 +592,20 @@ def test_a_recorded_line_that_is_no_answer(tmp_path: Any, answer: dict[str, Any]
     file.write_text(json.dumps({"kind": "grade", "judge": "j", "key": "k", **answer}) + "\n")
     with pytest.raises(InputError, match="grades.jsonl:1: no recorded answer"):
         RecordedJudge(file)
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"), [(URLError("timed out"), True), (OSError(28), False)]
+)
+def test_a_lost_connection_is_a_failure_and_a_full_disk_is_not(
+    error: OSError, goes_on: bool
+) -> None:
+    def ask(attempt: int) -> Grade:
+        raise error
+
+    if goes_on:
+        found, why = persist(ask, retries=1)
+        assert (found, len(why)) == (None, 2)
+    else:
+        with pytest.raises(OSError, match="28"):
+            persist(ask, retries=1)

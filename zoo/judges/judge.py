@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
+from urllib.error import URLError
 
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import Choice
@@ -27,6 +28,10 @@ class JudgeError(RuntimeError):
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message)
         self.words = words
+
+
+FAILURES = (JudgeError, TimeoutError, ConnectionError, URLError)
+"""What a judge may raise when it fails; a full disk or a missing model is no such failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def persist(ask: Callable[[int], T], retries: int) -> tuple[T | None, list[str]]
     for attempt in range(retries + 1):
         try:
             return ask(attempt), failures
-        except (JudgeError, OSError) as error:  # a timeout or a lost connection is an OSError
+        except FAILURES as error:
             failures.append(f"{type(error).__name__}: {error}")
     return None, failures
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from zoo.errors import InputError
-from zoo.judges.judge import Grade, Judge, JudgeError, Verdict
+from zoo.judges.judge import FAILURES, Grade, Judge, JudgeError, Verdict
 from zoo.prompts.decisions import Decision, description, transcript
 from zoo.prompts.judging import Choice
 from zoo.records import Turn
@@ -93,7 +93,7 @@ class RecordedJudge:
         self.asked += 1
         try:
             answer = ask(self.judge)
-        except (JudgeError, OSError) as error:
+        except FAILURES as error:
             words = getattr(error, "words", "")
             self._append({**question, "error": str(error) or type(error).__name__, "words": words})
             raise

@@ -93,6 +93,19 @@ def varlen_attention(
             sliding_window=sliding_window,
             **kwargs,
         )
+    return _each_alone(query, key, value, lengths, scaling, dropout, sliding_window), None
+
+
+def _each_alone(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: list[int],
+    scaling: float | None,
+    dropout: float,
+    sliding_window: int | None,
+) -> Tensor:
+    """Return the causal attention of each packed sequence by itself, `(1, N, H, C)`."""
     outputs = []
     for q, k, v in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True):
         window = sliding_window if sliding_window and sliding_window < q.shape[2] else None
@@ -107,7 +120,7 @@ def varlen_attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         outputs.append(out.transpose(1, 2))
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 def _shares_keys(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[str, Any]) -> bool:
