@@ -28,12 +28,13 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.decoding.choices import only
-from zoo.labels import EMOTIONS
+from zoo.labels import EMOTIONS, SUPPORT
 from zoo.methods.fisminess import FiSMiness
 from zoo.nn.blocks import CACHE
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
+from zoo.prompts.recipes import read_reply
 from zoo.records import Dialogue
 from zoo.sources import resolve
 
@@ -121,7 +122,8 @@ def in_turn(setting: Setting, *, count: int) -> Sample:
             told = [encoder.ids(text) for text in (encoder.head(point), *lines)]
             answer: Answer = []
             for task in TASKS:
-                answer.append(call(told, task))
+                words = call(told, task)
+                answer.append(read_reply(words, SUPPORT).reply if task == REPLY else words)
                 told.append(encoder.ids(line(task, answer[-1])))
             answers.append(answer)
         return answers

@@ -13,9 +13,11 @@ same weights share one training run.
 
 straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--folder`) writes what
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
-are those of the talker, kept in a file in `--folder`. Not all rows know the same: straQ* reads the
-annotated emotion and (its planner) the annotated strategies of past turns, FiSMiness those labels
-in the rows `annotated history` alone, nothing else does. Rows that the JSON already holds are
+are those of the talker, kept in a file in `--folder`. All replies are begun with the supporter's name
+(an answer in fields by its first field). Not all rows know the same of past turns: baselines and
+straQ*'s planner read their annotated strategies, FiSMiness those and the emotion in the rows
+`annotated history` (else its own), CoCT in the row `past strategies as tags`; straQ* reads the
+annotated emotion besides. Rows that the JSON already holds are
 skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
 """
 
@@ -177,7 +179,7 @@ def answered(
     for start in range(0, len(asked), options.batch):
         part = asked[start : start + options.batch]
         if row.method == "ESCBaseline":
-            known = tuple(decision.id for decision in part)
+            known = (str(module.show_strategies), *(decision.id for decision in part))
             branch = heard.setdefault(known, told(module, part))
             shared += branch.positions
             found += module.respond(part, branch=branch)

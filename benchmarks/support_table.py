@@ -62,11 +62,15 @@ PROMPTS = {  # kind of `ESCBaseline` -> name of its row
 IMIT = {"reward": "imit"}
 ROWS: dict[str, Row] = {  # in this order they run: methods and main baselines, then the others
     "direct": Row("ESCBaseline", {"kind": "direct"}),
+    "direct, past strategies hidden": Row(
+        "ESCBaseline", {"kind": "direct", "show_strategies": False}
+    ),
     "FiSMiness, agent": Row("FiSMiness", {"mode": "agent"}),
     "FiSMiness, agent, annotated history": Row(
         "FiSMiness", {"mode": "agent", "oracle_history": True}
     ),
     "CoCT": Row("CoCT"),
+    "CoCT, past strategies as tags": Row("CoCT", {"keep_tags": True}),
     "CoT": Row("ESCBaseline", {"kind": "cot"}),
     "FSM prompt": Row("ESCBaseline", {"kind": "fsm"}),
     **{name: Row("ESCBaseline", {"kind": kind}) for kind, name in PROMPTS.items()},

@@ -102,6 +102,7 @@ class ZooTrainer(Trainer):
             datamodule: The data.
         """
         model.validate()
+        model.check_data(datamodule)
         model.build(meta=True)  # first: an encoder may ask whether there are weights
         stage, split = ("test", "test") if model.untrained() else ("fit", "train")
         datamodule.prepare(stage, model.encoder())
@@ -136,6 +137,7 @@ class ZooTrainer(Trainer):
         given = {name: text for name, text in options.items() if text is not None}
         for name in given.keys() - inspect.signature(model.show).parameters.keys():
             raise InputError(f"{name}: {type(model).__name__} has no {name}s")
+        model.check_data(datamodule)
         self._load(model, ckpt_path)
         records = datamodule.records("test")[:num_records]
         for row in model.show(records, prompt=prompt, **given):

@@ -496,9 +496,11 @@ def test_bad_labels(make: Any) -> None:
     with pytest.raises(InputError, match="no support strategy 'Questoin'; did you mean 'Question'"):
         encoder(odd)
     with pytest.raises(InputError, match="no emotion 'rage'"):
-        encoder(replace(ONE, emotion="rage"))
+        encoder.study([replace(ONE, emotion="rage")], "train")
     with pytest.raises(InputError, match=r"talk:1, turn 1: no emotion is annotated; see model\."):
-        encoder(replace(ONE, emotion=""))
+        encoder.study([replace(ONE, emotion="")], "train")
+    encoder.study([replace(ONE, emotion="")], "test")  # there it is only answered
+    assert [e.head_weights() for e in encoder(replace(ONE, emotion=""))] == [{}] * 4
     assert len(encoder(talk(("", "a"), ("questions", "b"), emotion="Sad"))) == 3  # aliases
     silent = replace(ONE, turns=tuple(replace(t, strategy="") for t in ONE.turns))
     with pytest.raises(InputError, match="talk:1: no supporter turn has a support strategy"):
@@ -528,7 +530,7 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
     end = module.encoder().chat.end
     assert learned_emotions == [f"fear{end}", f"sadness{end}"]
     with pytest.raises(InputError, match="talk:1, turn 1: no emotion for it in the file"):
-        module.encoder()(ONE)
+        module.encoder().study([ONE], "train")
     daily = make(
         *("FiSMiness", "tiny-llama"),
         **{"labels": "acts", "emotions": "daily_dialog", "emotion_source": "annotated", **WIDE},

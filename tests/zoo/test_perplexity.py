@@ -33,12 +33,12 @@ def direct(module: Any, state: Decision, one: Said) -> tuple[str, str]:
     """Return what stands before the reply, and a space of the reply's."""
     encoder = module.encoder()
     task = RECIPES["direct"][0].task.format(**module.filled)
-    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task), ""
+    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task), " "
 
 
 def tagged(module: Any, state: Decision, one: Said) -> tuple[str, str]:
     encoder = module.encoder()
-    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(), ""
+    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(), " "
 
 
 def told(module: Any, state: Decision) -> str:
@@ -96,16 +96,19 @@ def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
 
     module = make("ESCBaseline", "tiny-llama", kind="cot", reserve=3000, **WIDE)
     (state,) = decisions(TALK)[:1]
-    words = "Emotion: fear\nStrategy: Question\nResponse: Since when?"
-    text, name, begun = read_reply(words, module.labels)
+    words = " fear\nStrategy: Question\nResponse: Since when?"
+    text, name, begun, given = read_reply(words, module.labels, "Emotion:")
+    assert given
     assert (begun + text, name) == (words, "Question")
     encoder = module.encoder()
     task = RECIPES["cot"][0].task.format(**module.filled)
-    asked = encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task)
+    asked = encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task, "Emotion:")
     from zoo.methods.speaking import told as heard
 
     branch = heard(module, [state])
-    ((nll, tokens),) = branch.likelihood([encoder.question(task)], [begun], [state.target.text])
+    ((nll, tokens),) = branch.likelihood(
+        [encoder.question(task, "Emotion:")], [begun], [state.target.text]
+    )
     ids, gold = (encoder.ids(x) for x in (asked + begun.rstrip(), " " + state.target.text))
     with torch.no_grad():
         logp = module.lm(torch.tensor([ids + gold])).logits[0].log_softmax(-1)

@@ -28,6 +28,8 @@ TALK = Dialogue(
     emotion="sadness",
     id="talk:1",
 )
+RESTATE = "Restatement or Paraphrasing"
+DISCLOSE = ("Me too.", "Self-disclosure", True)
 CALLS = {
     **{"direct": 1, "direct_refine": 1, "self_refine": 3, "self_refine_two_calls": 2, "cot": 1},
     **{"plan_and_solve": 2, "tot": 5, "sot": 5, "rag": 1, "csim": 1, "fsm": 3},
@@ -130,9 +132,10 @@ def test_fine_tuned_kinds_learn_strategy_and_reply(make: Any) -> None:
     end = encoder.chat.end
     texts = [module.tokenizer.decode([t for t in e.labels if t != IGNORE]) for e in examples]
     replies = ["[Question] When?", "[Affirmation and Reassurance] You will find one."]
-    assert texts == [reply + end for reply in replies]
+    assert texts == [f" {reply}{end}" for reply in replies]
     prompt = module.tokenizer.decode(examples[1].input_ids)
-    assert "Seeker: I lost my job.\nSupporter: When?\nSeeker: Last week.\n\nWrite what" in prompt
+    told = "Seeker: I lost my job.\nSupporter: [Question] When?\nSeeker: Last week.\n\nWrite what"
+    assert told in prompt
     loss = module.losses(encoder.collate(examples, sum_head_weights(examples)))["speak"]
     assert float(loss.weight) == sum(len(encoder.ids(text)) for text in texts)
     assert module.untrained() == ""
@@ -140,33 +143,78 @@ def test_fine_tuned_kinds_learn_strategy_and_reply(make: Any) -> None:
     assert prompted.untrained() == "model.kind: tot is not trained, sft is"
 
 
-def test_past_strategies_are_shown_on_request(make: Any) -> None:
-    module = make("ESCBaseline", "tiny-llama", show_strategies=True, **WIDE)
+def test_past_strategies_are_shown_unless_they_are_hidden(make: Any) -> None:
+    """In the history of ESConv's task supporter turns carry their strategies."""
+    module = make("ESCBaseline", "tiny-llama", **WIDE)
     assert module.encoder().lines(decisions(TALK)[1])[1] == "Supporter: [Question] When?\n"
+    hidden = make("ESCBaseline", "tiny-llama", show_strategies=False, **WIDE)
+    assert hidden.encoder().lines(decisions(TALK)[1])[1] == "Supporter: When?\n"
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
+    """A reply by the supporter's name, as in every method; an answer in fields by the first."""
+    module = make("ESCBaseline", "tiny-llama", kind=kind, **WIDE)
+    script = Script(monkeypatch, *(["1"] * 9))
+    module.respond(decisions(TALK)[:1])
+    for call in RECIPES[kind]:
+        if call.reads in ("reply", "each", "draft"):
+            assert call.begins
+        if call.begins not in ("", "Supporter:"):
+            assert f"`{call.begins}`" in call.task  # the first field that is asked for
+            assert call.task.index(f"`{call.begins}`") == call.task.index("`")
+    last = RECIPES[kind][-1]
+    asked = [task for task in script.tasks if task]  # a point that is not there is not asked
+    assert asked[-1].endswith(f"assistant\n{last.begins}")
 
 
 @pytest.mark.parametrize(
-    ("words", "reply", "strategy"),
+    ("begins", "words", "reply", "strategy", "given"),
     [
-        ("[Question] When?", "When?", "Question"),
-        ("**[questions]**: When?", "When?", "Question"),
-        ("Draft: [Others] Oh.\nRevision: [Question] When?", "When?", "Question"),
-        (
-            "Emotion: fear\nStrategy: Self disclosure\nResponse: Me too.",
-            "Me too.",
-            "Self-disclosure",
-        ),
-        ("Simulation: she cries.\nResponse: [Hug] There.", "There.", None),
-        ("I see: that hurts.", "I see: that hurts.", None),
-        ("Strategy: Question", "Strategy: Question", "Question"),
-        ("", "", None),
+        ("Supporter:", " [Question] When?", "When?", "Question", True),
+        ("Supporter:", " **[questions]**: When?", "When?", "Question", True),
+        ("Supporter:", " [Strategy] Restatement: You fell.", "You fell.", RESTATE, True),
+        ("Supporter:", " [Strategy] [Question] When?", "When?", "Question", True),
+        ("Supporter:", " Strategy: Question\nWhen?", "When?", "Question", True),
+        ("Supporter:", "\nSupporter (Question): When?", "When?", "Question", True),
+        ("Supporter:", " I see: that hurts.", "I see: that hurts.", None, True),
+        ("Supporter:", " Ask.\nSeeker: No.\nSupporter: [Others] Oh.", "Ask.", None, True),
+        ("Supporter:", " Ask. Seeker: No. Supporter: Oh.", "Ask.", None, True),
+        ("Supporter:", "", "", None, False),
+        ("Supporter:", "\nSeeker: I cry.", "", None, False),
+        ("Draft:", " [Others] Oh.\nRevision: [Question] When?", "When?", "Question", True),
+        ("Draft:", " [Others] Oh. Revision: [Question] When?", "When?", "Question", True),
+        ("Draft:", " [Question] When?\nRevision:", "When?", "Question", False),
+        ("Draft:", " [Question] When?\nRevision: [Others]", "When?", "Question", False),
+        ("Emotion:", " fear\nStrategy: Self disclosure\nResponse: Me too.", *DISCLOSE),
+        ("Emotion:", " fear. Strategy: Self disclosure. Response: Me too.", *DISCLOSE),
+        ("Emotion:", " fear `Strategy: Self disclosure` `Response: Me too.`", *DISCLOSE),
+        ("Emotion:", " fear\nStrategy: Question", "", "Question", False),
+        ("Simulation:", " she cries.\nResponse: [Hug] There.", "There.", None, True),
+        ("Simulation:", " she cries. Response: [Hug] There.\nSeeker: I", "There.", None, True),
+        ("Feedback:", " be warmer. Revision: [Others] Oh.", "Oh.", "Others", True),
+        ("Feedback:", " be warmer.", "", None, False),
     ],
 )
-def test_replies_are_read(words: str, reply: str, strategy: str | None) -> None:
-    found = read_reply(words, SUPPORT)
-    assert found[1] == strategy
-    if words != "Strategy: Question":
-        assert found[0] == reply
+def test_replies_are_read(
+    begins: str, words: str, reply: str, strategy: str | None, given: bool
+) -> None:
+    found = read_reply(words, SUPPORT, begins)
+    assert (found.reply, found.strategy, found.given) == (reply, strategy, given)
+    assert words.startswith(found.begun)
+    assert not reply or words[len(found.begun) :].startswith(reply[:2])
+
+
+def test_a_draft_stands_where_no_revision_was_written(make: Any, monkeypatch: Any) -> None:
+    """The reply is the draft, counted as one that was not given."""
+    for kind, words in (
+        ("self_refine", ["[Question] When?", "Be warmer.", ""]),
+        ("self_refine_two_calls", ["[Question] When?", " be warmer."]),
+    ):
+        module = make("ESCBaseline", "tiny-llama", kind=kind, **WIDE)
+        Script(monkeypatch, *words)
+        (one,) = module.respond(decisions(TALK)[:1])
+        assert (one.reply, one.strategy, one.failed) == ("When?", "Question", ("reply",))
 
 
 def test_points_are_read() -> None:

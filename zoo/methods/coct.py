@@ -36,7 +36,7 @@ from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.figures import heat_map
-from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
 from zoo.methods.said import Said
@@ -59,7 +59,7 @@ from zoo.prompts.concepts import (
 )
 from zoo.prompts.decisions import Decision
 from zoo.prompts.planning import current
-from zoo.prompts.talk import TalkEncoder, read_field
+from zoo.prompts.talk import TalkEncoder, one_turn, read_field
 from zoo.records import Dialogue
 
 ROLE = "You are a supportive partner in a conversation."
@@ -127,10 +127,15 @@ class CoCT(TalkingModule):
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.use("esconv" if concepts == "auto" else concepts)
 
-    def use(self, name: str) -> None:
-        """Take the lists of a data set, one of `INVENTORIES`."""
+    def use(self, name: str, labels: Labels | None = None) -> None:
+        """Take the lists of a data set, one of `INVENTORIES`.
+
+        Args:
+            name: Whose lists.
+            labels: What the data annotates; None for what those lists hold.
+        """
         self.lists = chosen(name, self.kinds, self.given_topics)
-        self.labels = ACTS if name == "daily_dialog" else SUPPORT
+        self.labels = labels or (ACTS if name == "daily_dialog" else SUPPORT)
         self.emotions = INVENTORIES[name].get("emotion", EMOTION_SETS["esconv"])
         shown = (self.lists, self.delimiter, self.extra, self.free, self.max_concepts)
         self.concepts = Concepts(*shown)
@@ -146,8 +151,8 @@ class CoCT(TalkingModule):
         if self.delimiter not in DELIMITERS:
             near = nearest(self.delimiter, DELIMITERS)
             raise InputError(f"model.delimiter: no preset {self.delimiter!r}; {near}")
-        if not self.lists and not self.free:
-            raise InputError(f"model.kinds: the lists have none of {', '.join(self.kinds)}")
+        if self.hparams["concepts"] != "auto":  # else the data says
+            self._check_lists()
         if self.max_concepts not in (None, 1):
             raise InputError(f"model.max_concepts: {self.max_concepts} is neither 1 nor null")
         if self.tagged is not None and not self.learn:
@@ -156,9 +161,29 @@ class CoCT(TalkingModule):
             raise InputError(f"model.reserve: {self.reserve} leaves nothing of the window")
 
     def check_data(self, datamodule: Any) -> None:
-        """Take the lists that the paper uses on this data, if they are left open."""
-        if self.hparams["concepts"] == "auto":
-            self.use(ROUTES.get(type(datamodule).__name__, "esconv"))
+        """Take the lists that the paper uses on this data, if they are left open, and its labels.
+
+        Raises:
+            InputError: None of its kinds are to be used, or nothing can be learned of it.
+        """
+        data, lists = type(datamodule).__name__, self.hparams["concepts"]
+        usual = ROUTES.get(data, "esconv")
+        labels = ACTS if usual == "daily_dialog" else SUPPORT
+        self.use(usual if lists == "auto" else lists, labels if data in ROUTES else None)
+        self._check_lists()
+
+    def _check_lists(self) -> None:
+        if not self.lists and not self.free:
+            raise InputError(f"model.kinds: the lists have none of {', '.join(self.kinds)}")
+        if self.learn and self.tagged is None and not self.plans:
+            raise InputError(
+                "model.tagged: name a teacher's file; without strategy tags nothing is annotated"
+            )
+
+    @property
+    def plans(self) -> bool:
+        """Whether a tag names a strategy of the kind that the data annotates."""
+        return self.lists.get("strategy") is self.labels
 
     def untrained(self) -> str:
         """Return that without `learn` nothing is trained."""
@@ -210,19 +235,19 @@ class CoCT(TalkingModule):
         limit, heat = self.max_new_tokens, self.temperature
         words = branch.ask(questions, max_new_tokens=limit, temperature=heat)
         firsts = [split_tags(text, self.concepts)[0].tag for text in words]
-        begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in firsts]
+        begun = [" " if tag is None else f" {self.concepts.tag(tag)} " for tag in firsts]
         golds = branch.likelihood(questions, begun, [state.target.text for state in states])
         return [self.read(text, *gold) for text, gold in zip(words, golds, strict=True)]
 
     def read(self, words: str, nll: float = 0.0, tokens: int = 0) -> Said:
         """Return what a model's words say, equations (2) and (3); see `Said` for the others."""
-        parts = split_tags(words, self.concepts)
+        parts = split_tags(one_turn(words), self.concepts)
         chain = [self.concepts.kind_of(part.tag) for part in parts if part.tag is not None]
         tags = tuple(self.concepts.tag(name) for _, name in chain)
         used = of_kind(chain, "strategy")
         strategy = ""
         failed: tuple[str, ...] = ()
-        if "strategy" in self.lists:
+        if self.plans:
             strategy = used[0] if used else self.labels.fallback
             failed = () if used else ("strategy",)
         return Said(

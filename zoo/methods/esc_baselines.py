@@ -97,7 +97,7 @@ class ESCBaseline(TalkingModule):
         kind: Kinds = "direct",
         labels: Literal["support", "acts"] = "support",
         emotions: Literal["esconv", "daily_dialog", "empathetic_dialogues"] = "esconv",
-        show_strategies: bool = False,
+        show_strategies: bool = True,
         top_k: int = 3,
         max_length: int = 4096,
         reserve: int = 1024,

@@ -23,6 +23,7 @@ class Row:
         filled: Name -> text that tasks may quote: the lists, then the answers.
         failed: Kinds of labels that could not be read.
         begun: What the model wrote before its reply.
+        drafted: Strategy of a draft.
         gold: Negative log-likelihood of the annotated reply there in nats, and its tokens.
     """
 
@@ -30,6 +31,7 @@ class Row:
     answers: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     begun: str = ""
+    drafted: str | None = None
     gold: tuple[float, int] = (0.0, 0)
 
     def fill(self, task: str, **more: str) -> str:
@@ -44,7 +46,7 @@ class Follower:
 
     Attributes:
         branch: The conversations.
-        question: Makes a task what the model is asked.
+        question: Makes a task, and what the answer begins with, what the model is asked.
         labels: The strategies.
         emotions: The emotions.
         retrieve: Returns what is found for each conversation.
@@ -53,7 +55,7 @@ class Follower:
     """
 
     branch: Branching
-    question: Callable[[str], str]
+    question: Callable[[str, str], str]
     labels: Labels
     emotions: Labels
     retrieve: Callable[[], list[str]]
@@ -91,7 +93,7 @@ class Follower:
         return [said(row, calls) for row in rows]
 
     def _asked(self, call: Call, row: Row, **more: str) -> str:
-        return self.question(row.fill(call.task, **more))
+        return self.question(row.fill(call.task, **more), call.begins)
 
     def _ask(self, call: Call, rows: list[Row]) -> list[str]:
         votes = call.reads == "vote"
@@ -114,7 +116,7 @@ class Follower:
             limit, heat = self.max_new_tokens, self.temperature
             new = self.branch.ask(asked, max_new_tokens=limit, temperature=heat)
             for found, text in zip(texts, new, strict=True):
-                found.append(" ".join(text.split()))
+                found.append(" ".join(read_reply(text, self.labels, call.begins).reply.split()))
         return [" ".join(part for part in found if part) for found in texts]
 
     def _take(self, call: Call, row: Row, text: str) -> None:
@@ -131,12 +133,26 @@ class Follower:
         elif call.reads == "vote":
             listed = read_points(answers[f"{call.name}s"], POINTS)
             text = listed[min(int(text), len(listed)) - 1]
-        elif call.reads in ("reply", "each"):
-            text, strategy, row.begun = read_reply(text, self.labels)
-            if "strategy" not in answers:  # else chosen by a call of its own
-                answers["strategy"] = strategy or self.labels.fallback
-                row.failed += [] if strategy else ["strategy"]
+        elif call.reads in ("reply", "each", "draft"):
+            text = self._read(call, row, text)
         answers[call.name] = text
+
+    def _read(self, call: Call, row: Row, text: str) -> str:
+        """Return the reply in an answer, or the draft before it; keep strategy and beginning."""
+        answers = row.answers
+        reply, strategy, row.begun, given = read_reply(text, self.labels, call.begins)
+        row.begun = row.begun or " " * bool(call.begins)
+        if call.reads == "draft":
+            row.drafted = strategy
+            return f"[{strategy}] {reply}" if strategy else reply
+        if not reply and "draft" in answers:
+            reply = read_reply(answers["draft"], self.labels).reply
+        row.failed += [] if given else ["reply"]
+        if "strategy" not in answers:  # else chosen by a call of its own
+            strategy = strategy or row.drafted
+            answers["strategy"] = strategy or self.labels.fallback
+            row.failed += [] if strategy else ["strategy"]
+        return reply
 
 
 def said(row: Row, calls: int) -> Said:

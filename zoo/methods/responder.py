@@ -7,7 +7,7 @@ same prompts: independent of the planner, exported, and then named as its respon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,14 +16,29 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.decoding.depth import DepthDecoder
 from zoo.decoding.replies import Phase, think_and_answer
-from zoo.encoding import Example
+from zoo.encoding import Example, Segment
 from zoo.labels import SUPPORT, Labels
 from zoo.methods.sft import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
+from zoo.prompts.chat import ChatFormat
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.planning import current, reply_query
-from zoo.prompts.thoughts import ThoughtEncoder, question
+from zoo.prompts.talk import SPEAKS, one_turn
+from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
 from zoo.records import Dialogue, Triple
+
+
+@dataclass(frozen=True)
+class Named(ChatFormat):
+    """A format whose assistant's turn is begun with the supporter's name."""
+
+    def open(self, role: str, *, first: bool = False) -> str:
+        """Return what precedes a turn's text."""
+        return super().open(role, first=first) + (SPEAKS if role == ANSWER else "")
+
+    def turn(self, role: str, text: str, **options: Any) -> list[Segment]:
+        """Return a turn's segments."""
+        return super().turn(role, f" {text}" if role == ANSWER else text, **options)
 
 
 @dataclass
@@ -38,6 +53,10 @@ class ReplyEncoder(ThoughtEncoder):
     room: int = 64
     labels: Labels = SUPPORT
     records: tuple[type, ...] = (Dialogue,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chat = Named(**asdict(self.chat))
 
     def __call__(self, record: Triple | Dialogue) -> list[Example]:
         """Return the examples of a dialogue; the supporter's strategies are given.
@@ -140,4 +159,4 @@ class Responder:
         speak = Phase(0, lambda hidden: lm.lm_head(lm.model.norm(hidden)), self.max_new_tokens)
         prompts = [encoder.prompt(query) for query in queries]
         found = think_and_answer(decoder, encoder, prompts, think=None, speak=speak)
-        return [reply.answer for reply in found]
+        return [one_turn(reply.answer) for reply in found]

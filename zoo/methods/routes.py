@@ -9,6 +9,7 @@ from typing import Any
 from zoo.prompts.decisions import Decision
 from zoo.prompts.fisminess import WalkEncoder
 from zoo.prompts.machine import Machine, Round, rounds
+from zoo.records import SUPPORTER
 
 Key = tuple[Any, ...]
 
@@ -34,15 +35,24 @@ class Row:
     def key(self, k: int) -> Key:
         """Return what names the state of a round."""
         said = tuple((one.message, one.strategy, one.reply) for one in self.rounds[:k])
-        return self.last.dialogue, self.last.situation, said, self.rounds[k].message
+        told = self.last.dialogue, self.last.problem, self.last.situation, self.opening
+        return *told, said, self.rounds[k].message
 
 
-def dialogues(states: Sequence[Decision], encoder: WalkEncoder) -> list[Row]:
-    """Return a row for each dialogue among some states: states of one dialogue share it."""
+def dialogues(
+    states: Sequence[Decision], encoder: WalkEncoder, *, apart: bool = False
+) -> list[Row]:
+    """Return a row for each dialogue among some states: states of one dialogue share it.
+
+    Args:
+        states: What is asked for.
+        encoder: Reads their turns.
+        apart: A row for each state.
+    """
     rows: list[Row] = []
     for index in sorted(range(len(states)), key=lambda i: -len(states[i].turns)):
         state = states[index]
-        row = next((one for one in rows if begins(one.last, state)), None)
+        row = next((one for one in rows if begins(one.last, state)), None) if not apart else None
         if row is None:
             row = Row(state, rounds(state)[0], encoder.rounds(state))
             rows.append(row)
@@ -51,8 +61,11 @@ def dialogues(states: Sequence[Decision], encoder: WalkEncoder) -> list[Row]:
 
 
 def begins(longer: Decision, state: Decision) -> bool:
-    """Return whether a dialogue passes a state."""
+    """Return whether a dialogue passes a state, and the supporter then says what is said there."""
     same = (longer.dialogue, longer.situation, longer.problem)
+    count = len(state.turns)
     if same != (state.dialogue, state.situation, state.problem):
         return False
-    return longer.turns[: len(state.turns)] == state.turns
+    after = (*longer.turns, longer.target)[count]
+    answered = after.speaker == SUPPORTER and state.target.text in ("", after.text)
+    return answered and longer.turns[:count] == state.turns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -12,11 +12,19 @@ from zoo.labels import Labels
 from zoo.methods.routes import Key, Row, dialogues
 from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision
-from zoo.prompts.fisminess import ALL, SPARE, TASKS, WalkEncoder, answer_start, read_answer
+from zoo.prompts.fisminess import (
+    ALL,
+    LABEL_TOKENS,
+    SPARE,
+    TASKS,
+    WalkEncoder,
+    answer_start,
+    read_answer,
+)
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
+from zoo.prompts.recipes import read_reply
 
 Closed = Literal["constrained", "likelihood", "free"]
-LABEL_TOKENS = 16  # of a label that is decoded freely
 UNSCORED = (0.0, 0)
 
 
@@ -64,7 +72,7 @@ class Walk:
         self.everyone_done = everyone_done
         encoder = minds[EMOTION].encoder
         self.names: dict[str, Labels] = {EMOTION: encoder.emotions, STRATEGY: encoder.labels}
-        self.rows = dialogues(states, encoder)
+        self.rows = dialogues(states, encoder, apart=forced is not None)
         self.golds = [state.target.text for state in states]
         self.said: list[Said | None] = [None] * len(states)
         self.branches = {id(mind): self._branch(mind) for mind in minds.values()}
@@ -145,10 +153,12 @@ class Walk:
                 failed[r] += [] if understood else [task]
                 self._move(r, task, name)
         replies = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
+        replies = {r: self._reply(text) for r, text in replies.items()}
         golds = self._gold(REPLY, k, dict.fromkeys(wanted, " "))
         for r in live:
             self._keep(r, k, labels[r])
-        calls = 3 - bool(self.forced)
+            failed[r] += [REPLY] if r in wanted and not replies[r] else []
+        calls = 3 - (self.forced is not None)
         return {
             r: said(labels[r], replies.get(r, ""), failed[r], calls, golds.get(r, UNSCORED))
             for r in live
@@ -158,27 +168,42 @@ class Walk:
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
     ) -> dict[int, Said]:
         asking = [r for r in live if r in wanted or not all(kept[r])]
-        limit = self.max_new_tokens + 3 * LABEL_TOKENS
+        limit = self._mind(ALL).encoder.answer_tokens
         words = self._ask(ALL, asking, limit, temperature=self.temperature)
         labels, failed = dict(kept), dict.fromkeys(live, list[str]())
         parts = {r: read_answer(words.get(r, "")) for r in live}
         for r in asking:
+            parts[r][REPLY] = self._reply(parts[r][REPLY])
             labels[r], failed[r] = self._read(r, k, parts[r])
         begun = {r: answer_start(*labels[r]) for r in wanted}
+        if self.forced is not None:  # the same emotion, another strategy: written anew from there
+            again = self._ask(
+                ALL, wanted, self.max_new_tokens, temperature=self.temperature, begun=begun
+            )
+            parts |= {r: {**parts[r], REPLY: self._reply(text)} for r, text in again.items()}
         golds = self._gold(ALL, k, begun)
         for r in live:
             self._label([r], {r: labels[r]})
             self._keep(r, k, labels[r])
+        calls = 1 + (self.forced is not None)
         return {
-            r: said(labels[r], parts[r][REPLY], failed[r], 1, golds.get(r, UNSCORED)) for r in live
+            r: said(labels[r], parts[r][REPLY], failed[r], calls, golds.get(r, UNSCORED))
+            for r in live
         }
 
     def _read(self, r: int, k: int, fields: dict[str, str]) -> tuple[tuple[str, str], list[str]]:
         """Return emotion and strategy of an answer to everything, and what could not be read."""
         emotion, strategy = (self.names[task].find(fields[task]) for task in TASKS[:2])
-        failed = [t for t, name in zip(TASKS, (emotion, strategy), strict=False) if not name]
-        strategy = self._force(STRATEGY, r, k) or strategy or self.names[STRATEGY].fallback
-        return (emotion or self.names[EMOTION].fallback, strategy), failed
+        read = (emotion, self._force(STRATEGY, r, k) or strategy, fields[REPLY])
+        failed = [task for task, text in zip(TASKS, read, strict=True) if not text]
+        return (
+            read[0] or self.names[EMOTION].fallback,
+            read[1] or self.names[STRATEGY].fallback,
+        ), failed
+
+    def _reply(self, words: str) -> str:
+        """Return a reply as all methods read it: up to the next turn, without tags."""
+        return read_reply(words, self.names[STRATEGY]).reply
 
     def _gold(self, task: str, k: int, begun: dict[int, str]) -> dict[int, tuple[float, int]]:
         """Return how likely the annotated replies are, after what the answers begin with."""
@@ -216,17 +241,27 @@ class Walk:
         names = {r: labels.find(text) for r, text in words.items()}
         return {r: (name or labels.fallback, name is not None) for r, name in names.items()}
 
-    def _ask(self, task: str, rows: list[int], limit: int, **options: Any) -> dict[int, str]:
-        """Return the answers of some rows to a task."""
+    def _ask(
+        self,
+        task: str,
+        rows: list[int],
+        limit: int,
+        begun: Mapping[int, str] | None = None,
+        **options: Any,
+    ) -> dict[int, str]:
+        """Return the answers of some rows to a task, or how those go on that have begun."""
         if self.everyone_done(not rows):
             return {}
-        questions = self._questions(task, rows)
+        questions = self._questions(task, rows, begun)
         found = self._branch_of(task).ask(questions, max_new_tokens=limit, **options)
         return {r: found[r] for r in rows}
 
-    def _questions(self, task: str, rows: list[int]) -> list[str | None]:
+    def _questions(
+        self, task: str, rows: list[int], begun: Mapping[int, str] | None = None
+    ) -> list[str | None]:
         text = self._mind(task).encoder.questions[task]
-        return [text if r in rows else None for r in range(len(self.rows))]
+        starts = {r: (begun or {}).get(r, "").rstrip(" ") for r in rows}
+        return [text + starts[r] if r in starts else None for r in range(len(self.rows))]
 
     def _mind(self, task: str) -> Mind:
         return self.minds[REPLY if task == ALL else task]

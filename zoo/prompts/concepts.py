@@ -74,6 +74,7 @@ def chosen(name: str, kinds: Sequence[Kind], topics: Sequence[str] | None) -> In
 
 
 TITLES = {"emotion": "emotions", "strategy": "strategies", "topic": "topics"}
+EVERY = "every sentence of your reply"
 SHIFTS = {
     "emotion": "an emotion tag where the feeling that you express shifts",
     "strategy": "a strategy tag where you decide on a strategy",
@@ -122,12 +123,12 @@ class Concepts:
         return "\n".join(parts)
 
     def tag_rule(self) -> str:
-        """Return part 2: open every sentence with a tag."""
-        uses = ", ".join(SHIFTS[kind] for kind in self.lists) if not self.free else ""
+        """Return part 2: open every sentence with a tag; with a limit of 1 the reply."""
+        where, what = ("your reply", "reply") if self.limit == 1 else (EVERY, "sentence")
+        uses = ", ".join(SHIFTS[kind] for kind in self.lists) if self.limit != 1 else ""
         return (
-            f"Begin every sentence of your reply with one tag, such as {self.tag('XX')}, that "
-            f"names the concept it expresses, then write the sentence."
-            + (f" Put {uses}." if uses else "")
+            f"Begin {where} with one tag, such as {self.tag('XX')}, that names the concept it "
+            f"expresses, then write the {what}." + (f" Put {uses}." if uses else "")
         )
 
     def chain_rule(self) -> str:
@@ -135,8 +136,8 @@ class Concepts:
         if self.limit == 1:
             return "Use one tag in the whole reply."
         return (
-            "Use a chain of concepts: several tags in a row of sentences mark how the emotion, "
-            "strategy or topic moves on within the reply, in this form: "
+            "Use a chain of concepts: several tags in a row of sentences mark how the "
+            f"{' or '.join(self.lists) or 'concept'} moves on within the reply, in this form: "
             f"{self.tag('XX')} sentence {self.tag('YY')} sentence"
         )
 
@@ -154,16 +155,23 @@ class Concepts:
 
     def kind_of(self, tag: str) -> tuple[str, str]:
         """Return a tag's kind and canonical name; `other` and the tag itself if no list has it."""
+        words = re.sub(r"\s*&\s*", " and ", TITLED.sub("", tag))
         for kind, labels in self.lists.items():
-            name = labels.known(tag)
+            name = labels.known(words)
             if name is not None:
                 return kind, name
         known = {plain(name): name for name in self.extra}
-        return OTHER, known.get(plain(tag), " ".join(tag.split()))
+        return OTHER, known.get(plain(words), " ".join(tag.split()))
 
     def names(self) -> tuple[str, ...]:
         """Return every name that a tag may have."""
         return (*(n for labels in self.lists.values() for n in labels.names), *self.extra)
+
+
+TITLED = re.compile(
+    r"^\s*(?:\d+[.):]\s*)?(?:(?:emotion|strategy|topic|concept|tag)s?\s*:\s*)?", re.I
+)
+"""What small models write before a name inside a tag: its number, its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +190,10 @@ def split_tags(words: str, concepts: Concepts) -> list[Part]:
         [Part(tag='Question', text=' How? '), Part(tag='sadness', text='Oh.')]
     """
     opening, closing = (re.escape(mark) for mark in DELIMITERS[concepts.delimiter])
-    inside = r" ?[^\W\d_][\w'/+ -]{0,39}"  # words, no sentence
+    if opening == closing:  # words behind an opening sign: two signs may be far apart by chance
+        inside = r" ?(?:\d+[.)] ?)?[^\W\d_][\w'/+: -]{0,39}"
+    else:  # words on one line, whatever signs they have, but no sentence
+        inside = rf" ?(?:\d+[.)] ?)?[^\W\d_][^{opening}{closing}.!?\n]{{0,59}}"
     pattern = re.compile(rf"{opening}({inside}){closing}")
     parts, last, tag = [], 0, None
     for match in pattern.finditer(words):

@@ -2,12 +2,12 @@
 
 The layout is inferred; the paper's prompts are unknown. A prompt is the description with the lists
 to choose from, the state of the machine as text, and the task of the action: three prompts of a
-turn differ in their ends alone. A reply is begun with the supporter's name, as the machine writes
-it: small models otherwise go on as the seeker.
+turn differ in their ends alone. A reply is begun with the supporter's name, as in all methods.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,8 +18,8 @@ from zoo.labels import SUPPORT, Labels
 from zoo.preview import preview
 from zoo.prompts.chat import chat_format
 from zoo.prompts.decisions import Decision, decisions, description
-from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, WRITTEN, Round, line, rounds
-from zoo.prompts.talk import has_strategies
+from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.prompts.talk import SPEAKS, has_strategies
 from zoo.prompts.window import first_kept
 from zoo.records import Dialogue
 
@@ -28,6 +28,7 @@ SYSTEM = (
     "then choose a support strategy, then reply."
 )
 ALL = "all"  # the task of a single pass
+LABEL_TOKENS = 16  # at most, of a label that is decoded freely
 SPARE = 0.25  # of the dialogue's room is freed when a dialogue outgrows it
 TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
 FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}
@@ -59,26 +60,29 @@ def answer_start(emotion: str, strategy: str) -> str:
     return "".join(f"{FIELDS[t]}: {text}\n" for t, text in fields.items()) + f"{FIELDS[REPLY]}: "
 
 
+FIELD = re.compile(
+    r"^[\s*_#>\d.)-]*(Emotion|Strategy|Response|Reply|Supporter|Seeker)[*_]*\s*:[*_]*", re.I | re.M
+)
+
+
 def read_answer(words: str) -> dict[str, str]:
     r"""Return what a single pass says of each field; an absent one is empty.
 
-    Text without any field is the response.
+    The first of several counts; what the seeker would say next is left out.
 
     Example:
-        >>> read_answer("Emotion: fear\\nResponse: Since when?")
+        >>> read_answer("Emotion: fear\nResponse: Since when?\nSeeker: Long ago.")
         {'emotion': 'fear', 'strategy': '', 'reply': 'Since when?'}
     """
     found = dict.fromkeys(TASKS, "")
-    current = ""
-    for row in words.splitlines():
-        name = next(
-            (t for t in TASKS if row.strip().lower().startswith(f"{FIELDS[t]}:".lower())), ""
-        )
-        current = name or current
-        text = row.partition(":")[2] if name else row
-        if current:
-            found[current] = f"{found[current]}\n{text}".strip()
-    return found if current else {**found, REPLY: words.strip()}
+    names = {FIELDS[task].lower(): task for task in TASKS} | {"supporter": REPLY}
+    marks = list(FIELD.finditer(words))
+    ends = [*(mark.start() for mark in marks[1:]), len(words)]
+    for mark, end in zip(marks, ends, strict=False):
+        task = names.get(mark[1].lower(), "")
+        if task and not found[task]:
+            found[task] = words[mark.end() : end].strip()
+    return found
 
 
 @dataclass
@@ -114,20 +118,25 @@ class WalkEncoder:
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
         tail = self.chat.end + self.chat.open("assistant")
         self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
-        self.questions[REPLY] += f"{WRITTEN[REPLY]}:"
+        self.questions[REPLY] += SPEAKS
         asked = (ALL,) if self.single_pass else TASKS
         self.asking = max(len(self.ids(self.questions[task])) for task in asked)
 
     @property
     def room(self) -> int:
         """Tokens to keep free for the longest task with its answer."""
-        return self.asking + self.max_new_tokens + 1
+        return self.asking + self.answer_tokens + 1
+
+    @property
+    def answer_tokens(self) -> int:
+        """Limit of an answer: of a reply, in a single pass with the fields before it."""
+        return self.max_new_tokens + (3 * LABEL_TOKENS if self.single_pass else 0)
 
     def study(self, records: Sequence[Dialogue], split: str) -> None:
-        """Refuse to learn from dialogues without strategies.
+        """Refuse to learn from dialogues without strategies or emotions.
 
         Raises:
-            InputError: A training dialogue has none.
+            InputError: A training dialogue has none, or an unknown one.
         """
         for record in records if split == "train" else ():
             if not has_strategies(record):
@@ -135,16 +144,17 @@ class WalkEncoder:
                     f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
                     f"validate, test and predict"
                 )
+            self.rounds(decisions(record, self.labels)[-1], strict=True)
 
     def __call__(self, record: Dialogue) -> list[Example]:
-        """Return the examples of every turn; without strategies they are only to be answered.
+        """Return the examples of every turn; without a label they are only to be answered.
 
         Raises:
-            InputError: A strategy is unknown or some are missing, an emotion is unknown or missing,
-                or a line does not fit the window.
+            InputError: A strategy is unknown or some are missing, or a line does not fit the
+                window.
         """
         found = decisions(record, self.labels, need_strategies=has_strategies(record))
-        turns = self.rounds(found[-1], strict=True)
+        turns = self.rounds(found[-1])
         told = [len(self.before(found[-1], turns[: k + 1])) for k in range(len(turns))]
         pieces = [self.ids(text) for text in self.before(found[-1], turns)]
         examples = []
@@ -238,7 +248,7 @@ class WalkEncoder:
         targets: dict[int, list[int]],
     ) -> Example:
         """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together."""
-        tail = max(sum(map(len, targets.values())), self.max_new_tokens + 1) + self.asking
+        tail = max(sum(map(len, targets.values())), self.answer_tokens + 1) + self.asking
         try:
             lengths = [len(piece) for piece in pieces]
             first = first_kept(len(head), lengths, self.max_length - tail, SPARE)

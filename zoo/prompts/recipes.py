@@ -8,11 +8,13 @@ descriptions of the papers that compare with them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from zoo.labels import Labels
 from zoo.metrics.tags import strip_tags
+from zoo.prompts.talk import SPEAKS
 
 SYSTEM = "You are a supportive listener who helps a person in distress."
 SHORT = "in one or two sentences"
@@ -21,7 +23,7 @@ FORM = (
 )
 WRITE = f"Write what the supporter says next, {SHORT}. {FORM}"
 
-Reads = Literal["words", "points", "vote", "each", "emotion", "strategy", "found", "reply"]
+Reads = Literal["words", "points", "vote", "each", "draft", "emotion", "strategy", "found", "reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +33,30 @@ class Call:
     Attributes:
         name: What later tasks call the answer.
         task: What is asked; `{names}`, `{defined}`, `{emotions}` and earlier answers are filled in.
+        begins: What the model's answer is begun with: its first field, or the name of who speaks
+            (small models otherwise go on as the seeker).
         reads: What the answer is: `words`; `points`, a list, a line each; `vote`, the number of one
             of the points before it, whose text is the answer; `each`, asked for every point, the
-            answers joined; a label; what a retriever `found`, without asking the model; or the
-            `reply`.
+            answers joined; a `draft` of a reply; a label; what a retriever `found`, without asking
+            the model; or the `reply`.
+        begins: What the answer is begun with: its first field, or the name of who speaks (small
+            models otherwise go on as the seeker).
     """
 
     name: str
     task: str
     reads: Reads = "words"
+    begins: str = ""
 
 
-REPLY = Call("reply", WRITE, "reply")
+REPLY = Call("reply", WRITE, "reply", SPEAKS)
 CHAIN = Call(
     "reply",
     "Think step by step, in three lines. `Emotion:` what the seeker feels, for example one of "
     "{emotions}. `Strategy:` the name of the strategy that fits, one of: {names}. `Response:` what "
     f"the supporter says next by it, {SHORT}.",
     "reply",
+    "Emotion:",
 )
 WALK = (
     Call(
@@ -67,9 +75,10 @@ WALK = (
         "The seeker's emotion: {emotion}.\nThe supporter's strategy: {strategy}.\nWrite what the "
         f"supporter says next by this strategy, {SHORT}.",
         "reply",
+        SPEAKS,
     ),
 )
-DRAFT = Call("draft", WRITE)
+DRAFT = Call("draft", WRITE, "draft", SPEAKS)
 RECIPES: dict[str, tuple[Call, ...]] = {
     "direct": (REPLY,),
     "direct_refine": (
@@ -78,6 +87,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             f"{WRITE} Do it twice, in two lines: `Draft:` a first version; `Revision:` a version "
             "that is better emotional support. Both have the form above.",
             "reply",
+            "Draft:",
         ),
     ),
     "self_refine": (
@@ -92,6 +102,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "A draft of what the supporter says next: {draft}\nFeedback on it: {feedback}\nWrite "
             f"it again, better, {SHORT}. {FORM}",
             "reply",
+            SPEAKS,
         ),
     ),
     "self_refine_two_calls": (
@@ -101,6 +112,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "A draft of what the supporter says next: {draft}\nIn two lines: `Feedback:` how it "
             f"could be better emotional support; `Revision:` the better version. {FORM}",
             "reply",
+            "Feedback:",
         ),
     ),
     "cot": (CHAIN,),
@@ -110,7 +122,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             f"Make a plan of what the supporter's next words should reach, {SHORT}. Do not write "
             "them yet.",
         ),
-        Call("reply", f"A plan: {{plan}}\nCarry it out. {WRITE}", "reply"),
+        Call("reply", f"A plan: {{plan}}\nCarry it out. {WRITE}", "reply", SPEAKS),
     ),
     "tot": (
         Call(
@@ -137,7 +149,12 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "the seeker most? Answer with its number.",
             "vote",
         ),
-        Call("reply", f"The supporter decided: {{thought}}\nBy: {{intent}}\n{WRITE}", "reply"),
+        Call(
+            "reply",
+            f"The supporter decided: {{thought}}\nBy: {{intent}}\n{WRITE}",
+            "reply",
+            SPEAKS,
+        ),
     ),
     "sot": (
         Call(
@@ -157,11 +174,12 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "Points of what the supporter says next:\n{skeleton}\nWrite out this point alone, in "
             "one sentence: {point}",
             "each",
+            SPEAKS,
         ),
     ),
     "rag": (
         Call("found", "", "found"),
-        Call("reply", f"Strategies that may fit:\n{{found}}\n{WRITE}", "reply"),
+        Call("reply", f"Strategies that may fit:\n{{found}}\n{WRITE}", "reply", SPEAKS),
     ),
     "csim": (
         Call(
@@ -169,6 +187,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "In two lines: `Simulation:` imagine how the next two turns of the conversation could "
             f"go; `Response:` with that in mind, what the supporter says next, {SHORT}. {FORM}",
             "reply",
+            "Simulation:",
         ),
     ),
     "fsm": WALK,
@@ -179,49 +198,113 @@ RECIPES: dict[str, tuple[Call, ...]] = {
 """Kind of baseline -> its calls. The kinds that begin with `sft` are fine-tuned on `[Strategy]
 reply` after the task of `direct`; `ecot` is `cot`."""
 
-FIELD = re.compile(
-    r"^[\s*_]*(emotion|strategy|draft|feedback|simulation|revision|response|reply|supporter)"
-    r"[\s*_]*:[\s*_]*",
-    re.I | re.M,
+NOTE = r"(?: \((?P<{}>[^()\n]*)\))?[*_`]*\s*:[*_`]*"
+FIELD = re.compile(  # opens a line, in any case; or stands inside one, spelled as it is asked for
+    r"^[\s*_`>-]*(?i:(?P<opens>emotion|strategy|draft|feedback|simulation|revision|response|reply"
+    rf"|supporter|seeker)){NOTE.format('note')}"
+    r"|(?<=[\s.;,|!?)\]\"'*`])(?P<inside>Strategy|Draft|Feedback|Simulation|Revision|Response"
+    rf"|Supporter|Seeker){NOTE.format('remark')}"
+    r"|\[(?P<speaker>Seeker|Supporter)\]:?",
+    re.M,
 )
-SAID = ("revision", "response", "reply", "supporter")
-BRACKET = re.compile(r"^[*_]*\[([^\[\]\n]{1,60})\][*_]*\s*:?[*_]*\s*")
+SAID = ("revision", "response", "reply")
+SOURCES = ((SAID, -1), (("supporter",), 1), (("",), 1), (("draft",), -1), (("simulation",), -1))
+"""Where a reply is looked for: names of fields, the first (1) or the last (-1) of them first; the
+empty name is text outside of all fields."""
+BRACKET = re.compile(r"^[*_`]*\[([^\[\]\n]{1,60})\][*_`]*\s*:?[*_`]*\s*")
+TITLE = re.compile(r"^[*_`]*([^\W\d_][\w -]{2,40})[*_`]*:[*_`]*\s*")
 
 
-def read_reply(words: str, labels: Labels) -> tuple[str, str | None, str]:
-    r"""Return a reply without fields and tags, its strategy, and what stands before it.
+class Reading(NamedTuple):
+    """What a model's words say.
 
-    The strategy is None if none was named.
+    Attributes:
+        reply: The reply, without fields and tags; empty if there is none.
+        strategy: Name of its strategy; None if none was named.
+        begun: What stands before the reply.
+        given: The reply stands where it was asked for.
+    """
+
+    reply: str
+    strategy: str | None
+    begun: str
+    given: bool
+
+
+class Part(NamedTuple):
+    """A field of a model's words and where its text starts and ends."""
+
+    name: str
+    start: int
+    end: int
+    note: str = ""
+
+
+def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
+    r"""Return the reply that stands in a model's words.
+
+    It is the last `Revision:`, `Response:` or `Reply:` that is not empty; without one what the
+    supporter says first, text outside of all fields, the draft, or the simulation. It ends where a
+    speaker's name begins another turn.
 
     Args:
-        words: All that the model wrote: fields by lines (the last `Revision:`, `Response:` or
-            `Reply:` is the reply), or the reply alone; `[Strategy]` before it, or a field of it.
+        words: All that the model wrote: fields, or the reply alone; `[Strategy]` before it, or a
+            field of it.
         labels: The strategies.
+        begins: What the model's answer was begun with; `words` are the rest.
 
     Example:
         >>> from zoo.labels import SUPPORT
-        >>> read_reply("Emotion: fear\nStrategy: Questions\nResponse: Since when?", SUPPORT)
-        ('Since when?', 'Question', 'Emotion: fear\nStrategy: Questions\nResponse: ')
-        >>> read_reply("[Hug] There.", SUPPORT)
-        ('There.', None, '[Hug] ')
+        >>> read_reply(" fear\nStrategy: Questions\nResponse: Since when?", SUPPORT, "Emotion:")[:2]
+        ('Since when?', 'Question')
+        >>> read_reply(" [Hug] There.\nSeeker: Thanks.", SUPPORT)
+        Reading(reply='There.', strategy=None, begun=' [Hug] ', given=True)
     """
+    whole = begins + words
+    parts = _parts(whole)
+    found = _last(parts, "strategy")
+    named = labels.find(whole[found.start : found.end]) if found else None
+    for names, i in SOURCES:
+        for part in [part for part in parts if part.name in names][::i]:
+            start, strategy = _after_tags(whole, part, labels)
+            reply = strip_tags(whole[start : part.end].strip(" \n`"))
+            if reply:
+                asked = SAID if begins not in ("", SPEAKS) else (*SAID, "supporter", "")
+                begun = whole[len(begins) : max(start, len(begins))]
+                return Reading(reply, strategy or named, begun, part.name in asked)
+    return Reading("", named, words, given=False)
+
+
+def _after_tags(words: str, part: Part, labels: Labels) -> tuple[int, str | None]:
+    """Return where the text of a part starts, and the strategy of the tags or note before it."""
+    start, strategy = part.start, labels.find(part.note) if part.note else None
+    while True:
+        start += len(words[start : part.end]) - len(words[start : part.end].lstrip())
+        tag = BRACKET.match(words[start : part.end])
+        if tag is None:
+            titled = TITLE.match(words[start : part.end])
+            name = labels.known(titled[1]) if titled else None
+            return start + (titled.end() if titled and name else 0), strategy or name
+        strategy = strategy or labels.find(tag[1])
+        start += tag.end()
+
+
+def _parts(words: str) -> list[Part]:
+    """Return the fields in order; a label ends with its line, what follows is outside of fields."""
     marks = list(FIELD.finditer(words))
-    ends = [*(mark.start() for mark in marks[1:]), len(words)]
-    fields = (
-        {m[1].lower(): (m.end(), end) for m, end in zip(marks, ends, strict=True)} if marks else {}
-    )
-    start, end = next((fields[name] for name in SAID if name in fields), (0, 0))
-    if not end:  # no field of a reply: what stands before other fields, or everything
-        end = marks[0].start() if marks and words[: marks[0].start()].strip() else len(words)
-    start += len(words[start:end]) - len(words[start:end].lstrip())
-    text = words[start:end].strip()
-    named = BRACKET.match(text)
-    strategy = labels.find(named[1]) if named else None
-    start += named.end() if named else 0
-    text = text[named.end() :] if named else text
-    if strategy is None and "strategy" in fields:
-        strategy = labels.find(words[slice(*fields["strategy"])])
-    return strip_tags(text), strategy, words[:start]
+    ends = [*(mark.start() for mark in marks), len(words)]
+    found = [Part("", 0, ends[0])]
+    for mark, end in zip(marks, ends[1:], strict=True):
+        name = (mark["opens"] or mark["inside"] or mark["speaker"]).lower()
+        stop = words.find("\n", mark.end(), end) if name in ("emotion", "strategy") else -1
+        stop = end if stop < 0 else stop
+        note = mark["note"] or mark["remark"] or ""
+        found += [Part(name, mark.end(), stop, note), Part("", stop, end)]
+    return found
+
+
+def _last(parts: Sequence[Part], name: str) -> Part | None:
+    return next((part for part in reversed(parts) if part.name == name), None)
 
 
 def read_points(words: str, limit: int = 3) -> list[str]:

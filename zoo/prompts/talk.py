@@ -7,6 +7,7 @@ The conversation is told in lines, so several tasks on it share what was compute
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from zoo.prompts.window import first_kept
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 SPEAK = 0  # the one head
+SPEAKS = "Supporter:"  # begins a reply, of all methods: small models otherwise go on as the seeker
+
+TURN = re.compile(r"^\s*(?:Seeker|Supporter)(?: \([^()\n]*\))?:", re.M)
 
 
 @dataclass
@@ -31,7 +35,8 @@ class TalkEncoder:
     Attributes:
         tokenizer: A Hugging Face tokenizer.
         system: System turn.
-        task: Asked after the conversation, in training and (by default) at inference.
+        task: Asked after the conversation, in training and (by default) at inference; the answer
+            is begun with `SPEAKS`, so a target begins with a space.
         labels: The strategies.
         target: Text to learn at a decision, None where there is none; None learns nothing.
         mark: Writes the strategy of a past supporter turn before its text; None leaves it out.
@@ -78,9 +83,9 @@ class TalkEncoder:
         """Return what was said, a line for each turn."""
         return [self._line(turn) for turn in decision.turns]
 
-    def question(self, task: str | None = None) -> str:
-        """Return a task with the end of the user's turn and the opening of the assistant's."""
-        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}"
+    def question(self, task: str | None = None, begins: str = SPEAKS) -> str:
+        """Return a task, the end of the user's turn, and how the assistant's begins."""
+        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}{begins}"
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, special tokens included, none added."""
@@ -103,7 +108,7 @@ class TalkEncoder:
     def _example(self, decision: Decision, pieces: list[list[int]]) -> Example:
         head, question = self.ids(self.head(decision)), self.ids(self.question())
         text = self.target(decision) if self.target else None
-        learned = [] if text is None else self.ids(text + self.chat.end)
+        learned = [] if text is None else self.ids(f" {text}{self.chat.end}")
         room = max(self.reserve, len(question) + len(learned))
         try:
             lengths = [len(piece) for piece in pieces]
@@ -120,6 +125,16 @@ class TalkEncoder:
 def has_strategies(record: Dialogue) -> bool:
     """Return whether any supporter turn after the first turn has a strategy."""
     return any(turn.strategy for turn in record.turns[1:] if turn.speaker == SUPPORTER)
+
+
+def one_turn(words: str) -> str:
+    r"""Return the first turn of what was written as a supporter.
+
+    Example:
+        >>> one_turn(" Oh no.\nSeeker: Yes.\nSupporter: I see.")
+        'Oh no.'
+    """
+    return next((turn.strip() for turn in TURN.split(words) if turn.strip()), "")
 
 
 def read_field(path: Path, name: str, key: str) -> dict[str, str]:
