@@ -19,9 +19,12 @@ from zoo.decoding.branching import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
+from zoo.methods.routes import dialogues
 from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
+from zoo.prompts.planning import current
+from zoo.prompts.recipes import read_reply
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
@@ -34,6 +37,7 @@ def talk(*turns: tuple[str, str], **known: str) -> Dialogue:
     return Dialogue(tuple(made), **{"id": "talk:1", "emotion": "sadness", **known})
 
 
+UNSAID = ("Others", "Why?")
 ONE = talk(
     ("", "I lost my job."),
     ("Question", "When?"),
@@ -365,6 +369,47 @@ def test_likelihood_is_the_mean_log_probability(make: Any, two: str) -> None:
 
 
 @pytest.mark.fidelity("fisminess", 7)
+@pytest.mark.parametrize(
+    ("words", "emotion", "strategy", "reply", "failed"),
+    [
+        ("Emotion: fear\nStrategy: questions\nResponse: Why?", "fear", "Question", "Why?", ()),
+        ("**Emotion:** fear\n**Strategy:** x\n**Response:** Why?", "fear", *UNSAID, ("strategy",)),
+        ("1. Emotion: fear\n2. Strategy: x\n3. Response: Why?", "fear", *UNSAID, ("strategy",)),
+        ("Emotion: fear\nStrategy: questions", "fear", "Question", "", ("reply",)),
+        ("Response: Why?\nSeeker: So.", "anxiety", *UNSAID, ("emotion", "strategy")),
+        ("I see.", "anxiety", "Others", "", ("emotion", "strategy", "reply")),
+    ],
+)
+def test_what_a_single_pass_lacks_is_counted(
+    make: Any,
+    monkeypatch: Any,
+    words: str,
+    emotion: str,
+    strategy: str,
+    reply: str,
+    failed: tuple[str, ...],
+) -> None:
+    module = make("FiSMiness", "tiny-llama", mode="single_pass", **WIDE)
+    monkeypatch.setattr(Branching, "ask", lambda branch, questions, **_: [words] * len(questions))
+    (one,) = module.respond(decisions(ONE)[:1])
+    assert (one.emotion, one.strategy, one.reply, one.failed) == (emotion, strategy, reply, failed)
+
+
+def test_a_single_pass_keeps_room_for_all_it_writes(make: Any, monkeypatch: Any) -> None:
+    module = make("FiSMiness", "tiny-llama", mode="single_pass", **WIDE)
+    limits: list[int] = []
+
+    def ask(branch: Branching, questions: Any, *, max_new_tokens: int, **_: Any) -> list[str]:
+        limits.append(max_new_tokens)
+        assert branch.budget == 8192 - module.encoder().room
+        return [""] * len(questions)
+
+    monkeypatch.setattr(Branching, "ask", ask)
+    module.respond(decisions(ONE)[:1])
+    assert module.encoder().room > module.encoder().asking + limits[0]
+
+
+@pytest.mark.fidelity("fisminess", 7)
 def test_free_words_are_read_by_alias(make: Any, monkeypatch: Any) -> None:
     module = make("FiSMiness", "tiny-llama", closed="free", **WIDE)
     words = iter(["They feel anxious.", "approval and reassurance", "Good.", "??", "Hugs", "Hm."])
@@ -398,6 +443,71 @@ def test_a_given_strategy_changes_the_reply_alone(make: Any, two: str) -> None:
         replies.add(forced.reply)
     assert len(replies) > 1
     assert module.respond(state)[0] == plain
+
+
+@pytest.mark.fidelity("fisminess", 8)
+@pytest.mark.parametrize("two", TWO)
+def test_a_single_pass_writes_by_a_given_strategy(make: Any, two: str, monkeypatch: Any) -> None:
+    """The emotion is the one it names; the reply goes on from the fields with that strategy."""
+    module = make("FiSMiness", two, mode="single_pass", spread=12.0, **WIDE)
+    state = decisions(ONE)[:1]
+    asked: list[str] = []
+    original = Branching.ask
+
+    def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
+        asked.append(questions[0])
+        words = original(branch, questions, **options)
+        return (
+            [f"Emotion: fear\nStrategy: Others\nResponse: {words[0]}"] if len(asked) == 1 else words
+        )
+
+    monkeypatch.setattr(Branching, "ask", ask)
+    (one,) = module.respond(state, strategies=["Information"])
+    begun = "Emotion: fear\nStrategy: Information\nResponse:"
+    assert asked[1] == asked[0] + begun
+    assert (one.emotion, one.strategy, one.calls) == ("fear", "Information", 2)
+    encoder = module.encoder()
+    told = "".join(encoder.before(state[0], encoder.rounds(state[0])))
+    ids = encoder.ids(encoder.head(state[0]) + told + asked[1])
+    with torch.no_grad():
+        for _ in range(WIDE["max_new_tokens"]):
+            ids.append(int(module.lm(torch.tensor([ids])).logits[0, -1].argmax()))
+    words = module.tokenizer.decode(ids[-WIDE["max_new_tokens"] :], skip_special_tokens=True)
+    assert one.reply == read_reply(words, SUPPORT).reply
+
+
+@pytest.mark.fidelity("fisminess", 8)
+def test_each_of_equal_states_follows_its_own_strategy(make: Any) -> None:
+    """Eight strategies for one state at once, and one for an early state that leaves later ones."""
+    module = make("FiSMiness", "tiny-llama", spread=12.0, **{**WIDE, "max_new_tokens": 8})
+    first, last = decisions(ONE)[0], decisions(ONE)[-1]
+    alone = [module.respond([first], strategies=[name])[0] for name in STRATEGIES]
+    together = module.respond([first] * 8, strategies=STRATEGIES)
+    assert [one.strategy for one in together] == list(STRATEGIES)
+    assert [one.reply for one in together] == [one.reply for one in alone]
+    for name in STRATEGIES[:3]:
+        pair = module.respond([first, last], strategies=[name, "Question"])
+        assert triples(pair[1:]) == triples(module.respond([last], strategies=["Question"]))
+
+
+def test_dialogues_that_begin_alike_are_walked_apart(make: Any) -> None:
+    """[Hi] is no state of [Hi, My dog died], without ids too; each reply is the one alone."""
+    hi, dog = Turn(SEEKER, "Hi"), Turn(SEEKER, "My dog died")
+    hello = Turn(SUPPORTER, "Hello.", strategy="Others")
+    talks = [
+        Dialogue((hi,)),
+        Dialogue((hi, dog)),
+        Dialogue((hi, hello, dog)),
+        Dialogue((hi, replace(hello, text="Hey.")), problem="grief"),
+        Dialogue((hello, hi)),
+    ]
+    module = make("FiSMiness", "tiny-llama", spread=12.0, **{**WIDE, "max_new_tokens": 8})
+    together = module.respond(talks)
+    for record, one in zip(talks, together, strict=True):
+        module.known = {}
+        assert triples(module.respond([record])) == triples([one])
+    keys = [row.key(0) for row in dialogues([current(t) for t in talks], module.encoder())]
+    assert len(set(keys)) == len(keys)
 
 
 # -- the walk of the equations, batched --------------------------------------------------------
