@@ -13,12 +13,14 @@ same weights share one training run.
 
 straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--folder`) writes what
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
-are those of the talker, kept in a file in `--folder`. All replies are begun with the supporter's name
-(an answer in fields by its first field). Not all rows know the same of past turns: baselines and
-straQ*'s planner read their annotated strategies, FiSMiness those and the emotion in the rows
-`annotated history` (else its own), CoCT in the row `past strategies as tags`; straQ* reads the
-annotated emotion besides. Rows that the JSON already holds are
-skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
+are those of the talker, kept in a file in `--folder`.
+
+All replies are begun with the supporter's name, answers in fields with the first field. Not all
+rows know the same of past turns: baselines and straQ*'s planner read their annotated strategies,
+FiSMiness those and the emotion in the rows `annotated history` (else its own), CoCT in the row
+`past strategies as tags`; straQ* reads the annotated emotion besides.
+
+Rows that the JSON already holds are skipped: a killed run goes on where it was. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ class Encoder(Protocol):
     """What a data module needs of a method: the record types it takes, encoding and collation.
 
     An encoder that has to see a whole split before it encodes a record of it has a method
-    `study(records, split)`, which is called once right before.
+    `study(records, split)`, which is called once right before; one that has to see all examples
+    of a split has a method `review(examples, split)`, called right after.
     """
 
     @property

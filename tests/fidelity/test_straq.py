@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 import zoo
 from datamodules import ESConv
 from zoo.encoding import sum_head_weights
+from zoo.errors import InputError
 from zoo.judges.scripted import ScriptedJudge
 from zoo.labels import ACTS
 from zoo.losses.temporal_difference import td_errors, td_targets
@@ -82,18 +83,35 @@ def bare(ids: list[int], following: list[int] | None, *judged: tuple[int, float]
     return Transition(ids, following or ids[:1], pairs, ends, record)
 
 
-def mdp(module: Any) -> Any:
-    """Return all transitions of two states as one batch.
+LITTLE, MUCH, COST, OTHER = 1.0, 4.0, -0.2, -1.0  # rewards of a chain of four states
 
-    s0: A gives 1 and ends, B gives 0 and leads to s1; s1: A gives 2; the rest gives -1.
+
+def chain(module: Any) -> Any:
+    """Return all transitions of a chain as one batch.
+
+    A leaves with a little; B moves on, with much after the last state; C moves back at a cost; the
+    other actions leave with less than nothing.
     """
-    first, second = (module.encoder().ids(text) for text in ("Start. Answer:", "Then? Answer:"))
-    examples = [
-        bare(first, None, (0, 1.0), *((a, -1.0) for a in range(2, 8))),
-        bare(first, second, (1, 0.0)),
-        bare(second, None, (0, 2.0), *((a, -1.0) for a in range(1, 8))),
-    ]
+    ids = [module.encoder().ids(f"State {name}. Answer:") for name in ("one", "two", "three", "4")]
+    examples = []
+    for s, state in enumerate(ids):
+        last = s == len(ids) - 1
+        ends = ((0, LITTLE), *((action, OTHER) for action in range(3, 8)))
+        examples.append(bare(state, None, *ends))
+        examples.append(bare(state, None if last else ids[s + 1], (1, MUCH if last else 0.0)))
+        examples.append(bare(state, ids[max(s - 1, 0)], (2, COST)))
     return batch_of(module, examples)
+
+
+def value_iteration(gamma: float) -> torch.Tensor:
+    """Return Q of the chain, `(4, 8)`."""
+    q = torch.zeros(4, 8)
+    for _ in range(300):
+        values, q = q.max(1).values, torch.full((4, 8), OTHER)
+        for s in range(4):
+            q[s, 0], q[s, 2] = LITTLE, COST + gamma * values[max(s - 1, 0)]
+            q[s, 1] = MUCH if s == 3 else gamma * values[s + 1]
+    return q
 
 
 def repeated(batch: Any, times: int) -> DataLoader[Any]:
@@ -256,7 +274,7 @@ def test_target_is_copied_every_tenth_step(name: str, lora: Any) -> None:
     start = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     watch = Watch()
     run = trainer(max_steps=22, accumulate_grad_batches=2, callbacks=[watch])
-    run.fit(module, repeated(mdp(module), 44))
+    run.fit(module, repeated(chain(module), 44))
     assert len(watch.online) == 22
     for step, (online, target) in enumerate(zip(watch.online, watch.target, strict=True), 1):
         expected = start if step < 10 else watch.online[step // 10 * 10 - 1]
@@ -318,21 +336,18 @@ def test_negatives_of_esconv() -> None:
 @pytest.mark.parametrize(("gamma", "best"), [(0.85, "B"), (0.0, "A")])
 @pytest.mark.parametrize("two", TWO)
 def test_discount_decides(two: str, gamma: float, best: str) -> None:
-    """The learned Q is value iteration's; the discount decides between B and A in s0."""
+    """The language model's Q is value iteration's; the discount decides between B and A."""
     module = zoo.StraQ(
         backbone={"name": two},
-        optimizer={"lr": 5e-3, "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0},
+        optimizer={"lr": 3e-3, "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0},
         gamma=gamma,
-        sync_every=5,
     )
     module.configure_model()
-    batch = mdp(module)
-    trainer(max_steps=120).fit(module, repeated(batch, 120))
+    batch = chain(module)
+    trainer(max_steps=500).fit(module, repeated(batch, 500))
     with torch.no_grad():
-        q = module.eval()(batch.now)
-    expected = [1.0, gamma * 2.0, *[-1.0] * 6]
-    torch.testing.assert_close(q[0], torch.tensor(expected), rtol=0, atol=0.1)
-    torch.testing.assert_close(q[2], torch.tensor([2.0, *[-1.0] * 7]), rtol=0, atol=0.1)
+        q = module.eval()(batch.now)[::3]
+    torch.testing.assert_close(q, value_iteration(gamma), rtol=0, atol=1e-2)
     assert "AB"[int(q[0].argmax())] == best
 
 
@@ -446,6 +461,64 @@ def test_losses_of_the_ablations(make: Any, two: str) -> None:
     torch.testing.assert_close(terms["cross_entropy"].loss, expected, rtol=1e-4, atol=1e-5)
 
 
+# -- beside the properties ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reward", ["imit", "distill"])
+def test_dialogues_without_strategies_are_planned(make: Any, reward: str) -> None:
+    """Nothing is learned of them, `test` and `predict` plan them, and training refuses them."""
+    module = make("StraQ", "tiny-llama", reward=reward)
+    silent = Dialogue((Turn(SEEKER, "I lost my job."), Turn(SUPPORTER, "When?")), id="talk:2")
+    encoder = module.encoder()
+    encoder.study([silent], "test")
+    examples = encoder(silent)
+    assert [example.judged for example in examples] == [()]
+    assert len(encoder.preview(examples[0])) > 1
+    logged: dict[str, Any] = {}
+    module.log = lambda name, value, **_: logged.update({name: float(value)})
+    module.log_terms = lambda *_: None
+    module.test_step(batch_of(module, examples), 0)
+    module._log_scores("test")
+    assert list(logged) == ["test/planned_value"]
+    (row,) = module.predict_step(batch_of(module, examples), 0)
+    assert (row["id"], row["gold"]) == ("talk:2, turn 1", "")
+    with pytest.raises(InputError, match="talk:2: no supporter turn has a support strategy"):
+        encoder.study([silent], "train")
+
+
+def test_grades_are_opened_for_training_alone(make: Any, tmp_path: Path, caplog: Any) -> None:
+    """A planner needs no file of grades to plan; held-out decisions are not graded."""
+    module = make("StraQ", "tiny-llama", reward="distill", grades=str(tmp_path / "gone.jsonl"))
+    assert module.plan([DIALOGUE])[0].strategy in NAMES
+    encoder = module.encoder()
+    encoder.study([DIALOGUE], "test")
+    assert [example.judged for example in encoder(DIALOGUE)] == [()] * 4
+    encoder.study([DIALOGUE], "train")
+    with pytest.raises(InputError, match=r"gone.jsonl: no such file of recorded answers"):
+        encoder(DIALOGUE)
+    with pytest.raises(InputError, match="model.reward: distill goes with objective: td"):
+        make("StraQ", "tiny-llama", reward="distill", objective="cross_entropy")
+
+
+def test_missing_grades_are_counted(make: Any, caplog: Any) -> None:
+    """Some: a warning with their number and why; all: nothing can be learned."""
+    unrated = make("StraQ", "tiny-llama", reward="distill").encoder()
+    with pytest.raises(InputError, match=r"nothing to learn; 8 of 8 have no grade \(.*not rated"):
+        unrated.review(unrated(DIALOGUE), "train")
+
+    def slow(decision: Decision, candidate: Turn) -> float:
+        if decision.depth:
+            raise TimeoutError("30 seconds")
+        return 3.0
+
+    module = make("StraQ", "tiny-llama", reward="distill")
+    module.judge = ScriptedJudge(slow)
+    encoder = module.encoder()
+    with caplog.at_level("WARNING"):
+        encoder.review(encoder(DIALOGUE), "train")
+    assert "rewards of train: 6 of 8 have no grade (TimeoutError: 30 seconds)" in caplog.text
+
+
 # -- 10: direction -----------------------------------------------------------------------------
 
 SAID = ("my dog ran off", "what now", "is it 5 or 6", "ok")  # the best act is the one at its place
@@ -517,8 +590,12 @@ def policies(request: pytest.FixtureRequest) -> SimpleNamespace:
 
 @pytest.mark.fidelity("straq", 10)
 def test_directions_of_the_paper(policies: SimpleNamespace) -> None:
-    """Imit and distill far above Direct in Acc and Q and below in B; distill has the lowest B."""
-    print(policies)
+    """Imit and distill far above Direct in Acc and Q and below in B; distill has the lowest B.
+
+    On four invented states: it shows that the rewards, as optimised here, have these directions
+    where supporters have habits and a judge has none. What real dialogues and models give is in
+    `benchmarks/results`.
+    """
     direct, imit, distill = policies.direct, policies.imit, policies.distill
     for trained in (imit, distill):
         assert trained.acc > 1.5 * direct.acc

@@ -190,6 +190,7 @@ def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
         ("Emotion:", " fear. Strategy: Self disclosure. Response: Me too.", *DISCLOSE),
         ("Emotion:", " fear `Strategy: Self disclosure` `Response: Me too.`", *DISCLOSE),
         ("Emotion:", " fear\nStrategy: Question", "", "Question", False),
+        ("Emotion:", " [Question] When?", "When?", "Question", False),
         ("Simulation:", " she cries.\nResponse: [Hug] There.", "There.", None, True),
         ("Simulation:", " she cries. Response: [Hug] There.\nSeeker: I", "There.", None, True),
         ("Feedback:", " be warmer. Revision: [Others] Oh.", "Oh.", "Others", True),

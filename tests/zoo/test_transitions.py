@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from zoo.errors import InputError
 from zoo.judges.grading import Distilled, open_judge
 from zoo.judges.judge import Grade, JudgeError
 from zoo.judges.scripted import ScriptedJudge
-from zoo.labels import ACTS, STRATEGIES, SUPPORT
+from zoo.labels import ACTS, STRATEGIES, SUPPORT, Labels
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.planning import current, said
-from zoo.prompts.rewards import Imitated
+from zoo.prompts.rewards import Imitated, Judged
 from zoo.prompts.transitions import TransitionEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.tiny import byte_tokenizer
@@ -154,14 +154,14 @@ class Judge:
 
 def test_feedback_stands_in_where_it_is() -> None:
     """The next rating, for the logged strategy alone; nothing after the last rating."""
-    reward = Distilled(open_judge("feedback"), SUPPORT, alternatives=7)
+    reward = Distilled(lambda: open_judge("feedback"), SUPPORT, alternatives=7)
     found = [reward(decision) for decision in decisions(talk())]
     assert found == [[(0, 4.0, True)], [(2, 4.0, True)], [(3, 4.0, True)], []]
 
 
 def test_all_alternatives_may_be_graded() -> None:
     judge = Judge()
-    found = Distilled(judge, SUPPORT, alternatives=7, scale=0.03)(decisions(talk())[0])
+    found = Distilled(lambda: judge, SUPPORT, alternatives=7, scale=0.03)(decisions(talk())[0])
     assert sorted(one.action for one in found) == list(range(7))  # Others failed
     assert judge.asked == 7 + 3
     assert [one.reward for one in found] == pytest.approx([0.03 * o.action / 2 for o in found])
@@ -172,11 +172,11 @@ def test_grades_are_kept_on_file(tmp_path: Path) -> None:
     path = tmp_path / "grades.jsonl"
     judge = Judge()
     points = decisions(talk())
-    first = Distilled(open_judge(str(path), judge), SUPPORT)
+    first = Distilled(lambda: open_judge(str(path), judge), SUPPORT)
     graded = [first(point) for point in points]
     asked = judge.asked
     assert len(path.read_text().splitlines()) == asked >= 8
-    again = Distilled(open_judge(str(path)), SUPPORT)
+    again = Distilled(lambda: open_judge(str(path)), SUPPORT)
     assert [again(point) for point in points] == graded
     assert judge.asked == asked
     with pytest.raises(InputError, match="no such file of recorded answers"):
@@ -186,10 +186,13 @@ def test_grades_are_kept_on_file(tmp_path: Path) -> None:
 def test_a_model_grades(tmp_path: Path) -> None:
     """A local model is asked for what the file lacks; a random one says no number: no grade."""
     path = tmp_path / "grades.jsonl"
-    reward = Distilled(open_judge(str(path), zoo.Backbone("tiny-llama")), SUPPORT)
-    reward.judge.judge._loaded().llm.max_length = 4096
-    reward.judge.judge._loaded().llm.max_new_tokens = 2
+    judge = open_judge(str(path), zoo.Backbone("tiny-llama"))
+    judge.judge._loaded().llm.max_length = 4096
+    judge.judge._loaded().llm.max_new_tokens = 2
+    reward = Distilled(lambda: judge, SUPPORT)
     assert reward(decisions(talk())[0]) == []
+    assert reward.report().startswith("2 of 2 have no grade (")
+    assert reward.report() == ""
     lines = [json.loads(x) for x in path.read_text().splitlines()]
     assert {line["judge"] for line in lines} == {"tiny-llama"}
     assert len(lines) == 2 * 3
@@ -210,22 +213,31 @@ def test_scale_of_probabilities() -> None:
     assert scaled / (1 - 0.85) == pytest.approx(1.0)
 
 
+@dataclass(frozen=True)
+class First(Imitated):
+    """Rewards of first decisions alone, or of none."""
+
+    labels: Labels = SUPPORT
+    none: bool = False
+
+    def __call__(self, decision: Decision) -> list[Judged]:
+        return [] if decision.depth or self.none else super().__call__(decision)
+
+
 def test_what_has_no_grade_is_not_trained_on() -> None:
     """Ungraded decisions are planned in evaluation and left out of training."""
     module = zoo.StraQ(backbone={"name": "tiny-llama"}, reward="distill")
     module.judge = Judge()
     data = ESConv(batch_size=1)
     made = module.encoder()
-    made.reward = lambda decision: [] if decision.depth else Imitated(SUPPORT)(decision)
+    made.reward = First()
     everything = data.examples("train", made)
     assert {bool(one.judged) for one in everything} == {True, False}
     assert len(data.train_dataloader()) == 5
     assert sum(len(batch.records) for batch in data.val_dataloader()) == len(everything)
-    empty = ESConv()
-    made.reward = lambda decision: []
-    empty.examples("train", made)
-    with pytest.raises(InputError, match="ESConv: nothing to learn in the split 'train'"):
-        empty.train_dataloader()
+    made.reward = First(labels=SUPPORT, none=True)
+    with pytest.raises(InputError, match="model.reward: nothing to learn; no decision is graded"):
+        ESConv().examples("train", made)
 
 
 # -- acts --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -26,28 +27,47 @@ class Distilled:
     What a judge does not grade is left out, and a decision without any grade is not learned from.
 
     Args:
-        judge: Who grades.
+        opened: Returns who grades; called at the first grade.
         labels: The strategies.
         alternatives: Strategies to grade beside the logged one.
         seed: Seed of their draw.
         scale: Factor of a grade.
     """
 
+    splits: tuple[str, ...] = ("train", "val")  # grades cost something: nothing else is graded
+
     def __init__(
-        self, judge: Judge, labels: Labels, alternatives: int = 1, seed: int = 0, scale: float = 1.0
+        self,
+        opened: Callable[[], Judge],
+        labels: Labels,
+        alternatives: int = 1,
+        seed: int = 0,
+        scale: float = 1.0,
     ) -> None:
-        self.judge, self.labels = judge, labels
+        self.opened, self.labels = opened, labels
         self.alternatives, self.seed, self.scale = alternatives, seed, scale
+        self.asked, self.failures = 0, list[str]()
+        self._judge: Judge | None = None
 
     def __call__(self, decision: Decision) -> list[Judged]:
         """Return the strategies of a state that have a grade."""
-        drawn = candidates(decision, self.labels, self.alternatives, self.seed)
+        if self._judge is None:
+            self._judge = self.opened()
         found = []
+        drawn = candidates(decision, self.labels, self.alternatives, self.seed)
         for place, action in enumerate(drawn):
-            value = grade_strategy(self.judge, decision, self.labels.names[action])
-            if value is not None:
+            value, why = grade_strategy(self._judge, decision, self.labels.names[action])
+            self.asked += 1
+            if value is None:
+                self.failures.append(why)
+            else:
                 found.append(Judged(action, value * self.scale, place == 0))
         return found
+
+    def report(self) -> str:
+        """Return how many grades were missing since the last report, and why the last one."""
+        asked, failures, self.asked, self.failures = self.asked, self.failures, 0, []
+        return f"{len(failures)} of {asked} have no grade ({failures[-1]})" if failures else ""
 
 
 def open_judge(
@@ -70,13 +90,11 @@ def open_judge(
     return RecordedJudge(grades, LazyJudge(judge, labels) if isinstance(judge, Backbone) else judge)
 
 
-def grade_strategy(judge: Judge, decision: Decision, strategy: str) -> float | None:
-    """Return the grade of a strategy, without a text, at a decision; None if the judge fails."""
+def grade_strategy(judge: Judge, decision: Decision, strategy: str) -> tuple[float | None, str]:
+    """Return the grade of a strategy, without a text, at a decision; None and why if it fails."""
     candidate = Turn(SUPPORTER, "", strategy=strategy)
     grade, why = persist(lambda attempt: judge.grade(decision, candidate, attempt), retries=2)
-    if grade is None:
-        log.info("no grade: %s", why[-1])
-    return None if grade is None else grade.value
+    return (None, why[-1]) if grade is None else (grade.value, "")
 
 
 class LazyJudge:

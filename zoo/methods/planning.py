@@ -185,15 +185,16 @@ class PlanningModule(ZooModule):
             everyone: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, self.found)
             self.found = {name: one for part in everyone for name, one in part.items()}
-        for name, value in strategy_scores(self._counts()).items():
+        counts = self._counts()
+        scores = strategy_scores(counts) if counts.any() else {}  # data without strategies
+        for name, value in scores.items():
             self.log(f"{stage}/{name}", float(value), prog_bar=name == "accuracy")
         best = [max(one.plan.values) for one in self.found.values()]
         self.log(f"{stage}/planned_value", sum(best) / len(best))
 
     def _counts(self) -> Any:
-        found = self.found.values()
-        golds, planned = [one.gold for one in found], [one.plan.strategy for one in found]
-        return count_pairs(golds, planned, self.labels.names)
+        pairs = [(one.gold, one.plan.strategy) for one in self.found.values() if one.gold]
+        return count_pairs([g for g, _ in pairs], [p for _, p in pairs], self.labels.names)
 
     def figures(self) -> dict[str, Any]:
         """Return the confusion of strategies, and the values of some states."""

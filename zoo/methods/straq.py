@@ -151,6 +151,8 @@ class StraQ(PlanningModule):
             raise InputError("model.judge: name a file to keep its grades in, model.grades")
         if not 0 <= self.alternatives <= rest:
             raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
+        if self.objective == "cross_entropy" and self.reward == "distill":
+            raise InputError("model.reward: distill goes with objective: td")
         if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
             raise InputError("model.objective: cross_entropy learns a letter, value_head has none")
         if self.readout == "mean_logprob" and self.objective == "td":
@@ -169,8 +171,13 @@ class StraQ(PlanningModule):
         """Return the encoder: states, judged strategies, next states."""
         if self.objective == "td" and self.reward == "distill":
             scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
-            judge = open_judge(self.grades, self.judge, self.labels)
-            reward: Reward = Distilled(judge, self.labels, self.alternatives, self.seed, scale)
+            reward: Reward = Distilled(
+                lambda: open_judge(self.grades, self.judge, self.labels),
+                self.labels,
+                self.alternatives,
+                self.seed,
+                scale,
+            )
         else:
             negatives = 0 if self.objective == "cross_entropy" else 1
             reward = Imitated(self.labels, negatives, self.seed)

@@ -264,14 +264,15 @@ def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
     parts = _parts(whole)
     found = _last(parts, "strategy")
     named = labels.find(whole[found.start : found.end]) if found else None
-    for names, i in SOURCES:
-        for part in [part for part in parts if part.name in names][::i]:
-            start, strategy = _after_tags(whole, part, labels)
-            reply = strip_tags(whole[start : part.end].strip(" \n`"))
-            if reply:
-                asked = SAID if begins not in ("", SPEAKS) else (*SAID, "supporter", "")
-                begun = whole[len(begins) : max(start, len(begins))]
-                return Reading(reply, strategy or named, begun, part.name in asked)
+    sought = [p for names, i in SOURCES for p in [p for p in parts if p.name in names][::i]]
+    rest = [part for part in parts if part not in sought and part.name != "seeker"]
+    for part in (*sought, *rest):  # of the rest only what has the form: `Emotion: [Question] When?`
+        start, strategy = _after_tags(whole, part, labels)
+        reply = strip_tags(whole[start : part.end].strip(" \n`"))
+        if reply and (part in sought or strategy):
+            asked = SAID if begins not in ("", SPEAKS) else (*SAID, "supporter", "")
+            begun = whole[len(begins) : max(start, len(begins))]
+            return Reading(reply, strategy or named, begun, part.name in asked)
     return Reading("", named, words, given=False)
 
 

@@ -7,9 +7,9 @@ grade from 0 to 5 (`zoo/judges/grading.py`).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from zoo.labels import Labels
 from zoo.prompts.decisions import Decision
@@ -31,7 +31,21 @@ class Judged(NamedTuple):
     logged: bool
 
 
-Reward = Callable[[Decision], Sequence[Judged]]
+class Reward(Protocol):
+    """Rewards of the strategies of a decision."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits whose decisions are rewarded."""
+        ...
+
+    def __call__(self, decision: Decision) -> Sequence[Judged]:
+        """Return the judged strategies of a state; none where there is nothing to learn."""
+        ...
+
+    def report(self) -> str:
+        """Return what was missing since the last report, and why; empty for nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,11 @@ class Imitated:
     labels: Labels
     negatives: int = 1
     seed: int = 0
+    splits: tuple[str, ...] = ("train", "val", "test")
+
+    def report(self) -> str:
+        """Return that nothing is missing."""
+        return ""
 
     def __call__(self, decision: Decision) -> list[Judged]:
         """Return the strategies that count in a state."""

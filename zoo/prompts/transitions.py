@@ -9,6 +9,7 @@ Shapes: S states, N judged strategies of all of them, K strategies.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,10 @@ from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.options import option_ids
 from zoo.prompts.planning import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.prompts.rewards import Judged, Reward
+from zoo.prompts.talk import has_strategies
 from zoo.records import Dialogue
+
+log = logging.getLogger(__name__)
 
 VALUES = 0  # the one kind of supervision, as a "head" of the loader's normalisers
 
@@ -129,6 +133,7 @@ class TransitionEncoder:
 
     def __post_init__(self) -> None:
         self.chat = chat_format(self.tokenizer)
+        self.rewarding = True
         tail = self.chat.end + self.chat.open("assistant") + LEAD
         self.tail_ids = self.ids(question(self.labels) + tail)
         names = letters(self.labels)
@@ -137,14 +142,42 @@ class TransitionEncoder:
         except InputError:
             self.letter_ids = option_ids(self.tokenizer, names, tail, key="model.backbone.name")
 
+    def study(self, records: Sequence[Dialogue], split: str) -> None:
+        """Refuse to learn from dialogues without strategies; they are only planned.
+
+        Raises:
+            InputError: A training dialogue has none.
+        """
+        self.rewarding = split in self.reward.splits
+        for record in records if split == "train" else ():
+            if not has_strategies(record):
+                raise InputError(
+                    f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
+                    f"validate, test and predict"
+                )
+
+    def review(self, examples: Sequence[Transition], split: str) -> None:
+        """Say which rewards are missing.
+
+        Raises:
+            InputError: All are, in training.
+        """
+        missing = self.reward.report()
+        if split == "train" and not any(example.judged for example in examples):
+            raise InputError(
+                f"model.reward: nothing to learn; {missing or 'no decision is graded'}"
+            )
+        if missing:
+            log.warning("rewards of %s: %s", split, missing)
+
     def __call__(self, record: Dialogue) -> list[Transition]:
         """Return a transition for every decision of a dialogue, in order.
 
         Raises:
-            InputError: A strategy is missing or unknown, no supporter turn answers anything, or a
-                prompt does not fit the window without any turn but the last.
+            InputError: Some strategies are missing or one is unknown, no supporter turn answers
+                anything, or a prompt does not fit the window without any turn but the last.
         """
-        found = decisions(record, self.labels)
+        found = decisions(record, self.labels, need_strategies=has_strategies(record))
         lines = [self.ids(line(turn)) for turn in found[-1].turns]
         states = [self.state(decision, lines) for decision in found]
         return [
@@ -214,7 +247,8 @@ class TransitionEncoder:
             f"{self.labels.names[one.action]} {one.reward:+g}{' (logged)' if one.logged else ''}"
             for one in example.judged
         )
-        logged = self.labels.names.index(example.record.target.strategy)
+        name = example.record.target.strategy  # of data without strategies the first letter
+        logged = self.labels.names.index(name) if name else 0
         shown = [*example.ids, self.letter_ids[logged]]
         heads = [NO_HEAD] * (len(example.ids) - 1) + [VALUES, NO_HEAD]
         colours = Example(shown, shown, heads, [0.0] * len(shown))
@@ -224,7 +258,8 @@ class TransitionEncoder:
     def _transition(
         self, decision: Decision, ids: list[int], following: list[int] | None
     ) -> Transition:
-        judged = tuple(self.reward(decision))
+        known = self.rewarding and decision.target.strategy
+        judged = tuple(self.reward(decision)) if known else ()
         ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
         # Every state has a next prompt, so that all processes run the same passes.
         return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
