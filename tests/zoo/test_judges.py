@@ -519,10 +519,35 @@ def test_a_seeker_talks_until_they_wish_to_stop() -> None:
     assert (silent.rounds, silent.turns) == (0, ())
     assert simulation_scores([found, cut, silent]) == {
         **{"reply_length": (2 * 3 + 3 * 1) / 5, "rounds": 5 / 3},
-        **{"stopped": 2 / 3},
+        **{"stopped": 2 / 3, "failed": 0},
     }
-    assert simulation_scores([silent]) == {"rounds": 0, "stopped": 1}
-    assert simulation_scores([]) == {"rounds": 0, "stopped": 0}
+    assert simulation_scores([silent]) == {"rounds": 0, "stopped": 1, "failed": 0}
+    assert simulation_scores([]) == {"rounds": 0, "stopped": 0, "failed": 0}
+
+
+def test_a_conversation_that_breaks_off_is_kept() -> None:
+    """The seeker's third message never comes: two rounds stay; one that is late comes again."""
+    late: list[int] = []
+
+    def seeker(turns: tuple[Turn, ...]) -> str:
+        late.append(len(turns))
+        if len(turns) == 4 or late == [0]:
+            raise TimeoutError("60 s")
+        return "message"
+
+    broken = simulate(seeker, lambda turns: "one two", retries=2)
+    assert (broken.rounds, broken.stopped) == (2, False)
+    assert broken.failure == "seeker: TimeoutError: 60 s"
+    assert late == [0, 0, 2, 4, 4, 4]
+    whole = simulate(lambda turns: None, lambda turns: "")
+    assert simulation_scores([broken, whole]) == {"rounds": 0, "stopped": 1, "failed": 0.5}
+
+    def mute(turns: tuple[Turn, ...]) -> str:
+        raise ConnectionError("gone")
+
+    unheard = simulate(lambda turns: "Hello?", mute)
+    assert [turn.text for turn in unheard.turns] == ["Hello?"]
+    assert unheard.failure == "supporter: ConnectionError: gone"
 
 
 def test_an_opening_is_heard_but_counts_as_no_round() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from zoo.judges.judge import persist
 from zoo.records import SEEKER, SUPPORTER, Turn
 
 Seeker = Callable[[tuple[Turn, ...]], str | None]
@@ -21,10 +23,12 @@ class Simulation:
     Attributes:
         turns: What was said.
         stopped: The seeker wished to stop, rather than reaching the limit of rounds.
+        failure: Why it broke off; empty if it did not.
     """
 
     turns: tuple[Turn, ...]
     stopped: bool
+    failure: str = ""
 
     @property
     def rounds(self) -> int:
@@ -33,25 +37,39 @@ class Simulation:
 
 
 def simulate(
-    seeker: Seeker, reply: Replier, *, opening: Sequence[Turn] = (), max_rounds: int = 10
+    seeker: Seeker,
+    reply: Replier,
+    *,
+    opening: Sequence[Turn] = (),
+    max_rounds: int = 10,
+    retries: int = 2,
 ) -> Simulation:
     """Let a seeker and a supporter talk until the seeker wishes to stop.
+
+    Where one of them fails for good (a lost connection, no answer in time), what was said is kept.
 
     Args:
         seeker: Who seeks support.
         reply: Who gives it.
         opening: Turns said before; a supporter turn last, or none. They count as no round.
         max_rounds: Give up after so many; unknown in the papers, chosen here.
+        retries: How often to ask again after a failure.
     """
-    turns = tuple(opening)
     said: tuple[Turn, ...] = ()
     for _ in range(max_rounds):
-        message = seeker((*turns, *said))
-        if message is None:
-            return Simulation(said, stopped=True)
-        said = (*said, Turn(SEEKER, message))
-        said = (*said, Turn(SUPPORTER, reply((*turns, *said))))
+        for speaker, speak in ((SEEKER, seeker), (SUPPORTER, reply)):
+            answer, why = persist(partial(_answer, speak, (*opening, *said)), retries)
+            if answer is None:
+                return Simulation(said, stopped=False, failure=f"{speaker}: {why[-1]}")
+            if answer[0] is None:
+                return Simulation(said, stopped=True)
+            said = (*said, Turn(speaker, answer[0]))
     return Simulation(said, stopped=False)
+
+
+def _answer(speak: Seeker | Replier, turns: tuple[Turn, ...], attempt: int) -> tuple[str | None]:
+    """Return what is said next, in a tuple: to say nothing is an answer too."""
+    return (speak(turns),)
 
 
 def simulation_scores(simulations: Sequence[Simulation]) -> dict[str, float]:
@@ -59,14 +77,17 @@ def simulation_scores(simulations: Sequence[Simulation]) -> dict[str, float]:
 
     Returns:
         `reply_length` (left out if nobody replied), `rounds`, `stopped` (share of conversations
-        that the seeker ended; the others reached the limit).
+        that the seeker ended; the others reached the limit), all three of those that did not break
+        off; `failed`, the share of those that did.
     """
-    replies = [t.text for s in simulations for t in s.turns if t.speaker == SUPPORTER]
+    whole = [one for one in simulations if not one.failure]
+    replies = [t.text for s in whole for t in s.turns if t.speaker == SUPPORTER]
     words = sum(len(text.split()) for text in replies)
     length = {"reply_length": words / len(replies)} if replies else {}
-    number = max(1, len(simulations))
+    number = max(1, len(whole))
     return {
         **length,
-        "rounds": sum(s.rounds for s in simulations) / number,
-        "stopped": sum(s.stopped for s in simulations) / number,
+        "rounds": sum(s.rounds for s in whole) / number,
+        "stopped": sum(s.stopped for s in whole) / number,
+        "failed": (len(simulations) - len(whole)) / max(1, len(simulations)),
     }
