@@ -58,7 +58,8 @@ def test_tensorboard_has_scores_figures_and_samples(run: Path) -> None:
     tags = events.Tags()
     scores = {"val/td_loss", "val/accuracy", "val/proficiency", "val/bias", "train/td_loss"}
     assert scores <= set(tags["scalars"])
-    assert {"val/confusion", "val/values"} <= set(tags["images"])
+    figures = {"val/confusion", "val/transitions", "val/transitions/gold", "val/values"}
+    assert figures <= set(tags["images"])
     (name,) = (tag for tag in tags["tensors"] if "samples/val" in tag)
     table = events.Tensors(name)[0].tensor_proto.string_val[0].decode()
     assert table.startswith("| state | Q | strategy | reply |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,11 @@ import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.figures import heat_map, value_bars
-from zoo.labels import SUPPORT, Labels
+from zoo.figures import value_bars
+from zoo.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
 from zoo.methods.replying import evaluating
+from zoo.methods.said import Heard, Said, said_figures, said_scores
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.module import ZooModule
 from zoo.prompts.decisions import Decision, description, transcript
@@ -24,6 +26,8 @@ from zoo.records import SUPPORTER, Dialogue, Turn
 
 NUM_SHOWN = 6  # states with their values in a figure
 LAST_TURNS = 4  # of a state, in samples
+DRAWS = 1000  # for the intervals of a test
+TEXT = re.compile(r"((early|late)/)?(bleu|rouge|meteor|cider|distinct|length|answers)")  # scores
 
 Respond = Callable[[Sequence[Decision], Sequence[str], torch.device], list[str]]
 
@@ -38,11 +42,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was planned for a decision, and the strategy that the supporter used."""
+    """What was planned for a decision, and the reply if one was written."""
 
+    decision: Decision
     plan: Plan
-    gold: str
-    title: str
+    reply: str | None
+
+    @property
+    def heard(self) -> Heard:
+        """The plan as scores and figures of talking methods take it."""
+        return Heard(self.decision, Said(self.reply or "", self.plan.strategy), "")
 
 
 class PlanningModule(ZooModule):
@@ -129,7 +138,7 @@ class PlanningModule(ZooModule):
         return self._evaluate("test", batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of the plans."""
+        """Log the scores of the plans and of the replies that were written."""
         self._log_scores("test")
 
     def predict_step(self, batch: TransitionBatch, batch_idx: int) -> list[dict[str, Any]]:
@@ -154,11 +163,12 @@ class PlanningModule(ZooModule):
         new = {d.id: (d, plan) for d, plan in pairs if d.id not in self.found}
         room = len(new) if self.max_generated is None else self.max_generated - len(self.found)
         shown = list(new.values())[: max(0, room)]
-        for name, (decision, plan) in new.items():
-            self.found[name] = Found(plan, decision.target.strategy, decision.query or decision.id)
         replies: list[str | None] = [None] * len(shown)
         if shown and self.responder:
             replies = [*self.reply([d for d, _ in shown], [plan for _, plan in shown])]
+        written = {d.id: text for (d, _), text in zip(shown, replies, strict=True)}
+        for name, (decision, plan) in new.items():
+            self.found[name] = Found(decision, plan, written.get(name))
         return {
             "samples": [
                 self._sample(decision, plan, reply)
@@ -186,31 +196,34 @@ class PlanningModule(ZooModule):
             torch.distributed.all_gather_object(everyone, self.found)
             self.found = {name: one for part in everyone for name, one in part.items()}
         counts = self._counts()
-        scores = strategy_scores(counts) if counts.any() else {}  # data without strategies
+        scores: dict[str, Any] = strategy_scores(counts) if counts.any() else {}
+        replied = [one.heard for one in self.found.values() if one.reply is not None]
+        if replied:
+            draws = DRAWS if stage == "test" else 0
+            said = said_scores(replied, labels=self.labels, draws=draws)
+            scores |= {name: v for name, v in said.items() if TEXT.match(name)}
         for name, value in scores.items():
             self.log(f"{stage}/{name}", float(value), prog_bar=name == "accuracy")
         best = [max(one.plan.values) for one in self.found.values()]
         self.log(f"{stage}/planned_value", sum(best) / len(best))
 
     def _counts(self) -> Any:
-        pairs = [(one.gold, one.plan.strategy) for one in self.found.values() if one.gold]
+        plans = [(one.decision.target.strategy, one.plan.strategy) for one in self.found.values()]
+        pairs = [(gold, planned) for gold, planned in plans if gold]  # data may lack strategies
         return count_pairs([g for g, _ in pairs], [p for _, p in pairs], self.labels.names)
 
     def figures(self) -> dict[str, Any]:
-        """Return the confusion of strategies, and the values of some states."""
+        """Return the strategies' confusion and transitions, and the values of some states."""
         if not self.found:
             return {}
-        names = self.labels.names
-        counts = torch.tensor(self._counts())
-        share = (counts / counts.sum(1, keepdim=True).clamp_min(1)).float()
         found = list(self.found.values())
         every = max(1, len(found) // NUM_SHOWN)
-        shown = [(one.title, one.plan.values, one.gold) for one in found[::every][:NUM_SHOWN]]
-        title = "strategies: rows are gold, columns planned"
-        return {
-            "confusion": heat_map(share, names, names, title, "share of the gold strategy"),
-            "values": value_bars(shown, names),
-        }
+        shown = [
+            (one.decision.query or one.decision.id, one.plan.values, one.decision.target.strategy)
+            for one in found[::every][:NUM_SHOWN]
+        ]
+        drawn = said_figures([one.heard for one in found], self.labels, EMOTION_SETS["esconv"])
+        return drawn | {"values": value_bars(shown, self.labels.names)}
 
     def show(
         self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
