@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import datamodules
-from benchmarks import support, support_data
+from benchmarks import support, support_data, support_judged
 from benchmarks.support_table import COLUMNS, ROWS, SETS, table
 from zoo.prompts.decisions import decisions
 
@@ -106,3 +107,28 @@ def test_baselines_that_share_a_conversation_answer_as_alone(tmp_path: Path) -> 
             behind = entries[3, row, name]
             assert entry["replies"] == behind["replies"]
             assert entry["cost"]["test"] == behind["cost"]["test"]
+
+
+@pytest.mark.usefixtures("samples")
+def test_replies_are_judged_and_seekers_simulated(tmp_path: Path, capsys: Any) -> None:
+    """Both verbs print a table, and a second run asks nothing again."""
+    points = support_data.tested("esconv", options())
+    replies = {d.id: ["Question", "Why?"] for d in points}
+    entry = {"row": "direct", "set": "esconv", "settings": SMALL, "replies": replies}
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps([entry, {**entry, "set": "empathetic_dialogues"}]))
+    judge = ["--judge", "tiny-llama", "--json", str(tmp_path / "judged.json")]
+    talk = ["--talker", "tiny-llama", "--json", str(tmp_path / "talks.json")]
+    talk += ["--topics", "music", "--max_rounds", "2", "--new_tokens", "3"]
+    for _ in range(2):
+        support_judged.main(["compare", "--replies", str(rows), *judge])
+        support_judged.main(["simulate", *talk])
+    (row,) = json.loads((tmp_path / "judged.json").read_text())
+    assert (row["row"], row["judged"]) == ("direct", len(points))
+    assert row["win"] + row["tie"] + row["lose"] == pytest.approx(100)
+    assert len((tmp_path / "judged.jsonl").read_text().splitlines()) == 2 * len(points)
+    talks = json.loads((tmp_path / "talks.json").read_text())
+    assert [one["row"] for one in talks] == list(support_judged.METHODS)
+    assert all(0 < one["rounds"] <= 2 or one["stopped"] for one in talks)
+    assert len((tmp_path / "talks.jsonl").read_text().splitlines()) == len(talks)
+    assert "| direct |" in capsys.readouterr().out
