@@ -510,6 +510,13 @@ def test_dialogues_that_begin_alike_are_walked_apart(make: Any) -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_an_opening_without_words_is_no_turn(make: Any) -> None:
+    module = make("FiSMiness", "tiny-llama", **WIDE)
+    opened = replace(OTHER, turns=(Turn(SUPPORTER, ""), *OTHER.turns[1:]))
+    assert len(module.encoder()(opened)) == len(module.encoder()(OTHER))
+    assert len(module.respond(decisions(opened))) == len(decisions(OTHER))
+
+
 # -- the walk of the equations, batched --------------------------------------------------------
 
 

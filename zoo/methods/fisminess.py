@@ -72,8 +72,9 @@ class FiSMiness(TalkingModule):
         weights: lambda of emotion, strategy and reply.
         max_length: Window in tokens; the oldest lines are left out.
         padding_free: Lay sequences end to end instead of padding them.
-        max_new_tokens: Limit of a reply (and of a label that is decoded freely).
-        temperature: Of the reply; 0 is greedy. Labels are greedy.
+        max_new_tokens: Limit of a reply; a label that is decoded freely has 16 tokens.
+        temperature: Of the reply; 0 is greedy. Labels are greedy but in a single pass, which is one
+            text.
         max_generated: Decisions to reply to in each validation; None for all.
     """
 

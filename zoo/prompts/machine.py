@@ -108,10 +108,11 @@ def rounds(decision: Decision, *, annotated: bool = False) -> tuple[str, list[Ro
             dialogue's.
     """
     turns = (*decision.turns, decision.target)
-    opening = turns[0].text if turns[0].speaker == SUPPORTER else ""
+    opened = turns[0].speaker == SUPPORTER  # perhaps without words
+    opening = turns[0].text if opened else ""
     emotion = "" if annotated else decision.emotion
     found, said = [], list[str]()
-    for i, turn in enumerate(turns[1:] if opening else turns, start=bool(opening)):
+    for i, turn in enumerate(turns[opened:], start=opened):
         if turn.speaker != SUPPORTER:
             said.append(" ".join(turn.text.split()))
             emotion = (turn.emotion or emotion) if annotated else emotion
