@@ -34,7 +34,7 @@ from zoo.nn.blocks import CACHE
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.prompts.recipes import read_reply
+from zoo.prompts.reading import read_reply
 from zoo.records import Dialogue
 from zoo.sources import resolve
 

@@ -15,10 +15,10 @@ straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
 are those of the talker, kept in a file in `--folder`.
 
-All replies are begun with the supporter's name, answers in fields with the first field. Not all
-rows know the same of past turns: baselines and straQ*'s planner read their annotated strategies,
-FiSMiness those and the emotion in the rows `annotated history` (else its own), CoCT in the row
-`past strategies as tags`; straQ* reads the annotated emotion besides.
+All replies are begun with the supporter's name, the baselines' answers in fields with the first
+field. Not all rows know the same of past turns: baselines and straQ*'s planner read their annotated
+strategies, FiSMiness those and the emotion in the rows `annotated history` (else its own), CoCT in
+the row `past strategies as tags`; straQ* reads the annotated emotion besides.
 
 Rows that the JSON already holds are skipped: a killed run goes on where it was. Needs `ZOO_DATA`.
 """
@@ -165,7 +165,7 @@ def run_row(
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
-        "replies": {d.id: [one.strategy, one.reply] for d, one in scorer.found.values()},
+        "replies": {d.id: [one.strategy, one.reply, one.words] for d, one in scorer.found.values()},
         "torch": torch.__version__,
         "date": str(date.today()),
     }
@@ -193,7 +193,8 @@ def answered(
         plans = plans or [Plan(usual or decision.target.strategy, ()) for decision in part]
         replies = module.reply(part, plans)
         pairs = zip(replies, plans, strict=True)
-        found += [Said(reply, plan.strategy) for reply, plan in pairs]
+        for reply, plan in pairs:
+            found.append(Said(reply, plan.strategy, failed=() if reply else ("reply",)))
     return found, shared
 
 

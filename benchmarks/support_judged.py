@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -77,7 +78,7 @@ def judged(options: Namespace) -> list[dict[str, Any]]:
         points = {d.id: d for d in tested(options.set, Namespace(**entry["settings"]))}
         pairs = [
             (points[name], Turn(SUPPORTER, reply, strategy=strategy))
-            for name, (strategy, reply) in [*entry["replies"].items()][: options.first]
+            for name, (strategy, reply, *_) in [*entry["replies"].items()][: options.first]
         ]
         found.append({"row": entry["row"], **win_rates(against_data(judge, pairs))})
         print(found[-1], flush=True)
@@ -88,7 +89,11 @@ def talked(options: Namespace) -> list[dict[str, Any]]:
     """Return length and rounds of each row's conversations, a file line for each of them."""
     path = options.json.with_suffix(".jsonl")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    settings = {name: getattr(options, name) for name in ("talker", "max_rounds", "new_tokens")}
     known = {(one["row"], one["topic"]): one for one in map(json.loads, lines)}
+    if any(one["settings"] != settings for one in known.values()):
+        sys.exit(f"{path}: holds conversations of other settings; name another file")
+    known = {key: one for key, one in known.items() if not one["failure"]}
     backbone = {"name": options.talker, "dtype": options.dtype}
     base: Any = None
     for row in options.rows:
@@ -107,7 +112,7 @@ def talked(options: Namespace) -> list[dict[str, Any]]:
                 return str(module.respond([Dialogue(turns, id="talk")])[0].reply)
 
             one = simulate(LocalSeeker(llm, topic), reply, max_rounds=options.max_rounds)
-            known[row, topic] = {"row": row, "topic": topic, **asdict(one)}
+            known[row, topic] = {"row": row, "topic": topic, "settings": settings, **asdict(one)}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(known[row, topic], ensure_ascii=False) + "\n")
             print(row, topic, one.rounds, flush=True)

@@ -110,7 +110,12 @@ COLUMNS = {  # score -> title, decimals
     "distinct_2": ("D-2", 1),
     "perplexity": ("PPL", 1),  # of the annotated replies; not of SoT and straQ*
 }
-PLAIN = {"length": ("words", 1), "strategy_failed": ("no strategy", 0), "calls": ("calls", 1)}
+PLAIN = {
+    "length": ("words", 1),
+    "strategy_failed": ("no strategy", 0),
+    "reply_failed": ("no reply", 0),
+    "calls": ("calls", 1),
+}
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -159,6 +159,12 @@ def test_no_sentence_is_a_tag(make: Any, monkeypatch: Any) -> None:
     (one,) = module.respond(decisions(TALK)[:1])
     assert one.reply == "Why?"  # the next turns are not this reply
     assert one.concepts == ("strategy: Question",)
+    empty = module.read("<Question>\nSeeker: I fell.")
+    assert (empty.reply, empty.failed) == ("", ("reply",))
+    assert module.read("Seeker: I fell.").reply == ""
+    inside = module.read("<Question: how was it?> <sadness> I am sorry.")
+    assert inside.reply == "how was it? I am sorry."
+    assert inside.concepts == ("strategy: Question", "emotion: sadness")
 
 
 @pytest.mark.fidelity("coct", 3)

@@ -24,7 +24,7 @@ from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
 from zoo.prompts.planning import current
-from zoo.prompts.recipes import read_reply
+from zoo.prompts.reading import read_reply
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
@@ -378,6 +378,8 @@ def test_likelihood_is_the_mean_log_probability(make: Any, two: str) -> None:
         ("Emotion: fear\nStrategy: questions", "fear", "Question", "", ("reply",)),
         ("Response: Why?\nSeeker: So.", "anxiety", *UNSAID, ("emotion", "strategy")),
         ("I see.", "anxiety", "Others", "", ("emotion", "strategy", "reply")),
+        ("Emotion: fear. Strategy: Question. Response: Why?", "fear", "Question", "Why?", ()),
+        ("Emotion: fear\nStrategy: x\n\nWhy?", "fear", *UNSAID, ("strategy", "reply")),
     ],
 )
 def test_what_a_single_pass_lacks_is_counted(

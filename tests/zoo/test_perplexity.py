@@ -92,12 +92,12 @@ def test_it_is_that_of_the_whole_text(
 
 def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
     """A chain of thought stands before the annotated reply too; a plain reply needs no bracket."""
-    from zoo.prompts.recipes import read_reply
+    from zoo.prompts.reading import read_reply
 
     module = make("ESCBaseline", "tiny-llama", kind="cot", reserve=3000, **WIDE)
     (state,) = decisions(TALK)[:1]
     words = " fear\nStrategy: Question\nResponse: Since when?"
-    text, name, begun, given = read_reply(words, module.labels, "Emotion:")
+    text, name, begun, given, _ = read_reply(words, module.labels, "Emotion:")
     assert given
     assert (begun + text, name) == (words, "Question")
     encoder = module.encoder()

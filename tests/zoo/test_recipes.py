@@ -14,7 +14,8 @@ from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import STRATEGIES, SUPPORT
 from zoo.prompts.decisions import decisions
-from zoo.prompts.recipes import RECIPES, read_points, read_reply
+from zoo.prompts.reading import read_points, read_reply
+from zoo.prompts.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}
@@ -29,6 +30,11 @@ TALK = Dialogue(
     id="talk:1",
 )
 RESTATE = "Restatement or Paraphrasing"
+WHEN = ("When?", "Question", True)
+RUN_ON = (
+    "fear\nStrategy: Question\nResponse: When?\n\nSeeker: In May.\n\nEmotion: anger\n"
+    "Strategy: Information\nResponse: Call them."
+)
 DISCLOSE = ("Me too.", "Self-disclosure", True)
 CALLS = {
     **{"direct": 1, "direct_refine": 1, "self_refine": 3, "self_refine_two_calls": 2, "cot": 1},
@@ -182,6 +188,20 @@ def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
         ("Supporter:", " Ask. Seeker: No. Supporter: Oh.", "Ask.", None, True),
         ("Supporter:", "", "", None, False),
         ("Supporter:", "\nSeeker: I cry.", "", None, False),
+        ("Supporter:", "Seeker: I cry.", "", None, False),
+        ("Supporter:", "Supporter: [Question] When?", "When?", "Question", True),
+        ("Supporter:", "Strategy: Question\nResponse: When?", "When?", "Question", True),
+        ("Supporter:", "[Question]\nResponse: When?", "When?", "Question", True),
+        ("Supporter:", "[Question] Response: When?", "When?", "Question", True),
+        ("Supporter:", "Hello [Seeker], when?", "Hello [Seeker], when?", None, True),
+        ("Supporter:", 'A "Supporter:" said so.', 'A "Supporter:" said so.', None, True),
+        ("Supporter:", "I see. Feedback: is it hard?", "I see. Feedback: is it hard?", None, True),
+        ("Supporter:", "[Information] Try.\nResponse: x", "Try.\nResponse: x", "Information", True),
+        ("Emotion:", RUN_ON, "When?", "Question", True),
+        ("Emotion:", "fear\nStrategy: Question\nResponse: When?\nStrategy: it fits", *WHEN),
+        ("Simulation:", "He cries.\n\n[Question] When?", "When?", "Question", False),
+        ("Feedback:", "It is good.\n\n[Question] When?", "When?", "Question", False),
+        ("Draft:", "[Others] Hi.\n\n[Question] When?", "When?", "Question", False),
         ("Draft:", " [Others] Oh.\nRevision: [Question] When?", "When?", "Question", True),
         ("Draft:", " [Others] Oh. Revision: [Question] When?", "When?", "Question", True),
         ("Draft:", " [Question] When?\nRevision:", "When?", "Question", False),
@@ -200,10 +220,11 @@ def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
 def test_replies_are_read(
     begins: str, words: str, reply: str, strategy: str | None, given: bool
 ) -> None:
-    found = read_reply(words, SUPPORT, begins)
+    found = read_reply(words.strip(), SUPPORT, begins)
     assert (found.reply, found.strategy, found.given) == (reply, strategy, given)
-    assert words.startswith(found.begun)
-    assert not reply or words[len(found.begun) :].startswith(reply[:2])
+    written = f" {words.strip()}"
+    assert written.startswith(found.begun)
+    assert reply in written[len(found.begun) :]
 
 
 def test_a_draft_stands_where_no_revision_was_written(make: Any, monkeypatch: Any) -> None:

@@ -250,16 +250,18 @@ class CoCT(TalkingModule):
         if self.plans:
             strategy = used[0] if used else self.labels.fallback
             failed = () if used else ("strategy",)
+        reply = spoken(parts, self.concepts)
         return Said(
-            reply=spoken(parts, self.concepts),
+            reply=reply,
             strategy=strategy,
             emotion="",  # the tags say what the agent expresses, not what the seeker feels
             steps=(
                 ("chain", " ".join(tags) or "(no tag)"),
                 ("tagged", join_tags(parts, self.concepts)),
             ),
+            words=words,
             concepts=tuple(f"{kind}: {name}" for kind, name in chain),
-            failed=failed,
+            failed=failed if reply else (*failed, "reply"),
             nll=nll,
             tokens=tokens,
         )

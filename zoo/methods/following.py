@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from zoo.decoding.branching import Branching
 from zoo.labels import Labels
 from zoo.methods.said import Said
-from zoo.prompts.recipes import Call, read_points, read_reply
+from zoo.prompts.reading import read_points, read_reply
+from zoo.prompts.recipes import Call
 
 POINTS = 3  # of a list
 HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their own
@@ -22,7 +24,8 @@ class Row:
     Attributes:
         filled: Name -> text that tasks may quote: the lists, then the answers.
         failed: Kinds of labels that could not be read.
-        begun: What the model wrote before its reply.
+        words: What the model wrote last where a reply was asked for.
+        begun: What of it stands before the reply.
         drafted: Strategy of a draft.
         gold: Negative log-likelihood of the annotated reply there in nats, and its tokens.
     """
@@ -30,6 +33,7 @@ class Row:
     filled: dict[str, str]
     answers: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    words: str = ""
     begun: str = ""
     drafted: str | None = None
     gold: tuple[float, int] = (0.0, 0)
@@ -140,8 +144,8 @@ class Follower:
     def _read(self, call: Call, row: Row, text: str) -> str:
         """Return the reply in an answer, or the draft before it; keep strategy and beginning."""
         answers = row.answers
-        reply, strategy, row.begun, given = read_reply(text, self.labels, call.begins)
-        row.begun = row.begun or " " * bool(call.begins)
+        row.words = text
+        reply, strategy, row.begun, given, _ = read_reply(text, self.labels, call.begins)
         if call.reads == "draft":
             row.drafted = strategy
             return f"[{strategy}] {reply}" if strategy else reply
@@ -161,4 +165,5 @@ def said(row: Row, calls: int) -> Said:
     steps = tuple((name, text) for name, text in row.answers.items() if name not in HIDDEN)
     nll, tokens = row.gold
     failed = tuple(row.failed)
-    return Said(reply, strategy, emotion, steps, failed=failed, calls=calls, nll=nll, tokens=tokens)
+    counted: dict[str, Any] = {"failed": failed, "calls": calls, "nll": nll, "tokens": tokens}
+    return Said(reply, strategy, emotion, steps, words=row.words, **counted)

@@ -27,7 +27,9 @@ from zoo.records import SUPPORTER, Dialogue, Turn
 NUM_SHOWN = 6  # states with their values in a figure
 LAST_TURNS = 4  # of a state, in samples
 DRAWS = 1000  # for the intervals of a test
-TEXT = re.compile(r"((early|late)/)?(bleu|rouge|meteor|cider|distinct|length|answers)")  # scores
+TEXT = re.compile(
+    r"((early|late)/)?(bleu|rouge|meteor|cider|distinct|length|answers|reply_failed)"
+)  # scores
 
 Respond = Callable[[Sequence[Decision], Sequence[str], torch.device], list[str]]
 
@@ -51,7 +53,8 @@ class Found:
     @property
     def heard(self) -> Heard:
         """The plan as scores and figures of talking methods take it."""
-        return Heard(self.decision, Said(self.reply or "", self.plan.strategy), "")
+        failed = () if self.reply else ("reply",)
+        return Heard(self.decision, Said(self.reply or "", self.plan.strategy, failed=failed), "")
 
 
 class PlanningModule(ZooModule):

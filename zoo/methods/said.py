@@ -25,9 +25,10 @@ class Said:
         strategy: The strategy it chose, a name; empty if it chooses none.
         emotion: The emotion that it recognised, a name; empty if it recognises none.
         steps: (name, text) of everything else it did, in order, for samples and chat.
+        words: All that the model wrote where it was asked for the reply.
         concepts: Tags inside the reply, in order.
         failed: Kinds of labels (`strategy`, `emotion`, ...) whose words meant no name, so that the
-            fallback stands for them.
+            fallback stands for them; `reply` if none stands where it was asked for.
         calls: Questions that the language model was asked.
         nll: Negative log-likelihood of the annotated reply's tokens in place of this one, nats.
         tokens: How many these are; 0 where it was not computed.
@@ -37,6 +38,7 @@ class Said:
     strategy: str = ""
     emotion: str = ""
     steps: tuple[tuple[str, str], ...] = ()
+    words: str = ""
     concepts: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     calls: int = 1
@@ -57,9 +59,9 @@ def said_scores(
 ) -> dict[str, float]:
     """Return the scores of replies, by turn depth too, and how they were made.
 
-    Those of `zoo.metrics.support.support_scores`; `strategy_failed` and other kinds of labels whose
-    words meant no name, in percent; `calls` per reply; `emotion_accuracy` in percent; `upper_mass`
-    of the strategies' transitions.
+    Those of `zoo.metrics.support.support_scores`; `strategy_failed`, `reply_failed` and others by
+    the kinds of `Said.failed`, in percent; `calls` per reply; `emotion_accuracy` in percent;
+    `upper_mass` of the strategies' transitions.
 
     Args:
         heard: The replies.
@@ -83,7 +85,8 @@ def said_scores(
     ]
     scores = support_scores(answers, labels=labels, topics=topics, draws=draws)
     scores = {name: v for name, v in scores.items() if "failed" not in name}
-    for kind in sorted({kind for _, one, _ in heard for kind in one.failed} | {"strategy"}):
+    kinds = {kind for _, one, _ in heard for kind in one.failed}
+    for kind in sorted(kinds | {"strategy", "reply"}):
         share = sum(kind in one.failed for _, one, _ in heard) / len(heard)
         scores[f"{kind}_failed"] = 100 * share
     scores["calls"] = sum(one.calls for _, one, _ in heard) / len(heard)

@@ -45,7 +45,7 @@ from zoo.backbone import Backbone
 from zoo.decoding.options import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.judges.grading import Distilled, open_judge
+from zoo.judges.grading import FEEDBACK, Distilled, open_judge
 from zoo.judges.judge import Judge
 from zoo.labels import ACTS, SUPPORT
 from zoo.losses.cross_entropy import Term
@@ -172,10 +172,11 @@ class StraQ(PlanningModule):
         """Return the encoder: states, judged strategies, next states."""
         if self.objective == "td" and self.reward == "distill":
             scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
+            rated = self.grades == FEEDBACK and self.judge is None
             reward: Reward = Distilled(
                 lambda: open_judge(self.grades, self.judge, self.labels),
                 self.labels,
-                self.alternatives,
+                0 if rated else self.alternatives,  # a seeker rates what was used alone
                 self.seed,
                 scale,
             )

@@ -14,15 +14,15 @@ from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision
 from zoo.prompts.fisminess import (
     ALL,
+    FIELDS,
     LABEL_TOKENS,
     SPARE,
     TASKS,
     WalkEncoder,
     answer_start,
-    read_answer,
 )
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
-from zoo.prompts.recipes import read_reply
+from zoo.prompts.reading import read_reply
 
 Closed = Literal["constrained", "likelihood", "free"]
 UNSCORED = (0.0, 0)
@@ -152,15 +152,18 @@ class Walk:
                 labels[r].append(name)
                 failed[r] += [] if understood else [task]
                 self._move(r, task, name)
-        replies = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
-        replies = {r: self._reply(text) for r, text in replies.items()}
+        words = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
+        replies = {r: self._reply(text) for r, text in words.items()}
         golds = self._gold(REPLY, k, dict.fromkeys(wanted, " "))
         for r in live:
             self._keep(r, k, labels[r])
             failed[r] += [REPLY] if r in wanted and not replies[r] else []
         calls = 3 - (self.forced is not None)
         return {
-            r: said(labels[r], replies.get(r, ""), failed[r], calls, golds.get(r, UNSCORED))
+            r: said(
+                *(labels[r], replies.get(r, ""), failed[r], calls),
+                *(golds.get(r, UNSCORED), words.get(r)),
+            )
             for r in live
         }
 
@@ -171,35 +174,32 @@ class Walk:
         limit = self._mind(ALL).encoder.answer_tokens
         words = self._ask(ALL, asking, limit, temperature=self.temperature)
         labels, failed = dict(kept), dict.fromkeys(live, list[str]())
-        parts = {r: read_answer(words.get(r, "")) for r in live}
+        replies, emotions = dict.fromkeys(live, ""), self.names[EMOTION]
         for r in asking:
-            parts[r][REPLY] = self._reply(parts[r][REPLY])
-            labels[r], failed[r] = self._read(r, k, parts[r])
+            reading = read_reply(words[r], self.names[STRATEGY], f"{FIELDS[EMOTION]}:")
+            emotion = emotions.find(reading.emotion)
+            strategy = self._force(STRATEGY, r, k) or reading.strategy
+            labels[r] = emotion or emotions.fallback, strategy or self.names[STRATEGY].fallback
+            read = (emotion, strategy, reading.given)
+            failed[r] = [task for task, there in zip(TASKS, read, strict=True) if not there]
+            replies[r] = reading.reply
         begun = {r: answer_start(*labels[r]) for r in wanted}
         if self.forced is not None:  # the same emotion, another strategy: written anew from there
-            again = self._ask(
-                ALL, wanted, self.max_new_tokens, temperature=self.temperature, begun=begun
-            )
-            parts |= {r: {**parts[r], REPLY: self._reply(text)} for r, text in again.items()}
+            heat = self.temperature
+            words |= self._ask(ALL, wanted, self.max_new_tokens, temperature=heat, begun=begun)
+            replies |= {r: self._reply(words[r]) for r in wanted}
+            for r in wanted:
+                failed[r] = [task for task in failed[r] if task != REPLY]
+                failed[r] += [] if replies[r] else [REPLY]
         golds = self._gold(ALL, k, begun)
         for r in live:
             self._label([r], {r: labels[r]})
             self._keep(r, k, labels[r])
         calls = 1 + (self.forced is not None)
         return {
-            r: said(labels[r], parts[r][REPLY], failed[r], calls, golds.get(r, UNSCORED))
+            r: said(labels[r], replies[r], failed[r], calls, golds.get(r, UNSCORED), words.get(r))
             for r in live
         }
-
-    def _read(self, r: int, k: int, fields: dict[str, str]) -> tuple[tuple[str, str], list[str]]:
-        """Return emotion and strategy of an answer to everything, and what could not be read."""
-        emotion, strategy = (self.names[task].find(fields[task]) for task in TASKS[:2])
-        read = (emotion, self._force(STRATEGY, r, k) or strategy, fields[REPLY])
-        failed = [task for task, text in zip(TASKS, read, strict=True) if not text]
-        return (
-            read[0] or self.names[EMOTION].fallback,
-            read[1] or self.names[STRATEGY].fallback,
-        ), failed
 
     def _reply(self, words: str) -> str:
         """Return a reply as all methods read it: up to the next turn, without tags."""
@@ -292,17 +292,15 @@ class Walk:
 
 
 def said(
-    labels: Sequence[str], reply: str, failed: Sequence[str], calls: int, gold: tuple[float, int]
+    labels: Sequence[str],
+    reply: str,
+    failed: Sequence[str],
+    calls: int,
+    gold: tuple[float, int],
+    words: str | None,
 ) -> Said:
     """Return what a walk found; `gold`: likelihood and tokens of the annotated reply."""
     (emotion, strategy), (nll, tokens) = labels, gold
-    return Said(
-        reply,
-        strategy,
-        emotion,
-        (("walk", f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"),),
-        failed=tuple(failed),
-        calls=calls,
-        nll=nll,
-        tokens=tokens,
-    )
+    steps = (("walk", f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"),)
+    counted: dict[str, Any] = {"calls": calls, "nll": nll, "tokens": tokens}
+    return Said(reply, strategy, emotion, steps, words or "", failed=tuple(failed), **counted)

@@ -155,13 +155,20 @@ class Concepts:
 
     def kind_of(self, tag: str) -> tuple[str, str]:
         """Return a tag's kind and canonical name; `other` and the tag itself if no list has it."""
-        words = re.sub(r"\s*&\s*", " and ", TITLED.sub("", tag))
+        name, _ = self.named(tag)
         for kind, labels in self.lists.items():
-            name = labels.known(words)
-            if name is not None:
-                return kind, name
-        known = {plain(name): name for name in self.extra}
-        return OTHER, known.get(plain(words), " ".join(tag.split()))
+            known = labels.known(name)
+            if known is not None:
+                return kind, known
+        extra = {plain(name): name for name in self.extra}
+        return OTHER, extra.get(plain(name), " ".join(tag.split()))
+
+    def named(self, tag: str) -> tuple[str, str]:
+        """Return the name inside a tag, and words that stand there too: `<Question: How?>`."""
+        words = re.sub(r"\s*&\s*", " and ", TITLED.sub("", tag))
+        name, _, rest = words.partition(":")
+        known = any(labels.known(name) for labels in self.lists.values())
+        return (name, rest) if rest and known else (words, "")
 
     def names(self) -> tuple[str, ...]:
         """Return every name that a tag may have."""
@@ -193,7 +200,11 @@ def split_tags(words: str, concepts: Concepts) -> list[Part]:
     if opening == closing:  # words behind an opening sign: two signs may be far apart by chance
         inside = r" ?(?:\d+[.)] ?)?[^\W\d_][\w'/+: -]{0,39}"
     else:  # words on one line, whatever signs they have, but no sentence
-        inside = rf" ?(?:\d+[.)] ?)?[^\W\d_][^{opening}{closing}.!?\n]{{0,59}}"
+        names = "|".join(map(re.escape, concepts.names())) or "(?!)"
+        inside = (
+            rf" ?(?:\d+[.)] ?)?[^\W\d_][^{opening}{closing}.!?\n]{{0,59}}"
+            rf"|(?i:{names}):[^{opening}{closing}\n]*"  # with its sentence inside
+        )
     pattern = re.compile(rf"{opening}({inside}){closing}")
     parts, last, tag = [], 0, None
     for match in pattern.finditer(words):
@@ -218,9 +229,13 @@ def spoken(parts: Sequence[Part], concepts: Concepts) -> str:
     """
     opening, closing = DELIMITERS[concepts.delimiter]
     names = "|".join(re.escape(n) for n in sorted(concepts.names(), key=len, reverse=True))
-    broken = re.compile(rf"{re.escape(opening)}/?\s*(?:{names})(?![\w-])", re.I) if names else None
+    broken = (
+        re.compile(rf"{re.escape(opening)}/?\s*(?:{names})(?![\w-]):?", re.I) if names else None
+    )
     texts = []
     for part in parts:
+        inside = "" if part.tag is None else concepts.named(part.tag)[1]
+        texts.append(inside)
         text = part.text.replace(" & ", " and ") if opening == "&" else part.text
         text = broken.sub(" ", text) if broken else text
         text = re.sub(rf"{re.escape(opening)}/[^\n]{{0,39}}?{re.escape(closing)}", " ", text)

@@ -7,7 +7,6 @@ turn differ in their ends alone. A reply is begun with the supporter's name, as 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,31 +57,6 @@ def answer_start(emotion: str, strategy: str) -> str:
     """Return the target of a single pass up to its reply."""
     fields = {EMOTION: emotion, STRATEGY: strategy}
     return "".join(f"{FIELDS[t]}: {text}\n" for t, text in fields.items()) + f"{FIELDS[REPLY]}: "
-
-
-FIELD = re.compile(
-    r"^[\s*_#>\d.)-]*(Emotion|Strategy|Response|Reply|Supporter|Seeker)[*_]*\s*:[*_]*", re.I | re.M
-)
-
-
-def read_answer(words: str) -> dict[str, str]:
-    r"""Return what a single pass says of each field; an absent one is empty.
-
-    The first of several counts; what the seeker would say next is left out.
-
-    Example:
-        >>> read_answer("Emotion: fear\nResponse: Since when?\nSeeker: Long ago.")
-        {'emotion': 'fear', 'strategy': '', 'reply': 'Since when?'}
-    """
-    found = dict.fromkeys(TASKS, "")
-    names = {FIELDS[task].lower(): task for task in TASKS} | {"supporter": REPLY}
-    marks = list(FIELD.finditer(words))
-    ends = [*(mark.start() for mark in marks[1:]), len(words)]
-    for mark, end in zip(marks, ends, strict=False):
-        task = names.get(mark[1].lower(), "")
-        if task and not found[task]:
-            found[task] = words[mark.end() : end].strip()
-    return found
 
 
 @dataclass

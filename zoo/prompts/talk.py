@@ -25,7 +25,12 @@ from zoo.records import SUPPORTER, Dialogue, Turn
 SPEAK = 0  # the one head
 SPEAKS = "Supporter:"  # begins a reply, of all methods: small models otherwise go on as the seeker
 
-TURN = re.compile(r"^\s*(?:Seeker|Supporter)(?: \([^()\n]*\))?:", re.M)
+TURN = re.compile(
+    r"(?:^[\s*_`#>-]*|(?<=[.!?] )|(?<=[.!?][\"'] ))(?:\[(?P<bare>Seeker|Supporter)\](?!,):?"
+    r"|[*_`]*(?P<speaker>Seeker|Supporter)(?: \((?P<note>[^()\n]*)\))?[*_`]*\s*:[*_`]*)",
+    re.M,
+)
+"""What begins a turn: a speaker at the start of a line or after a sentence."""
 
 
 @dataclass
@@ -128,13 +133,20 @@ def has_strategies(record: Dialogue) -> bool:
 
 
 def one_turn(words: str) -> str:
-    r"""Return the first turn of what was written as a supporter.
+    r"""Return the first turn of what was written as a supporter; empty if it is the seeker's.
 
     Example:
-        >>> one_turn(" Oh no.\nSeeker: Yes.\nSupporter: I see.")
-        'Oh no.'
+        >>> one_turn(" Oh no.\nSeeker: Yes.\nSupporter: I see."), one_turn("Seeker: Yes.")
+        ('Oh no.', '')
     """
-    return next((turn.strip() for turn in TURN.split(words) if turn.strip()), "")
+    start, speaker = 0, SUPPORTER
+    for mark in TURN.finditer(words):
+        if words[start : mark.start()].strip():
+            break
+        start, speaker = mark.end(), (mark["speaker"] or mark["bare"]).lower()
+    after = TURN.search(words, start)
+    text = words[start : after.start() if after else len(words)].strip()
+    return text if speaker == SUPPORTER else ""
 
 
 def read_field(path: Path, name: str, key: str) -> dict[str, str]:

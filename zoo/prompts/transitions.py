@@ -162,6 +162,7 @@ class TransitionEncoder:
         Raises:
             InputError: All are, in training.
         """
+        self.rewarding = True  # again, for what is encoded by itself
         missing = self.reward.report()
         if split == "train" and not any(example.judged for example in examples):
             raise InputError(
@@ -253,7 +254,8 @@ class TransitionEncoder:
         heads = [NO_HEAD] * (len(example.ids) - 1) + [VALUES, NO_HEAD]
         colours = Example(shown, shown, heads, [0.0] * len(shown))
         follows = "nothing" if all(example.ends) else f"a prompt of {len(example.next_ids)} tokens"
-        return [*preview(colours, self.tokenizer), f"rewards     {rewards}; then {follows}"]
+        told = f"{rewards}; then {follows}" if rewards else "none"
+        return [*preview(colours, self.tokenizer), f"rewards     {told}"]
 
     def _transition(
         self, decision: Decision, ids: list[int], following: list[int] | None
