@@ -37,11 +37,12 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.minds import Mind
 from zoo.methods.replying import evaluating
 from zoo.methods.routes import Key
 from zoo.methods.said import Said
 from zoo.methods.talking import DEFAULTS, TalkingModule
-from zoo.methods.walking import Closed, Mind, Walk
+from zoo.methods.walking import Closed, Walk
 from zoo.module import Optimizer, as_config
 from zoo.prompts.decisions import Decision
 from zoo.prompts.fisminess import TASKS, WalkEncoder

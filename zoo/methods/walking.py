@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from zoo.decoding.branching import Branching
 from zoo.labels import Labels
+from zoo.methods.minds import Mind, Minds
 from zoo.methods.routes import Key, Row, dialogues
 from zoo.methods.said import Said
 from zoo.prompts.decisions import Decision
@@ -16,9 +15,7 @@ from zoo.prompts.fisminess import (
     ALL,
     FIELDS,
     LABEL_TOKENS,
-    SPARE,
     TASKS,
-    WalkEncoder,
     answer_start,
 )
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
@@ -28,19 +25,11 @@ Closed = Literal["constrained", "likelihood", "free"]
 UNSCORED = (0.0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Mind:
-    """A language model, and the encoder of its tokenizer."""
-
-    lm: Any
-    encoder: WalkEncoder
-
-
 class Walk:
     """One walk along the dialogues of some states; every row takes every move.
 
     Args:
-        minds: Action -> who plays it.
+        players: Action -> who plays it.
         states: The decisions to walk to.
         forced: For each state, a strategy to use instead of choosing; None for none.
         closed: How labels are decoded.
@@ -54,7 +43,7 @@ class Walk:
 
     def __init__(
         self,
-        minds: dict[str, Mind],
+        players: dict[str, Mind],
         states: Sequence[Decision],
         *,
         forced: Sequence[str] | None,
@@ -66,16 +55,16 @@ class Walk:
         temperature: float,
         everyone_done: Callable[[bool], bool] = bool,
     ) -> None:
-        self.minds, self.closed, self.oracle, self.known = minds, closed, oracle, known
+        self.closed, self.oracle, self.known = closed, oracle, known
         self.single_pass, self.forced = single_pass, forced
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.everyone_done = everyone_done
-        encoder = minds[EMOTION].encoder
+        encoder = players[EMOTION].encoder
         self.names: dict[str, Labels] = {EMOTION: encoder.emotions, STRATEGY: encoder.labels}
         self.rows = dialogues(states, encoder, apart=forced is not None)
         self.golds = [state.target.text for state in states]
         self.said: list[Said | None] = [None] * len(states)
-        self.branches = {id(mind): self._branch(mind) for mind in minds.values()}
+        self.minds = Minds(players, self.rows, everyone_done)
 
     def run(self) -> list[Said]:
         """Return what is said in each state."""
@@ -110,15 +99,14 @@ class Walk:
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
     ) -> dict[int, Said]:
         """Ask what is not known of a round, and reply where that is wanted."""
-        marks = {owner: branch.mark() for owner, branch in self.branches.items()}
+        marks = self.minds.mark()
         machines = {r: self.rows[r].machine for r in live}
         found = (self._one_call if self.single_pass else self._three_calls)(k, live, wanted, kept)
         for r in wanted:
             for index in self.rows[r].wanted[k]:
                 self.said[index] = found[r]
         if self.oracle:  # what was annotated takes the place of what was found
-            for owner, branch in self.branches.items():
-                branch.back(marks[owner])
+            self.minds.back(marks)
             for r in live:
                 self.rows[r].machine = machines[r]
             self._label(live, {r: self._history(self.rows[r], k) for r in live})
@@ -152,7 +140,7 @@ class Walk:
                 labels[r].append(name)
                 failed[r] += [] if understood else [task]
                 self._move(r, task, name)
-        words = self._ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
+        words = self.minds.ask(REPLY, wanted, self.max_new_tokens, temperature=self.temperature)
         replies = {r: self._reply(text) for r, text in words.items()}
         golds = self._gold(REPLY, k, dict.fromkeys(wanted, " "))
         for r in live:
@@ -171,8 +159,8 @@ class Walk:
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
     ) -> dict[int, Said]:
         asking = [r for r in live if r in wanted or not all(kept[r])]
-        limit = self._mind(ALL).encoder.answer_tokens
-        words = self._ask(ALL, asking, limit, temperature=self.temperature)
+        limit = self.minds.player(ALL).encoder.answer_tokens
+        words = self.minds.ask(ALL, asking, limit, temperature=self.temperature)
         labels, failed = dict(kept), dict.fromkeys(live, list[str]())
         replies, emotions = dict.fromkeys(live, ""), self.names[EMOTION]
         for r in asking:
@@ -186,7 +174,7 @@ class Walk:
         begun = {r: answer_start(*labels[r]) for r in wanted}
         if self.forced is not None:  # the same emotion, another strategy: written anew from there
             heat = self.temperature
-            words |= self._ask(ALL, wanted, self.max_new_tokens, temperature=heat, begun=begun)
+            words |= self.minds.ask(ALL, wanted, self.max_new_tokens, temperature=heat, begun=begun)
             replies |= {r: self._reply(words[r]) for r in wanted}
             for r in wanted:
                 failed[r] = [task for task in failed[r] if task != REPLY]
@@ -207,14 +195,8 @@ class Walk:
 
     def _gold(self, task: str, k: int, begun: dict[int, str]) -> dict[int, tuple[float, int]]:
         """Return how likely the annotated replies are, after what the answers begin with."""
-        if self.everyone_done(not begun):
-            return {}
-        rows = range(len(self.rows))
-        golds = [self.golds[self.rows[r].wanted[k][0]] if r in begun else "" for r in rows]
-        starts = [begun.get(r, "") for r in rows]
-        questions = self._questions(task, list(begun))
-        found = self._branch_of(task).likelihood(questions, starts, golds)
-        return {r: found[r] for r in begun}
+        golds = {r: self.golds[self.rows[r].wanted[k][0]] for r in begun}
+        return self.minds.likelihood(task, begun, golds)
 
     def _keep(self, r: int, k: int, labels: Sequence[str]) -> None:
         """Remember the labels of a state for later walks; in a walk by force nothing is found."""
@@ -231,64 +213,20 @@ class Walk:
         """Return a label for each row, and whether the model's words meant one."""
         labels = self.names[task]
         if self.closed == "likelihood":
-            if self.everyone_done(not rows):
-                return {}
-            scores = self._branch_of(task).weigh(self._questions(task, rows), labels.names)
-            best = scores.argmax(1).tolist()
+            scores = self.minds.weigh(task, rows, labels.names)
+            best = [] if scores is None else scores.argmax(1).tolist()
             return {r: (labels.names[best[r]], True) for r in rows}
         choices = labels.names if self.closed == "constrained" else None
-        words = self._ask(task, rows, LABEL_TOKENS, choices=choices)
+        words = self.minds.ask(task, rows, LABEL_TOKENS, choices=choices)
         names = {r: labels.find(text) for r, text in words.items()}
         return {r: (name or labels.fallback, name is not None) for r, name in names.items()}
-
-    def _ask(
-        self,
-        task: str,
-        rows: list[int],
-        limit: int,
-        begun: Mapping[int, str] | None = None,
-        **options: Any,
-    ) -> dict[int, str]:
-        """Return the answers of some rows to a task, or how those go on that have begun."""
-        if self.everyone_done(not rows):
-            return {}
-        questions = self._questions(task, rows, begun)
-        found = self._branch_of(task).ask(questions, max_new_tokens=limit, **options)
-        return {r: found[r] for r in rows}
-
-    def _questions(
-        self, task: str, rows: list[int], begun: Mapping[int, str] | None = None
-    ) -> list[str | None]:
-        text = self._mind(task).encoder.questions[task]
-        starts = {r: (begun or {}).get(r, "").rstrip(" ") for r in rows}
-        return [text + starts[r] if r in starts else None for r in range(len(self.rows))]
-
-    def _mind(self, task: str) -> Mind:
-        return self.minds[REPLY if task == ALL else task]
-
-    def _branch_of(self, task: str) -> Branching:
-        return self.branches[id(self._mind(task))]
-
-    def _branch(self, mind: Mind) -> Branching:
-        encoder = mind.encoder
-        return Branching(
-            mind.lm,
-            encoder.tokenizer,
-            [encoder.head(row.last) for row in self.rows],
-            stop=encoder.chat.end,
-            window=encoder.max_length,
-            room=encoder.room,
-            spare=SPARE,
-            everyone_done=self.everyone_done,
-        )
 
     def _move(self, r: int, action: str, text: str) -> None:
         self.rows[r].machine = self.rows[r].machine.move(action, text)
         self._tell(r, action, text)
 
     def _tell(self, r: int, action: str, text: str) -> None:
-        for branch in self.branches.values():
-            branch.tell(r, line(action, text))
+        self.minds.tell(r, line(action, text))
 
 
 def said(
