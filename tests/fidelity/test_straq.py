@@ -506,7 +506,7 @@ def test_grades_are_opened_for_training_alone(make: Any, tmp_path: Path, caplog:
 def test_missing_grades_are_counted(make: Any, caplog: Any) -> None:
     """Some: a warning with their number and why; all: nothing can be learned."""
     unrated = make("StraQ", "tiny-llama", reward="distill").encoder()
-    with pytest.raises(InputError, match=r"nothing to learn; 8 of 8 have no grade \(.*not rated"):
+    with pytest.raises(InputError, match=r"nothing to learn; 4 of 4 have no grade \(.*not rated"):
         unrated.review(unrated(DIALOGUE), "train")
 
     def slow(decision: Decision, candidate: Turn) -> float:
