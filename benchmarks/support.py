@@ -15,10 +15,11 @@ straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--
 they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
 are those of the talker, kept in a file in `--folder`.
 
-All replies are begun with the supporter's name, the baselines' answers in fields with the first
-field. Not all rows know the same of past turns: baselines and straQ*'s planner read their annotated
-strategies, FiSMiness those and the emotion in the rows `annotated history` (else its own), CoCT in
-the row `past strategies as tags`; straQ* reads the annotated emotion besides.
+Plain replies are begun with the supporter's name, the baselines' answers in fields with the first
+field, CoCT's tagged replies with nothing. Not all rows know the same of past turns: baselines and
+straQ*'s planner read their annotated strategies, FiSMiness those and the emotion in the rows
+`annotated history` (else its own), CoCT in the row `past strategies as tags`; straQ* reads the
+annotated emotion besides.
 
 Rows that the JSON already holds are skipped: a killed run goes on where it was. Needs `ZOO_DATA`.
 """

@@ -380,7 +380,7 @@ def test_tagged_replies_are_learned(make: Any, two: str, tmp_path: Path) -> None
     examples = encoder(TALK)
     end = encoder.chat.end
     texts = [module.tokenizer.decode([t for t in e.labels if t != IGNORE]) for e in examples]
-    assert texts == [f" {row['tagged']}{end}" for row in rows]
+    assert texts == [row["tagged"] + end for row in rows]
     batch = encoder.collate(examples, sum_head_weights(examples))
     total, count = 0.0, 0
     for example in examples:
@@ -409,7 +409,7 @@ def test_what_cannot_be_trained_or_read(make: Any, tmp_path: Path) -> None:
         make("CoCT", "tiny-llama", learn=True, tagged=str(broken), **WIDE).encoder()
     annotated = make("CoCT", "tiny-llama", learn=True, **WIDE).encoder()(TALK)[0]
     told = module.tokenizer.decode([t for t in annotated.labels if t != IGNORE])
-    assert told.startswith(" <Question> When?")
+    assert told.startswith("<Question> When?")
     for kinds in (["emotion"], ["topic"]):  # nothing of these is annotated beside a reply
         bare = make("CoCT", "tiny-llama", kinds=kinds, learn=True, **WIDE)
         with pytest.raises(InputError, match="model.(tagged|kinds): "):

@@ -38,7 +38,7 @@ def direct(module: Any, state: Decision, one: Said) -> tuple[str, str]:
 
 def tagged(module: Any, state: Decision, one: Said) -> tuple[str, str]:
     encoder = module.encoder()
-    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(), " "
+    return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(), ""
 
 
 def told(module: Any, state: Decision) -> str:

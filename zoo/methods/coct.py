@@ -17,11 +17,13 @@ Deviates: the paper calls tags special tokens but uses ordinary characters. RAG 
 baselines are in `zoo/methods/esc_baselines.py`.
 Unknown in the paper, chosen here: the wording of the prompt, and that the request after the
 conversation says once more how a sentence begins (without it a 0.5B model writes no listed tag;
-with it, it begins with the tag that is named as an example); greedy decoding (sampling parameters
-are not given); past replies have no tags in the history (`keep_tags` keeps the strategy's);
-the strategy of a reply, for accuracy and bias, is its first strategy tag, and Others without any.
-The recipe of the distilled variant: ordinary fine-tuning with the group's launcher
-defaults. Without a teacher's file its target is the annotated strategy as a tag and the reply.
+with it, it begins with the tag that is named as an example); replies are not begun with the
+supporter's name, as plain replies of the other methods are (begun so, that model tagged less);
+greedy decoding (sampling parameters are not given); past replies have no tags in the history
+(`keep_tags` keeps the strategy's); the strategy of a reply, for accuracy and bias, is its first
+strategy tag, and Others without any. The recipe of the distilled variant: ordinary fine-tuning with
+the group's launcher defaults. Without a teacher's file its target is the annotated strategy as a
+tag and the reply.
 """
 
 from __future__ import annotations
@@ -195,7 +197,8 @@ class CoCT(TalkingModule):
             tokenizer,
             f"{ROLE}\n{self.concepts.instruction()}",
             f"{TASK} {self.concepts.reminder()}",
-            self.labels,
+            begins="",  # by a tag of the model's own
+            labels=self.labels,
             target=self._target() if self.learn else None,
             mark=self.concepts.tag if self.keep_tags else None,
             max_length=self.max_length,
@@ -235,7 +238,7 @@ class CoCT(TalkingModule):
         limit, heat = self.max_new_tokens, self.temperature
         words = branch.ask(questions, max_new_tokens=limit, temperature=heat)
         firsts = [split_tags(text, self.concepts)[0].tag for text in words]
-        begun = [" " if tag is None else f" {self.concepts.tag(tag)} " for tag in firsts]
+        begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in firsts]
         golds = branch.likelihood(questions, begun, [state.target.text for state in states])
         return [self.read(text, *gold) for text, gold in zip(words, golds, strict=True)]
 

@@ -151,7 +151,7 @@ class ESCBaseline(TalkingModule):
             tokenizer,
             SYSTEM,
             RECIPES["direct"][0].task.format(**self.filled),
-            self.labels,
+            labels=self.labels,
             target=target if self.learns else None,
             mark="[{}]".format if self.show_strategies else None,
             max_length=self.max_length,

@@ -2,7 +2,8 @@
 
 The layout is inferred; the paper's prompts are unknown. A prompt is the description with the lists
 to choose from, the state of the machine as text, and the task of the action: three prompts of a
-turn differ in their ends alone. A reply is begun with the supporter's name, as in all methods.
+turn differ in their ends alone. A reply is begun with the supporter's name, as plain replies are in
+all methods.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from zoo.prompts.window import first_kept
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 SPEAK = 0  # the one head
-SPEAKS = "Supporter:"  # begins a reply, of all methods: small models otherwise go on as the seeker
+SPEAKS = "Supporter:"  # begins a plain reply: small models otherwise go on as the seeker
 
 TURN = re.compile(
     r"(?:^[\s*_`#>-]*|(?<=[.!?] )|(?<=[.!?][\"'] ))(?:\[(?P<bare>Seeker|Supporter)\](?!,):?"
@@ -40,8 +40,8 @@ class TalkEncoder:
     Attributes:
         tokenizer: A Hugging Face tokenizer.
         system: System turn.
-        task: Asked after the conversation, in training and (by default) at inference; the answer
-            is begun with `SPEAKS`, so a target begins with a space.
+        task: Asked after the conversation, in training and (by default) at inference.
+        begins: What the answer to it is begun with; a target then begins with a space.
         labels: The strategies.
         target: Text to learn at a decision, None where there is none; None learns nothing.
         mark: Writes the strategy of a past supporter turn before its text; None leaves it out.
@@ -55,6 +55,7 @@ class TalkEncoder:
     tokenizer: Any
     system: str
     task: str
+    begins: str = SPEAKS
     labels: Labels = SUPPORT
     target: Callable[[Decision], str | None] | None = None
     mark: Callable[[str], str] | None = None
@@ -88,9 +89,10 @@ class TalkEncoder:
         """Return what was said, a line for each turn."""
         return [self._line(turn) for turn in decision.turns]
 
-    def question(self, task: str | None = None, begins: str = SPEAKS) -> str:
+    def question(self, task: str | None = None, begins: str | None = None) -> str:
         """Return a task, the end of the user's turn, and how the assistant's begins."""
-        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}{begins}"
+        begun = self.begins if begins is None else begins
+        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}{begun}"
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, special tokens included, none added."""
@@ -113,7 +115,9 @@ class TalkEncoder:
     def _example(self, decision: Decision, pieces: list[list[int]]) -> Example:
         head, question = self.ids(self.head(decision)), self.ids(self.question())
         text = self.target(decision) if self.target else None
-        learned = [] if text is None else self.ids(f" {text}{self.chat.end}")
+        learned = (
+            [] if text is None else self.ids(f"{' ' * bool(self.begins)}{text}{self.chat.end}")
+        )
         room = max(self.reserve, len(question) + len(learned))
         try:
             lengths = [len(piece) for piece in pieces]
