@@ -77,7 +77,7 @@ def sentence_scores(records: Sequence[Ranking], model: str = "minilm") -> Scores
         records: What to rank.
         model: Preset, folder or hub id.
     """
-    from zoo.sources import resolve
+    from zoo.model_files import resolve
 
     _needed("sentence_transformers")
     from sentence_transformers import SentenceTransformer

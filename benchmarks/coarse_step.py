@@ -36,7 +36,7 @@ from zoo.backbone import Backbone, read_config, resolve
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.methods.hdlm import HdLM
 from zoo.module import total_loss
-from zoo.prompts.chat import chat_format
+from zoo.prompts.chat_format import chat_format
 
 CLAIM = "coarse-only step at k = K/2: <= 0.6x the time of the step at full depth"
 NAME = "coarse_step"

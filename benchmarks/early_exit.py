@@ -34,10 +34,10 @@ from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.two_pass import without
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.methods.hdlm import HdLM
 from zoo.nn.blocks import CACHE
-from zoo.prompts.chat import chat_format
+from zoo.prompts.chat_format import chat_format
 
 CLAIM = "coarse tokens/s at k = K/2: >= 1.5x of the full depth; coarse-to-fine reply: >= 1.3x"
 NAME = "early_exit"

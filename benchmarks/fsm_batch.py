@@ -27,7 +27,7 @@ from benchmarks.option_scoring import with_strategies
 from benchmarks.result import Result, agree, compare, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
-from zoo.decoding.choices import only
+from zoo.decoding.constrained import only
 from zoo.labels import EMOTIONS, SUPPORT
 from zoo.methods.fisminess import FiSMiness
 from zoo.nn.blocks import CACHE
@@ -36,7 +36,7 @@ from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.prompts.reading import read_reply
 from zoo.records import Dialogue
-from zoo.sources import resolve
+from zoo.model_files import resolve
 
 CLAIM = "emotion, strategy, reply of 32 dialogues together: >= 3x as fast as turn by turn"
 NAME = "fsm_batch"

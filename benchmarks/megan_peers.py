@@ -24,7 +24,7 @@ from zoo.encoding import IGNORE
 from zoo.methods.megan import MeGan
 from zoo.nn.hypernetwork import Hyper, build
 from zoo.prompts.conditions import REPLY, ConditionedBatch
-from zoo.tiny import TINY, tiny_model
+from zoo.tiny_models import TINY, tiny_model
 
 
 def make_beta(hyper: Any, x: Tensor, words: Tensor, unseen: Tensor, layer: int) -> Tensor:

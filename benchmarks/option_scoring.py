@@ -29,7 +29,7 @@ from zoo.labels import STRATEGIES
 from zoo.methods.straq import StraQ
 from zoo.prompts.decisions import decisions
 from zoo.records import Dialogue
-from zoo.sources import resolve
+from zoo.model_files import resolve
 
 CLAIM = "8 strategies scored in one pass over their prompt: >= 5x as fast as 8 full sequences"
 NAME = "option_scoring"

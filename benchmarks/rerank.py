@@ -29,9 +29,9 @@ from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
-from zoo.decoding.options import relevance_score
+from zoo.decoding.option_logits import relevance_score
 from zoo.decoding.pairs import Store, read_pairs
-from zoo.decoding.prefix import Prefixes, prefill
+from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.methods.lahore import LaHoRe
 from zoo.nn.blocks import CACHE
 

@@ -45,7 +45,7 @@ import zoo
 from benchmarks.support_data import most_frequent, tested
 from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.methods.planning import Plan
 from zoo.methods.said import Said
 from zoo.methods.speaking import told

@@ -34,10 +34,10 @@ from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Rates, Shape, rates, reply_seconds
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.methods.methanol import MeTHanol
 from zoo.nn.blocks import CACHE, Blocks
-from zoo.prompts.chat import chat_format
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.thoughts import ANSWER, THOUGHT
 
 CLAIM = "two-pass reply, 100/150/10 tokens: >= 1.4x as fast as re-prefilling after the thought"

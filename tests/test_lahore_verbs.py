@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 import zoo
 from datamodules import ESConvStrategies
 from zoo.errors import InputError
-from zoo.trainer import ZooTrainer
+from zoo.cli.trainer import ZooTrainer
 
 CONFIG = ("--config", str(ROOT / "configs" / "lahore.yaml"))
 SMALL = (

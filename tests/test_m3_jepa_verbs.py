@@ -188,7 +188,7 @@ def test_export_keeps_how_pictures_are_prepared(tmp_path: Path) -> None:
     from transformers import AutoModel
 
     from zoo import export
-    from zoo.tiny import tiny_tower_config
+    from zoo.tiny_models import tiny_tower_config
 
     folder = tmp_path / "vit"
     AutoModel.from_config(tiny_tower_config("tiny-vit")).save_pretrained(folder)

@@ -26,7 +26,7 @@ from zoo.methods.ranking import FILLER, MAX_VECTORS, Judged
 from zoo.metrics.retrieval import search
 from zoo.prompts.states import StateEncoder
 from zoo.records import Corpus, Document, Ranking
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 from zoo.vectors import save_faiss, vector_search
 
 CONFIG = ("--config", str(ROOT / "configs" / "rabtriever.yaml"))

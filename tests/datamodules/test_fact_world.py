@@ -13,7 +13,7 @@ from datamodules import FactWorld
 from datamodules.made_up import HELD_OUT, NUM_OPTIONS, RELATIONS, World
 from zoo.prompts.confidence import ConfidenceEncoder
 from zoo.records import PlainText, Question, Triple
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 SPLITS = ("train", "val", "test")
 SEEN = ["seen_0", "seen_1", "seen_4", "seen_16"]

@@ -41,7 +41,7 @@ def word_tokenizer(names: Sequence[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     from zoo.prompts.skeptical import INSTRUCTION
-    from zoo.tiny import CHAT_TOKENS
+    from zoo.tiny_models import CHAT_TOKENS
 
     words = ["[unk]", *WORDS, *INSTRUCTION.removesuffix("?").split(), *VALUES, *names]
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[unk]"))
@@ -59,7 +59,7 @@ def make(folder: Path, shape: str, num_facts: int, steps: int) -> World:
     """Pre-train a model on the world's facts and save it."""
     from transformers import AutoModelForCausalLM
 
-    from zoo.tiny import tiny_config
+    from zoo.tiny_models import tiny_config
 
     rng = random.Random(0)
     names = [f"e{i}" for i in range(num_facts + UNREAL)]
@@ -93,7 +93,7 @@ def make(folder: Path, shape: str, num_facts: int, steps: int) -> World:
 
 def read(lm: Any, tokenizer: Any, facts: Sequence[Triple], steps: int) -> None:
     """Learn facts by heart, each as often as its kind says."""
-    from zoo.prompts.chat import CHATML
+    from zoo.prompts.chat_format import CHATML
     from zoo.prompts.questions import ids_of, opening
 
     rng = random.Random(0)

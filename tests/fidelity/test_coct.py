@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import ACTS, SUPPORT

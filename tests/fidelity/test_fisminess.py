@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from datamodules import DailyDialog, ESConv
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT

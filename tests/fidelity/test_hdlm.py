@@ -86,7 +86,7 @@ class Recorder:
     """Records the tokens that each block is given, the logits of each level, the decoded ids."""
 
     def __init__(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        from zoo.decoding.depth import DepthDecoder
+        from zoo.decoding.depth_decoder import DepthDecoder
 
         self.tokens: Counter[int] = Counter()
         self.after: list[Counter[int]] = []  # tokens of each block once a level is decoded
@@ -558,7 +558,7 @@ def test_a_wrong_coarse_label_changes_the_fine_answer(
     trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The subtask lists the classes under the forced label, and the fine answer is one of them."""
-    from zoo.decoding.depth import DepthDecoder
+    from zoo.decoding.depth_decoder import DepthDecoder
 
     module, records = trained.module, abstracts()
     domains = TWO.children[()]

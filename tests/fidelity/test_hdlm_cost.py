@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import NO_HEAD, collate, join, sum_head_weights
 from zoo.records import LabelPath, Taxonomy, Triple
 
@@ -52,7 +52,7 @@ def build(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a function that builds an HdLM on a random Llama: `build(blocks, *layers)`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from zoo.tiny import byte_tokenizer
+    from zoo.tiny_models import byte_tokenizer
 
     root = tmp_path_factory.mktemp("deep")
     for blocks in (8, 32):

@@ -168,7 +168,7 @@ def test_rows_beyond_the_tokenizer_are_used_first(tmp_path: Path) -> None:
     """A backbone with free rows (as Qwen has) keeps its size and the rows of its tokens."""
     from transformers import AutoModelForCausalLM
 
-    from zoo.tiny import byte_tokenizer, tiny_config
+    from zoo.tiny_models import byte_tokenizer, tiny_config
 
     config = tiny_config("tiny-qwen2")
     config.vocab_size = 272
@@ -289,7 +289,7 @@ def test_slots_alternate_whatever_the_weights(
     make: Make, shape: str, loud: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normal slots never emit a level and level slots nothing else; no level in the answer."""
-    from zoo.decoding.depth import DepthDecoder
+    from zoo.decoding.depth_decoder import DepthDecoder
 
     module = make("LaMsS", shape, spread=12.0, max_answer_tokens=7)
     project, is_level = module.logits, torch.zeros(len(module.tokenizer), dtype=torch.bool)
@@ -610,7 +610,7 @@ def test_second_pass_reuses_the_cache(
     make: Make, shape: str, flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """U after the first pass's cache is U of the whole sequence run again; nothing is run twice."""
-    from zoo.decoding.depth import DepthDecoder
+    from zoo.decoding.depth_decoder import DepthDecoder
 
     module = make("LaMsS", shape, spread=12.0, max_answer_tokens=5, **flags)
     fed: list[torch.Tensor] = []

@@ -418,7 +418,7 @@ class Recorder:
     """Records the tokens each block is given, the thinking logits and the decoded ids."""
 
     def __init__(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        from zoo.decoding.depth import DepthDecoder
+        from zoo.decoding.depth_decoder import DepthDecoder
 
         self.calls: list[tuple[int, int]] = []  # (block, number of tokens)
         self.logits: list[torch.Tensor] = []

@@ -18,7 +18,7 @@ from lahore_reference import CUES, SHORT, ids_of, quality, train
 from test_lahore import Data
 
 from zoo import export
-from zoo.decoding.prefix import prefill, run_packed
+from zoo.decoding.prefix_cache import prefill, run_packed
 from zoo.fingerprint import weights_digest
 from zoo.index import Index, build
 from zoo.losses.distillation import divergence

@@ -14,7 +14,7 @@ from zoo.errors import InputError
 from zoo.methods.conditioning import ConditionedReply, beta_map
 from zoo.prompts.conditions import ConditionedBatch, ConditionEncoder
 from zoo.records import Conditioned
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 Make = Callable[..., Any]
 WARM = Conditioned("warm", "Hi", "yes", task="greet", group="seen", id="a")

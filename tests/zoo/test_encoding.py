@@ -146,7 +146,7 @@ def test_prompt_tokens_are_the_example_tokens() -> None:
     from transformers import PreTrainedTokenizerFast
 
     from zoo.prompts.thoughts import ThoughtEncoder
-    from zoo.tiny import CHAT_TOKENS
+    from zoo.tiny_models import CHAT_TOKENS
 
     # A byte tokenizer that merges two line ends, as real vocabularies do.
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.interleaved import decode_graded
 from zoo.decoding.scoring import probabilities
 from zoo.nn.attention import NAME

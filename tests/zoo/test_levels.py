@@ -22,7 +22,7 @@ from zoo.prompts.levels import (
     role_names,
 )
 from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Question, Taxonomy, Triple, Turn
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 TWO = Taxonomy({(): ("med", "law"), ("med",): ("eye", "ear", "toe"), ("law",): ("tax", "eye")})
 THREE = Taxonomy(
@@ -387,7 +387,7 @@ def test_the_second_call_reads_the_first_ones_words(
     make: Any, monkeypatch: pytest.MonkeyPatch, record: Any
 ) -> None:
     """Each call is prefilled from nothing with all that was asked and decoded before."""
-    from zoo.decoding.depth import DepthDecoder
+    from zoo.decoding.depth_decoder import DepthDecoder
 
     fed: list[tuple[Any, str]] = []
     decoded: list[str] = []

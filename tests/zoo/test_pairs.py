@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo.errors import InputError
 from zoo.pairs import PAIR, PairBatch, PairEncoder
 from zoo.records import Media, MediaText
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 
 def decode(media: Media) -> Tensor:

@@ -11,7 +11,7 @@ import zoo.prompts.confidence
 import zoo.prompts.questions
 from zoo.encoding import NO_HEAD
 from zoo.errors import InputError
-from zoo.prompts.chat import CHATML
+from zoo.prompts.chat_format import CHATML
 from zoo.prompts.confidence import SURE, ConfidenceEncoder, fork, number_said
 from zoo.prompts.questions import (
     asked,
@@ -25,7 +25,7 @@ from zoo.prompts.questions import (
     right,
 )
 from zoo.records import PlainText, Question, Triple
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 CHOICE = Question("Where is it?", ("bag", "box", "hat"), 1, id="q:1")
 OPEN = Triple("Where is it?", "", "the box", id="t:1")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.labels import STRATEGIES, SUPPORT

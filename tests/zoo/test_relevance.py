@@ -11,10 +11,10 @@ import torch
 
 from zoo.errors import InputError
 from zoo.losses.preference import sequence_log_probs
-from zoo.prompts.options import option_ids
+from zoo.prompts.option_tokens import option_ids
 from zoo.prompts.pairs import RelevanceEncoder
 from zoo.records import Corpus, Document, Ranking
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 POOL = Corpus({"a": Document("a", "x" * 60), "b": Document("b", "short")})
 

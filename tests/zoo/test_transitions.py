@@ -23,7 +23,7 @@ from zoo.prompts.planning import current, said
 from zoo.prompts.rewards import Imitated, Judged
 from zoo.prompts.transitions import TransitionEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
-from zoo.tiny import byte_tokenizer
+from zoo.tiny_models import byte_tokenizer
 
 
 def talk() -> Dialogue:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from zoo.decoding.pairs import Store
-from zoo.decoding.prefix import Prefixes, extend, prefill, run_packed
-from zoo.decoding.schedule import BUDGET, chunks, in_step
+from zoo.decoding.prefix_cache import Prefixes, extend, prefill, run_packed
+from zoo.decoding.batching import BUDGET, chunks, in_step
 
 Value = TypeVar("Value", Prefixes, Tensor)
 Ids = tuple[int, ...]

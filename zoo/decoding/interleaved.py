@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zoo.decoding.choices import keep_only, pick
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import keep_only, pick
+from zoo.decoding.depth_decoder import DepthDecoder
 
 Project = Callable[[Tensor], Tensor]
 

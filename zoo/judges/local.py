@@ -16,7 +16,7 @@ from zoo.backbone import Backbone
 from zoo.judges.judge import Grade, JudgeError, Verdict
 from zoo.labels import SUPPORT, Labels
 from zoo.nn.blocks import CACHE, keep_first
-from zoo.prompts.chat import chat_format
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.decisions import Decision
 from zoo.prompts.judging import comparison, grading, read_choice, read_grade
 from zoo.prompts.seeking import read_seeker, seeker_prompt

@@ -11,9 +11,9 @@ import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.figures import gate_usage, picture_grid
+from zoo.plots import gate_usage, picture_grid
 from zoo.losses.cross_entropy import Term
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.metrics.retrieval import Bank, recall, search
 from zoo.module import ZooModule
 from zoo.nn.mmoe import Direction, Predictor, Tokens, join

@@ -37,10 +37,10 @@ import torch
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
-from zoo.figures import heat_map
+from zoo.plots import heat_map
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.said import Said
 from zoo.methods.speaking import reply_term, told
 from zoo.methods.talking import DEFAULTS, TalkingModule

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from zoo.errors import InputError
-from zoo.figures import heat_map
-from zoo.methods.replying import ReplyingModule
+from zoo.plots import heat_map
+from zoo.evaluation import ReplyingModule
 from zoo.metrics.answers import contains, exact
 from zoo.records import Conditioned
 

@@ -36,14 +36,14 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.watch import Seen, Watch, chance_of_other, shades
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.beforehand import right_beforehand
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.selecting import Answer, SelectiveModule
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place

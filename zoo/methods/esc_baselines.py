@@ -32,14 +32,14 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.branching import Branching
-from zoo.decoding.prefix import run_packed
+from zoo.decoding.shared_context import Branching
+from zoo.decoding.prefix_cache import run_packed
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.methods.following import Follower
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.said import Said
 from zoo.methods.speaking import reply_term, told
 from zoo.methods.talking import DEFAULTS, TalkingModule

@@ -15,7 +15,7 @@ set of weights, fine-tuned on the three tasks together.
 Follows: the machine, the three actions by one model, labels in the history, gold labels in training
 and the model's own in tests; one strategy a turn, no branches.
 Deviates: the state is a text that only grows, (1) letter by letter, and the task stands behind it,
-so all calls of a dialogue share keys and values (`zoo/decoding/branching.py`); the source names a
+so all calls of a dialogue share keys and values (`zoo/decoding/shared_context.py`); the source names a
 line format such as `Seeker (Emotion: sadness): ...`, which would change a line after it was read.
 Unknown in the paper, chosen here: what the names of its variants mean. `mt`: three calls a turn,
 fine-tuned on the three tasks; `single_pass`: one call writes emotion, strategy and reply (scores
@@ -38,7 +38,7 @@ from zoo.errors import InputError
 from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.minds import Mind
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.routes import Key
 from zoo.methods.said import Said
 from zoo.methods.talking import DEFAULTS, TalkingModule

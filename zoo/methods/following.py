@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.labels import Labels
 from zoo.methods.said import Said
 from zoo.prompts.reading import read_points, read_reply

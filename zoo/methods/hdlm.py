@@ -17,7 +17,7 @@ copies of the final head; no adapters, no stop-gradient; role names `thought`, `
 and end-of-turn of a level are learned by its head, headers and subtasks by none; classes are
 numbers of a list; a decoded text that is no class counts as failed.
 Deviates: levels are decoded with early exit and the states below are reused
-(`zoo/decoding/depth.py`), with the same tokens; the released code runs all layers and encodes the
+(`zoo/decoding/depth_decoder.py`), with the same tokens; the released code runs all layers and encodes the
 prompt again. A class's number is its place in the list in the prompt (the released code's numbers
 run over all classes of a level).
 Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with
@@ -33,13 +33,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.leveling import LevelingModule
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.metrics.hierarchy import FAILED
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place

@@ -39,16 +39,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.backbone import Backbone
-from zoo.decoding.options import literal_score, option_logits, relevance_score
+from zoo.decoding.option_logits import literal_score, option_logits, relevance_score
 from zoo.decoding.pairs import Store, pack, read_pairs, store_of, unpack
-from zoo.decoding.prefix import Prefixes, prefill
+from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
 from zoo.methods.ranking import RankingModule
 from zoo.methods.reference_policy import Reference
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.pairs import ANSWER, PAIR, PairBatch, RelevanceEncoder

@@ -37,14 +37,14 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.interleaved import Graded, decode_graded, expected_level, read_graded, without
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.reference import Reference
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.selecting import Answer, SelectiveModule
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, grow_mask, num_blocks, place

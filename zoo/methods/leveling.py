@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 
 from zoo.encoding import Batch
-from zoo.figures import heat_map
+from zoo.plots import heat_map
 from zoo.labels import EMOTIONS, STRATEGIES
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import exact

@@ -49,7 +49,7 @@ from zoo.nn.mmoe import Direction, Predictor, Tokens, lay_out
 from zoo.nn.split_encoder import SplitEncoder
 from zoo.pairs import PAIR, PairBatch, PairEncoder
 from zoo.records import MediaText
-from zoo.sources import resolve
+from zoo.model_files import resolve
 from zoo.towers import Tower
 
 MEDIA = ("image", "audio")

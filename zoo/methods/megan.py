@@ -36,12 +36,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.replies import Phase, answer
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.conditioning import ConditionedReply, ConditioningModule
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.gated import Gating, StaticGating, condition, replace_gates

@@ -16,7 +16,7 @@ Shapes: B batch, L tokens, D width, V vocabulary.
 Follows: head off the raw residual stream, initialised from the final head; label masks of (2) and
 (3), end-of-turn included, headers never; two-pass inference.
 Deviates: pass 2 does not run Q and T again; their states wait at block k and catch up in one chunk
-(`zoo/decoding/depth.py`), with the same tokens.
+(`zoo/decoding/depth_decoder.py`), with the same tokens.
 Unknown in the paper, chosen here: k = K/2; lambdas 1 : 1; no norm before W_T (the successor's
 code); full fine-tuning; roles `thought` and `assistant` in the backbone's own turn markers.
 """
@@ -30,12 +30,12 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.replies import Phase, Reply, think_and_answer
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.replying import ReplyingModule, evaluating
+from zoo.evaluation import ReplyingModule, evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from zoo.decoding.branching import Branching, Mark
+from zoo.decoding.shared_context import Branching, Mark
 from zoo.methods.routes import Row
 from zoo.prompts.fisminess import ALL, SPARE, WalkEncoder
 from zoo.prompts.machine import REPLY
@@ -28,7 +28,7 @@ class Minds:
     Args:
         players: Action -> who plays it.
         rows: The dialogues.
-        everyone_done: See `zoo.decoding.branching.Branching`.
+        everyone_done: See `zoo.decoding.shared_context.Branching`.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.figures import value_bars
+from zoo.plots import value_bars
 from zoo.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.said import Heard, Said, said_figures, said_scores
 from zoo.metrics.strategy import count_pairs, strategy_scores
 from zoo.module import ZooModule

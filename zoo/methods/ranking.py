@@ -11,9 +11,9 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.figures import recall_curves, score_histogram
+from zoo.plots import recall_curves, score_histogram
 from zoo.losses.cross_entropy import Term
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.metrics.ranking import mean_scores, query_scores, ranked, recall_curve
 from zoo.module import ZooModule
 from zoo.records import Corpus, Document, Ranking

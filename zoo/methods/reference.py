@@ -16,15 +16,15 @@ import torch
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.cache import fingerprint, remember
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.interleaved import decode_graded, read_graded
 from zoo.decoding.scoring import Row, probabilities
 from zoo.errors import InputError
 from zoo.nn.blocks import num_blocks
 from zoo.nn.vocabulary import MARK, level_ids
-from zoo.sources import resolve
-from zoo.tiny import TINY
+from zoo.model_files import resolve
+from zoo.tiny_models import TINY
 
 log = logging.getLogger(__name__)
 BATCH = 32  # answers at a time

@@ -21,10 +21,10 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo.decoding.schedule import chunks, in_step
+from zoo.decoding.batching import chunks, in_step
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.prompts.pairs import Pair
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ import torch
 
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
-from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.replies import Phase, think_and_answer
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
 from zoo.labels import SUPPORT, Labels
 from zoo.methods.sft import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
-from zoo.prompts.chat import ChatFormat
+from zoo.prompts.chat_format import ChatFormat
 from zoo.prompts.decisions import Decision, decisions
 from zoo.prompts.planning import current, reply_query
 from zoo.prompts.talk import SPEAKS, one_turn

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from zoo.figures import heat_map
+from zoo.plots import heat_map
 from zoo.labels import SUPPORT, Labels
 from zoo.metrics.strategy import count_pairs, in_stages, transitions, upper_mass
 from zoo.metrics.support import Answer, support_scores

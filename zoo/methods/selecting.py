@@ -10,11 +10,11 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.figures import heat_map, risk_coverage_plot, shaded_answers
+from zoo.plots import heat_map, risk_coverage_plot, shaded_answers
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.selective import risk_coverage, selective_scores, tuned_threshold
 from zoo.module import ZooModule
-from zoo.preview import shaded
+from zoo.sample_preview import shaded
 from zoo.prompts.questions import ASKABLE, Askable, asked, gold, key, right
 from zoo.records import Triple
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.depth import DepthDecoder
-from zoo.decoding.replies import Phase, Reply, think_and_answer
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.replying import ReplyingModule, evaluating
+from zoo.evaluation import ReplyingModule, evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.thoughts import ThoughtEncoder

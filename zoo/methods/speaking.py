@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.decoding.branching import Branching
+from zoo.decoding.shared_context import Branching
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.module import ZooModule

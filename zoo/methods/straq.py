@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone
-from zoo.decoding.options import option_logits
+from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.judges.grading import FEEDBACK, Distilled, open_judge
@@ -51,7 +51,7 @@ from zoo.labels import ACTS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.losses.temporal_difference import td_errors, td_targets
 from zoo.methods.planning import PlanningModule, Respond
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.methods.responder import Responder
 from zoo.module import Optimizer, as_config, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place

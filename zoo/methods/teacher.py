@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.decoding.options import option_logits, relevance_score
+from zoo.decoding.option_logits import option_logits, relevance_score
 from zoo.decoding.pairs import read_pairs
 from zoo.errors import InputError
 from zoo.export import CARD, read_checkpoint
-from zoo.methods.replying import evaluating
+from zoo.evaluation import evaluating
 from zoo.records import Ranking
 
 SHARED = ("template", "relevance", "choice", "labels", "system")

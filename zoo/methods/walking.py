@@ -38,7 +38,7 @@ class Walk:
         known: Labels that earlier walks found, by state; new ones are added.
         max_new_tokens: Limit of a reply.
         temperature: Of the reply.
-        everyone_done: See `zoo.decoding.branching.Branching`.
+        everyone_done: See `zoo.decoding.shared_context.Branching`.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from zoo.encoding import Batch, Example, Segment, collate, encode, extended
 from zoo.errors import InputError
-from zoo.preview import preview
-from zoo.prompts.chat import chat_format
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.thoughts import SYSTEM
 from zoo.records import Conditioned
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode, join
 from zoo.errors import InputError
-from zoo.preview import preview
-from zoo.prompts.chat import chat_format
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.questions import Askable, check, follow_up, gold, ids_of, letters, opening
 from zoo.records import PlainText, Question, Triple
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.preview import preview
-from zoo.prompts.chat import chat_format
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.levels import Guide, Leveled, Plan, plans, role_names
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
 

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError, nearest
-from zoo.preview import preview
-from zoo.prompts.chat import chat_format
-from zoo.prompts.options import option_ids
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import chat_format
+from zoo.prompts.option_tokens import option_ids
 from zoo.prompts.relevance import SYSTEM, TEMPLATES, Order
 from zoo.records import Document, Ranking
 

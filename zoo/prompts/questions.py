@@ -12,7 +12,7 @@ from typing import Any
 from zoo.encoding import Segment
 from zoo.errors import InputError
 from zoo.metrics.answers import exact, mentions
-from zoo.prompts.chat import ChatFormat
+from zoo.prompts.chat_format import ChatFormat
 from zoo.prompts.levels import letter
 from zoo.records import Question, Triple
 

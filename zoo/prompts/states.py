@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zoo.preview import DIM, PLAIN
+from zoo.sample_preview import DIM, PLAIN
 from zoo.prompts.pairs import PAIR, Pair, RelevanceEncoder
 from zoo.records import Ranking
 

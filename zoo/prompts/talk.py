@@ -1,7 +1,7 @@
 """Prompts of methods that write a supporter's turn: system, conversation, task; one example each.
 
 The conversation is told in lines, so several tasks on it share what was computed
-(`zoo/decoding/branching.py`). All methods that are compared keep the same part of it.
+(`zoo/decoding/shared_context.py`). All methods that are compared keep the same part of it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
 from zoo.labels import SUPPORT, Labels
-from zoo.preview import preview
-from zoo.prompts.chat import chat_format
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.decisions import Decision, decisions, transcript
-from zoo.prompts.window import first_kept
+from zoo.prompts.truncation import first_kept
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 SPEAK = 0  # the one head

@@ -11,8 +11,8 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode
 from zoo.errors import InputError
-from zoo.preview import preview
-from zoo.prompts.chat import ChatFormat, chat_format
+from zoo.sample_preview import preview
+from zoo.prompts.chat_format import ChatFormat, chat_format
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
 SYSTEM = "You are a helpful assistant."

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.records import Dialogue, Triple
 
 
@@ -21,7 +21,7 @@ def module(make: Callable[..., Any], shape: str) -> Any:
 @pytest.fixture
 def fed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str]]]:
     """Level and text of everything that is fed by hand."""
-    from zoo.tiny import byte_tokenizer
+    from zoo.tiny_models import byte_tokenizer
 
     calls: list[tuple[int, list[str]]] = []
     feed = DepthDecoder.feed

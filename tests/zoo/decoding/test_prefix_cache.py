@@ -10,15 +10,15 @@ import torch
 from test_blocks import plain, sliding
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.decoding import prefix
-from zoo.decoding.options import option_logits
-from zoo.decoding.prefix import (
+from zoo.decoding import prefix_cache as prefix
+from zoo.decoding.option_logits import option_logits
+from zoo.decoding.prefix_cache import (
     Prefixes,
     extend,
     last_states,
     prefill,
 )
-from zoo.decoding.schedule import chunks, in_step
+from zoo.decoding.batching import chunks, in_step
 
 PREFIXES = [[7, 3, 9, 11, 2, 8, 1], [5], [4, 4, 6, 30]]
 SUFFIXES = [[12, 13], [21, 22, 23, 24, 25, 26], [31]]

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.decoding.choices import finish, keep_only, pick
-from zoo.decoding.prefix import prefill
+from zoo.decoding.constrained import finish, keep_only, pick
+from zoo.decoding.prefix_cache import prefill
 from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first
 
 

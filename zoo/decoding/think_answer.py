@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.prompts.thoughts import ANSWER, THOUGHT, ThoughtEncoder
 
 Project = Callable[[Tensor], Tensor]

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder, Place
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder, Place
 from zoo.nn.blocks import num_blocks
-from zoo.prompts.window import first_kept
+from zoo.prompts.truncation import first_kept
 
 ONLY = 0  # the one depth
 UNREAD = -1  # instead of the first piece of a row: the row has to be run from its beginning
@@ -48,7 +48,7 @@ class Branching:
         stop: Text of the token that ends an answer.
         window: Tokens that a row, a question and its answer may take.
         room: Tokens of it to keep free for the longest question with its answer.
-        spare: Share to free when a row outgrows its window; see `zoo.prompts.window.first_kept`.
+        spare: Share to free when a row outgrows its window; see `zoo.prompts.truncation.first_kept`.
         everyone_done: Says whether all processes have finished, given whether this one has.
     """
 

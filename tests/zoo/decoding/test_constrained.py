@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.choices import keep_only, only, only_ending
+from zoo.decoding.constrained import keep_only, only, only_ending
 from zoo.records import LabelPath, Taxonomy
 
 STOP = 9

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from running import ROOT, main, start
 
-from zoo.chat import chat
+from zoo.cli.chat import chat
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

@@ -24,12 +24,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.callbacks import Figures, Samples, Throughput
-from zoo.complaints import explain, hint, read
+from zoo.cli.argument_errors import explain, hint, read
 from zoo.errors import InputError
 from zoo.export import read_checkpoint
-from zoo.inspect import changes, choices, listing
+from zoo.cli.listing import changes, choices, listing
 from zoo.module import ZooModule
-from zoo.trainer import WholeFiles, ZooTrainer
+from zoo.cli.trainer import WholeFiles, ZooTrainer
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys

@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from zoo import chat as chatting
+from zoo.cli.main import chat as chatting
 from zoo import export as exporting
 from zoo import index as indexing
 from zoo.errors import InputError
-from zoo.inspect import describe
+from zoo.cli.listing import describe
 from zoo.module import ZooModule
 from zoo.queries import corpus_of, read_queries
 from zoo.records import Dialogue

@@ -18,7 +18,7 @@ import torch
 
 from zoo.cache import root
 from zoo.errors import InputError, nearest
-from zoo.tiny import TINY
+from zoo.tiny_models import TINY
 
 log = logging.getLogger(__name__)
 

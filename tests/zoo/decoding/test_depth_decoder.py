@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, MistralConfig, MistralForCausalLM
 
-from zoo.decoding.choices import only
-from zoo.decoding.depth import DepthDecoder
+from zoo.decoding.constrained import only
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.nn.attention import NAME
 
 STOP, PAD = 258, 256

@@ -1,0 +1,1 @@
+"""The command line: verbs, trainer, one-line errors, listings, chat."""
