@@ -33,7 +33,7 @@ from benchmarks.workload import BACKBONE, dialogues, thought_batches
 from zoo.backbone import Backbone, resolve
 from zoo.encoding import IGNORE, Batch, Example, collate
 from zoo.methods.methanol import SPEAK, THINK, MeTHanol
-from zoo.methods.sft import SFT
+from zoo.methods.sft.module import SFT
 from zoo.module import total_loss
 
 CLAIM = "dual-head step: time of a one-head step (<= 1.1x), >= 1.25x as fast as two full heads"

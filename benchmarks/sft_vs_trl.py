@@ -109,7 +109,7 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
 
     from zoo.backbone import Backbone
     from zoo.encoding import collate
-    from zoo.methods.sft import SFT
+    from zoo.methods.sft.module import SFT
     from zoo.module import Optimizer
 
     dtype, _ = PRECISIONS[precision]

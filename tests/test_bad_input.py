@@ -16,7 +16,7 @@ from running import CONFIG, JEPA, TINY, command, main, refusal
 
 from datamodules.base import ZooDataModule
 from zoo.encoding import NO_HEAD
-from zoo.methods.sft import SFT
+from zoo.methods.sft.module import SFT
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Record, Triple
 

@@ -17,7 +17,7 @@ _HOME = {
     "MeGan": "zoo.methods.megan",
     "MeTHanol": "zoo.methods.methanol",
     "Rabtriever": "zoo.methods.rabtriever",
-    "SFT": "zoo.methods.sft",
+    "SFT": "zoo.methods.sft.module",
     "StraQ": "zoo.methods.straq",
     "StraQResponder": "zoo.methods.responder",
     "ZooModule": "zoo.module",

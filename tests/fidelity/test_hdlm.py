@@ -634,7 +634,7 @@ def test_joint_f1_is_that_of_counting(seed: int, depth: int) -> None:
 @pytest.mark.fidelity("hdlm", 9)
 def test_depth_one_is_ordinary_fine_tuning(make: Any, shape: str) -> None:
     """D = 1: no heads; batch, loss, gradients and reply are those of SFT on the same sequence."""
-    from zoo.methods.sft import SFT
+    from zoo.methods.sft.module import SFT
 
     taxonomy = Taxonomy({(): ("left", "right", "up")})
     records = [LabelPath(t, (c,), taxonomy, id=t) for t, c in (("go on", "up"), ("no", "left"))]

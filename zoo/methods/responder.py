@@ -18,7 +18,7 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
 from zoo.labels import SUPPORT, Labels
-from zoo.methods.sft import SFT, SPEAK
+from zoo.methods.sft.module import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
 from zoo.prompts.chat_format import ChatFormat
 from zoo.prompts.decisions import Decision, decisions

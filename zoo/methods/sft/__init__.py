@@ -1,0 +1,5 @@
+"""Supervised fine-tuning, the control of several papers."""
+
+from zoo.methods.sft.module import SFT
+
+__all__ = ["SFT"]
