@@ -32,7 +32,7 @@ from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.workload import BACKBONE, dialogues, thought_batches
 from zoo.backbone import Backbone, resolve
 from zoo.encoding import IGNORE, Batch, Example, collate
-from zoo.methods.methanol import SPEAK, THINK, MeTHanol
+from zoo.methods.methanol.module import SPEAK, THINK, MeTHanol
 from zoo.methods.sft.module import SFT
 from zoo.module import total_loss
 

@@ -35,7 +35,7 @@ from benchmarks.roofline import Rates, Shape, rates, reply_seconds
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.methanol import MeTHanol
+from zoo.methods.methanol.module import MeTHanol
 from zoo.nn.blocks import CACHE, Blocks
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.thoughts import ANSWER, THOUGHT

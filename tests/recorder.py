@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from zoo.methods.methanol import MeTHanol
+from zoo.methods.methanol.module import MeTHanol
 from zoo.pairs import PairBatch
 
 

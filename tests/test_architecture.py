@@ -122,7 +122,7 @@ def names(path: Path, package: str) -> list[tuple[str, str]]:
 
 def test_the_walk_finds_imports() -> None:
     """The other tests prove nothing if the walk is blind."""
-    assert "zoo.nn.blocks" in dict(names(ROOT / "zoo/methods/methanol.py", "zoo"))
+    assert "zoo.nn.blocks" in dict(names(ROOT / "zoo/methods/methanol/module.py", "zoo"))
     assert "zoo.parallel" in dict(names(ROOT / "zoo/module.py", "zoo"))  # from zoo import ...
     assert "zoo.nn.attention" in dict(names(ROOT / "zoo/backbone.py", "zoo"))  # in a function
     assert "zoo.module" not in dict(names(ROOT / "zoo/parallel.py", "zoo"))  # for types only

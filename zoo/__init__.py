@@ -15,7 +15,7 @@ _HOME = {
     "LaMsS": "zoo.methods.lamss",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan",
-    "MeTHanol": "zoo.methods.methanol",
+    "MeTHanol": "zoo.methods.methanol.module",
     "Rabtriever": "zoo.methods.rabtriever",
     "SFT": "zoo.methods.sft.module",
     "StraQ": "zoo.methods.straq",

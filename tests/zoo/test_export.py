@@ -118,7 +118,7 @@ def test_nothing_to_unpickle(make: Make, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_class_of_ones_own(make: Make, tmp_path: Path) -> None:
     """A folder must not choose what to import: a class outside the zoo is passed."""
-    from zoo.methods.methanol import MeTHanol
+    from zoo.methods.methanol.module import MeTHanol
 
     class Mine(MeTHanol):
         pass
