@@ -34,7 +34,7 @@ from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, read_config, resolve
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
-from zoo.methods.hdlm import HdLM
+from zoo.methods.hdlm.module import HdLM
 from zoo.module import total_loss
 from zoo.prompts.chat_format import chat_format
 

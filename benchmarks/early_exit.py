@@ -35,7 +35,7 @@ from benchmarks.two_pass import without
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.hdlm import HdLM
+from zoo.methods.hdlm.module import HdLM
 from zoo.nn.blocks import CACHE
 from zoo.prompts.chat_format import chat_format
 

@@ -33,8 +33,8 @@ import datamodules
 import zoo
 from benchmarks.hdlm_table import table
 from benchmarks.training import Chosen, quiet_trainer
-from zoo.metrics.hierarchy import path_scores
-from zoo.prompts.levels import Plan
+from zoo.methods.hdlm.metrics import path_scores
+from zoo.methods.hdlm.prompts import Plan
 from zoo.records import LabelPath, Taxonomy
 
 BLOCKS, K1 = 30, 23  # SmolLM2-135M; 0.78 of its blocks, the released WoS setting

@@ -10,7 +10,7 @@ _HOME = {
     "ConfidentSFT": "zoo.methods.confidence",
     "ESCBaseline": "zoo.methods.esc_baselines",
     "FiSMiness": "zoo.methods.fisminess",
-    "HdLM": "zoo.methods.hdlm",
+    "HdLM": "zoo.methods.hdlm.module",
     "LaHoRe": "zoo.methods.lahore",
     "LaMsS": "zoo.methods.lamss",
     "M3JEPA": "zoo.methods.m3_jepa",

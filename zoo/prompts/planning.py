@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from zoo.labels import SUPPORT, Labels
 from zoo.prompts.decisions import Decision, decisions, description, transcript
-from zoo.prompts.levels import letter
+from zoo.methods.hdlm.prompts import letter
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
 PLAN_SYSTEM = "You plan support strategies for a helper who talks with a person in distress."

@@ -11,8 +11,8 @@ import torch
 from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
 from zoo.module import total_loss
-from zoo.prompts.leveled import LevelEncoder, shorten
-from zoo.prompts.levels import (
+from zoo.methods.hdlm.encoder import LevelEncoder, shorten
+from zoo.methods.hdlm.prompts import (
     ANSWER_SYSTEM,
     EMOTIONS,
     FEELINGS,

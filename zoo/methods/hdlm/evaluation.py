@@ -14,9 +14,9 @@ from zoo.plots import heat_map
 from zoo.labels import EMOTIONS, STRATEGIES
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import exact
-from zoo.metrics.hierarchy import FAILED, confusion, path_scores
+from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores
 from zoo.module import ZooModule
-from zoo.prompts.levels import Plan
+from zoo.methods.hdlm.prompts import Plan
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 MAX_CLASSES = 40  # of a confusion matrix

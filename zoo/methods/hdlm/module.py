@@ -38,14 +38,14 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.leveling import LevelingModule
+from zoo.methods.hdlm.evaluation import LevelingModule
 from zoo.evaluation import evaluating
-from zoo.metrics.hierarchy import FAILED
+from zoo.methods.hdlm.metrics import FAILED
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
-from zoo.prompts.leveled import LevelEncoder
-from zoo.prompts.levels import Guide, Plan
+from zoo.methods.hdlm.encoder import LevelEncoder
+from zoo.methods.hdlm.prompts import Guide, Plan
 from zoo.records import Dialogue, LabelPath, Question, Triple
 
 SHARES = {0: (), 1: (0.78,), 2: (0.62, 0.94)}  # of K

@@ -543,7 +543,7 @@ def test_flops_of_training(make: Any, name: str, k: int) -> None:
 @pytest.mark.fidelity("hdlm", 7)
 def test_small_taxonomy_is_overfitted(trained: SimpleNamespace) -> None:
     """All paths of the training texts are decoded."""
-    from zoo.metrics.hierarchy import path_scores
+    from zoo.methods.hdlm.metrics import path_scores
 
     records = abstracts()
     found = trained.module.generate(plans_of(trained.module, records))
@@ -610,7 +610,7 @@ def brute_force(predicted: Sequence[Any], gold_paths: Sequence[Any]) -> dict[str
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_joint_f1_is_that_of_counting(seed: int, depth: int) -> None:
     """Random paths, wrong ones and failed ones; the same name under two parents."""
-    from zoo.metrics.hierarchy import FAILED, path_scores
+    from zoo.methods.hdlm.metrics import FAILED, path_scores
 
     rng = random.Random(seed)
 

@@ -10,7 +10,7 @@ from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
-from zoo.prompts.levels import Guide, Leveled, Plan, plans, role_names
+from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
 
 
@@ -50,7 +50,7 @@ class LevelEncoder:
         """Return the examples of a record; level i is learned by head i.
 
         Raises:
-            InputError: See `zoo.prompts.levels.plans`; or the levels alone fill the window.
+            InputError: See `zoo.methods.hdlm.prompts.plans`; or the levels alone fill the window.
         """
         found = plans(record, self.depth, self.guide)
         if self.separate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.metrics.hierarchy import FAILED, confusion, path_scores
+from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores
 
 
 def test_a_path_is_right_if_every_level_is() -> None:
