@@ -31,7 +31,7 @@ from benchmarks.lamss_table import table
 from benchmarks.training import quiet_trainer
 from benchmarks.wiki import Wikipedia
 from zoo.export import save
-from zoo.prompts.questions import key, right
+from zoo.methods.lamss.questions import key, right
 
 CHEAP = ["sequence", "entropy", "p_true", "verbalised"]
 READINGS: dict[str, tuple[str, dict[str, Any]]] = {

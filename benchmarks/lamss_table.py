@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zoo.metrics.selective import accuracy_at_rate, auc, average_precision, calibration_error
+from zoo.methods.lamss.metrics import accuracy_at_rate, auc, average_precision, calibration_error
 
 ROWS: dict[str, tuple[str, str]] = {  # run, score
     "LaMsS": ("LaMsS", "response"),

@@ -7,12 +7,12 @@ from typing import Any
 
 _HOME = {
     "CoCT": "zoo.methods.coct",
-    "ConfidentSFT": "zoo.methods.confidence",
+    "ConfidentSFT": "zoo.methods.lamss.baselines",
     "ESCBaseline": "zoo.methods.esc_baselines",
     "FiSMiness": "zoo.methods.fisminess",
     "HdLM": "zoo.methods.hdlm.module",
     "LaHoRe": "zoo.methods.lahore",
-    "LaMsS": "zoo.methods.lamss",
+    "LaMsS": "zoo.methods.lamss.module",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan",
     "MeTHanol": "zoo.methods.methanol.module",

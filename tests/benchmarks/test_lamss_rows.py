@@ -7,7 +7,7 @@ import random
 import pytest
 
 from benchmarks import lamss, lamss_table
-from zoo.metrics.selective import accuracy_at_rate, auc
+from zoo.methods.lamss.metrics import accuracy_at_rate, auc
 
 
 def entry(run, scores, seed=0, size=60, skill=0.8):

@@ -11,7 +11,7 @@ import pytest
 
 from datamodules import FactWorld
 from datamodules.made_up import HELD_OUT, NUM_OPTIONS, RELATIONS, World
-from zoo.prompts.confidence import ConfidenceEncoder
+from zoo.methods.lamss.baseline_encoder import ConfidenceEncoder
 from zoo.records import PlainText, Question, Triple
 from zoo.tiny_models import byte_tokenizer
 

@@ -11,8 +11,8 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.decoding.interleaved import decode_graded
-from zoo.decoding.scoring import probabilities
+from zoo.methods.lamss.decoding import decode_graded
+from zoo.methods.lamss.token_probabilities import probabilities
 from zoo.nn.attention import NAME
 
 LEVELS, STOP, PAD = [250, 251, 252], 258, 256

@@ -10,7 +10,7 @@ import torch
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.errors import InputError
-from zoo.nn.vocabulary import (
+from zoo.methods.lamss.level_tokens import (
     GRADED,
     MARK,
     add_levels,

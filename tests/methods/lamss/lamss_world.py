@@ -40,7 +40,7 @@ def word_tokenizer(names: Sequence[str]) -> Any:
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from zoo.prompts.skeptical import INSTRUCTION
+    from zoo.methods.lamss.encoder import INSTRUCTION
     from zoo.tiny_models import CHAT_TOKENS
 
     words = ["[unk]", *WORDS, *INSTRUCTION.removesuffix("?").split(), *VALUES, *names]
@@ -94,7 +94,7 @@ def make(folder: Path, shape: str, num_facts: int, steps: int) -> World:
 def read(lm: Any, tokenizer: Any, facts: Sequence[Triple], steps: int) -> None:
     """Learn facts by heart, each as often as its kind says."""
     from zoo.prompts.chat_format import CHATML
-    from zoo.prompts.questions import ids_of, opening
+    from zoo.methods.lamss.questions import ids_of, opening
 
     rng = random.Random(0)
     header = tokenizer(CHATML.open("assistant"))["input_ids"]

@@ -15,8 +15,8 @@ import zoo
 from datamodules import CommonsenseQA, FactWorld
 from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
-from zoo.prompts.confidence import QUESTIONS, SURE, number_said
-from zoo.prompts.questions import gold, key
+from zoo.methods.lamss.baseline_encoder import QUESTIONS, SURE, number_said
+from zoo.methods.lamss.questions import gold, key
 from zoo.records import PlainText, Question, Triple
 
 Make = Callable[..., Any]

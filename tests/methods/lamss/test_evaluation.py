@@ -16,10 +16,10 @@ from datamodules import FactWorld
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
-from zoo.methods.confidence import ConfidentSFT
-from zoo.methods.selecting import FILLER, Answer
-from zoo.metrics.selective import auc, average_precision, calibration_error, tuned_threshold
-from zoo.prompts.questions import gold
+from zoo.methods.lamss.baselines import ConfidentSFT
+from zoo.methods.lamss.evaluation import FILLER, Answer
+from zoo.methods.lamss.metrics import auc, average_precision, calibration_error, tuned_threshold
+from zoo.methods.lamss.questions import gold
 from zoo.records import PlainText, Question, Triple
 
 
@@ -223,7 +223,7 @@ def test_options_are_answered_too() -> None:
 
 
 def test_a_method_must_implement_both() -> None:
-    from zoo.methods.selecting import SelectiveModule
+    from zoo.methods.lamss.evaluation import SelectiveModule
 
     bare = SelectiveModule({"name": "tiny-llama"}, None)
     for call in (lambda: bare.answer([]), lambda: bare.losses(None)):

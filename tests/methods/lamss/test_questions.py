@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import zoo.prompts.confidence
-import zoo.prompts.questions
+import zoo.methods.lamss.baseline_encoder
+import zoo.methods.lamss.questions
 from zoo.encoding import NO_HEAD
 from zoo.errors import InputError
 from zoo.prompts.chat_format import CHATML
-from zoo.prompts.confidence import SURE, ConfidenceEncoder, fork, number_said
-from zoo.prompts.questions import (
+from zoo.methods.lamss.baseline_encoder import SURE, ConfidenceEncoder, fork, number_said
+from zoo.methods.lamss.questions import (
     asked,
     check,
     follow_up,
@@ -39,8 +39,8 @@ def test_what_is_asked() -> None:
     assert letters(OPEN) is None
     assert key(CHOICE) == "q:1"
     assert key(Triple("Who?", "", "x")) == "Who?"
-    assert doctest.testmod(zoo.prompts.questions).failed == 0
-    assert doctest.testmod(zoo.prompts.confidence).failed == 0
+    assert doctest.testmod(zoo.methods.lamss.questions).failed == 0
+    assert doctest.testmod(zoo.methods.lamss.baseline_encoder).failed == 0
 
 
 @pytest.mark.parametrize(

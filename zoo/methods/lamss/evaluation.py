@@ -12,10 +12,10 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.plots import heat_map, risk_coverage_plot, shaded_answers
 from zoo.losses.cross_entropy import Term
-from zoo.metrics.selective import risk_coverage, selective_scores, tuned_threshold
+from zoo.methods.lamss.metrics import risk_coverage, selective_scores, tuned_threshold
 from zoo.module import ZooModule
 from zoo.sample_preview import shaded
-from zoo.prompts.questions import ASKABLE, Askable, asked, gold, key, right
+from zoo.methods.lamss.questions import ASKABLE, Askable, asked, gold, key, right
 from zoo.records import Triple
 
 MAX_SHOWN = 12  # answers of a figure

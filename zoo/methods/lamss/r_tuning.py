@@ -8,8 +8,8 @@ from typing import Any
 
 import torch.distributed
 
-from zoo.methods.selecting import FILLER
-from zoo.prompts.questions import ASKABLE, Askable, key, right
+from zoo.methods.lamss.evaluation import FILLER
+from zoo.methods.lamss.questions import ASKABLE, Askable, key, right
 
 
 def right_beforehand(

@@ -10,7 +10,7 @@ import warnings
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from zoo.metrics.selective import (
+from zoo.methods.lamss.metrics import (
     EVERYTHING,
     accuracy_at_rate,
     auc,

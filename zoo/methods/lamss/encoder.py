@@ -21,11 +21,11 @@ import torch
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.nn.vocabulary import normal_ids, normal_offsets
+from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
-from zoo.prompts.questions import Askable, check, gold, letters, opening, right
-from zoo.prompts.skepticism import (
+from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
+from zoo.methods.lamss.doubt_labels import (
     Labels,
     Studied,
     balance,

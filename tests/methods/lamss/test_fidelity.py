@@ -208,7 +208,7 @@ def test_texts_are_interleaved_with_balanced_levels(
     make: Make, shape: str, num_levels: int
 ) -> None:
     """x_1 s_1 ... x_n s_n of length 2n; levels are quantiles of 1 - p0 and equally many."""
-    from zoo.prompts.skepticism import interleave, separate
+    from zoo.methods.lamss.doubt_labels import interleave, separate
 
     module = make("LaMsS", shape, num_levels=num_levels, max_length=40)
     streams = [example.input_ids for example in examples_of(module, TEXTS)]
@@ -236,7 +236,7 @@ def test_texts_are_interleaved_with_balanced_levels(
 @pytest.mark.fidelity("lamss", 2)
 def test_quantiles_are_balanced() -> None:
     """Without ties the levels of a split are equally many up to one; equal values stay together."""
-    from zoo.prompts.skepticism import levels_of, quantile_edges
+    from zoo.methods.lamss.doubt_labels import levels_of, quantile_edges
 
     rng = random.Random(0)
     for size in (10, 11, 57, 500):
@@ -265,7 +265,7 @@ def doubts_of(module: Any, context: Sequence[int], ids: Sequence[int]) -> list[f
 @pytest.mark.fidelity("lamss", 2)
 def test_levels_from_spans(make: Make, shape: str) -> None:
     """`span_labels`: every token of a doubted span gets its level, all others s_0."""
-    from zoo.prompts.skepticism import separate
+    from zoo.methods.lamss.doubt_labels import separate
 
     text = "The moon, cold as it is, is made of old cheese. <|skeptic_4|>"
     start, stop = text.index("made"), text.index(".")
@@ -428,7 +428,7 @@ def test_right_and_wrong_are_balanced_in_training_only(make: Make, shape: str) -
 @pytest.mark.fidelity("lamss", 4)
 def test_levels_in_the_query_are_not_learned(make: Make, shape: str) -> None:
     """On demand Q is interleaved too, in quantiles of its own doubts; all else is as without."""
-    from zoo.prompts.skepticism import separate
+    from zoo.methods.lamss.doubt_labels import separate
 
     plain = examples_of(make("LaMsS", shape), OPEN)
     module = make("LaMsS", shape, interleave_query=True)
@@ -455,7 +455,7 @@ def test_levels_in_the_query_are_not_learned(make: Make, shape: str) -> None:
 @pytest.mark.parametrize("num_levels", [2, 5, 10])
 def test_expected_level(num_levels: int) -> None:
     """U is in [0, 1], v_j when P is one-hot, and equal to the sum written out."""
-    from zoo.decoding.interleaved import expected_level
+    from zoo.methods.lamss.decoding import expected_level
 
     ids = list(range(20, 20 + num_levels))
     for j in range(num_levels):
@@ -477,7 +477,7 @@ def test_expected_level(num_levels: int) -> None:
 @pytest.mark.fidelity("lamss", 5)
 def test_threshold_ends(make: Make, shape: str) -> None:
     """eps just above 1 answers everything, eps = 0 nothing; else U < eps decides."""
-    from zoo.metrics.selective import EVERYTHING, willing
+    from zoo.methods.lamss.metrics import EVERYTHING, willing
 
     module = make("LaMsS", shape, max_answer_tokens=3)
     answers = module.answer(OPEN)
@@ -499,7 +499,7 @@ def test_sweep_and_reference_scores(ties: bool) -> None:
     """Answer rate never falls with eps; AUC and AP are scikit-learn's, ties included."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    from zoo.metrics.selective import EVERYTHING, selective_scores, willing
+    from zoo.methods.lamss.metrics import EVERYTHING, selective_scores, willing
 
     rng = random.Random(0)
     for size in (2, 7, 60):
@@ -524,7 +524,7 @@ def test_sweep_and_reference_scores(ties: bool) -> None:
 
 def answers_in(module: Any, records: Sequence[Triple]) -> tuple[list[float], list[bool]]:
     """Return U and whether the answer is right, for each question."""
-    from zoo.prompts.questions import right
+    from zoo.methods.lamss.questions import right
 
     found = module.answer(records)
     doubts = [next(iter(answer.skepticism.values())) for answer in found]
@@ -563,7 +563,7 @@ def test_knows_what_it_knows(tmp_path: Path) -> None:
 
     U falls with how often a fact was told, and is high for what was never mentioned.
     """
-    from zoo.metrics.selective import auc
+    from zoo.methods.lamss.metrics import auc
 
     world = lamss_world.make(tmp_path / "world", "tiny-llama", num_facts=1200, steps=200)
     module = skeptical(world, 100)
@@ -588,7 +588,7 @@ def test_beats_plain_fine_tuning(tmp_path: Path, shape: str) -> None:
 
     Accuracies differ by less than two standard errors of their difference.
     """
-    from zoo.metrics.selective import auc
+    from zoo.methods.lamss.metrics import auc
 
     world = lamss_world.make(tmp_path / "world", shape, num_facts=2000, steps=300)
     doubts, right = answers_in(skeptical(world, 200), world.test)
