@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import megan_gate
 from benchmarks.harness import BenchmarkError, Sample, Setting
-from zoo.nn import bent
+from zoo.methods.megan import gate_function as bent
 
 TINY = Setting("cpu", quick=True)
 SHAPE = {"blocks": 3, "rows": 2, "tokens": 192}

@@ -168,7 +168,7 @@ def test_gated_output_of_a_block_equals_the_transcription(
     make: Make, case: tuple[str, dict[str, Any]]
 ) -> None:
     """One feed-forward part on the same x and condition, to 1e-6 in float64."""
-    from zoo.nn.gated import condition
+    from zoo.methods.megan.gated_swiglu import condition
 
     module = build(make, *case).double()
     reference = Reference(module, torch.float64)
@@ -254,14 +254,14 @@ def test_replies_without_condition_are_the_backbones(make: Make, shape: str) -> 
 @pytest.mark.fidelity("megan", 2)
 def test_beta_stays_between_a_half_and_three_halves(make: Make, shape: str) -> None:
     """delta is `[B, T, f]` in each layer and beta inside (0.5, 1.5), however large the input."""
-    from zoo.nn.gated import condition
-    from zoo.nn.hypernetwork import linear
+    from zoo.methods.megan.gated_swiglu import condition
+    from zoo.methods.megan.hypernetwork import linear
 
     for hyper in VARIANTS.values():
         module = build(make, shape, hyper).double()
         words, x = torch.randn(2, 5, 32).double(), torch.randn(2, 7, 32).double()
         gating = condition(module.hypers, words, torch.ones(2, 5, dtype=torch.bool))
-        from zoo.nn.bent import make_delta
+        from zoo.methods.megan.gate_function import make_delta
 
         for scale in (0.0, 1.0, 30.0):
             for layer in range(4):
@@ -278,7 +278,7 @@ def test_beta_stays_between_a_half_and_three_halves(make: Make, shape: str) -> N
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_beta_in_low_precision(dtype: torch.dtype) -> None:
     """A delta of 0.005 survives bfloat16 (its step at 1 is 0.0078); the ends are never passed."""
-    from zoo.nn.bent import make_delta
+    from zoo.methods.megan.gate_function import make_delta
 
     logits = torch.tensor([[0.0, 0.01, -0.01, 8.0, -8.0, 1e4, -1e4]], dtype=dtype)
     beta = 1 + make_delta(logits, None)
@@ -294,7 +294,7 @@ def test_beta_in_low_precision(dtype: torch.dtype) -> None:
 
 def gate_of(beta: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     """Run our arithmetic with a given beta: W_b is the identity and z the inverse of (3)."""
-    from zoo.nn.bent import BentDown
+    from zoo.methods.megan.gate_function import BentDown
 
     state = torch.atanh(2 * (beta - 1))
     identity = torch.eye(beta.shape[-1], dtype=beta.dtype)
@@ -383,7 +383,7 @@ def test_sizes_at_8b() -> None:
     """Llama-3.1-8B: 14.70 M at R = 512, 3.48 M at 128, 126 M at 0, 470 M one per layer."""
     from types import SimpleNamespace
 
-    from zoo.nn.hypernetwork import Hyper, build
+    from zoo.methods.megan.hypernetwork import Hyper, build
 
     config = SimpleNamespace(
         hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, initializer_range=0.02
@@ -529,7 +529,7 @@ def test_a_condition_is_projected_once(
     make: Make, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys and values: once per forward pass, once per dialogue however long the reply."""
-    from zoo.nn.hypernetwork import Hypernetwork
+    from zoo.methods.megan.hypernetwork import Hypernetwork
 
     calls: list[int] = []
     project = Hypernetwork.project
@@ -715,8 +715,8 @@ def test_overhead_at_8b(
 
     from zoo.nn import bent
     from zoo.nn.attention import implementation
-    from zoo.nn.gated import condition, replace_gates
-    from zoo.nn.hypernetwork import Hyper, build
+    from zoo.methods.megan.gated_swiglu import condition, replace_gates
+    from zoo.methods.megan.hypernetwork import Hyper, build
     from zoo.nn.norm import replace_norms
     from zoo.nn.swiglu import replace_mlps
 

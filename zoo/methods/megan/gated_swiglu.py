@@ -1,7 +1,7 @@
 """SwiGLU whose gate bends with a beta of its own for every token and channel (MeGan).
 
 beta comes from a `Hypernetwork` (equations 1 and 2) and a condition; the arithmetic of equations 3
-to 5 is in `zoo/nn/bent.py`.
+to 5 is in `zoo/methods/megan/gate_function.py`.
 
 Shapes: B rows, T tokens, N = B T, S sequences, C condition tokens, D width, R width of the state,
 F inner width.
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.nn.bent import BentDown, make_delta
-from zoo.nn.hypernetwork import Hypernetwork, linear
+from zoo.methods.megan.gate_function import BentDown, make_delta
+from zoo.methods.megan.hypernetwork import Hypernetwork, linear
 from zoo.nn.swiglu import SwiGLU
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.nn import bent
-from zoo.nn.bent import BentDown, make_delta
-from zoo.nn.gated import Gating, StaticGating, condition, replace_gates
-from zoo.nn.hypernetwork import Hyper, Hypernetwork, build
+from zoo.methods.megan import gate_function as bent
+from zoo.methods.megan.gate_function import BentDown, make_delta
+from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
+from zoo.methods.megan.hypernetwork import Hyper, Hypernetwork, build
 from zoo.nn.swiglu import SwiGLU
 from zoo.records import Conditioned
 
