@@ -28,7 +28,7 @@ from zoo.methods.lahore import LaHoRe
 from zoo.methods.rabtriever import Rabtriever
 from zoo.metrics.retrieval import search
 from zoo.records import Corpus, Document, Ranking
-from zoo.vectors import vector_search
+from zoo.ranking.faiss_search import vector_search
 
 CLAIM = "Rabtriever: a query costs the same for 10 or 10,000 documents, of 16 or 64 tokens"
 NAME = "rabtriever_online"

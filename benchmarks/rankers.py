@@ -25,7 +25,7 @@ from typing import Any
 import datamodules
 from benchmarks.baselines import RANKERS, Scores
 from zoo.errors import InputError
-from zoo.metrics.ranking import bootstrap, mean_scores, query_scores, ranked
+from zoo.ranking.metrics import bootstrap, mean_scores, query_scores, ranked
 from zoo.records import Ranking
 
 TASKS: dict[str, Callable[[str], datamodules.ZooDataModule]] = {

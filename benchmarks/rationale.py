@@ -36,7 +36,7 @@ from benchmarks.rankers import SHOWN, evaluate, table
 from benchmarks.training import Chosen, quiet_trainer
 from zoo.decoding.frozen import FrozenStates, PairStates
 from zoo.export import save
-from zoo.metrics.ranking import bootstrap, mean_scores, ranked
+from zoo.ranking.metrics import bootstrap, mean_scores, ranked
 from zoo.records import Ranking
 
 TURNS = 3  # of the history in a query

@@ -30,7 +30,7 @@ from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.option_logits import relevance_score
-from zoo.decoding.pairs import Store, read_pairs
+from zoo.ranking.pair_scoring import Store, read_pairs
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.methods.lahore import LaHoRe
 from zoo.nn.blocks import CACHE

@@ -15,7 +15,7 @@ import datamodules
 from benchmarks import baselines, rankers
 from benchmarks.baselines import bm25_scores, random_scores, state_scores
 from zoo.errors import InputError
-from zoo.metrics.ranking import mean_scores
+from zoo.ranking.metrics import mean_scores
 from zoo.records import Corpus, Document, Ranking
 
 TEXTS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from zoo.metrics.ranking import mean_scores, query_scores
+from zoo.ranking.metrics import mean_scores, query_scores
 from zoo.records import Corpus, Document, Ranking
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"

@@ -20,10 +20,10 @@ from test_lahore import Data
 from zoo import export
 from zoo.decoding.prefix_cache import prefill, run_packed
 from zoo.fingerprint import weights_digest
-from zoo.index import Index, build
+from zoo.ranking.index import Index, build
 from zoo.losses.distillation import divergence
 from zoo.methods.teacher import teacher_scores
-from zoo.metrics.ranking import query_scores, ranked
+from zoo.ranking.metrics import query_scores, ranked
 from zoo.prompts.pairs import PAIR
 from zoo.prompts.states import STATES
 from zoo.records import Corpus, Document, Ranking

@@ -13,11 +13,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.cli.main import chat as chatting
 from zoo import export as exporting
-from zoo import index as indexing
+from zoo.ranking import index as indexing
 from zoo.errors import InputError
 from zoo.cli.listing import describe
 from zoo.module import ZooModule
-from zoo.queries import corpus_of, read_queries
+from zoo.ranking.query_file import corpus_of, read_queries
 from zoo.records import Dialogue
 
 

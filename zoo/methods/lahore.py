@@ -40,13 +40,13 @@ from torch.nn import functional as F
 
 from zoo.backbone import Backbone
 from zoo.decoding.option_logits import literal_score, option_logits, relevance_score
-from zoo.decoding.pairs import Store, pack, read_pairs, store_of, unpack
+from zoo.ranking.pair_scoring import Store, pack, read_pairs, store_of, unpack
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
-from zoo.methods.ranking import RankingModule
+from zoo.ranking.evaluation import RankingModule
 from zoo.methods.reference_policy import Reference
 from zoo.evaluation import evaluating
 from zoo.module import Optimizer, total_loss
@@ -182,7 +182,7 @@ class LaHoRe(RankingModule):
         return [[next(values) for _ in record.pool] for record in records]
 
     def read_pairs(self, heads: Any, tails: Any, pairs: Any, store: Store[Prefixes]) -> Tensor:
-        """Return the score of each (head, tail) pair; see `zoo.decoding.pairs`."""
+        """Return the score of each (head, tail) pair; see `zoo.ranking.pair_scoring`."""
         done = self.everyone_done
         return read_pairs(self.lm, heads, tails, pairs, self.read, store=store, everyone_done=done)
 

@@ -42,7 +42,7 @@ from zoo.decoding.frozen import FrozenStates
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.losses.distillation import Views, head_divergence, state_errors
-from zoo.methods.ranking import RankingModule
+from zoo.ranking.evaluation import RankingModule
 from zoo.evaluation import evaluating
 from zoo.methods.teacher import check_prompt
 from zoo.module import Optimizer, total_loss

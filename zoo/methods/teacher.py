@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.decoding.option_logits import option_logits, relevance_score
-from zoo.decoding.pairs import read_pairs
+from zoo.ranking.pair_scoring import read_pairs
 from zoo.errors import InputError
 from zoo.export import CARD, read_checkpoint
 from zoo.evaluation import evaluating

@@ -73,7 +73,7 @@ class PairBatch(Batch):
 
 
 class Grid(NamedTuple):
-    """Pairs of halves, in the order of records and their pools; see `zoo.decoding.pairs`."""
+    """Pairs of halves, in the order of records and their pools; see `zoo.ranking.pair_scoring`."""
 
     heads: dict[Hashable, tuple[int, ...]]
     tails: list[tuple[int, ...]]

@@ -15,8 +15,8 @@ from toy_ranker import Toy, score
 import datamodules
 from zoo.encoding import collate
 from zoo.errors import InputError
-from zoo.methods.ranking import FILLER
-from zoo.metrics.ranking import mean_scores, query_scores, ranked
+from zoo.ranking.evaluation import FILLER
+from zoo.ranking.metrics import mean_scores, query_scores, ranked
 from zoo.records import Ranking
 
 NAMES = ("R@1", "R@3", "MRR@10", "nDCG@10")

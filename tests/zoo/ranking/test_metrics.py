@@ -9,7 +9,7 @@ import ir_measures as measures
 import pytest
 import pytrec_eval
 
-from zoo.metrics.ranking import (
+from zoo.ranking.metrics import (
     bootstrap,
     mean_scores,
     ndcg,

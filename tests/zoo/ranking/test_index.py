@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from zoo import index as module
+from zoo.ranking import index as module
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
-from zoo.index import Index, build
-from zoo.queries import read_queries
+from zoo.ranking.index import Index, build
+from zoo.ranking.query_file import read_queries
 from zoo.records import Document
 
 WORDS = ["tea", "rain on the roof", "a dog", "salt", "ferry to the island", "wool", "ink"]

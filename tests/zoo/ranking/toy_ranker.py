@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.encoding import Batch, Example, Segment, collate, encode
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.ranking import RankingModule
+from zoo.ranking.evaluation import RankingModule
 from zoo.module import total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.records import Ranking

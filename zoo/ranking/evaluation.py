@@ -14,7 +14,7 @@ from zoo.errors import InputError
 from zoo.plots import recall_curves, score_histogram
 from zoo.losses.cross_entropy import Term
 from zoo.evaluation import evaluating
-from zoo.metrics.ranking import mean_scores, query_scores, ranked, recall_curve
+from zoo.ranking.metrics import mean_scores, query_scores, ranked, recall_curve
 from zoo.module import ZooModule
 from zoo.records import Corpus, Document, Ranking
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
 from zoo.records import Document
-from zoo.vectors import vector_search
+from zoo.ranking.faiss_search import vector_search
 
 CARD, NAMES = "index.json", "documents.jsonl"
 CHUNK = 32  # documents at a time

@@ -1,0 +1,1 @@
+"""The retrieval family: evaluation, scores, pairs of documents and queries, indexes."""
