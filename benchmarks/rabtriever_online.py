@@ -24,7 +24,7 @@ from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, compare, quantiles, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
-from zoo.methods.lahore import LaHoRe
+from zoo.methods.lahore.module import LaHoRe
 from zoo.methods.rabtriever import Rabtriever
 from zoo.metrics.retrieval import search
 from zoo.records import Corpus, Document, Ranking

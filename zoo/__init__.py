@@ -11,7 +11,7 @@ _HOME = {
     "ESCBaseline": "zoo.methods.esc_baselines",
     "FiSMiness": "zoo.methods.fisminess",
     "HdLM": "zoo.methods.hdlm.module",
-    "LaHoRe": "zoo.methods.lahore",
+    "LaHoRe": "zoo.methods.lahore.module",
     "LaMsS": "zoo.methods.lamss.module",
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan.module",

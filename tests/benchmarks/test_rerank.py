@@ -44,7 +44,7 @@ def test_three_sides_score_alike(tiny):
 
 def test_halves_have_the_claimed_lengths(tiny):
     from zoo.backbone import Backbone
-    from zoo.methods.lahore import LaHoRe
+    from zoo.methods.lahore.module import LaHoRe
 
     encoder = LaHoRe(Backbone(rerank.BACKBONE)).encoder()
     heads, tails = rerank.halves(encoder, 2, 4)

@@ -24,7 +24,7 @@ from zoo.ranking.index import Index, build
 from zoo.losses.distillation import divergence
 from zoo.methods.teacher import teacher_scores
 from zoo.ranking.metrics import query_scores, ranked
-from zoo.prompts.pairs import PAIR
+from zoo.methods.lahore.encoder import PAIR
 from zoo.prompts.states import STATES
 from zoo.records import Corpus, Document, Ranking
 

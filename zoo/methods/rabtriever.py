@@ -47,8 +47,8 @@ from zoo.evaluation import evaluating
 from zoo.methods.teacher import check_prompt
 from zoo.module import Optimizer, total_loss
 from zoo.nn.state_predictor import StatePredictor
-from zoo.prompts.pairs import PAIR
-from zoo.prompts.relevance import SYSTEM
+from zoo.methods.lahore.encoder import PAIR
+from zoo.methods.lahore.prompts import SYSTEM
 from zoo.prompts.states import STATES, StateBatch, StateEncoder, StatePair
 from zoo.records import Document, Ranking
 

@@ -47,12 +47,12 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
 from zoo.ranking.evaluation import RankingModule
-from zoo.methods.reference_policy import Reference
+from zoo.methods.lahore.reference_logprobs import Reference
 from zoo.evaluation import evaluating
 from zoo.module import Optimizer, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.prompts.pairs import ANSWER, PAIR, PairBatch, RelevanceEncoder
-from zoo.prompts.relevance import SYSTEM, Order
+from zoo.methods.lahore.encoder import ANSWER, PAIR, PairBatch, RelevanceEncoder
+from zoo.methods.lahore.prompts import SYSTEM, Order
 from zoo.records import Document, Ranking
 
 

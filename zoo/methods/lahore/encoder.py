@@ -21,7 +21,7 @@ from zoo.errors import InputError, nearest
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.option_tokens import option_ids
-from zoo.prompts.relevance import SYSTEM, TEMPLATES, Order
+from zoo.methods.lahore.prompts import SYSTEM, TEMPLATES, Order
 from zoo.records import Document, Ranking
 
 log = logging.getLogger(__name__)

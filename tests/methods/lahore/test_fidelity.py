@@ -29,8 +29,8 @@ from datamodules.base import ZooDataModule
 from zoo.decoding.option_logits import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
 from zoo.ranking.metrics import query_scores
-from zoo.prompts.pairs import PAIR
-from zoo.prompts.relevance import TEMPLATES
+from zoo.methods.lahore.encoder import PAIR
+from zoo.methods.lahore.prompts import TEMPLATES
 from zoo.records import Corpus, Document, Ranking, Record
 
 POOL = Corpus(

@@ -25,7 +25,7 @@ from zoo.decoding.batching import chunks, in_step
 from zoo.errors import InputError
 from zoo.fingerprint import digest, weights_digest
 from zoo.evaluation import evaluating
-from zoo.prompts.pairs import Pair
+from zoo.methods.lahore.encoder import Pair
 
 log = logging.getLogger(__name__)
 BUDGET = 8192  # tokens at a time
