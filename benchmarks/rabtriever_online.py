@@ -25,7 +25,7 @@ from benchmarks.result import Result, compare, quantiles, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.methods.lahore.module import LaHoRe
-from zoo.methods.rabtriever import Rabtriever
+from zoo.methods.rabtriever.module import Rabtriever
 from zoo.metrics.retrieval import search
 from zoo.records import Corpus, Document, Ranking
 from zoo.ranking.faiss_search import vector_search

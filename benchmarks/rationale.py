@@ -34,7 +34,7 @@ import zoo
 from benchmarks.baselines import RANKERS
 from benchmarks.rankers import SHOWN, evaluate, table
 from benchmarks.training import Chosen, quiet_trainer
-from zoo.decoding.frozen import FrozenStates, PairStates
+from zoo.methods.rabtriever.frozen_states import FrozenStates, PairStates
 from zoo.export import save
 from zoo.ranking.metrics import bootstrap, mean_scores, ranked
 from zoo.records import Ranking

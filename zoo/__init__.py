@@ -16,7 +16,7 @@ _HOME = {
     "M3JEPA": "zoo.methods.m3_jepa",
     "MeGan": "zoo.methods.megan.module",
     "MeTHanol": "zoo.methods.methanol.module",
-    "Rabtriever": "zoo.methods.rabtriever",
+    "Rabtriever": "zoo.methods.rabtriever.module",
     "SFT": "zoo.methods.sft.module",
     "StraQ": "zoo.methods.straq",
     "StraQResponder": "zoo.methods.responder",

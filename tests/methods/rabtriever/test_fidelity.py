@@ -21,11 +21,11 @@ from zoo import export
 from zoo.decoding.prefix_cache import prefill, run_packed
 from zoo.fingerprint import weights_digest
 from zoo.ranking.index import Index, build
-from zoo.losses.distillation import divergence
-from zoo.methods.teacher import teacher_scores
+from zoo.methods.rabtriever.distillation import divergence
+from zoo.methods.rabtriever.teacher import teacher_scores
 from zoo.ranking.metrics import query_scores, ranked
 from zoo.methods.lahore.encoder import PAIR
-from zoo.prompts.states import STATES
+from zoo.methods.rabtriever.encoder import STATES
 from zoo.records import Corpus, Document, Ranking
 
 POOL = Corpus(

@@ -24,7 +24,7 @@ from zoo.errors import InputError
 from zoo.ranking.index import Index, build
 from zoo.ranking.evaluation import FILLER, MAX_VECTORS, Judged
 from zoo.metrics.retrieval import search
-from zoo.prompts.states import StateEncoder
+from zoo.methods.rabtriever.encoder import StateEncoder
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny_models import byte_tokenizer
 from zoo.ranking.faiss_search import save_faiss, vector_search
