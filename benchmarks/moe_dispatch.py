@@ -3,7 +3,7 @@
 Width 2048, 12 experts, 4 per token, both branches of one text -> image step in one dispatch (two
 rows per text token), float32, dropout off, so that both sides can be compared.
 
-- `ours`: `zoo.nn.experts.Experts`; each expert gets the rows that chose it.
+- `ours`: `zoo.methods.m3_jepa.experts.Experts`; each expert gets the rows that chose it.
 - `dense`, the peer: the released code's way. Every expert reads every row, the results are stacked,
   the chosen four are gathered and summed with their weights. Same stacked weights.
 
@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
-from zoo.nn.experts import Experts
-from zoo.nn.mmoe import learned_vector, linear
+from zoo.methods.m3_jepa.experts import Experts
+from zoo.methods.m3_jepa.predictor import learned_vector, linear
 
 CLAIM = "12 experts, 4 per token: sparse dispatch >= 1.5x as fast as all experts, then gathered"
 NAME = "moe_dispatch"

@@ -26,7 +26,7 @@ from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.methods.lahore.module import LaHoRe
 from zoo.methods.rabtriever.module import Rabtriever
-from zoo.metrics.retrieval import search
+from zoo.methods.m3_jepa.metrics import search
 from zoo.records import Corpus, Document, Ranking
 from zoo.ranking.faiss_search import vector_search
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from zoo.methods.methanol.module import MeTHanol
-from zoo.pairs import PairBatch
+from zoo.methods.m3_jepa.encoder import PairBatch
 
 
 class Recorder(Callback):

@@ -13,7 +13,7 @@ _HOME = {
     "HdLM": "zoo.methods.hdlm.module",
     "LaHoRe": "zoo.methods.lahore.module",
     "LaMsS": "zoo.methods.lamss.module",
-    "M3JEPA": "zoo.methods.m3_jepa",
+    "M3JEPA": "zoo.methods.m3_jepa.module",
     "MeGan": "zoo.methods.megan.module",
     "MeTHanol": "zoo.methods.methanol.module",
     "Rabtriever": "zoo.methods.rabtriever.module",
@@ -25,7 +25,7 @@ _HOME = {
     "Hyper": "zoo.methods.megan.hypernetwork",
     "LoRA": "zoo.backbone",
     "Optimizer": "zoo.module",
-    "Tower": "zoo.towers",
+    "Tower": "zoo.methods.m3_jepa.towers",
     "load": "zoo.export",
 }
 __all__ = sorted(_HOME)

@@ -144,7 +144,7 @@ def _convert(file: Path) -> Path:
     if file.suffix == ".gguf":
         _convert_gguf(file, scratch)
     else:
-        from zoo.nn.efficientnet_lite import convert
+        from zoo.methods.m3_jepa.efficientnet_lite import convert
 
         convert(file, scratch)
     try:

@@ -23,7 +23,7 @@ from zoo.callbacks.figures import Figures
 from zoo.errors import InputError
 from zoo.ranking.index import Index, build
 from zoo.ranking.evaluation import FILLER, MAX_VECTORS, Judged
-from zoo.metrics.retrieval import search
+from zoo.methods.m3_jepa.metrics import search
 from zoo.methods.rabtriever.encoder import StateEncoder
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny_models import byte_tokenizer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.pairs import PAIR, PairBatch, PairEncoder
+from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
 from zoo.records import Media, MediaText
 from zoo.tiny_models import byte_tokenizer
 

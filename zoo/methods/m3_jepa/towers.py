@@ -10,7 +10,7 @@ from torch import nn
 
 from zoo.backbone import DTYPES
 from zoo.errors import InputError
-from zoo.nn.split_encoder import FAMILIES, SplitEncoder, find_blocks
+from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder, find_blocks
 from zoo.model_files import resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, tiny_config, tiny_tower_config
 
@@ -103,7 +103,7 @@ def read_config(tower: Tower, key: str) -> Any:
     """Return an encoder's Hugging Face config without loading weights."""
     from transformers import AutoConfig
 
-    import zoo.nn.efficientnet_lite  # noqa: F401  registers its model type
+    import zoo.methods.m3_jepa.efficientnet_lite  # noqa: F401  registers its model type
 
     if tower.name in TINY_TOWERS:
         return tiny_tower_config(tower.name)

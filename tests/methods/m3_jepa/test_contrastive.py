@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from zoo.losses.contrastive import info_nce
+from zoo.methods.m3_jepa.contrastive import info_nce
 
 TAU = 0.2
 

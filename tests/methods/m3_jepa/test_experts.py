@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.nn.experts import Experts
+from zoo.methods.m3_jepa.experts import Experts
 
 TOKENS, WIDTH, NUM_EXPERTS = 23, 16, 6
 

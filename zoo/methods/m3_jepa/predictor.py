@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.nn.experts import Experts, kaiming_
+from zoo.methods.m3_jepa.experts import Experts, kaiming_
 
 
 @dataclass(frozen=True)

@@ -287,7 +287,7 @@ def test_size_with_the_papers_settings(rank: int, millions: float, biases: bool)
 
 def test_the_defaults_are_the_sheets() -> None:
     """H 2048, N 12, K 4, dropout 0.1, tau 0.03, alpha 0.5, rank 4, scale 16, three blocks."""
-    from zoo.towers import Tower
+    from zoo.methods.m3_jepa.towers import Tower
 
     module = zoo.M3JEPA(text=Tower("tiny-bert"), image=Tower("tiny-vit"))
     assert module.sizes == {
@@ -715,7 +715,7 @@ def test_unrelated_vectors_cost_ln_b(count: int) -> None:
 
     Cosines of width 2048 have a deviation of 1 / sqrt(2048), which tau = 0.03 makes 0.74.
     """
-    from zoo.losses.contrastive import info_nce
+    from zoo.methods.m3_jepa.contrastive import info_nce
 
     source, target = torch.randn(2, count, 2048)
     found = info_nce(source, target, 0.03)
@@ -951,7 +951,7 @@ class Lookup(zoo.M3JEPA):
     """M3-JEPA whose encoders are tables: items are rows of random token states."""
 
     def encode(self, batch: Any, modality: str) -> Any:
-        from zoo.nn.mmoe import lay_out
+        from zoo.methods.m3_jepa.predictor import lay_out
 
         return lay_out(batch.states[modality])
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from zoo.nn.split_encoder import FAMILIES, SplitEncoder
-from zoo.towers import Tower, load
+from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder
+from zoo.methods.m3_jepa.towers import Tower, load
 
 TEXT = ("llama", "mistral", "qwen2", "qwen3", "gemma", "bert", "roberta", "xlm-roberta")
 SOUND = ("wav2vec2", "hubert", "audio-spectrogram-transformer")
