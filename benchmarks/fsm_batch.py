@@ -28,13 +28,13 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.decoding.constrained import only
-from zoo.labels import EMOTIONS, SUPPORT
+from zoo.support.labels import EMOTIONS, SUPPORT
 from zoo.methods.fisminess import FiSMiness
 from zoo.nn.blocks import CACHE
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.prompts.reading import read_reply
+from zoo.support.read_reply import read_reply
 from zoo.records import Dialogue
 from zoo.model_files import resolve
 

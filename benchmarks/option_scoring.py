@@ -25,9 +25,9 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
-from zoo.labels import STRATEGIES
+from zoo.support.labels import STRATEGIES
 from zoo.methods.straq import StraQ
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 from zoo.records import Dialogue
 from zoo.model_files import resolve
 

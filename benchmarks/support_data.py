@@ -12,8 +12,8 @@ from typing import Any
 
 import datamodules
 from benchmarks.support_table import SETS
-from zoo.prompts.decisions import Decision, decisions
-from zoo.prompts.talk import has_strategies
+from zoo.support.decisions import Decision, decisions
+from zoo.support.encoder import has_strategies
 from zoo.records import Dialogue
 
 

@@ -28,7 +28,7 @@ from zoo.backbone import Backbone
 from zoo.judges.judge import against_data, win_rates
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
 from zoo.judges.recorded import RecordedJudge
-from zoo.judges.simulate import Simulation, simulate, simulation_scores
+from zoo.support.simulation import Simulation, simulate, simulation_scores
 from zoo.prompts.concepts import TOPICS
 from zoo.records import SUPPORTER, Dialogue, Turn
 

@@ -17,7 +17,7 @@ from running import ROOT, main, refusal, start
 
 import zoo
 from datamodules import ESConv
-from zoo.labels import STRATEGIES
+from zoo.support.labels import STRATEGIES
 from zoo.cli.trainer import ZooTrainer
 
 CONFIG = ("--config", str(ROOT / "configs" / "straq.yaml"))

@@ -12,7 +12,7 @@ import pytest
 import datamodules
 from benchmarks import support, support_data, support_judged
 from benchmarks.support_table import COLUMNS, ROWS, SETS, table
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 
 SMALL = {"dialogues": 2, "decisions": 1, "steps": 2, "per_step": 2, "lr": 1e-3}
 SMALL |= {"window": 8192, "new_tokens": 2}

@@ -7,8 +7,8 @@ import pytest
 
 from datamodules import DailyDialog
 from datamodules.daily_dialog import ACTS, EMOTIONS
-from zoo.labels import ACTS as ACT_LABELS
-from zoo.prompts.decisions import decisions
+from zoo.support.labels import ACTS as ACT_LABELS
+from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")

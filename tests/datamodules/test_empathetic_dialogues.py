@@ -8,7 +8,7 @@ from datamodules import EmpatheticDialogues
 from datamodules.empathetic_dialogues import EMOTIONS, unquoted
 from datamodules.files import SAMPLES
 from zoo.errors import InputError
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")

@@ -11,8 +11,8 @@ from datamodules import ESConv
 from datamodules.esconv import read_dialogues
 from datamodules.files import SAMPLES
 from zoo.errors import InputError
-from zoo.labels import EMOTIONS, STRATEGIES
-from zoo.prompts.decisions import decisions
+from zoo.support.labels import EMOTIONS, STRATEGIES
+from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")

@@ -6,7 +6,7 @@ import pytest
 
 from datamodules import MultiWOZ
 from datamodules.files import SAMPLES
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
 
 SPLITS = ("train", "val", "test")

@@ -16,10 +16,10 @@ from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.labels import ACTS, SUPPORT
+from zoo.support.labels import ACTS, SUPPORT
 from zoo.metrics.text import tokenize
 from zoo.prompts.concepts import DELIMITERS, INVENTORIES, Concepts, join_tags, split_tags, spoken
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 from zoo.prompts.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

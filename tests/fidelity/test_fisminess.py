@@ -18,13 +18,13 @@ from datamodules import DailyDialog, ESConv
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
+from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
 from zoo.methods.routes import dialogues
-from zoo.methods.said import Said
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.reply import Said
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
 from zoo.prompts.planning import current
-from zoo.prompts.reading import read_reply
+from zoo.support.read_reply import read_reply
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied

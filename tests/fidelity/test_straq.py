@@ -25,10 +25,10 @@ from datamodules import ESConv
 from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
 from zoo.judges.scripted import ScriptedJudge
-from zoo.labels import ACTS
+from zoo.support.labels import ACTS
 from zoo.losses.temporal_difference import td_errors, td_targets
-from zoo.metrics.strategy import count_pairs, strategy_scores
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.strategy_metrics import count_pairs, strategy_scores
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.rewards import Judged
 from zoo.prompts.transitions import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn

@@ -12,9 +12,9 @@ import torch
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.labels import STRATEGIES, SUPPORT
-from zoo.prompts.decisions import decisions
-from zoo.prompts.reading import read_points, read_reply
+from zoo.support.labels import STRATEGIES, SUPPORT
+from zoo.support.decisions import decisions
+from zoo.support.read_reply import read_points, read_reply
 from zoo.prompts.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

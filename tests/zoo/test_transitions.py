@@ -17,8 +17,8 @@ from zoo.errors import InputError
 from zoo.judges.grading import Distilled, open_judge
 from zoo.judges.judge import Grade, JudgeError
 from zoo.judges.scripted import ScriptedJudge
-from zoo.labels import ACTS, STRATEGIES, SUPPORT, Labels
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.labels import ACTS, STRATEGIES, SUPPORT, Labels
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.planning import current, said
 from zoo.prompts.rewards import Imitated, Judged
 from zoo.prompts.transitions import TransitionEncoder

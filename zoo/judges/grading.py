@@ -12,8 +12,8 @@ from zoo.judges.judge import Grade, Judge, JudgeError, Verdict, persist
 from zoo.judges.local import LocalJudge, LocalLLM
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
-from zoo.labels import SUPPORT, Labels
-from zoo.prompts.decisions import Decision
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.decisions import Decision
 from zoo.prompts.rewards import Judged, candidates
 from zoo.records import SUPPORTER, Turn
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 from urllib.error import URLError
 
-from zoo.prompts.decisions import Decision
-from zoo.prompts.judging import Choice
+from zoo.support.decisions import Decision
+from zoo.support.judge_prompts import Choice
 from zoo.prompts.rewards import MAX_GRADE
 from zoo.records import Turn
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar, cast
 
 from zoo.errors import InputError
 from zoo.judges.judge import FAILURES, Grade, Judge, JudgeError, Verdict
-from zoo.prompts.decisions import Decision, description, transcript
-from zoo.prompts.judging import Choice
+from zoo.support.decisions import Decision, description, transcript
+from zoo.support.judge_prompts import Choice
 from zoo.records import Turn
 
 T = TypeVar("T", Verdict, Grade)

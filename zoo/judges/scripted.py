@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from zoo.judges.judge import Grade, JudgeError, Verdict
-from zoo.prompts.decisions import Decision
-from zoo.prompts.judging import Choice
+from zoo.support.decisions import Decision
+from zoo.support.judge_prompts import Choice
 from zoo.records import Turn
 
 Grader = Callable[[Decision, Turn], float] | Mapping[str, float]

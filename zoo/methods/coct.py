@@ -38,14 +38,14 @@ from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.plots import heat_map
-from zoo.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
 from zoo.evaluation import evaluating
-from zoo.methods.said import Said
-from zoo.methods.speaking import reply_term, told
-from zoo.methods.talking import DEFAULTS, TalkingModule
+from zoo.support.reply import Said
+from zoo.support.conversation import reply_term, told
+from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.metrics.concepts import as_csv, inner_transitions, of_kind, tag_scores
-from zoo.metrics.strategy import Floats
+from zoo.support.strategy_metrics import Floats
 from zoo.module import Optimizer
 from zoo.prompts.concepts import (
     DELIMITERS,
@@ -59,9 +59,9 @@ from zoo.prompts.concepts import (
     split_tags,
     spoken,
 )
-from zoo.prompts.decisions import Decision
+from zoo.support.decisions import Decision
 from zoo.prompts.planning import current
-from zoo.prompts.talk import TalkEncoder, one_turn, read_field
+from zoo.support.encoder import TalkEncoder, one_turn, read_field
 from zoo.records import Dialogue
 
 ROLE = "You are a supportive partner in a conversation."

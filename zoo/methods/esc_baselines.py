@@ -36,18 +36,18 @@ from zoo.decoding.shared_context import Branching
 from zoo.decoding.prefix_cache import run_packed
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.methods.following import Follower
 from zoo.evaluation import evaluating
-from zoo.methods.said import Said
-from zoo.methods.speaking import reply_term, told
-from zoo.methods.talking import DEFAULTS, TalkingModule
+from zoo.support.reply import Said
+from zoo.support.conversation import reply_term, told
+from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.module import Optimizer
-from zoo.prompts.decisions import Decision
+from zoo.support.decisions import Decision
 from zoo.prompts.planning import current
 from zoo.prompts.recipes import RECIPES, SYSTEM
-from zoo.prompts.talk import TalkEncoder
+from zoo.support.encoder import TalkEncoder
 from zoo.records import Dialogue
 
 Kinds = Literal[

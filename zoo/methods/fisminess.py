@@ -35,20 +35,20 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.minds import Mind
 from zoo.evaluation import evaluating
 from zoo.methods.routes import Key
-from zoo.methods.said import Said
-from zoo.methods.talking import DEFAULTS, TalkingModule
+from zoo.support.reply import Said
+from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.methods.walking import Closed, Walk
 from zoo.module import Optimizer, as_config
-from zoo.prompts.decisions import Decision
+from zoo.support.decisions import Decision
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import felt
 from zoo.prompts.planning import current, said
-from zoo.prompts.talk import read_field
+from zoo.support.encoder import read_field
 from zoo.records import Dialogue
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.decoding.shared_context import Branching
-from zoo.labels import Labels
-from zoo.methods.said import Said
-from zoo.prompts.reading import read_points, read_reply
+from zoo.support.labels import Labels
+from zoo.support.reply import Said
+from zoo.support.read_reply import read_points, read_reply
 from zoo.prompts.recipes import Call
 
 POINTS = 3  # of a list

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.plots import value_bars
-from zoo.labels import EMOTION_SETS, SUPPORT, Labels
+from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
 from zoo.evaluation import evaluating
-from zoo.methods.said import Heard, Said, said_figures, said_scores
-from zoo.metrics.strategy import count_pairs, strategy_scores
+from zoo.support.reply import Heard, Said, said_figures, said_scores
+from zoo.support.strategy_metrics import count_pairs, strategy_scores
 from zoo.module import ZooModule
-from zoo.prompts.decisions import Decision, description, transcript
+from zoo.support.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
 from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
 from zoo.records import SUPPORTER, Dialogue, Turn

@@ -17,13 +17,13 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
-from zoo.labels import SUPPORT, Labels
+from zoo.support.labels import SUPPORT, Labels
 from zoo.methods.sft.module import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
 from zoo.prompts.chat_format import ChatFormat
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.planning import current, reply_query
-from zoo.prompts.talk import SPEAKS, one_turn
+from zoo.support.encoder import SPEAKS, one_turn
 from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
 from zoo.records import Dialogue, Triple
 
@@ -62,7 +62,7 @@ class ReplyEncoder(ThoughtEncoder):
         """Return the examples of a dialogue; the supporter's strategies are given.
 
         Raises:
-            InputError: See `zoo.prompts.decisions.decisions`; or a reply does not fit the window.
+            InputError: See `zoo.support.decisions.decisions`; or a reply does not fit the window.
         """
         if isinstance(record, Triple):
             return super().__call__(record)

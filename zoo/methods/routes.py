@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.prompts.decisions import Decision
+from zoo.support.decisions import Decision
 from zoo.prompts.fisminess import WalkEncoder
 from zoo.prompts.machine import Machine, Round, rounds
 from zoo.records import SUPPORTER

@@ -47,7 +47,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.judges.grading import FEEDBACK, Distilled, open_judge
 from zoo.judges.judge import Judge
-from zoo.labels import ACTS, SUPPORT
+from zoo.support.labels import ACTS, SUPPORT
 from zoo.losses.cross_entropy import Term
 from zoo.losses.temporal_difference import td_errors, td_targets
 from zoo.methods.planning import PlanningModule, Respond

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from zoo.labels import Labels
+from zoo.support.labels import Labels
 from zoo.methods.minds import Mind, Minds
 from zoo.methods.routes import Key, Row, dialogues
-from zoo.methods.said import Said
-from zoo.prompts.decisions import Decision
+from zoo.support.reply import Said
+from zoo.support.decisions import Decision
 from zoo.prompts.fisminess import (
     ALL,
     FIELDS,
@@ -19,7 +19,7 @@ from zoo.prompts.fisminess import (
     answer_start,
 )
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
-from zoo.prompts.reading import read_reply
+from zoo.support.read_reply import read_reply
 
 Closed = Literal["constrained", "likelihood", "free"]
 UNSCORED = (0.0, 0)

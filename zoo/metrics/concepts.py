@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from zoo.labels import STAGES, SUPPORT, Labels
-from zoo.metrics.strategy import Floats, in_stages, transitions
+from zoo.support.labels import STAGES, SUPPORT, Labels
+from zoo.support.strategy_metrics import Floats, in_stages, transitions
 
 OTHER = "other"  # kind of a tag that is in no list
 Chain = Sequence[tuple[str, str]]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
 from zoo.metrics.concepts import OTHER
 
 Kind = Literal["emotion", "strategy", "topic"]

@@ -14,12 +14,12 @@ from typing import Any
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.labels import SUPPORT, Labels
+from zoo.support.labels import SUPPORT, Labels
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
-from zoo.prompts.decisions import Decision, decisions, description
+from zoo.support.decisions import Decision, decisions, description
 from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
-from zoo.prompts.talk import SPEAKS, has_strategies
+from zoo.support.encoder import SPEAKS, has_strategies
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zoo.prompts.decisions import Decision
+from zoo.support.decisions import Decision
 from zoo.records import SEEKER, SUPPORTER, Turn
 
 EMOTION, STRATEGY, REPLY, MESSAGE = "emotion", "strategy", "reply", "message"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zoo.labels import SUPPORT, Labels
-from zoo.prompts.decisions import Decision, decisions, description, transcript
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.decisions import Decision, decisions, description, transcript
 from zoo.methods.hdlm.prompts import letter
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
@@ -67,7 +67,7 @@ def current(record: Dialogue | Decision, labels: Labels = SUPPORT) -> Decision:
     supporter turn without words is still to be written.
 
     Raises:
-        InputError: See `zoo.prompts.decisions.decisions`.
+        InputError: See `zoo.support.decisions.decisions`.
     """
     if isinstance(record, Decision):
         return record

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo.prompts.talk import SPEAKS
+from zoo.support.encoder import SPEAKS
 
 SYSTEM = "You are a supportive listener who helps a person in distress."
 SHORT = "in one or two sentences"

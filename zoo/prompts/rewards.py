@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from zoo.labels import Labels
-from zoo.prompts.decisions import Decision
+from zoo.support.labels import Labels
+from zoo.support.decisions import Decision
 
 MAX_GRADE = 5.0
 

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate
 from zoo.errors import InputError
-from zoo.labels import Labels
+from zoo.support.labels import Labels
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.option_tokens import option_ids
 from zoo.prompts.planning import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.prompts.rewards import Judged, Reward
-from zoo.prompts.talk import has_strategies
+from zoo.support.encoder import has_strategies
 from zoo.records import Dialogue
 
 log = logging.getLogger(__name__)

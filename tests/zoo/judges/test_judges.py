@@ -32,10 +32,10 @@ from zoo.judges.judge import (
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
-from zoo.judges.simulate import simulate, simulation_scores
-from zoo.prompts.decisions import Decision, decisions
-from zoo.prompts.judging import comparison, grading, read_choice, read_grade
-from zoo.prompts.seeking import STOP, seeker_prompt
+from zoo.support.simulation import simulate, simulation_scores
+from zoo.support.decisions import Decision, decisions
+from zoo.support.judge_prompts import comparison, grading, read_choice, read_grade
+from zoo.support.seeker_prompts import STOP, seeker_prompt
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 
@@ -231,7 +231,7 @@ import os
 from zoo.judges.judge import Verdict, against_data
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
-from zoo.prompts.decisions import decisions
+from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 asked = []

@@ -12,8 +12,8 @@ from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from zoo.metrics.cider import SIGMA, Cider
-from zoo.metrics.ratings import mean_ratings, satisfaction, value_scores
-from zoo.metrics.tags import strip_tags
+from zoo.support.ratings import mean_ratings, satisfaction, value_scores
+from zoo.support.tags import strip_tags
 from zoo.metrics.text import (
     bleu,
     distinct,

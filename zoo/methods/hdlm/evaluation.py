@@ -11,7 +11,7 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.plots import heat_map
-from zoo.labels import EMOTIONS, STRATEGIES
+from zoo.support.labels import EMOTIONS, STRATEGIES
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import exact
 from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores

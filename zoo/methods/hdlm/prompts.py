@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zoo.errors import InputError
-from zoo.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
+from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
 from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, supporter_turns
 from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
 

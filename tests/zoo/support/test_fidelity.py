@@ -17,8 +17,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from datamodules import ESConv
 from zoo.judges.judge import against_data, both_orders, win_rates
 from zoo.judges.scripted import ScriptedJudge
-from zoo.labels import EMOTIONS, STRATEGIES
-from zoo.metrics.strategy import (
+from zoo.support.labels import EMOTIONS, STRATEGIES
+from zoo.support.strategy_metrics import (
     accuracy,
     bias,
     count_pairs,
@@ -27,10 +27,10 @@ from zoo.metrics.strategy import (
     proficiency,
     weighted_f1,
 )
-from zoo.metrics.support import Answer, support_scores
-from zoo.metrics.tags import strip_tags
+from zoo.support.metrics import Answer, support_scores
+from zoo.support.tags import strip_tags
 from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.decisions import Decision, decisions
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 GOLD_BY_PREDICTED = np.array(

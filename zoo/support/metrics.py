@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.labels import SUPPORT, Labels
+from zoo.support.labels import SUPPORT, Labels
 from zoo.metrics.cider import Cider
-from zoo.metrics.strategy import Floats, count_pairs, depth_bins, parse_labels, strategy_scores
-from zoo.metrics.tags import strip_tags
+from zoo.support.strategy_metrics import Floats, count_pairs, depth_bins, parse_labels, strategy_scores
+from zoo.support.tags import strip_tags
 from zoo.metrics.text import Tokens, bleu_counts, bleu_of, grams, meteor, rouge_l, tokenize
 
 Ints = NDArray[np.int64]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zoo.labels import ACTS, EMOTIONS, SUPPORT
+from zoo.support.labels import ACTS, EMOTIONS, SUPPORT
 
 PHRASE = r"[^\W\d_][\w'/+-]*(?: [\w'&/+-]+){0,5}"  # a word, then up to five more
 FIELDS = r"(?:(?:support )?strateg(?:y|ies)|emotions?|topics?|concepts?|(?:dialogue )?acts?)"

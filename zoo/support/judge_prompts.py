@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from zoo.labels import SUPPORT, Labels
-from zoo.prompts.decisions import Decision, description, transcript
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.decisions import Decision, description, transcript
 from zoo.records import Turn
 
 Choice = Literal["A", "B", "tie"]

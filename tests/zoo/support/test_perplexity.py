@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.methods.said import Said
-from zoo.prompts.decisions import Decision, decisions
+from zoo.support.reply import Said
+from zoo.support.decisions import Decision, decisions
 from zoo.prompts.fisminess import ALL
 from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.prompts.recipes import RECIPES
@@ -92,7 +92,7 @@ def test_it_is_that_of_the_whole_text(
 
 def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
     """A chain of thought stands before the annotated reply too; a plain reply needs no bracket."""
-    from zoo.prompts.reading import read_reply
+    from zoo.support.read_reply import read_reply
 
     module = make("ESCBaseline", "tiny-llama", kind="cot", reserve=3000, **WIDE)
     (state,) = decisions(TALK)[:1]
@@ -103,7 +103,7 @@ def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
     encoder = module.encoder()
     task = RECIPES["cot"][0].task.format(**module.filled)
     asked = encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task, "Emotion:")
-    from zoo.methods.speaking import told as heard
+    from zoo.support.conversation import told as heard
 
     branch = heard(module, [state])
     ((nll, tokens),) = branch.likelihood(

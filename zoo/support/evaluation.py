@@ -12,12 +12,12 @@ from torch import Tensor
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.labels import EMOTION_SETS, SUPPORT, Labels
+from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.methods.said import Heard, Said, said_figures, said_scores
+from zoo.support.reply import Heard, Said, said_figures, said_scores
 from zoo.module import Optimizer, ZooModule, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.prompts.decisions import Decision, description, transcript
+from zoo.support.decisions import Decision, description, transcript
 from zoo.prompts.planning import current, said
 from zoo.records import SUPPORTER, Dialogue, Turn
 
@@ -167,7 +167,7 @@ class TalkingModule(ZooModule):
             self.log(f"{stage}/{name}", float(value), prog_bar=name in ("accuracy", "bleu_2"))
 
     def scores(self, draws: int = 0) -> dict[str, float]:
-        """Return the scores of all replies so far (see `zoo.methods.said.said_scores`)."""
+        """Return the scores of all replies so far (see `zoo.support.reply.said_scores`)."""
         return said_scores(self.heard(), labels=self.labels, topics=self.topics, draws=draws)
 
     def figures(self) -> dict[str, Any]:

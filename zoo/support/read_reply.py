@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zoo.labels import Labels
-from zoo.metrics.tags import strip_tags
-from zoo.prompts.talk import SPEAKS, TURN
+from zoo.support.labels import Labels
+from zoo.support.tags import strip_tags
+from zoo.support.encoder import SPEAKS, TURN
 
 NOTE = r"(?: \((?P<{0}note>[^()\n]*)\))?[*_`]*\s*:[*_`]*"
 FIELD = re.compile(  # opens a line, in any case; or stands inside one, spelled as it is asked for
@@ -78,7 +78,7 @@ def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
         begins: What the model's answer was begun with: `Supporter:`, or the first of its fields.
 
     Example:
-        >>> from zoo.labels import SUPPORT
+        >>> from zoo.support.labels import SUPPORT
         >>> read_reply("fear\nStrategy: Questions\nResponse: Since when?", SUPPORT, "Emotion:")[:2]
         ('Since when?', 'Question')
         >>> read_reply("[Hug] There.\nSeeker: Thanks.", SUPPORT)[:3]

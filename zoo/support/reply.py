@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from zoo.plots import heat_map
-from zoo.labels import SUPPORT, Labels
-from zoo.metrics.strategy import count_pairs, in_stages, transitions, upper_mass
-from zoo.metrics.support import Answer, support_scores
-from zoo.prompts.decisions import Decision
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
+from zoo.support.metrics import Answer, support_scores
+from zoo.support.decisions import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def said_scores(
 ) -> dict[str, float]:
     """Return the scores of replies, by turn depth too, and how they were made.
 
-    Those of `zoo.metrics.support.support_scores`; `strategy_failed`, `reply_failed` and others by
+    Those of `zoo.support.metrics.support_scores`; `strategy_failed`, `reply_failed` and others by
     the kinds of `Said.failed`, in percent; `calls` per reply; `emotion_accuracy` in percent;
     `upper_mass` of the strategies' transitions.
 

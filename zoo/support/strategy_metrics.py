@@ -23,7 +23,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.labels import STAGES, SUPPORT, Labels
+from zoo.support.labels import STAGES, SUPPORT, Labels
 
 Floats = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from zoo.decoding.shared_context import Branching
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.module import ZooModule
-from zoo.prompts.decisions import Decision
-from zoo.prompts.talk import SPEAK, TalkEncoder
+from zoo.support.decisions import Decision
+from zoo.support.encoder import SPEAK, TalkEncoder
 
 
 def reply_term(module: ZooModule, batch: Batch) -> dict[str, Term]:

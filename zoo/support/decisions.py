@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zoo.errors import InputError
-from zoo.labels import SUPPORT, Labels
+from zoo.support.labels import SUPPORT, Labels
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 ROLES = {SEEKER: "Seeker", SUPPORTER: "Supporter"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoo.labels import ACTS, STAGES, STRATEGIES
-from zoo.metrics.strategy import (
+from zoo.support.labels import ACTS, STAGES, STRATEGIES
+from zoo.support.strategy_metrics import (
     accuracy,
     bias,
     by_depth,

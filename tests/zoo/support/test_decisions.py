@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from zoo.errors import InputError
-from zoo.labels import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
-from zoo.prompts.decisions import decisions, description, transcript
+from zoo.support.labels import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
+from zoo.support.decisions import decisions, description, transcript
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 # -- names -------------------------------------------------------------------------------------

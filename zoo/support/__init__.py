@@ -1,0 +1,1 @@
+"""The emotional-support family: labels, decisions, prompts, replies, scores, simulated seekers."""
