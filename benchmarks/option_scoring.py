@@ -26,7 +26,7 @@ from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.support.labels import STRATEGIES
-from zoo.methods.straq import StraQ
+from zoo.methods.straq.module import StraQ
 from zoo.support.decisions import decisions
 from zoo.records import Dialogue
 from zoo.model_files import resolve

@@ -46,7 +46,7 @@ from benchmarks.support_data import most_frequent, tested
 from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
 from zoo.decoding.shared_context import Branching
-from zoo.methods.planning import Plan
+from zoo.methods.straq.evaluation import Plan
 from zoo.support.reply import Said
 from zoo.support.conversation import told
 from zoo.support.decisions import Decision

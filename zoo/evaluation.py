@@ -15,7 +15,7 @@ from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import KindAccuracy, exact, mentions
 from zoo.module import ZooModule
-from zoo.prompts.planning import awaiting
+from zoo.methods.straq.prompts import awaiting
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 

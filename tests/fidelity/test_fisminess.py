@@ -23,7 +23,7 @@ from zoo.methods.routes import dialogues
 from zoo.support.reply import Said
 from zoo.support.decisions import Decision, decisions
 from zoo.prompts.machine import IllegalMoveError, Machine, rounds
-from zoo.prompts.planning import current
+from zoo.methods.straq.prompts import current
 from zoo.support.read_reply import read_reply
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

@@ -15,7 +15,7 @@ from urllib.error import URLError
 
 from zoo.support.decisions import Decision
 from zoo.support.judge_prompts import Choice
-from zoo.prompts.rewards import MAX_GRADE
+from zoo.methods.straq.rewards import MAX_GRADE
 from zoo.records import Turn
 
 T = TypeVar("T")

@@ -60,7 +60,7 @@ from zoo.prompts.concepts import (
     spoken,
 )
 from zoo.support.decisions import Decision
-from zoo.prompts.planning import current
+from zoo.methods.straq.prompts import current
 from zoo.support.encoder import TalkEncoder, one_turn, read_field
 from zoo.records import Dialogue
 

@@ -45,7 +45,7 @@ from zoo.support.conversation import reply_term, told
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.module import Optimizer
 from zoo.support.decisions import Decision
-from zoo.prompts.planning import current
+from zoo.methods.straq.prompts import current
 from zoo.prompts.recipes import RECIPES, SYSTEM
 from zoo.support.encoder import TalkEncoder
 from zoo.records import Dialogue

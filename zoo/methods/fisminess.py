@@ -47,7 +47,7 @@ from zoo.module import Optimizer, as_config
 from zoo.support.decisions import Decision
 from zoo.prompts.fisminess import TASKS, WalkEncoder
 from zoo.prompts.machine import felt
-from zoo.prompts.planning import current, said
+from zoo.methods.straq.prompts import current, said
 from zoo.support.encoder import read_field
 from zoo.records import Dialogue
 

@@ -18,7 +18,7 @@ from zoo.support.reply import Heard, Said, said_figures, said_scores
 from zoo.module import Optimizer, ZooModule, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.support.decisions import Decision, description, transcript
-from zoo.prompts.planning import current, said
+from zoo.methods.straq.prompts import current, said
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 DEFAULTS = Optimizer(

@@ -24,8 +24,8 @@ from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
 from zoo.support.decisions import Decision, decisions
 from zoo.prompts.option_tokens import option_ids
-from zoo.prompts.planning import LEAD, PLAN_SYSTEM, letters, line, opening, question
-from zoo.prompts.rewards import Judged, Reward
+from zoo.methods.straq.prompts import LEAD, PLAN_SYSTEM, letters, line, opening, question
+from zoo.methods.straq.rewards import Judged, Reward
 from zoo.support.encoder import has_strategies
 from zoo.records import Dialogue
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo import parallel
-from zoo.target import Target
+from zoo.methods.straq.target_network import Target
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
 

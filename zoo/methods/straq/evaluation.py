@@ -20,8 +20,8 @@ from zoo.support.reply import Heard, Said, said_figures, said_scores
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 from zoo.module import ZooModule
 from zoo.support.decisions import Decision, description, transcript
-from zoo.prompts.planning import current, said
-from zoo.prompts.transitions import TransitionBatch, TransitionEncoder
+from zoo.methods.straq.prompts import current, said
+from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 NUM_SHOWN = 6  # states with their values in a figure

@@ -26,11 +26,11 @@ from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
 from zoo.judges.scripted import ScriptedJudge
 from zoo.support.labels import ACTS
-from zoo.losses.temporal_difference import td_errors, td_targets
+from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.rewards import Judged
-from zoo.prompts.transitions import Transition
+from zoo.methods.straq.rewards import Judged
+from zoo.methods.straq.encoder import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied

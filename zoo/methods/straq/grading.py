@@ -14,7 +14,7 @@ from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
 from zoo.support.labels import SUPPORT, Labels
 from zoo.support.decisions import Decision
-from zoo.prompts.rewards import Judged, candidates
+from zoo.methods.straq.rewards import Judged, candidates
 from zoo.records import SUPPORTER, Turn
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from zoo.methods.sft.module import SFT, SPEAK
 from zoo.nn.blocks import num_blocks
 from zoo.prompts.chat_format import ChatFormat
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.planning import current, reply_query
+from zoo.methods.straq.prompts import current, reply_query
 from zoo.support.encoder import SPEAKS, one_turn
 from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
 from zoo.records import Dialogue, Triple

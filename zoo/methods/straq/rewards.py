@@ -1,7 +1,7 @@
 """Rewards of strategies: imitation of the log, or grades.
 
 straQ*-imit gives +1 to the logged strategy and -1 to another one; straQ*-distill gives a judge's
-grade from 0 to 5 (`zoo/judges/grading.py`).
+grade from 0 to 5 (`zoo/methods/straq/grading.py`).
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ import torch
 import zoo
 from datamodules import DailyDialog, ESConv
 from zoo.errors import InputError
-from zoo.judges.grading import Distilled, open_judge
+from zoo.methods.straq.grading import Distilled, open_judge
 from zoo.judges.judge import Grade, JudgeError
 from zoo.judges.scripted import ScriptedJudge
 from zoo.support.labels import ACTS, STRATEGIES, SUPPORT, Labels
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.planning import current, said
-from zoo.prompts.rewards import Imitated, Judged
-from zoo.prompts.transitions import TransitionEncoder
+from zoo.methods.straq.prompts import current, said
+from zoo.methods.straq.rewards import Imitated, Judged
+from zoo.methods.straq.encoder import TransitionEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.tiny_models import byte_tokenizer
 
