@@ -29,11 +29,11 @@ from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.decoding.constrained import only
 from zoo.support.labels import EMOTIONS, SUPPORT
-from zoo.methods.fisminess import FiSMiness
+from zoo.methods.fisminess.module import FiSMiness
 from zoo.nn.blocks import CACHE
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.fisminess import TASKS, WalkEncoder
-from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
+from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
+from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.support.read_reply import read_reply
 from zoo.records import Dialogue
 from zoo.model_files import resolve

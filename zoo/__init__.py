@@ -9,7 +9,7 @@ _HOME = {
     "CoCT": "zoo.methods.coct",
     "ConfidentSFT": "zoo.methods.lamss.baselines",
     "ESCBaseline": "zoo.methods.esc_baselines",
-    "FiSMiness": "zoo.methods.fisminess",
+    "FiSMiness": "zoo.methods.fisminess.module",
     "HdLM": "zoo.methods.hdlm.module",
     "LaHoRe": "zoo.methods.lahore.module",
     "LaMsS": "zoo.methods.lamss.module",

@@ -11,8 +11,8 @@ import torch
 
 from zoo.support.reply import Said
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.fisminess import ALL
-from zoo.prompts.machine import EMOTION, REPLY, STRATEGY, line
+from zoo.methods.fisminess.encoder import ALL
+from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.prompts.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 

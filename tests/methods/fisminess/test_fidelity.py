@@ -19,10 +19,10 @@ from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
-from zoo.methods.routes import dialogues
+from zoo.methods.fisminess.routes import dialogues
 from zoo.support.reply import Said
 from zoo.support.decisions import Decision, decisions
-from zoo.prompts.machine import IllegalMoveError, Machine, rounds
+from zoo.methods.fisminess.machine import IllegalMoveError, Machine, rounds
 from zoo.methods.straq.prompts import current
 from zoo.support.read_reply import read_reply
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn

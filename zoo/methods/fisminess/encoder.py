@@ -18,7 +18,7 @@ from zoo.support.labels import SUPPORT, Labels
 from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
 from zoo.support.decisions import Decision, decisions, description
-from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
 from zoo.support.encoder import SPEAKS, has_strategies
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue

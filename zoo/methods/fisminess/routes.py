@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.support.decisions import Decision
-from zoo.prompts.fisminess import WalkEncoder
-from zoo.prompts.machine import Machine, Round, rounds
+from zoo.methods.fisminess.encoder import WalkEncoder
+from zoo.methods.fisminess.machine import Machine, Round, rounds
 from zoo.records import SUPPORTER
 
 Key = tuple[Any, ...]

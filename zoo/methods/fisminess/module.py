@@ -37,16 +37,16 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.minds import Mind
+from zoo.methods.fisminess.minds import Mind
 from zoo.evaluation import evaluating
-from zoo.methods.routes import Key
+from zoo.methods.fisminess.routes import Key
 from zoo.support.reply import Said
 from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.methods.walking import Closed, Walk
+from zoo.methods.fisminess.walk import Closed, Walk
 from zoo.module import Optimizer, as_config
 from zoo.support.decisions import Decision
-from zoo.prompts.fisminess import TASKS, WalkEncoder
-from zoo.prompts.machine import felt
+from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
+from zoo.methods.fisminess.machine import felt
 from zoo.methods.straq.prompts import current, said
 from zoo.support.encoder import read_field
 from zoo.records import Dialogue

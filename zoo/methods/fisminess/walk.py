@@ -7,18 +7,18 @@ from itertools import count
 from typing import Any, Literal
 
 from zoo.support.labels import Labels
-from zoo.methods.minds import Mind, Minds
-from zoo.methods.routes import Key, Row, dialogues
+from zoo.methods.fisminess.minds import Mind, Minds
+from zoo.methods.fisminess.routes import Key, Row, dialogues
 from zoo.support.reply import Said
 from zoo.support.decisions import Decision
-from zoo.prompts.fisminess import (
+from zoo.methods.fisminess.encoder import (
     ALL,
     FIELDS,
     LABEL_TOKENS,
     TASKS,
     answer_start,
 )
-from zoo.prompts.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
+from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
 from zoo.support.read_reply import read_reply
 
 Closed = Literal["constrained", "likelihood", "free"]
