@@ -29,7 +29,7 @@ from zoo.judges.judge import against_data, win_rates
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
 from zoo.judges.recorded import RecordedJudge
 from zoo.support.simulation import Simulation, simulate, simulation_scores
-from zoo.prompts.concepts import TOPICS
+from zoo.methods.coct.concepts import TOPICS
 from zoo.records import SUPPORTER, Dialogue, Turn
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # of CoCT's table of Cskills

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "CoCT": "zoo.methods.coct",
+    "CoCT": "zoo.methods.coct.module",
     "ConfidentSFT": "zoo.methods.lamss.baselines",
     "ESCBaseline": "zoo.methods.esc_baselines",
     "FiSMiness": "zoo.methods.fisminess.module",

@@ -18,7 +18,7 @@ from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.support.labels import ACTS, SUPPORT
 from zoo.metrics.text import tokenize
-from zoo.prompts.concepts import DELIMITERS, INVENTORIES, Concepts, join_tags, split_tags, spoken
+from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts, join_tags, split_tags, spoken
 from zoo.support.decisions import decisions
 from zoo.prompts.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn

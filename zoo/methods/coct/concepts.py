@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
-from zoo.metrics.concepts import OTHER
+from zoo.methods.coct.metrics import OTHER
 
 Kind = Literal["emotion", "strategy", "topic"]
 KINDS: tuple[Kind, ...] = ("emotion", "strategy", "topic")

@@ -44,10 +44,10 @@ from zoo.evaluation import evaluating
 from zoo.support.reply import Said
 from zoo.support.conversation import reply_term, told
 from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.metrics.concepts import as_csv, inner_transitions, of_kind, tag_scores
+from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind, tag_scores
 from zoo.support.strategy_metrics import Floats
 from zoo.module import Optimizer
-from zoo.prompts.concepts import (
+from zoo.methods.coct.concepts import (
     DELIMITERS,
     INVENTORIES,
     KINDS,
