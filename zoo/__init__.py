@@ -8,7 +8,7 @@ from typing import Any
 _HOME = {
     "CoCT": "zoo.methods.coct.module",
     "ConfidentSFT": "zoo.methods.lamss.baselines",
-    "ESCBaseline": "zoo.methods.esc_baselines",
+    "ESCBaseline": "zoo.methods.esc_baselines.module",
     "FiSMiness": "zoo.methods.fisminess.module",
     "HdLM": "zoo.methods.hdlm.module",
     "LaHoRe": "zoo.methods.lahore.module",

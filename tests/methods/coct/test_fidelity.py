@@ -20,7 +20,7 @@ from zoo.support.labels import ACTS, SUPPORT
 from zoo.metrics.text import tokenize
 from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts, join_tags, split_tags, spoken
 from zoo.support.decisions import decisions
-from zoo.prompts.recipes import RECIPES
+from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 TWO = ("tiny-llama", "tiny-gemma")

@@ -13,7 +13,7 @@ from zoo.support.reply import Said
 from zoo.support.decisions import Decision, decisions
 from zoo.methods.fisminess.encoder import ALL
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.prompts.recipes import RECIPES
+from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 WIDE = {"max_length": 8192, "max_new_tokens": 5}

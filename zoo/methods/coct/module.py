@@ -14,7 +14,7 @@ tags form a chain, so concepts move within one utterance. Prompt-only, one call 
 Follows: the three parts in their order, the lists of each data set and the transfer to others,
 subsets of kinds, free concepts (no list), six delimiters, tags as plain text (no new tokens).
 Deviates: the paper calls tags special tokens but uses ordinary characters. RAG and the other
-baselines are in `zoo/methods/esc_baselines.py`.
+baselines are in `zoo/methods/esc_baselines/module.py`.
 Unknown in the paper, chosen here: the wording of the prompt, and that the request after the
 conversation says once more how a sentence begins (without it a 0.5B model writes no listed tag;
 with it, it begins with the tag that is named as an example); replies are not begun with the

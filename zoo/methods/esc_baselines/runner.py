@@ -11,7 +11,7 @@ from zoo.decoding.shared_context import Branching
 from zoo.support.labels import Labels
 from zoo.support.reply import Said
 from zoo.support.read_reply import read_points, read_reply
-from zoo.prompts.recipes import Call
+from zoo.methods.esc_baselines.recipes import Call
 
 POINTS = 3  # of a list
 HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their own

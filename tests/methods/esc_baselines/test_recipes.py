@@ -15,7 +15,7 @@ from zoo.errors import InputError
 from zoo.support.labels import STRATEGIES, SUPPORT
 from zoo.support.decisions import decisions
 from zoo.support.read_reply import read_points, read_reply
-from zoo.prompts.recipes import RECIPES
+from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}

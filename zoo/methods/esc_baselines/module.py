@@ -1,7 +1,7 @@
 """The baselines of emotional support conversation: one model, one conversation, many recipes.
 
 They are those that straQ* (arXiv 2505.06987), FiSMiness (2504.11837) and CoCT (2510.18434) compare
-with. A recipe is plain data (`zoo/prompts/recipes.py`); backbone, part of the conversation that is
+with. A recipe is plain data (`zoo/methods/esc_baselines/recipes.py`); backbone, part of the conversation that is
 kept, form of the prompt and decoding are the same for all, so that only the recipe differs.
 
     direct          role, description, history -> [Strategy] reply
@@ -38,7 +38,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
-from zoo.methods.following import Follower
+from zoo.methods.esc_baselines.runner import Follower
 from zoo.evaluation import evaluating
 from zoo.support.reply import Said
 from zoo.support.conversation import reply_term, told
@@ -46,7 +46,7 @@ from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.module import Optimizer
 from zoo.support.decisions import Decision
 from zoo.methods.straq.prompts import current
-from zoo.prompts.recipes import RECIPES, SYSTEM
+from zoo.methods.esc_baselines.recipes import RECIPES, SYSTEM
 from zoo.support.encoder import TalkEncoder
 from zoo.records import Dialogue
 
