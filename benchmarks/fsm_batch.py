@@ -28,15 +28,15 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.decoding.constrained import only
-from zoo.support.labels import EMOTIONS, SUPPORT
-from zoo.methods.fisminess.module import FiSMiness
-from zoo.nn.blocks import CACHE
-from zoo.support.decisions import Decision, decisions
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.support.read_reply import read_reply
-from zoo.records import Dialogue
+from zoo.methods.fisminess.module import FiSMiness
 from zoo.model_files import resolve
+from zoo.nn.blocks import CACHE
+from zoo.records import Dialogue
+from zoo.support.decisions import Decision, decisions
+from zoo.support.labels import EMOTIONS, SUPPORT
+from zoo.support.read_reply import read_reply
 
 CLAIM = "emotion, strategy, reply of 32 dialogues together: >= 3x as fast as turn by turn"
 NAME = "fsm_batch"

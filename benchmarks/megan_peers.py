@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from zoo.backbone import resolve
 from zoo.encoding import IGNORE
-from zoo.methods.megan.module import MeGan
-from zoo.methods.megan.hypernetwork import Hyper, build
 from zoo.methods.megan.encoder import REPLY, ConditionedBatch
+from zoo.methods.megan.hypernetwork import Hyper, build
+from zoo.methods.megan.module import MeGan
 from zoo.tiny_models import TINY, tiny_model
 
 

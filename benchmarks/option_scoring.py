@@ -25,11 +25,11 @@ from benchmarks.result import Result, agree, compare, versus
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
-from zoo.support.labels import STRATEGIES
 from zoo.methods.straq.module import StraQ
-from zoo.support.decisions import decisions
-from zoo.records import Dialogue
 from zoo.model_files import resolve
+from zoo.records import Dialogue
+from zoo.support.decisions import decisions
+from zoo.support.labels import STRATEGIES
 
 CLAIM = "8 strategies scored in one pass over their prompt: >= 5x as fast as 8 full sequences"
 NAME = "option_scoring"

@@ -25,10 +25,10 @@ from benchmarks.result import Result, compare, quantiles, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.methods.lahore.module import LaHoRe
-from zoo.methods.rabtriever.module import Rabtriever
 from zoo.methods.m3_jepa.metrics import search
-from zoo.records import Corpus, Document, Ranking
+from zoo.methods.rabtriever.module import Rabtriever
 from zoo.ranking.faiss_search import vector_search
+from zoo.records import Corpus, Document, Ranking
 
 CLAIM = "Rabtriever: a query costs the same for 10 or 10,000 documents, of 16 or 64 tokens"
 NAME = "rabtriever_online"

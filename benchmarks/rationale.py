@@ -34,8 +34,8 @@ import zoo
 from benchmarks.baselines import RANKERS
 from benchmarks.rankers import SHOWN, evaluate, table
 from benchmarks.training import Chosen, quiet_trainer
-from zoo.methods.rabtriever.frozen_states import FrozenStates, PairStates
 from zoo.export import save
+from zoo.methods.rabtriever.frozen_states import FrozenStates, PairStates
 from zoo.ranking.metrics import bootstrap, mean_scores, ranked
 from zoo.records import Ranking
 

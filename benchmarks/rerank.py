@@ -30,10 +30,10 @@ from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.option_logits import relevance_score
-from zoo.ranking.pair_scoring import Store, read_pairs
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.methods.lahore.module import LaHoRe
 from zoo.nn.blocks import CACHE
+from zoo.ranking.pair_scoring import Store, read_pairs
 
 CLAIM = "reranking 64 queries with a kept document, 300/60 tokens: >= 3.5x as fast as whole pairs"
 NAME = "rerank"

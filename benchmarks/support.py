@@ -47,9 +47,9 @@ from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
 from zoo.decoding.shared_context import Branching
 from zoo.methods.straq.evaluation import Plan
-from zoo.support.reply import Said
 from zoo.support.conversation import told
 from zoo.support.decisions import Decision
+from zoo.support.reply import Said
 
 BINS = ("early", "late")  # of turn depth, too small here
 Heard = dict[tuple[str, ...], Branching]  # ids of decisions -> their conversations

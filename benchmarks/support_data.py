@@ -12,9 +12,9 @@ from typing import Any
 
 import datamodules
 from benchmarks.support_table import SETS
+from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions
 from zoo.support.encoder import has_strategies
-from zoo.records import Dialogue
 
 
 def read(name: str, split: str) -> list[Any]:

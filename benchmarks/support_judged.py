@@ -28,9 +28,9 @@ from zoo.backbone import Backbone
 from zoo.judges.judge import against_data, win_rates
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
 from zoo.judges.recorded import RecordedJudge
-from zoo.support.simulation import Simulation, simulate, simulation_scores
 from zoo.methods.coct.concepts import TOPICS
 from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.support.simulation import Simulation, simulate, simulation_scores
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # of CoCT's table of Cskills
     "direct": ("ESCBaseline", {"kind": "direct"}),

@@ -10,8 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from zoo.methods.methanol.module import MeTHanol
 from zoo.methods.m3_jepa.encoder import PairBatch
+from zoo.methods.methanol.module import MeTHanol
 
 
 class Recorder(Callback):

@@ -66,9 +66,9 @@ def command(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def main(*args: str) -> None:
     """Run the command line in this process."""
-    from zoo import cli
+    from zoo.cli.main import main as run
 
-    cli.main(list(args))
+    run(list(args))
 
 
 def refusal(

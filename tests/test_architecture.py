@@ -1,82 +1,54 @@
-"""Dependencies point one way: a walk over every import statement of the two packages."""
+"""The house: which room may import which, who lives where, what a folder of a paper holds."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BASE = {"errors", "records"}
-TOP = {"export", "inspect", "complaints", "callbacks", "trainer", "cli"}
-LOW = {"encoding", "kernels", *BASE}
-# room of zoo -> rooms it may import; a room that is not here has no place yet
-ALLOWED = {
-    "errors": set(),
-    "records": {"errors"},
-    "labels": set(BASE),
-    "kernels": set(),
-    "complaints": set(BASE),
-    "encoding": {"kernels", *BASE},
-    "metrics": {"labels", *BASE},
-    "graph": set(BASE),
-    "nn": LOW,
-    "losses": LOW,
-    "prompts": {"preview", "metrics", "nn", "labels", *LOW},
-    "judges": {"backbone", "nn", "prompts", "labels", *LOW},
-    "tiny": set(BASE),
-    "media": set(BASE),
-    "pairs": set(BASE),
-    "figures": {"media", *BASE},
-    "fingerprint": set(),
-    "preview": LOW,
-    "cache": set(BASE),
-    "sources": {"nn", "tiny", "cache", *BASE},
-    "backbone": {"nn", "tiny", "sources", *LOW},
-    "towers": {"backbone", "nn", "tiny", "sources", *BASE},
-    "decoding": {"nn", "prompts", *LOW},
-    "parallel": {"backbone", *BASE},
-    "export": {"backbone", *BASE},
-    "vectors": {"errors"},
-    "index": {"fingerprint", "vectors", *BASE},
-    "target": {"parallel"},
-    "module": {"backbone", "parallel", "losses", "export", *LOW},
-    "methods": {
-        "nn",
-        "losses",
-        "decoding",
-        "metrics",
-        "prompts",
-        "judges",
-        "graph",
-        "labels",
-        "module",
-        "backbone",
-        "export",
-        "cache",
-        "tiny",
-        "sources",
-        "target",
-        "towers",
-        "media",
-        "pairs",
-        "preview",
-        "figures",
-        "fingerprint",
-        *LOW,
-    },
-    "callbacks": {"module", "decoding", "metrics", *LOW},
-    "inspect": {"export", "module", "backbone", *LOW},
-    "queries": set(BASE),
-    "chat": set(BASE),
-    "trainer": {"chat", "export", "index", "queries", "inspect", "module", *LOW},
-    "cli": {"callbacks", "trainer", "module", "backbone", *TOP, *LOW},
-    "__main__": {"cli"},
-    "__init__": set(),
+ROOT = Path(__file__).resolve().parents[1]
+PAPERS = sorted(p.name for p in (ROOT / "zoo/methods").iterdir() if (p / "module.py").is_file())
+CONTROLS = {"sft", "esc_baselines"}  # compared with in several papers, without a sheet of their own
+FOLLOWS = {("rabtriever", "lahore"), ("straq", "sft")}  # a follow-up imports what it builds on
+FAMILIES = {
+    "support": {"straq", "fisminess", "coct", "esc_baselines"},
+    "ranking": {"lahore", "rabtriever"},
 }
+SHARED = ("nn", "losses", "decoding", "metrics", "prompts", "judges", *FAMILIES)
+KNOWN_SHARED = {
+    "nn/heads.py": "depth heads",
+    "losses/cross_entropy.py": "the routed loss",
+    "losses/preference.py": "the preference loss",
+    "decoding/prefix_cache.py": "prefix scoring",
+    "decoding/depth_decoder.py": "depth decoding",
+    "decoding/shared_context.py": "growing texts of several rows; DreamCUB imagines with it",
+    "prompts/truncation.py": "what a shared context leaves out when its window is full",
+    "metrics/text.py": "scores of texts; MuPaS and ALPO are scored with them",
+    "judges/judge.py": "the interface of judges; ALPO asks one",
+    "judges/local.py": "judges",
+    "judges/recorded.py": "judges",
+    "judges/scripted.py": "judges",
+}
+LAYERS = (  # a room imports rooms of its own line and of those above it
+    {"errors"},
+    {"records", "cache", "parallel", "tiny_models"},
+    {"encoding", "media", "sample_preview", "plots", "nn", "model_files"},
+    {"backbone", "export"},
+    {"losses", "metrics", "prompts", "decoding"},
+    {"module"},
+    {"evaluation", "judges"},
+    {"support", "ranking"},
+    {"methods"},
+    {"callbacks"},
+    {"cli"},
+    {"__main__", "__init__"},
+)
+CORE_USES = {("parallel", "backbone"), ("parallel", "module"), ("export", "__init__")}
+MAX_FILE, MAX_FUNCTION = 300, 60
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
@@ -95,10 +67,8 @@ def imports(path: Path) -> list[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             module = node.module or ""
-            if module in ("zoo", "datamodules"):  # `from zoo import parallel`
-                found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
-            else:
-                found.append((module, node.lineno))
+            found.append((module, node.lineno))
+            found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
     return found
 
 
@@ -107,8 +77,7 @@ def files(package: str) -> list[Path]:
 
 
 def room(path: Path) -> str:
-    parts = path.relative_to(ROOT / "zoo").parts
-    return parts[0].removesuffix(".py")
+    return path.relative_to(ROOT / "zoo").parts[0].removesuffix(".py")
 
 
 def names(path: Path, package: str) -> list[tuple[str, str]]:
@@ -120,13 +89,128 @@ def names(path: Path, package: str) -> list[tuple[str, str]]:
     ]
 
 
+def uses(path: Path) -> set[Path]:
+    """Return the files of `zoo` that a file imports."""
+    found = set()
+    for name, _ in names(path, "zoo"):
+        place = ROOT.joinpath(*name.split("."))
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file() and file != ROOT / "zoo/__init__.py":
+                found.add(file)
+    return found
+
+
 def test_the_walk_finds_imports() -> None:
     """The other tests prove nothing if the walk is blind."""
     assert "zoo.nn.blocks" in dict(names(ROOT / "zoo/methods/methanol/module.py", "zoo"))
     assert "zoo.parallel" in dict(names(ROOT / "zoo/module.py", "zoo"))  # from zoo import ...
     assert "zoo.nn.attention" in dict(names(ROOT / "zoo/backbone.py", "zoo"))  # in a function
     assert "zoo.module" not in dict(names(ROOT / "zoo/parallel.py", "zoo"))  # for types only
-    assert len(files("zoo")) > 15
+    assert ROOT / "zoo/nn/blocks.py" in uses(ROOT / "zoo/methods/methanol/module.py")
+    assert len(PAPERS) >= 12
+
+
+# -- rule 1: a file lives with its only paper --------------------------------------------------
+
+
+def papers_of() -> dict[Path, set[str]]:
+    """Return, for every file, the papers whose folders reach it by imports."""
+    reached: dict[Path, set[str]] = defaultdict(set)
+    for paper in PAPERS:
+        todo = sorted((ROOT / "zoo/methods" / paper).glob("*.py"))
+        seen = set(todo)
+        while todo:
+            file = todo.pop()
+            reached[file].add(paper)
+            for used in uses(file) - seen:
+                if room(used) != "methods":  # a follow-up reaches its forerunner's parts
+                    seen.add(used)
+                    todo.append(used)
+    return reached
+
+
+def test_a_file_lives_with_its_only_paper() -> None:
+    reached = papers_of()
+    tools = {
+        used for package in ("zoo/cli", "benchmarks") for f in files(package) for used in uses(f)
+    }
+    lonely = {}
+    for file in files("zoo"):
+        where = file.relative_to(ROOT / "zoo").as_posix()
+        if room(file) not in SHARED or file.name == "__init__.py" or where in KNOWN_SHARED:
+            continue
+        users = reached[file]
+        if len(users) < 2 and not (not users and file in tools):
+            lonely[where] = users
+    assert lonely == {}
+
+
+def test_a_file_of_one_family_lives_in_its_room() -> None:
+    reached = papers_of()
+    wrong = {}
+    for file in files("zoo"):
+        where = file.relative_to(ROOT / "zoo").as_posix()
+        if room(file) not in SHARED or file.name == "__init__.py" or where in KNOWN_SHARED:
+            continue
+        for family, members in FAMILIES.items():
+            if room(file) != family and reached[file] and reached[file] <= members:
+                wrong[where] = family
+    assert wrong == {}
+
+
+def test_known_shared_files_exist() -> None:
+    assert [name for name in KNOWN_SHARED if not (ROOT / "zoo" / name).is_file()] == []
+
+
+# -- rule 2: papers import no other paper ------------------------------------------------------
+
+
+def test_a_paper_imports_no_other_paper() -> None:
+    wrong = []
+    for paper in PAPERS:
+        for file in files(f"zoo/methods/{paper}"):
+            for name, place in names(file, "zoo.methods"):
+                other = (name.split(".") + ["", ""])[2]
+                if other in PAPERS and other != paper and (paper, other) not in FOLLOWS:
+                    wrong.append(f"{place}: {name}")
+    assert wrong == []
+
+
+# -- rule 3: dependencies point one way --------------------------------------------------------
+
+
+def test_rooms_import_what_stands_above_them() -> None:
+    rank = {name: i for i, line in enumerate(LAYERS) for name in line}
+    wrong = []
+    for path in files("zoo"):
+        own = room(path)
+        assert own in rank, f"{own}: give it a place in LAYERS"
+        for used in uses(path):
+            other = room(used)
+            if rank[other] > rank[own] and (own, other) not in CORE_USES:
+                wrong.append(f"{path.relative_to(ROOT)}: {own} imports {other}")
+    assert sorted(set(wrong)) == []
+
+
+def test_there_is_no_import_circle() -> None:
+    """A file of a package is not imported, however far around, by what it imports."""
+    graph = {f: {u for u in uses(f) if u.name != "__init__.py"} for f in files("zoo")}
+    done: set[Path] = set()
+
+    def visit(file: Path, path: tuple[Path, ...]) -> None:
+        circle = (
+            [p.relative_to(ROOT).as_posix() for p in path[path.index(file) :]]
+            if (file in path)
+            else []
+        )
+        assert not circle, circle
+        if file not in done:
+            for used in graph[file]:
+                visit(used, (*path, file))
+            done.add(file)
+
+    for file in graph:
+        visit(file, ())
 
 
 def test_zoo_never_imports_datamodules() -> None:
@@ -135,48 +219,73 @@ def test_zoo_never_imports_datamodules() -> None:
 
 def test_datamodules_import_records_and_errors_only() -> None:
     used = {use for path in files("datamodules") for use in names(path, "zoo")}
-    assert {name for name, _ in used} <= {"zoo.records", "zoo.errors"}, used
+    assert {n for n, _ in used if not n.startswith(("zoo.records", "zoo.errors"))} == set(), used
 
 
-def test_nothing_imports_a_method() -> None:
-    for package in ("zoo", "datamodules"):
-        for path in files(package):
-            if package == "zoo" and room(path) == "methods":
-                continue
-            assert [n for n in names(path, "zoo") if n[0].startswith("zoo.methods")] == []
-
-
-def test_rooms_import_what_the_design_lets_them() -> None:
-    wrong = []
-    for path in files("zoo"):
-        own = room(path)
-        assert own in ALLOWED, f"{own}: give it a place in ALLOWED"
-        for name, place in names(path, "zoo"):
-            target = name.split(".")[1] if "." in name else "__init__"
-            if target == own or (name == "zoo" and own in TOP):
-                continue
-            if target not in ALLOWED[own]:
-                wrong.append(f"{place}: {own} imports {name}")
-    assert wrong == []
-
-
-def test_the_rules_have_no_cycle() -> None:
-    order: list[str] = []
-    rest = {key: set(value) - {key} for key, value in ALLOWED.items()}
-    while rest:
-        free = [key for key, value in rest.items() if value <= set(order)]
-        assert free, f"cycle among {sorted(rest)}"
-        order += free
-        for key in free:
-            del rest[key]
+def test_only_methods_import_a_method() -> None:
+    for path in files("zoo") + files("datamodules"):
+        if path.is_relative_to(ROOT / "zoo/methods"):
+            continue
+        assert names(path, "zoo.methods") == []
 
 
 def test_lightning_stays_out_of_the_pure_rooms() -> None:
+    pure = {"nn", "losses", "metrics", "prompts", "encoding", "records", "decoding", "errors"}
     for path in files("zoo"):
-        if room(path) in {"nn", "losses", "metrics", "prompts", "encoding", "records", "decoding"}:
+        if room(path) in pure:
             assert names(path, "lightning") == []
-        if room(path) in {"metrics", "records", "errors"} and path.stem != "retrieval":
+        if room(path) in {"records", "errors"}:
             assert names(path, "torch") == []
+
+
+# -- rule 4: sizes and names -------------------------------------------------------------------
+
+
+def test_class_names_are_unique() -> None:
+    places = defaultdict(list)
+    for path in files("zoo"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(path.relative_to(ROOT).as_posix())
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize("package", ["zoo", "datamodules", "benchmarks"])
+def test_files_and_functions_are_short(package: str) -> None:
+    long = []
+    for path in files(package):
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > MAX_FILE:
+            long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > MAX_FUNCTION:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name} has {length}")
+    assert long == []
+
+
+# -- rule 5: what belongs to a paper -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_paper_is_whole(paper: str) -> None:
+    import zoo
+
+    folder = ROOT / "zoo/methods" / paper
+    public = [n for n, home in zoo._HOME.items() if home.startswith(f"zoo.methods.{paper}.")]
+    assert public, "a paper's class is a public name of zoo"
+    assert (folder / "__init__.py").is_file()
+    assert (ROOT / f"configs/{paper}.yaml").is_file()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert any(f"`zoo.{name}`" in readme for name in public)
+    if paper not in CONTROLS:
+        assert (ROOT / f"configs/paper/{paper}.yaml").is_file()
+        tests = ROOT / "tests/methods" / paper / "test_fidelity.py"
+        assert f'fidelity("{paper}"' in tests.read_text(encoding="utf-8")
+
+
+# -- imports are light, names resolve ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", ["zoo", "datamodules"])

@@ -2,7 +2,7 @@
 
 The inputs are divided into chunks, a chunk is a file, and a file appears whole or not at all: a
 killed process loses the chunk that it was at. Processes that want the same results wait for the one
-that computes them.
+that computes them. Beside it the digests that name contents: of settings, of weights.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from zoo.errors import InputError
 
@@ -45,8 +48,8 @@ def remember(
     found: list[Any] = []
     for start in range(0, len(items), chunk):
         part = items[start : start + chunk]
-        digest = hashlib.sha256(json.dumps([key, list(part)]).encode()).hexdigest()[:32]
-        path = root() / kind / f"{digest}.json"
+        name = hashlib.sha256(json.dumps([key, list(part)]).encode()).hexdigest()[:32]
+        path = root() / kind / f"{name}.json"
         if not path.is_file():
             _fill(path, part, compute)
         found += json.loads(path.read_text())
@@ -67,6 +70,26 @@ def fingerprint(folder: str) -> list[Any]:
         (path / "config.json").read_text(),
         [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
     ]
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits that name a JSON-like value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return 16 hex digits that name some weights: names, types, shapes and every byte.
+
+    Args:
+        tensors: Names and tensors, none of them sharded.
+    """
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors):
+        found.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(data.numpy().data)
+    return found.hexdigest()[:16]
 
 
 def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:

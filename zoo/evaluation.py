@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed
@@ -15,11 +14,8 @@ from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term
 from zoo.metrics.answers import KindAccuracy, exact, mentions
 from zoo.module import ZooModule
-from zoo.methods.straq.prompts import awaiting
 from zoo.prompts.thoughts import ThoughtEncoder
-from zoo.records import SUPPORTER, Dialogue, Triple, Turn
-
-R = TypeVar("R")
+from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
 
 
 class ReplyingModule(ZooModule):
@@ -74,7 +70,7 @@ class ReplyingModule(ZooModule):
         """
         if Dialogue not in self.takes:
             return super().converse(dialogue)
-        (reply,) = self.generate([awaiting(dialogue)])
+        (reply,) = self.generate([awaiting_reply(dialogue)])
         turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer))
         notes = {"thought": reply.thought} if reply.thought else {}
         return notes, replace(dialogue, turns=turns)
@@ -159,22 +155,6 @@ class ReplyingModule(ZooModule):
             self.log(f"{stage}/{name}", value, prog_bar=name == "accuracy", rank_zero_only=False)
         for name, value in lenient.result().items():
             self.log(f"{stage}/mention_{name}", value)
-
-
-def evaluating(method: Callable[..., R]) -> Callable[..., R]:
-    """Run a method in evaluation mode and without gradients (recomputed blocks keep no cache)."""
-
-    @functools.wraps(method)
-    def wrapped(self: ZooModule, *args: Any, **kwargs: Any) -> R:
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return method(self, *args, **kwargs)
-        finally:
-            self.train(training)
-
-    return wrapped
 
 
 def last_words(record: Triple | Dialogue) -> str:

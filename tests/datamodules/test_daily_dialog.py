@@ -7,9 +7,9 @@ import pytest
 
 from datamodules import DailyDialog
 from datamodules.daily_dialog import ACTS, EMOTIONS
-from zoo.support.labels import ACTS as ACT_LABELS
-from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS as ACT_LABELS
 
 SPLITS = ("train", "val", "test")
 

@@ -8,8 +8,8 @@ from datamodules import EmpatheticDialogues
 from datamodules.empathetic_dialogues import EMOTIONS, unquoted
 from datamodules.files import SAMPLES
 from zoo.errors import InputError
-from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
+from zoo.support.decisions import decisions
 
 SPLITS = ("train", "val", "test")
 COPY = "conv_id,utterance_idx,prompt,utterance,label"

@@ -11,9 +11,9 @@ from datamodules import ESConv
 from datamodules.esconv import read_dialogues
 from datamodules.files import SAMPLES
 from zoo.errors import InputError
-from zoo.support.labels import EMOTIONS, STRATEGIES
-from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
+from zoo.support.decisions import decisions
+from zoo.support.labels import EMOTIONS, STRATEGIES
 
 SPLITS = ("train", "val", "test")
 FIRST_OF_SEED_13 = ["844", "1063", "1268", "1179"]

@@ -6,8 +6,8 @@ import pytest
 
 from datamodules import MultiWOZ
 from datamodules.files import SAMPLES
-from zoo.support.decisions import decisions
 from zoo.records import SEEKER, SUPPORTER
+from zoo.support.decisions import decisions
 
 SPLITS = ("train", "val", "test")
 

@@ -25,11 +25,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.callbacks import Figures, Samples, Throughput
 from zoo.cli.argument_errors import explain, hint, read
+from zoo.cli.listing import changes, choices, listing
+from zoo.cli.trainer import WholeFiles, ZooTrainer
 from zoo.errors import InputError
 from zoo.export import read_checkpoint
-from zoo.cli.listing import changes, choices, listing
 from zoo.module import ZooModule
-from zoo.cli.trainer import WholeFiles, ZooTrainer
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys

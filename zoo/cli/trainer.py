@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from zoo.cli.main import chat as chatting
 from zoo import export as exporting
-from zoo.ranking import index as indexing
-from zoo.errors import InputError
+from zoo.cli import chat as chatting
 from zoo.cli.listing import describe
+from zoo.errors import InputError
 from zoo.module import ZooModule
+from zoo.ranking import index as indexing
 from zoo.ranking.query_file import corpus_of, read_queries
 from zoo.records import Dialogue
 

@@ -3,7 +3,7 @@
 `prefill` runs prefixes without padding and keeps their keys and values. `extend` continues from
 them: any number of suffixes from one prefix (a document and its queries, a prompt and its options)
 or one suffix from each prefix (a query and its documents). A prefix is joined to its suffixes block
-by block and never stored twice. `zoo.decoding.option_logits` reads the logits of options off the end.
+by block and never stored twice. `option_logits.py` reads the logits of options off the end.
 
 Causality makes the states of a prefix independent of what follows, so cached and uncached scores
 are the same up to rounding. Each sequence counts its own positions; padding stays as masked holes.

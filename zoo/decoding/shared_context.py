@@ -48,7 +48,7 @@ class Branching:
         stop: Text of the token that ends an answer.
         window: Tokens that a row, a question and its answer may take.
         room: Tokens of it to keep free for the longest question with its answer.
-        spare: Share to free when a row outgrows its window; see `zoo.prompts.truncation.first_kept`.
+        spare: Share to free when a row outgrows its window (`truncation.first_kept`).
         everyone_done: Says whether all processes have finished, given whether this one has.
     """
 

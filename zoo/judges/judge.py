@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 from urllib.error import URLError
 
+from zoo.records import Turn
 from zoo.support.decisions import Decision
 from zoo.support.judge_prompts import Choice
-from zoo.methods.straq.rewards import MAX_GRADE
-from zoo.records import Turn
 
 T = TypeVar("T")
+MAX_GRADE = 5.0
 Result = Literal["win", "tie", "lose", "failed"]
 
 

@@ -14,13 +14,13 @@ from transformers.cache_utils import DynamicCache
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.judges.judge import Grade, JudgeError, Verdict
-from zoo.support.labels import SUPPORT, Labels
 from zoo.nn.blocks import CACHE, keep_first
 from zoo.prompts.chat_format import chat_format
+from zoo.records import Turn
 from zoo.support.decisions import Decision
 from zoo.support.judge_prompts import comparison, grading, read_choice, read_grade
+from zoo.support.labels import SUPPORT, Labels
 from zoo.support.seeker_prompts import read_seeker, seeker_prompt
-from zoo.records import Turn
 
 Chat = Sequence[tuple[str, str]]
 

@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast
 
 from zoo.errors import InputError
 from zoo.judges.judge import FAILURES, Grade, Judge, JudgeError, Verdict
+from zoo.records import Turn
 from zoo.support.decisions import Decision, description, transcript
 from zoo.support.judge_prompts import Choice
-from zoo.records import Turn
 
 T = TypeVar("T", Verdict, Grade)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from zoo.judges.judge import Grade, JudgeError, Verdict
+from zoo.records import Turn
 from zoo.support.decisions import Decision
 from zoo.support.judge_prompts import Choice
-from zoo.records import Turn
 
 Grader = Callable[[Decision, Turn], float] | Mapping[str, float]
 Chooser = Callable[[Decision, Turn, Turn], Choice]

@@ -53,3 +53,8 @@ def option_ids(
             )
         found[own[0]] = label
     return list(found)
+
+
+def letter(index: int) -> str:
+    """Return A, B, C, ... for 0, 1, 2, ..."""
+    return chr(ord("A") + index)

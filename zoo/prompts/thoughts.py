@@ -11,9 +11,9 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode
 from zoo.errors import InputError
-from zoo.sample_preview import preview
 from zoo.prompts.chat_format import ChatFormat, chat_format
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
+from zoo.sample_preview import preview
 
 SYSTEM = "You are a helpful assistant."
 SUPPORT_SYSTEM = "You are a supportive listener who helps people in distress."

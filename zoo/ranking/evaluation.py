@@ -11,11 +11,10 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.plots import recall_curves, score_histogram
 from zoo.losses.cross_entropy import Term
-from zoo.evaluation import evaluating
+from zoo.module import ZooModule, evaluating
+from zoo.plots import recall_curves, score_histogram
 from zoo.ranking.metrics import mean_scores, query_scores, ranked, recall_curve
-from zoo.module import ZooModule
 from zoo.records import Corpus, Document, Ranking
 
 NUM_SHOWN = 10  # documents of a printed ranking

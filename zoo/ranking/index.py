@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from zoo.cache import digest, weights_digest
 from zoo.errors import InputError
-from zoo.fingerprint import digest, weights_digest
-from zoo.records import Document
 from zoo.ranking.faiss_search import vector_search
+from zoo.records import Document
 
 CARD, NAMES = "index.json", "documents.jsonl"
 CHUNK = 32  # documents at a time

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from zoo.decoding.prefix_cache import Prefixes, last_states, prefill
 from zoo.decoding.batching import BUDGET, chunks, in_step
+from zoo.decoding.prefix_cache import Prefixes, last_states, prefill
 
 Value = TypeVar("Value")
 

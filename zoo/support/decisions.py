@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zoo.errors import InputError
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn, awaiting_reply
 from zoo.support.labels import SUPPORT, Labels
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 ROLES = {SEEKER: "Seeker", SUPPORTER: "Supporter"}
 
@@ -98,6 +98,20 @@ def decisions(
         )
         for depth, i in enumerate(places)
     ]
+
+
+def current_decision(record: Dialogue | Decision, labels: Labels = SUPPORT) -> Decision:
+    """Return the decision that is to be taken now.
+
+    That is the one after the last turn, or the last one taken if the supporter spoke last. A last
+    supporter turn without words is still to be written.
+
+    Raises:
+        InputError: See `decisions`.
+    """
+    if isinstance(record, Decision):
+        return record
+    return decisions(awaiting_reply(record), labels, need_strategies=False)[-1]
 
 
 def transcript(turns: tuple[Turn, ...], *, strategies: bool = True) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.support.labels import SUPPORT, Labels
-from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
-from zoo.support.decisions import Decision, decisions, transcript
 from zoo.prompts.truncation import first_kept
 from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.sample_preview import preview
+from zoo.support.decisions import Decision, decisions, transcript
+from zoo.support.labels import SUPPORT, Labels
 
 SPEAK = 0  # the one head
 SPEAKS = "Supporter:"  # begins a plain reply: small models otherwise go on as the seeker

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.support.reply import Heard, Said, said_figures, said_scores
 from zoo.module import Optimizer, ZooModule, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.support.decisions import Decision, description, transcript
-from zoo.methods.straq.prompts import current, said
-from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
+from zoo.support.decisions import Decision, current_decision, description, transcript
+from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
+from zoo.support.reply import Heard, Said, said_figures, said_scores
 
 DEFAULTS = Optimizer(
     lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
@@ -195,7 +194,8 @@ class TalkingModule(ZooModule):
         """
         if thought is not None:
             raise InputError(f"thought: {type(self).__name__} has no thoughts")
-        states = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        asked = [opened_by_seeker(prompt)] if prompt else records
+        states = [current_decision(record, self.labels) for record in asked]
         pairs = zip(states, self.respond(states), strict=True)
         return [self.sample(state, one) for state, one in pairs]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from zoo.support.labels import SUPPORT, Labels
-from zoo.support.decisions import Decision, description, transcript
 from zoo.records import Turn
+from zoo.support.decisions import Decision, description, transcript
+from zoo.support.labels import SUPPORT, Labels
 
 Choice = Literal["A", "B", "tie"]
 

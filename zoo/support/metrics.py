@@ -15,11 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.support.labels import SUPPORT, Labels
-from zoo.metrics.cider import Cider
-from zoo.support.strategy_metrics import Floats, count_pairs, depth_bins, parse_labels, strategy_scores
-from zoo.support.tags import strip_tags
 from zoo.metrics.text import Tokens, bleu_counts, bleu_of, grams, meteor, rouge_l, tokenize
+from zoo.support.cider import Cider
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.strategy_metrics import (
+    Floats,
+    count_pairs,
+    depth_bins,
+    parse_labels,
+    strategy_scores,
+)
+from zoo.support.tags import strip_tags
 
 Ints = NDArray[np.int64]
 

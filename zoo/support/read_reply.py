@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from zoo.support.encoder import SPEAKS, TURN
 from zoo.support.labels import Labels
 from zoo.support.tags import strip_tags
-from zoo.support.encoder import SPEAKS, TURN
 
 NOTE = r"(?: \((?P<{0}note>[^()\n]*)\))?[*_`]*\s*:[*_`]*"
 FIELD = re.compile(  # opens a line, in any case; or stands inside one, spelled as it is asked for

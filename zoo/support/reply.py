@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from zoo.plots import heat_map
-from zoo.support.labels import SUPPORT, Labels
-from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
-from zoo.support.metrics import Answer, support_scores
 from zoo.support.decisions import Decision
+from zoo.support.labels import SUPPORT, Labels
+from zoo.support.metrics import Answer, support_scores
+from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
 
 
 @dataclass(frozen=True, slots=True)

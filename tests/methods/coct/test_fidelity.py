@@ -16,12 +16,19 @@ from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.support.labels import ACTS, SUPPORT
-from zoo.metrics.text import tokenize
-from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts, join_tags, split_tags, spoken
-from zoo.support.decisions import decisions
+from zoo.methods.coct.concepts import (
+    DELIMITERS,
+    INVENTORIES,
+    Concepts,
+    join_tags,
+    split_tags,
+    spoken,
+)
 from zoo.methods.esc_baselines.recipes import RECIPES
+from zoo.metrics.text import tokenize
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS, SUPPORT
 
 TWO = ("tiny-llama", "tiny-gemma")
 WIDE = {"max_length": 8192, "reserve": 2048, "max_new_tokens": 4}

@@ -12,11 +12,11 @@ import torch
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.support.labels import STRATEGIES, SUPPORT
-from zoo.support.decisions import decisions
-from zoo.support.read_reply import read_points, read_reply
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import decisions
+from zoo.support.labels import STRATEGIES, SUPPORT
+from zoo.support.read_reply import read_points, read_reply
 
 WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}
 TALK = Dialogue(

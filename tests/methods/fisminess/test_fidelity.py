@@ -18,14 +18,13 @@ from datamodules import DailyDialog, ESConv
 from zoo.decoding.shared_context import Branching
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
-from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
-from zoo.methods.fisminess.routes import dialogues
-from zoo.support.reply import Said
-from zoo.support.decisions import Decision, decisions
 from zoo.methods.fisminess.machine import IllegalMoveError, Machine, rounds
-from zoo.methods.straq.prompts import current
-from zoo.support.read_reply import read_reply
+from zoo.methods.fisminess.routes import dialogues
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import Decision, current_decision, decisions
+from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
+from zoo.support.read_reply import read_reply
+from zoo.support.reply import Said
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
 WIDE = {"max_length": 8192, "max_new_tokens": 4}
@@ -508,7 +507,7 @@ def test_dialogues_that_begin_alike_are_walked_apart(make: Any) -> None:
     for record, one in zip(talks, together, strict=True):
         module.known = {}
         assert triples(module.respond([record])) == triples([one])
-    keys = [row.key(0) for row in dialogues([current(t) for t in talks], module.encoder())]
+    keys = [row.key(0) for row in dialogues([current_decision(t) for t in talks], module.encoder())]
     assert len(set(keys)) == len(keys)
 
 

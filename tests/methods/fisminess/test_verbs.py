@@ -15,8 +15,8 @@ from running import ROOT, main, refusal, start
 
 import zoo
 from datamodules import EmpatheticDialogues, ESConv
-from zoo.support.labels import EMOTIONS, STRATEGIES
 from zoo.support.decisions import decisions
+from zoo.support.labels import EMOTIONS, STRATEGIES
 
 CONFIG = ("--config", str(ROOT / "configs" / "fisminess.yaml"))
 AGENT = ("--config", str(ROOT / "configs" / "fisminess_agent.yaml"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hdlm_reference import (
+from methods.hdlm.hdlm_reference import (
     END,
     TWO,
     Reference,

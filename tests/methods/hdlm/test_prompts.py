@@ -10,7 +10,6 @@ import torch
 
 from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
-from zoo.module import total_loss
 from zoo.methods.hdlm.encoder import LevelEncoder, shorten
 from zoo.methods.hdlm.prompts import (
     ANSWER_SYSTEM,
@@ -21,6 +20,7 @@ from zoo.methods.hdlm.prompts import (
     plans,
     role_names,
 )
+from zoo.module import total_loss
 from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Question, Taxonomy, Triple, Turn
 from zoo.tiny_models import byte_tokenizer
 

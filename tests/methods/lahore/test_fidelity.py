@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lahore_reference import (
+from methods.lahore.lahore_reference import (
     END,
     MARKS,
     answer_log_prob,
@@ -28,9 +28,9 @@ from lahore_reference import (
 from datamodules.base import ZooDataModule
 from zoo.decoding.option_logits import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
-from zoo.ranking.metrics import query_scores
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import TEMPLATES
+from zoo.ranking.metrics import query_scores
 from zoo.records import Corpus, Document, Ranking, Record
 
 POOL = Corpus(

@@ -11,8 +11,8 @@ import torch
 
 from zoo.errors import InputError
 from zoo.losses.preference import sequence_log_probs
-from zoo.prompts.option_tokens import option_ids
 from zoo.methods.lahore.encoder import RelevanceEncoder
+from zoo.prompts.option_tokens import option_ids
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny_models import byte_tokenizer
 

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 import zoo
 from datamodules import ESConvStrategies
-from zoo.errors import InputError
 from zoo.cli.trainer import ZooTrainer
+from zoo.errors import InputError
 
 CONFIG = ("--config", str(ROOT / "configs" / "lahore.yaml"))
 SMALL = (

@@ -93,8 +93,8 @@ def make(folder: Path, shape: str, num_facts: int, steps: int) -> World:
 
 def read(lm: Any, tokenizer: Any, facts: Sequence[Triple], steps: int) -> None:
     """Learn facts by heart, each as often as its kind says."""
-    from zoo.prompts.chat_format import CHATML
     from zoo.methods.lamss.questions import ids_of, opening
+    from zoo.prompts.chat_format import CHATML
 
     rng = random.Random(0)
     header = tokenizer(CHATML.open("assistant"))["input_ids"]

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lamss_world
 import pytest
 import torch
 import yaml
+from methods.lamss import lamss_world
 from running import ROOT, TINY, main
 
 import zoo

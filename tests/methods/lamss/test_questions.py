@@ -11,7 +11,6 @@ import zoo.methods.lamss.baseline_encoder
 import zoo.methods.lamss.questions
 from zoo.encoding import NO_HEAD
 from zoo.errors import InputError
-from zoo.prompts.chat_format import CHATML
 from zoo.methods.lamss.baseline_encoder import SURE, ConfidenceEncoder, fork, number_said
 from zoo.methods.lamss.questions import (
     asked,
@@ -24,6 +23,7 @@ from zoo.methods.lamss.questions import (
     opening,
     right,
 )
+from zoo.prompts.chat_format import CHATML
 from zoo.records import PlainText, Question, Triple
 from zoo.tiny_models import byte_tokenizer
 

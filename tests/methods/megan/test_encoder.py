@@ -11,8 +11,8 @@ import torch
 
 from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
-from zoo.methods.megan.evaluation import ConditionedReply, beta_map
 from zoo.methods.megan.encoder import ConditionedBatch, ConditionEncoder
+from zoo.methods.megan.evaluation import ConditionedReply, beta_map
 from zoo.records import Conditioned
 from zoo.tiny_models import byte_tokenizer
 

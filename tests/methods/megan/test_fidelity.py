@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from megan_reference import Reference
+from methods.megan.megan_reference import Reference
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -713,10 +713,10 @@ def test_overhead_at_8b(
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from zoo.nn import bent
-    from zoo.nn.attention import implementation
     from zoo.methods.megan.gated_swiglu import condition, replace_gates
     from zoo.methods.megan.hypernetwork import Hyper, build
+    from zoo.nn import bent
+    from zoo.nn.attention import implementation
     from zoo.nn.norm import replace_norms
     from zoo.nn.swiglu import replace_mlps
 

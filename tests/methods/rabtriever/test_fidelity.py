@@ -14,18 +14,18 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lahore_reference import CUES, SHORT, ids_of, quality, train
+from methods.lahore.lahore_reference import CUES, SHORT, ids_of, quality, train
 from test_lahore import Data
 
 from zoo import export
+from zoo.cache import weights_digest
 from zoo.decoding.prefix_cache import prefill, run_packed
-from zoo.fingerprint import weights_digest
-from zoo.ranking.index import Index, build
-from zoo.methods.rabtriever.distillation import divergence
-from zoo.methods.rabtriever.teacher import teacher_scores
-from zoo.ranking.metrics import query_scores, ranked
 from zoo.methods.lahore.encoder import PAIR
+from zoo.methods.rabtriever.distillation import divergence
 from zoo.methods.rabtriever.encoder import STATES
+from zoo.methods.rabtriever.teacher import teacher_scores
+from zoo.ranking.index import Index, build
+from zoo.ranking.metrics import query_scores, ranked
 from zoo.records import Corpus, Document, Ranking
 
 POOL = Corpus(

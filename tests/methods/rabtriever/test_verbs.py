@@ -21,13 +21,13 @@ import zoo
 from zoo import export
 from zoo.callbacks.figures import Figures
 from zoo.errors import InputError
-from zoo.ranking.index import Index, build
-from zoo.ranking.evaluation import FILLER, MAX_VECTORS, Judged
 from zoo.methods.m3_jepa.metrics import search
 from zoo.methods.rabtriever.encoder import StateEncoder
+from zoo.ranking.evaluation import FILLER, MAX_VECTORS, Judged
+from zoo.ranking.faiss_search import save_faiss, vector_search
+from zoo.ranking.index import Index, build
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny_models import byte_tokenizer
-from zoo.ranking.faiss_search import save_faiss, vector_search
 
 CONFIG = ("--config", str(ROOT / "configs" / "rabtriever.yaml"))
 SMALL = (

@@ -14,15 +14,14 @@ import torch
 import zoo
 from datamodules import DailyDialog, ESConv
 from zoo.errors import InputError
-from zoo.methods.straq.grading import Distilled, open_judge
 from zoo.judges.judge import Grade, JudgeError
 from zoo.judges.scripted import ScriptedJudge
-from zoo.support.labels import ACTS, STRATEGIES, SUPPORT, Labels
-from zoo.support.decisions import Decision, decisions
-from zoo.methods.straq.prompts import current, said
-from zoo.methods.straq.rewards import Imitated, Judged
 from zoo.methods.straq.encoder import TransitionEncoder
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.methods.straq.grading import Distilled, open_judge
+from zoo.methods.straq.rewards import Imitated, Judged
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn, opened_by_seeker
+from zoo.support.decisions import Decision, current_decision, decisions
+from zoo.support.labels import ACTS, STRATEGIES, SUPPORT, Labels
 from zoo.tiny_models import byte_tokenizer
 
 
@@ -123,11 +122,11 @@ def test_preview_shows_the_letter_and_the_rewards() -> None:
 def test_current_decision() -> None:
     """Open dialogues are continued, closed ones asked once more; a bare text is a state too."""
     whole = talk()
-    assert current(whole).turns == decisions(whole)[-1].turns
+    assert current_decision(whole).turns == decisions(whole)[-1].turns
     waiting = replace(whole, turns=whole.turns[:7])
-    assert current(waiting).turns[-1].text == "Did you?"
-    assert current(waiting).target.text == ""
-    assert current(said("Hi")).query == "Hi"
+    assert current_decision(waiting).turns[-1].text == "Did you?"
+    assert current_decision(waiting).target.text == ""
+    assert current_decision(opened_by_seeker("Hi")).query == "Hi"
 
 
 # -- rewards -----------------------------------------------------------------------------------

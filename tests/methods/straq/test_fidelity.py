@@ -17,7 +17,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from straq_reference import NAMES, Reference, prompt
+from methods.straq.straq_reference import NAMES, Reference, prompt
 from torch.utils.data import DataLoader
 
 import zoo
@@ -25,13 +25,13 @@ from datamodules import ESConv
 from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
 from zoo.judges.scripted import ScriptedJudge
-from zoo.support.labels import ACTS
-from zoo.methods.straq.temporal_difference import td_errors, td_targets
-from zoo.support.strategy_metrics import count_pairs, strategy_scores
-from zoo.support.decisions import Decision, decisions
-from zoo.methods.straq.rewards import Judged
 from zoo.methods.straq.encoder import Transition
+from zoo.methods.straq.rewards import Judged
+from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import Decision, decisions
+from zoo.support.labels import ACTS
+from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
 READOUTS = ("mean_logit", "mean_logprob", "token_prob")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.methods.straq.target_network import Target
+from zoo.methods.straq.temporal_difference import td_errors, td_targets
 
 STATES, ACTIONS = 5, 3  # a chain; A: leave with a little, B: move on, C: move back at a cost
 LITTLE, MUCH, COST = 1.0, 4.0, -0.2

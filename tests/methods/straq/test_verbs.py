@@ -17,8 +17,8 @@ from running import ROOT, main, refusal, start
 
 import zoo
 from datamodules import ESConv
-from zoo.support.labels import STRATEGIES
 from zoo.cli.trainer import ZooTrainer
+from zoo.support.labels import STRATEGIES
 
 CONFIG = ("--config", str(ROOT / "configs" / "straq.yaml"))
 TINY = (

@@ -11,6 +11,7 @@ from test_blocks import plain, sliding
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.decoding import prefix_cache as prefix
+from zoo.decoding.batching import chunks, in_step
 from zoo.decoding.option_logits import option_logits
 from zoo.decoding.prefix_cache import (
     Prefixes,
@@ -18,7 +19,6 @@ from zoo.decoding.prefix_cache import (
     last_states,
     prefill,
 )
-from zoo.decoding.batching import chunks, in_step
 
 PREFIXES = [[7, 3, 9, 11, 2, 8, 1], [5], [4, 4, 6, 30]]
 SUFFIXES = [[12, 13], [21, 22, 23, 24, 25, 26], [31]]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from zoo.decoding.shared_context import Branching
 from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.shared_context import Branching
 
 HEADS = ["first head.", "2nd."]
 LONG = [f"It is day {day} of a long talk. " for day in range(12)]

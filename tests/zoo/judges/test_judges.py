@@ -32,11 +32,11 @@ from zoo.judges.judge import (
 from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
-from zoo.support.simulation import simulate, simulation_scores
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
 from zoo.support.judge_prompts import comparison, grading, read_choice, read_grade
 from zoo.support.seeker_prompts import STOP, seeker_prompt
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.simulation import simulate, simulation_scores
 
 
 def points(count: int = 3) -> list[tuple[Decision, Turn]]:
@@ -253,7 +253,7 @@ RUN = "against_data(RecordedJudge(sys.argv[1], ScriptedJudge(compare=dies)), cas
 
 def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     code = f"import sys\n{KILLED}\n{RUN}"
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=environment)
     assert done.returncode == -9

@@ -11,9 +11,6 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from zoo.metrics.cider import SIGMA, Cider
-from zoo.support.ratings import mean_ratings, satisfaction, value_scores
-from zoo.support.tags import strip_tags
 from zoo.metrics.text import (
     bleu,
     distinct,
@@ -24,6 +21,9 @@ from zoo.metrics.text import (
     rouge_l,
     tokenize,
 )
+from zoo.support.cider import SIGMA, Cider
+from zoo.support.ratings import mean_ratings, satisfaction, value_scores
+from zoo.support.tags import strip_tags
 
 REFERENCES = [
     line.split()

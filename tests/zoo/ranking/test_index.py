@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.ranking import index as module
+from zoo.cache import digest, weights_digest
 from zoo.errors import InputError
-from zoo.fingerprint import digest, weights_digest
+from zoo.ranking import index as module
 from zoo.ranking.index import Index, build
 from zoo.ranking.query_file import read_queries
 from zoo.records import Document

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from zoo.decoding.prefix_cache import last_states, prefill
 from zoo.ranking import pair_scoring as module
 from zoo.ranking.pair_scoring import Store, pack, read_pairs, unpack
-from zoo.decoding.prefix_cache import last_states, prefill
 
 PREFIXES = {"a": [7, 3, 9, 11, 2, 8, 1], "b": [5], "c": [4, 4, 6, 30], "d": [9] * 12}
 SUFFIXES = [[12, 13], [21, 22, 23, 24, 25, 26], [31]]

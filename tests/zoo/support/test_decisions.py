@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from zoo.errors import InputError
-from zoo.support.labels import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
-from zoo.support.decisions import decisions, description, transcript
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import decisions, description, transcript
+from zoo.support.labels import ACTS, EMOTIONS, STAGES, STRATEGIES, SUPPORT
 
 # -- names -------------------------------------------------------------------------------------
 

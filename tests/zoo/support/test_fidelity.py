@@ -17,7 +17,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from datamodules import ESConv
 from zoo.judges.judge import against_data, both_orders, win_rates
 from zoo.judges.scripted import ScriptedJudge
+from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import Decision, decisions
 from zoo.support.labels import EMOTIONS, STRATEGIES
+from zoo.support.metrics import Answer, support_scores
 from zoo.support.strategy_metrics import (
     accuracy,
     bias,
@@ -27,11 +31,7 @@ from zoo.support.strategy_metrics import (
     proficiency,
     weighted_f1,
 )
-from zoo.support.metrics import Answer, support_scores
 from zoo.support.tags import strip_tags
-from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
-from zoo.support.decisions import Decision, decisions
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 GOLD_BY_PREDICTED = np.array(
     [

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from zoo.errors import InputError
-from zoo.support.labels import ACTS, STRATEGIES
-from zoo.support.strategy_metrics import count_pairs, depth_bins, strategy_scores
-from zoo.support.metrics import Answer, support_scores
 from zoo.metrics.text import bleu, distinct, meteor, rouge_l, tokenize
+from zoo.support.labels import ACTS, STRATEGIES
+from zoo.support.metrics import Answer, support_scores
+from zoo.support.strategy_metrics import count_pairs, depth_bins, strategy_scores
 
 WORDS = ("i", "you", "feel", "sad", "work", "tired", "hear", "that", "sounds", "hard", "what")
 

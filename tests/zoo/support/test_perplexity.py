@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.support.reply import Said
-from zoo.support.decisions import Decision, decisions
+from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.methods.fisminess.encoder import ALL
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import Decision, decisions
+from zoo.support.reply import Said
 
 WIDE = {"max_length": 8192, "max_new_tokens": 5}
 TALK = Dialogue(

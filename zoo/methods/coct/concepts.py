@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
 from zoo.methods.coct.metrics import OTHER
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels, plain
 
 Kind = Literal["emotion", "strategy", "topic"]
 KINDS: tuple[Kind, ...] = ("emotion", "strategy", "topic")

@@ -37,16 +37,7 @@ import torch
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
-from zoo.plots import heat_map
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.evaluation import evaluating
-from zoo.support.reply import Said
-from zoo.support.conversation import reply_term, told
-from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind, tag_scores
-from zoo.support.strategy_metrics import Floats
-from zoo.module import Optimizer
 from zoo.methods.coct.concepts import (
     DELIMITERS,
     INVENTORIES,
@@ -59,10 +50,17 @@ from zoo.methods.coct.concepts import (
     split_tags,
     spoken,
 )
-from zoo.support.decisions import Decision
-from zoo.methods.straq.prompts import current
-from zoo.support.encoder import TalkEncoder, one_turn, read_field
+from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind, tag_scores
+from zoo.module import Optimizer, evaluating
+from zoo.plots import heat_map
 from zoo.records import Dialogue
+from zoo.support.conversation import reply_term, told
+from zoo.support.decisions import Decision, current_decision
+from zoo.support.encoder import TalkEncoder, one_turn, read_field
+from zoo.support.evaluation import DEFAULTS, TalkingModule
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
+from zoo.support.reply import Said
+from zoo.support.strategy_metrics import Floats
 
 ROLE = "You are a supportive partner in a conversation."
 TASK = "Reply as the supporter."
@@ -233,7 +231,7 @@ class CoCT(TalkingModule):
         Raises:
             InputError: A turn does not fit the window.
         """
-        states = [current(record, self.labels) for record in records]
+        states = [current_decision(record, self.labels) for record in records]
         branch, questions = told(self, states), [self.encoder().question()] * len(states)
         limit, heat = self.max_new_tokens, self.temperature
         words = branch.ask(questions, max_new_tokens=limit, temperature=heat)

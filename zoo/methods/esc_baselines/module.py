@@ -1,7 +1,7 @@
 """The baselines of emotional support conversation: one model, one conversation, many recipes.
 
 They are those that straQ* (arXiv 2505.06987), FiSMiness (2504.11837) and CoCT (2510.18434) compare
-with. A recipe is plain data (`zoo/methods/esc_baselines/recipes.py`); backbone, part of the conversation that is
+with. A recipe is plain data (`recipes.py`); backbone, part of the conversation that is
 kept, form of the prompt and decoding are the same for all, so that only the recipe differs.
 
     direct          role, description, history -> [Strategy] reply
@@ -32,23 +32,21 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.shared_context import Branching
 from zoo.decoding.prefix_cache import run_packed
+from zoo.decoding.shared_context import Branching
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term
-from zoo.methods.esc_baselines.runner import Follower
-from zoo.evaluation import evaluating
-from zoo.support.reply import Said
-from zoo.support.conversation import reply_term, told
-from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.module import Optimizer
-from zoo.support.decisions import Decision
-from zoo.methods.straq.prompts import current
 from zoo.methods.esc_baselines.recipes import RECIPES, SYSTEM
-from zoo.support.encoder import TalkEncoder
+from zoo.methods.esc_baselines.runner import Follower
+from zoo.module import Optimizer, evaluating
 from zoo.records import Dialogue
+from zoo.support.conversation import reply_term, told
+from zoo.support.decisions import Decision, current_decision
+from zoo.support.encoder import TalkEncoder
+from zoo.support.evaluation import DEFAULTS, TalkingModule
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.reply import Said
 
 Kinds = Literal[
     "direct",
@@ -181,7 +179,7 @@ class ESCBaseline(TalkingModule):
         Raises:
             InputError: A turn does not fit the window.
         """
-        states = [current(record, self.labels) for record in records]
+        states = [current_decision(record, self.labels) for record in records]
         follower = Follower(
             branch or told(self, states),
             self.encoder().question,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.decoding.shared_context import Branching
-from zoo.support.labels import Labels
-from zoo.support.reply import Said
-from zoo.support.read_reply import read_points, read_reply
 from zoo.methods.esc_baselines.recipes import Call
+from zoo.support.labels import Labels
+from zoo.support.read_reply import read_points, read_reply
+from zoo.support.reply import Said
 
 POINTS = 3  # of a list
 HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their own

@@ -14,14 +14,14 @@ from typing import Any
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.support.labels import SUPPORT, Labels
-from zoo.sample_preview import preview
-from zoo.prompts.chat_format import chat_format
-from zoo.support.decisions import Decision, decisions, description
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
-from zoo.support.encoder import SPEAKS, has_strategies
+from zoo.prompts.chat_format import chat_format
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
+from zoo.sample_preview import preview
+from zoo.support.decisions import Decision, decisions, description
+from zoo.support.encoder import SPEAKS, has_strategies
+from zoo.support.labels import SUPPORT, Labels
 
 SYSTEM = (
     "You support a person in distress. In every turn you first recognise the seeker's emotion, "

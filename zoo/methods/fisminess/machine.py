@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zoo.support.decisions import Decision
 from zoo.records import SEEKER, SUPPORTER, Turn
+from zoo.support.decisions import Decision
 
 EMOTION, STRATEGY, REPLY, MESSAGE = "emotion", "strategy", "reply", "message"
 MOVES = {

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from zoo.decoding.shared_context import Branching, Mark
-from zoo.methods.fisminess.routes import Row
 from zoo.methods.fisminess.encoder import ALL, SPARE, WalkEncoder
 from zoo.methods.fisminess.machine import REPLY
+from zoo.methods.fisminess.routes import Row
 
 
 @dataclass(frozen=True, slots=True)

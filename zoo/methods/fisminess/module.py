@@ -15,7 +15,7 @@ set of weights, fine-tuned on the three tasks together.
 Follows: the machine, the three actions by one model, labels in the history, gold labels in training
 and the model's own in tests; one strategy a turn, no branches.
 Deviates: the state is a text that only grows, (1) letter by letter, and the task stands behind it,
-so all calls of a dialogue share keys and values (`zoo/decoding/shared_context.py`); the source names a
+so all calls of a dialogue share keys and values (`decoding/shared_context.py`); the source names a
 line format such as `Seeker (Emotion: sadness): ...`, which would change a line after it was read.
 Unknown in the paper, chosen here: what the names of its variants mean. `mt`: three calls a turn,
 fine-tuned on the three tasks; `single_pass`: one call writes emotion, strategy and reply (scores
@@ -35,21 +35,19 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.fisminess.minds import Mind
-from zoo.evaluation import evaluating
-from zoo.methods.fisminess.routes import Key
-from zoo.support.reply import Said
-from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.methods.fisminess.walk import Closed, Walk
-from zoo.module import Optimizer, as_config
-from zoo.support.decisions import Decision
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import felt
-from zoo.methods.straq.prompts import current, said
+from zoo.methods.fisminess.minds import Mind
+from zoo.methods.fisminess.routes import Key
+from zoo.methods.fisminess.walk import Closed, Walk
+from zoo.module import Optimizer, as_config, evaluating
+from zoo.records import Dialogue, opened_by_seeker
+from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
-from zoo.records import Dialogue
+from zoo.support.evaluation import DEFAULTS, TalkingModule
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.reply import Said
 
 
 class FiSMiness(TalkingModule):
@@ -187,7 +185,7 @@ class FiSMiness(TalkingModule):
         Raises:
             InputError: A line does not fit the window.
         """
-        states = [current(record, self.labels) for record in records]
+        states = [current_decision(record, self.labels) for record in records]
         walk = Walk(
             self.minds(),
             states,
@@ -225,7 +223,8 @@ class FiSMiness(TalkingModule):
         Raises:
             InputError: `thought` is no strategy.
         """
-        states = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        asked = [opened_by_seeker(prompt)] if prompt else records
+        states = [current_decision(record, self.labels) for record in asked]
         name = None if thought is None else self.labels.canonical(thought, "thought")
         found = self.respond(states, strategies=name and [name] * len(states))
         return [self.sample(state, one) for state, one in zip(states, found, strict=True)]

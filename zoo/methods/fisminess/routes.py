@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.support.decisions import Decision
 from zoo.methods.fisminess.encoder import WalkEncoder
 from zoo.methods.fisminess.machine import Machine, Round, rounds
 from zoo.records import SUPPORTER
+from zoo.support.decisions import Decision
 
 Key = tuple[Any, ...]
 

@@ -6,11 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from zoo.support.labels import Labels
-from zoo.methods.fisminess.minds import Mind, Minds
-from zoo.methods.fisminess.routes import Key, Row, dialogues
-from zoo.support.reply import Said
-from zoo.support.decisions import Decision
 from zoo.methods.fisminess.encoder import (
     ALL,
     FIELDS,
@@ -19,7 +14,12 @@ from zoo.methods.fisminess.encoder import (
     answer_start,
 )
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
+from zoo.methods.fisminess.minds import Mind, Minds
+from zoo.methods.fisminess.routes import Key, Row, dialogues
+from zoo.support.decisions import Decision
+from zoo.support.labels import Labels
 from zoo.support.read_reply import read_reply
+from zoo.support.reply import Said
 
 Closed = Literal["constrained", "likelihood", "free"]
 UNSCORED = (0.0, 0)

@@ -8,10 +8,10 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.sample_preview import preview
-from zoo.prompts.chat_format import chat_format
 from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
+from zoo.prompts.chat_format import chat_format
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
+from zoo.sample_preview import preview
 
 
 @dataclass

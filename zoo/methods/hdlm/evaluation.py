@@ -10,14 +10,14 @@ import torch
 import torch.distributed
 
 from zoo.encoding import Batch
-from zoo.plots import heat_map
-from zoo.support.labels import EMOTIONS, STRATEGIES
 from zoo.losses.cross_entropy import Term
-from zoo.metrics.answers import exact
 from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores
-from zoo.module import ZooModule
 from zoo.methods.hdlm.prompts import Plan
+from zoo.metrics.answers import exact
+from zoo.module import ZooModule
+from zoo.plots import heat_map
 from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.support.labels import EMOTIONS, STRATEGIES
 
 MAX_CLASSES = 40  # of a confusion matrix
 

@@ -17,9 +17,9 @@ copies of the final head; no adapters, no stop-gradient; role names `thought`, `
 and end-of-turn of a level are learned by its head, headers and subtasks by none; classes are
 numbers of a list; a decoded text that is no class counts as failed.
 Deviates: levels are decoded with early exit and the states below are reused
-(`zoo/decoding/depth_decoder.py`), with the same tokens; the released code runs all layers and encodes the
-prompt again. A class's number is its place in the list in the prompt (the released code's numbers
-run over all classes of a level).
+(`zoo/decoding/depth_decoder.py`), with the same tokens; the released code runs all layers and
+encodes the prompt again. A class's number is its place in the list in the prompt (the released
+code's numbers run over all classes of a level).
 Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with
 three levels 0.62 K and 0.94 K, below K in any case; full fine-tuning on small backbones.
 """
@@ -38,14 +38,13 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.hdlm.encoder import LevelEncoder
 from zoo.methods.hdlm.evaluation import LevelingModule
-from zoo.evaluation import evaluating
 from zoo.methods.hdlm.metrics import FAILED
-from zoo.module import Optimizer, total_loss
+from zoo.methods.hdlm.prompts import Guide, Plan
+from zoo.module import Optimizer, evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
-from zoo.methods.hdlm.encoder import LevelEncoder
-from zoo.methods.hdlm.prompts import Guide, Plan
 from zoo.records import Dialogue, LabelPath, Question, Triple
 
 SHARES = {0: (), 1: (0.78,), 2: (0.62, 0.94)}  # of K

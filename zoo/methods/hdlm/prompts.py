@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zoo.errors import InputError
-from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
+from zoo.prompts.option_tokens import letter
 from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, supporter_turns
 from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
+from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
 
 Guide = Literal["emotion", "strategy"]
 Leveled = LabelPath | Dialogue | Triple | Question
@@ -226,8 +227,3 @@ def rationale(record: Question, depth: int) -> Plan:
     system = QUESTION_SYSTEM if depth > 1 else ANSWER_SYSTEM
     turns = (("user", f"{record.question}\n{options}"),)
     return Plan(system, turns, gold, gold, record, record.id, kept=f"\n{options}")
-
-
-def letter(index: int) -> str:
-    """Return A, B, C, ..."""
-    return chr(ord("A") + index)

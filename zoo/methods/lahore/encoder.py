@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError, nearest
-from zoo.sample_preview import preview
+from zoo.methods.lahore.prompts import SYSTEM, TEMPLATES, Order
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.option_tokens import option_ids
-from zoo.methods.lahore.prompts import SYSTEM, TEMPLATES, Order
 from zoo.records import Document, Ranking
+from zoo.sample_preview import preview
 
 log = logging.getLogger(__name__)
 ANSWER, REJECTED = 0, 1  # heads: the right option; the other one, for preference learning

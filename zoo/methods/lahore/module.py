@@ -40,19 +40,18 @@ from torch.nn import functional as F
 
 from zoo.backbone import Backbone
 from zoo.decoding.option_logits import literal_score, option_logits, relevance_score
-from zoo.ranking.pair_scoring import Store, pack, read_pairs, store_of, unpack
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
-from zoo.ranking.evaluation import RankingModule
-from zoo.methods.lahore.reference_logprobs import Reference
-from zoo.evaluation import evaluating
-from zoo.module import Optimizer, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.methods.lahore.encoder import ANSWER, PAIR, PairBatch, RelevanceEncoder
 from zoo.methods.lahore.prompts import SYSTEM, Order
+from zoo.methods.lahore.reference_logprobs import Reference
+from zoo.module import Optimizer, evaluating, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.ranking.evaluation import RankingModule
+from zoo.ranking.pair_scoring import Store, pack, read_pairs, store_of, unpack
 from zoo.records import Document, Ranking
 
 

@@ -21,11 +21,11 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from zoo.cache import digest, weights_digest
 from zoo.decoding.batching import chunks, in_step
 from zoo.errors import InputError
-from zoo.fingerprint import digest, weights_digest
-from zoo.evaluation import evaluating
 from zoo.methods.lahore.encoder import Pair
+from zoo.module import evaluating
 
 log = logging.getLogger(__name__)
 BUDGET = 8192  # tokens at a time

@@ -13,10 +13,10 @@ from typing import Any
 
 from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode, join
 from zoo.errors import InputError
-from zoo.sample_preview import preview
-from zoo.prompts.chat_format import chat_format
 from zoo.methods.lamss.questions import Askable, check, follow_up, gold, ids_of, letters, opening
+from zoo.prompts.chat_format import chat_format
 from zoo.records import PlainText, Question, Triple
+from zoo.sample_preview import preview
 
 ANSWER, SURE, TEXT = 0, 1, 2  # what is learned, all by the one head
 QUESTIONS = {

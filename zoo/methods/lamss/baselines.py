@@ -38,15 +38,9 @@ from torch import Tensor
 from zoo.backbone import Backbone
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.lamss.token_confidence import Seen, Watch, chance_of_other, shades
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.lamss.r_tuning import right_beforehand
-from zoo.evaluation import evaluating
-from zoo.methods.lamss.evaluation import Answer, SelectiveModule
-from zoo.module import Optimizer, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.methods.lamss.baseline_encoder import (
     ANSWER,
     NUMBER_TOKENS,
@@ -57,7 +51,12 @@ from zoo.methods.lamss.baseline_encoder import (
     ConfidenceEncoder,
     number_said,
 )
+from zoo.methods.lamss.evaluation import Answer, SelectiveModule
 from zoo.methods.lamss.questions import ASKABLE, Askable, key
+from zoo.methods.lamss.r_tuning import right_beforehand
+from zoo.methods.lamss.token_confidence import Seen, Watch, chance_of_other, shades
+from zoo.module import Optimizer, evaluating, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.records import PlainText, Question, Triple
 
 Confidence = Literal["sequence", "mean_sequence", "entropy", "p_true", "verbalised", "sure"]

@@ -21,10 +21,6 @@ import torch
 
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.errors import InputError
-from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
-from zoo.sample_preview import preview
-from zoo.prompts.chat_format import chat_format
-from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
 from zoo.methods.lamss.doubt_labels import (
     Labels,
     Studied,
@@ -36,7 +32,11 @@ from zoo.methods.lamss.doubt_labels import (
     span_levels,
     study_texts,
 )
+from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
+from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
+from zoo.prompts.chat_format import chat_format
 from zoo.records import PlainText, Question, Triple
+from zoo.sample_preview import preview
 
 log = logging.getLogger(__name__)
 NORMAL, SIGMA, LEVEL = 0, 1, 2

@@ -10,13 +10,13 @@ import torch.distributed
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.plots import heat_map, risk_coverage_plot, shaded_answers
 from zoo.losses.cross_entropy import Term
 from zoo.methods.lamss.metrics import risk_coverage, selective_scores, tuned_threshold
-from zoo.module import ZooModule
-from zoo.sample_preview import shaded
 from zoo.methods.lamss.questions import ASKABLE, Askable, asked, gold, key, right
+from zoo.module import ZooModule
+from zoo.plots import heat_map, risk_coverage_plot, shaded_answers
 from zoo.records import Triple
+from zoo.sample_preview import shaded
 
 MAX_SHOWN = 12  # answers of a figure
 FILLER = Triple("Why?", "", "Because.")  # answered along where another process still answers

@@ -18,12 +18,12 @@ from zoo.backbone import Backbone
 from zoo.cache import fingerprint, remember
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.lamss.decoding import decode_graded, read_graded
-from zoo.methods.lamss.token_probabilities import Row, probabilities
 from zoo.errors import InputError
-from zoo.nn.blocks import num_blocks
+from zoo.methods.lamss.decoding import decode_graded, read_graded
 from zoo.methods.lamss.level_tokens import MARK, level_ids
+from zoo.methods.lamss.token_probabilities import Row, probabilities
 from zoo.model_files import resolve
+from zoo.nn.blocks import num_blocks
 from zoo.tiny_models import TINY
 
 log = logging.getLogger(__name__)

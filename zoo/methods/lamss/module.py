@@ -39,18 +39,17 @@ from torch import Tensor
 from zoo.backbone import Backbone, read_config
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.lamss.decoding import Graded, decode_graded, expected_level, read_graded, without
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.lamss.labeler import Reference
-from zoo.evaluation import evaluating
+from zoo.methods.lamss.decoding import Graded, decode_graded, expected_level, read_graded, without
+from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
 from zoo.methods.lamss.evaluation import Answer, SelectiveModule
-from zoo.module import Optimizer, total_loss
-from zoo.nn.blocks import Blocks, grow_mask, num_blocks, place
+from zoo.methods.lamss.labeler import Reference
 from zoo.methods.lamss.level_tokens import add_levels, grow
 from zoo.methods.lamss.questions import Askable
-from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
+from zoo.module import Optimizer, evaluating, total_loss
+from zoo.nn.blocks import Blocks, grow_mask, num_blocks, place
 from zoo.records import PlainText, Question, Triple
 
 HEADS = {"token": NORMAL, "sigma": SIGMA, "level": LEVEL}

@@ -13,7 +13,7 @@ from zoo.encoding import Segment
 from zoo.errors import InputError
 from zoo.metrics.answers import exact, mentions
 from zoo.prompts.chat_format import ChatFormat
-from zoo.methods.hdlm.prompts import letter
+from zoo.prompts.option_tokens import letter
 from zoo.records import Question, Triple
 
 Askable = Question | Triple

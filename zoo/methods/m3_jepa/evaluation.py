@@ -11,14 +11,13 @@ import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.plots import gate_usage, picture_grid
 from zoo.losses.cross_entropy import Term
-from zoo.evaluation import evaluating
+from zoo.methods.m3_jepa.encoder import Inputs, PairBatch, PairEncoder, PairExample
 from zoo.methods.m3_jepa.metrics import Bank, recall, search
-from zoo.module import ZooModule
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, join
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
-from zoo.methods.m3_jepa.encoder import Inputs, PairBatch, PairEncoder, PairExample
+from zoo.module import ZooModule, evaluating
+from zoo.plots import gate_usage, picture_grid
 from zoo.records import Media, MediaText
 
 NUM_SHOWN = 6  # queries in a picture grid

@@ -1,7 +1,7 @@
 """M3-JEPA: multimodal alignment with a multi-gate mixture of experts in a joint embedding space.
 
 arXiv 2409.05929 (ICML 2025). Frozen encoders turn an input and an output of different modalities
-into token states. One light predictor, a mixture of experts (`zoo/methods/m3_jepa/predictor.py`, equations 1 to 7),
+into token states. One light predictor, a mixture of experts (`predictor.py`, equations 1 to 7),
 maps the states of one into the latent space of the other, in every direction. No vocabulary head
 and no generation: what is minimised is the distance in latent space and a contrastive energy.
 
@@ -36,21 +36,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.methods.m3_jepa import towers
 from zoo.backbone import load_tokenizer
 from zoo.errors import InputError, nearest
 from zoo.export import Pretrained
-from zoo.methods.m3_jepa.contrastive import info_nce
 from zoo.losses.cross_entropy import Term
 from zoo.media import decode_picture, decode_sound, picture_format
+from zoo.methods.m3_jepa import towers
+from zoo.methods.m3_jepa.contrastive import info_nce
+from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
 from zoo.methods.m3_jepa.evaluation import AligningModule, Views, reads, sources
-from zoo.module import Optimizer, as_config, total_loss
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
-from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
-from zoo.records import MediaText
-from zoo.model_files import resolve
 from zoo.methods.m3_jepa.towers import Tower
+from zoo.module import Optimizer, as_config, total_loss
+from zoo.records import MediaText
 
 MEDIA = ("image", "audio")
 
@@ -184,7 +183,7 @@ class M3JEPA(AligningModule):
             if "image" in self.configs:
                 tower = self.configs["image"]
                 config = towers.read_config(tower, "model.image")
-                folder = None if towers.is_tiny(tower) else resolve(tower.name, "model.image.name")
+                folder = None if towers.is_tiny(tower) else towers.find(tower, "model.image")
                 form = picture_format(folder, config, tower.picture_size)
                 decode["image"] = partial(decode_picture, form=form)
             self._encoder = PairEncoder(

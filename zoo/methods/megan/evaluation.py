@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from zoo.errors import InputError
-from zoo.plots import heat_map
 from zoo.evaluation import ReplyingModule
 from zoo.metrics.answers import contains, exact
+from zoo.plots import heat_map
 from zoo.records import Conditioned
 
 MAX_CONDITIONS = 12  # of a heat map

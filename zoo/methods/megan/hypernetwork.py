@@ -5,7 +5,7 @@
     (3)  beta = 1 + tanh(W_b z) / 2               per token and channel, in (0.5, 1.5)
 
 x is the normalised input of block l's feed-forward part, C the input embeddings of the condition's
-tokens: no positions, no context, no pooling. Equation (3) is computed in `zoo/methods/megan/gated_swiglu.py`, from
+tokens: no positions, no context, no pooling. Equation (3) is computed in `gated_swiglu.py`, from
 the R-wide z. Keys and values depend on the condition only, so `project` makes them once.
 
 Shapes: B rows, T tokens, C condition tokens, D width, R bottleneck, F inner width, H heads.

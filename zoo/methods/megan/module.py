@@ -5,8 +5,8 @@ every shipped model. Here a small hypernetwork reads a condition in words (task,
 style) and gives every token, channel and layer a beta of its own, so that the same frozen weights
 run with a non-linearity that depends on the condition.
 
-    (1)-(3)  beta = 1 + tanh(W_b z) / 2,  z = attention(x; condition) + e_l   zoo/methods/megan/hypernetwork.py
-    (4)-(5)  y = down(g sigmoid(beta g) * up(x)),  g = gate(x)                zoo/methods/megan/gate_function.py
+    (1)-(3)  beta = 1 + tanh(W_b z) / 2,  z = attention(x; condition) + e_l   hypernetwork.py
+    (4)-(5)  y = down(g sigmoid(beta g) * up(x)),  g = gate(x)                gate_function.py
     (6)  L = mean over the reply of CE + lambda_beta sum |delta| + lambda_w sum ||W_b||_F
 
 with delta = beta - 1, summed over layers, tokens and channels. Both lambdas are 0 in every released
@@ -40,14 +40,13 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder, Conditions
 from zoo.methods.megan.evaluation import ConditionedReply, ConditioningModule
-from zoo.evaluation import evaluating
-from zoo.module import Optimizer, as_config, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
 from zoo.methods.megan.hypernetwork import Hyper, build
+from zoo.module import Optimizer, as_config, evaluating, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.swiglu import check_swiglu
-from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder, Conditions
 from zoo.records import Conditioned
 
 Source = Literal["hyper", "static", "none"]

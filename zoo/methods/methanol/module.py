@@ -34,9 +34,9 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.errors import InputError
+from zoo.evaluation import ReplyingModule
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.evaluation import ReplyingModule, evaluating
-from zoo.module import Optimizer, total_loss
+from zoo.module import Optimizer, evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
 from zoo.prompts.thoughts import ThoughtEncoder

@@ -1,4 +1,4 @@
-"""Encoder of pairs whose states are compared: the same prompts as `zoo.methods.lahore.encoder`, no answers.
+"""Encoder of pairs whose states are compared: the prompts of LaHoRe, no answers.
 
 Every head lies in a slot of one width, padded on its left, so that a document's last token has the
 same place in all and every query starts at the same position.
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zoo.sample_preview import DIM, PLAIN
 from zoo.methods.lahore.encoder import PAIR, Pair, RelevanceEncoder
 from zoo.records import Ranking
+from zoo.sample_preview import DIM, PLAIN
 
 STATES = 0  # the "head" that counts query positions
 

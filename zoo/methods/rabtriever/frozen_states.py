@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from zoo.ranking.pair_scoring import Store
-from zoo.decoding.prefix_cache import Prefixes, extend, prefill, run_packed
 from zoo.decoding.batching import BUDGET, chunks, in_step
+from zoo.decoding.prefix_cache import Prefixes, extend, prefill, run_packed
+from zoo.ranking.pair_scoring import Store
 
 Value = TypeVar("Value", Prefixes, Tensor)
 Ids = tuple[int, ...]

@@ -38,18 +38,17 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.methods.rabtriever.frozen_states import FrozenStates
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
-from zoo.methods.rabtriever.distillation import Views, head_divergence, state_errors
-from zoo.ranking.evaluation import RankingModule
-from zoo.evaluation import evaluating
-from zoo.methods.rabtriever.teacher import check_prompt
-from zoo.module import Optimizer, total_loss
-from zoo.methods.rabtriever.state_predictor import StatePredictor
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import SYSTEM
+from zoo.methods.rabtriever.distillation import Views, head_divergence, state_errors
 from zoo.methods.rabtriever.encoder import STATES, StateBatch, StateEncoder, StatePair
+from zoo.methods.rabtriever.frozen_states import FrozenStates
+from zoo.methods.rabtriever.state_predictor import StatePredictor
+from zoo.methods.rabtriever.teacher import check_prompt
+from zoo.module import Optimizer, evaluating, total_loss
+from zoo.ranking.evaluation import RankingModule
 from zoo.records import Document, Ranking
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.decoding.option_logits import option_logits, relevance_score
-from zoo.ranking.pair_scoring import read_pairs
 from zoo.errors import InputError
 from zoo.export import CARD, read_checkpoint
-from zoo.evaluation import evaluating
+from zoo.module import evaluating
+from zoo.ranking.pair_scoring import read_pairs
 from zoo.records import Ranking
 
 SHARED = ("template", "relevance", "choice", "labels", "system")

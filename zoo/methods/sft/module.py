@@ -17,9 +17,9 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
+from zoo.evaluation import ReplyingModule
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.evaluation import ReplyingModule, evaluating
-from zoo.module import Optimizer, total_loss
+from zoo.module import Optimizer, evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate
 from zoo.errors import InputError
-from zoo.support.labels import Labels
-from zoo.sample_preview import preview
-from zoo.prompts.chat_format import chat_format
-from zoo.support.decisions import Decision, decisions
-from zoo.prompts.option_tokens import option_ids
 from zoo.methods.straq.prompts import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.methods.straq.rewards import Judged, Reward
-from zoo.support.encoder import has_strategies
+from zoo.prompts.chat_format import chat_format
+from zoo.prompts.option_tokens import option_ids
 from zoo.records import Dialogue
+from zoo.sample_preview import preview
+from zoo.support.decisions import Decision, decisions
+from zoo.support.encoder import has_strategies
+from zoo.support.labels import Labels
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,15 @@ import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.plots import value_bars
-from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.losses.cross_entropy import Term
-from zoo.evaluation import evaluating
+from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
+from zoo.module import ZooModule, evaluating
+from zoo.plots import value_bars
+from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
+from zoo.support.decisions import Decision, current_decision, description, transcript
+from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import Heard, Said, said_figures, said_scores
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
-from zoo.module import ZooModule
-from zoo.support.decisions import Decision, description, transcript
-from zoo.methods.straq.prompts import current, said
-from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
-from zoo.records import SUPPORTER, Dialogue, Turn
 
 NUM_SHOWN = 6  # states with their values in a figure
 LAST_TURNS = 4  # of a state, in samples
@@ -86,7 +84,7 @@ class PlanningModule(ZooModule):
             records: Decisions, or dialogues that are to be continued.
         """
         encoder: TransitionEncoder = self.encoder()
-        states = [current(record, self.labels) for record in records]
+        states = [current_decision(record, self.labels) for record in records]
         batch = encoder.prompts([encoder.state(state) for state in states]).to(self.device)
         return self.plans(self(batch))
 
@@ -108,7 +106,7 @@ class PlanningModule(ZooModule):
                 "--model.responder.name smollm2-135m"
             )
         plans = self.plan(records) if plans is None else plans
-        states = [current(record, self.labels) for record in records]
+        states = [current_decision(record, self.labels) for record in records]
         return self.responder(states, [plan.strategy for plan in plans], self.device)
 
     def plans(self, values_SK: Tensor) -> list[Plan]:
@@ -241,7 +239,10 @@ class PlanningModule(ZooModule):
         Raises:
             InputError: `thought` is no strategy.
         """
-        decisions = [current(r, self.labels) for r in ([said(prompt)] if prompt else records)]
+        decisions = [
+            current_decision(r, self.labels)
+            for r in ([opened_by_seeker(prompt)] if prompt else records)
+        ]
         plans = self.plan(decisions)
         if thought is not None:
             name = self.labels.canonical(thought, "thought")
@@ -258,7 +259,7 @@ class PlanningModule(ZooModule):
         Raises:
             InputError: There is no responder.
         """
-        state = current(dialogue, self.labels)
+        state = current_decision(dialogue, self.labels)
         (plan,) = self.plan([state])
         (reply,) = self.reply([state], [plan])
         sample = self._sample(state, plan, None)

@@ -12,10 +12,10 @@ from zoo.judges.judge import Grade, Judge, JudgeError, Verdict, persist
 from zoo.judges.local import LocalJudge, LocalLLM
 from zoo.judges.recorded import RecordedJudge
 from zoo.judges.scripted import ScriptedJudge
-from zoo.support.labels import SUPPORT, Labels
-from zoo.support.decisions import Decision
 from zoo.methods.straq.rewards import Judged, candidates
 from zoo.records import SUPPORTER, Turn
+from zoo.support.decisions import Decision
+from zoo.support.labels import SUPPORT, Labels
 
 log = logging.getLogger(__name__)
 FEEDBACK = "feedback"

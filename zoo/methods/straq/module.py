@@ -45,20 +45,19 @@ from zoo.backbone import Backbone
 from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.methods.straq.grading import FEEDBACK, Distilled, open_judge
-from zoo.judges.judge import Judge
-from zoo.support.labels import ACTS, SUPPORT
+from zoo.judges.judge import MAX_GRADE, Judge
 from zoo.losses.cross_entropy import Term
-from zoo.methods.straq.temporal_difference import td_errors, td_targets
-from zoo.methods.straq.evaluation import PlanningModule, Respond
-from zoo.evaluation import evaluating
-from zoo.methods.straq.responder import Responder
-from zoo.module import Optimizer, as_config, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.methods.straq.rewards import MAX_GRADE, Imitated, Reward
 from zoo.methods.straq.encoder import VALUES, TransitionBatch, TransitionEncoder
-from zoo.records import Dialogue
+from zoo.methods.straq.evaluation import PlanningModule, Respond
+from zoo.methods.straq.grading import FEEDBACK, Distilled, open_judge
+from zoo.methods.straq.responder import Responder
+from zoo.methods.straq.rewards import Imitated, Reward
 from zoo.methods.straq.target_network import Target
+from zoo.methods.straq.temporal_difference import td_errors, td_targets
+from zoo.module import Optimizer, as_config, evaluating, total_loss
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.records import Dialogue
+from zoo.support.labels import ACTS, SUPPORT
 
 log = logging.getLogger(__name__)
 RELEASED = Optimizer(

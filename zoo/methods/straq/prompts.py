@@ -5,12 +5,10 @@ The skeleton of the question is that of the sheet's note; the words are ours (in
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from zoo.prompts.option_tokens import letter
+from zoo.records import Triple, Turn
+from zoo.support.decisions import Decision, description, transcript
 from zoo.support.labels import SUPPORT, Labels
-from zoo.support.decisions import Decision, decisions, description, transcript
-from zoo.methods.hdlm.prompts import letter
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
 PLAN_SYSTEM = "You plan support strategies for a helper who talks with a person in distress."
 REPLY_SYSTEM = "You are a supportive listener who helps a person in distress."
@@ -58,32 +56,3 @@ def reply_query(decision: Decision, strategy: str, labels: Labels = SUPPORT) -> 
         system=REPLY_SYSTEM,
         id=decision.id,
     )
-
-
-def current(record: Dialogue | Decision, labels: Labels = SUPPORT) -> Decision:
-    """Return the decision that is to be taken now.
-
-    That is the one after the last turn, or the last one taken if the supporter spoke last. A last
-    supporter turn without words is still to be written.
-
-    Raises:
-        InputError: See `zoo.support.decisions.decisions`.
-    """
-    if isinstance(record, Decision):
-        return record
-    if record.turns and record.turns[-1].speaker == SUPPORTER and record.turns[-1].text:
-        return decisions(record, labels, need_strategies=False)[-1]
-    waiting = awaiting(record)
-    return decisions(waiting, labels, need_strategies=False)[-1]
-
-
-def awaiting(record: Dialogue) -> Dialogue:
-    """Return a dialogue whose last turn is a supporter's, without words if it is to be written."""
-    if record.turns and record.turns[-1].speaker == SUPPORTER:
-        return record
-    return replace(record, turns=(*record.turns, Turn(SUPPORTER, "")))
-
-
-def said(text: str) -> Dialogue:
-    """Return a dialogue in which a seeker has said this and nothing else is known."""
-    return Dialogue((Turn(SEEKER, text),), id="prompt")

@@ -17,15 +17,15 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
-from zoo.support.labels import SUPPORT, Labels
 from zoo.methods.sft.module import SFT, SPEAK
+from zoo.methods.straq.prompts import reply_query
 from zoo.nn.blocks import num_blocks
 from zoo.prompts.chat_format import ChatFormat
-from zoo.support.decisions import Decision, decisions
-from zoo.methods.straq.prompts import current, reply_query
-from zoo.support.encoder import SPEAKS, one_turn
 from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
 from zoo.records import Dialogue, Triple
+from zoo.support.decisions import Decision, current_decision, decisions
+from zoo.support.encoder import SPEAKS, one_turn
+from zoo.support.labels import SUPPORT, Labels
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ReplyEncoder(ThoughtEncoder):
     def _query(self, record: Triple | Dialogue) -> Triple:
         if isinstance(record, Triple):
             return record
-        decision = current(record, self.labels)
+        decision = current_decision(record, self.labels)
         return self.query(decision, decision.target.strategy or self.labels.names[-1])
 
 

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from zoo.support.labels import Labels
 from zoo.support.decisions import Decision
-
-MAX_GRADE = 5.0
+from zoo.support.labels import Labels
 
 
 class Judged(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lahore_reference import SHORT, quality, task, train
+from methods.lahore.lahore_reference import SHORT, quality, task, train
 
 
 @pytest.fixture(scope="session")
