@@ -27,6 +27,7 @@ _HOME = {
     "Optimizer": "zoo.module",
     "Tower": "zoo.methods.m3_jepa.towers",
     "load": "zoo.export",
+    "save": "zoo.export",
 }
 __all__ = sorted(_HOME)
 
