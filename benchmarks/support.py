@@ -45,14 +45,14 @@ import zoo
 from benchmarks.support_data import most_frequent, tested
 from benchmarks.support_models import build, first, learned
 from benchmarks.support_table import ROWS, SETS, Row, table
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.methods.straq.evaluation import Plan
-from zoo.support.conversation import told
+from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 BINS = ("early", "late")  # of turn depth, too small here
-Heard = dict[tuple[str, ...], Branching]  # ids of decisions -> their conversations
+Contexts = dict[tuple[str, ...], SharedContext]  # ids of decisions -> their conversations
 SIZES = ("dialogues", "decisions", "steps", "per_step", "lr", "window", "new_tokens")
 
 
@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with counting() as trained:
             base = learned(weights, seed, options)
         cost = {"train": trained[0], "train_seconds": round(time.time() - start)}
-        heard: Heard = {}
+        contexts: Contexts = {}
         for row, name in missing:
-            results.append(run_row(base, row, name, seed, options, cost, heard))
+            results.append(run_row(base, row, name, seed, options, cost, contexts))
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(f"[{','.join(map(dumped, results))}\n]\n", "utf-8")
             print(row, name, seed, results[-1]["cost"], flush=True)
@@ -137,12 +137,12 @@ def run_row(
     seed: int,
     options: argparse.Namespace,
     cost: dict[str, int],
-    heard: Heard,
+    contexts: Contexts,
 ) -> dict[str, Any]:
     """Answer all decisions of a set; return the row's entry.
 
-    Baselines of the same weights read a conversation once, kept in `heard`; each of them is charged
-    for it, so only its seconds are fewer than they would be alone.
+    Baselines of the same weights read a conversation once, kept in `contexts`. The positions are
+    counted for each of them, so only its seconds are fewer than they would be alone.
     """
     asked, start = tested(name, options), time.time()
     made = ROWS[row]
@@ -150,7 +150,7 @@ def run_row(
     module = build(made, seed, options, base) if alone else base
     module.to(options.device)
     with counting() as positions:
-        found, shared = answered(module, made, asked, options, heard)
+        found, shared = answered(module, made, asked, options, contexts)
     scorer = module if hasattr(module, "scores") else zoo.ESCBaseline()
     scorer.found = {d.id: (d, one) for d, one in zip(asked, found, strict=True)}
     seconds = round(time.time() - start)
@@ -173,19 +173,23 @@ def run_row(
 
 
 def answered(
-    module: Any, row: Row, asked: Sequence[Decision], options: argparse.Namespace, heard: Heard
-) -> tuple[list[Said], int]:
+    module: Any,
+    row: Row,
+    asked: Sequence[Decision],
+    options: argparse.Namespace,
+    contexts: Contexts,
+) -> tuple[list[SupportReply], int]:
     """Return what is said at each decision, and the positions that an earlier row has read."""
-    found: list[Said] = []
+    found: list[SupportReply] = []
     shared = 0
     usual = most_frequent(options) if row.plan == "frequent" else ""
     for start in range(0, len(asked), options.batch):
         part = asked[start : start + options.batch]
         if row.method == "ESCBaseline":
             known = (str(module.show_strategies), *(decision.id for decision in part))
-            branch = heard.setdefault(known, told(module, part))
-            shared += branch.positions
-            found += module.respond(part, branch=branch)
+            context = contexts.setdefault(known, conversation_context(module, part))
+            shared += context.positions
+            found += module.respond(part, context=context)
             continue
         if row.method != "StraQ":
             found += module.respond(part)
@@ -195,7 +199,7 @@ def answered(
         replies = module.reply(part, plans)
         pairs = zip(replies, plans, strict=True)
         for reply, plan in pairs:
-            found.append(Said(reply, plan.strategy, failed=() if reply else ("reply",)))
+            found.append(SupportReply(reply, plan.strategy, failed=() if reply else ("reply",)))
     return found, shared
 
 

@@ -18,7 +18,8 @@ from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision, description, transcript
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
-from zoo.support.reply import Heard, Said, said_figures, said_scores
+from zoo.support.reply import AnsweredDecision, SupportReply
+from zoo.support.scores import reply_figures, reply_scores
 
 DEFAULTS = Optimizer(
     lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
@@ -45,9 +46,9 @@ class TalkingModule(ZooModule):
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer)
         self.max_generated = max_generated
-        self.found: dict[str, tuple[Decision, Said]] = {}
+        self.found: dict[str, tuple[Decision, SupportReply]] = {}
 
-    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+    def respond(self, records: Sequence[Dialogue | Decision]) -> list[SupportReply]:
         """Return what is said at the current decision of each record."""
         raise TypeError(f"{type(self).__name__} does not implement respond(records)")
 
@@ -125,7 +126,9 @@ class TalkingModule(ZooModule):
         pairs = self._reply(batch.records, room)
         return {"samples": [self.sample(decision, one) for decision, one in pairs]}
 
-    def _reply(self, records: Sequence[Decision], room: int | None) -> list[tuple[Decision, Said]]:
+    def _reply(
+        self, records: Sequence[Decision], room: int | None
+    ) -> list[tuple[Decision, SupportReply]]:
         """Reply at the decisions that are new, at most `room`, and keep what was said."""
         new = {d.id: d for d in records if d.id not in self.found}
         asked = list(new.values())[: None if room is None else max(0, room)]
@@ -137,7 +140,7 @@ class TalkingModule(ZooModule):
         self.found |= {decision.id: (decision, one) for decision, one in pairs}
         return pairs
 
-    def sample(self, decision: Decision, one: Said) -> dict[str, str]:
+    def sample(self, decision: Decision, one: SupportReply) -> dict[str, str]:
         """Return the row that shows a decision: the state, the steps, the reply and the gold."""
         known, told = description(decision), transcript(decision.turns[-LAST_TURNS:])
         gold = decision.target
@@ -147,7 +150,7 @@ class TalkingModule(ZooModule):
         right = f"({gold.strategy}) {gold.text}" if gold.strategy else gold.text
         return row | {"gold": right} if gold.text else row
 
-    def notes(self, one: Said) -> dict[str, str]:
+    def notes(self, one: SupportReply) -> dict[str, str]:
         """Return what to show beside a reply."""
         named = {"emotion": one.emotion, "strategy": one.strategy}
         shown = {name: text for name, text in named.items() if text} | dict(one.steps)
@@ -166,16 +169,16 @@ class TalkingModule(ZooModule):
             self.log(f"{stage}/{name}", float(value), prog_bar=name in ("accuracy", "bleu_2"))
 
     def scores(self, draws: int = 0) -> dict[str, float]:
-        """Return the scores of all replies so far (see `zoo.support.reply.said_scores`)."""
-        return said_scores(self.heard(), labels=self.labels, topics=self.topics, draws=draws)
+        """Return the scores of all replies so far (see `zoo.support.scores.reply_scores`)."""
+        return reply_scores(self.answered(), labels=self.labels, topics=self.topics, draws=draws)
 
     def figures(self) -> dict[str, Any]:
         """Return the strategies' confusion and transitions, and the emotions' confusion."""
-        return said_figures(self.heard(), self.labels, self.emotions)
+        return reply_figures(self.answered(), self.labels, self.emotions)
 
-    def heard(self) -> list[Heard]:
+    def answered(self) -> list[AnsweredDecision]:
         """Return every reply so far with its decision and the emotion that was right."""
-        return [Heard(d, one, self.gold_emotion(d)) for d, one in self.found.values()]
+        return [AnsweredDecision(d, one, self.gold_emotion(d)) for d, one in self.found.values()]
 
     # -- verbs ---------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.methods.coct.concepts import (
@@ -50,15 +50,15 @@ def answering(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[list[str]]:
     """Let the model say these words, one for each row; return the prompts that it is asked."""
     prompts: list[list[str]] = []
 
-    def ask(branch: Branching, questions: Any, **_: Any) -> list[str]:
+    def ask(context: SharedContext, questions: Any, **_: Any) -> list[str]:
         told = [
-            branch.tokenizer.decode([*head, *(t for piece in pieces for t in piece)])
-            for head, pieces in zip(branch.heads, branch.pieces, strict=True)
+            context.tokenizer.decode([*prefix, *(t for piece in pieces for t in piece)])
+            for prefix, pieces in zip(context.prefixes, context.pieces, strict=True)
         ]
         prompts.append([text + q for text, q in zip(told, questions, strict=True)])
         return list(words[: len(questions)])
 
-    monkeypatch.setattr(Branching, "ask", ask)
+    monkeypatch.setattr(SharedContext, "ask", ask)
     return prompts
 
 
@@ -365,16 +365,16 @@ def test_inner_transitions_by_stage(make: Any, monkeypatch: Any) -> None:
 def test_baselines_share_history_and_decoding(make: Any, two: str, monkeypatch: Any) -> None:
     """Window, kept lines, form of the prompt and limit are those of CoCT, for every kind."""
     seen = []
-    original = Branching.ask
+    original = SharedContext.ask
 
-    def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
-        decoder = branch._run()
-        lines = [branch.tokenizer.decode(p) for p in branch.pieces[0][branch.starts[0] :]]
+    def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
+        decoder = context._run()
+        lines = [context.tokenizer.decode(p) for p in context.pieces[0][context.starts[0] :]]
         plain = {k: v for k, v in options.items() if k != "choices"}
-        seen.append((branch.budget, lines, plain, int(decoder.mask_BL.sum()) > 0))
-        return original(branch, questions, **options)
+        seen.append((context.budget, lines, plain, int(decoder.mask_BL.sum()) > 0))
+        return original(context, questions, **options)
 
-    monkeypatch.setattr(Branching, "ask", ask)
+    monkeypatch.setattr(SharedContext, "ask", ask)
     options = {"max_length": 2600, "reserve": 1000, "max_new_tokens": 3}
     module = make("CoCT", two, concepts="cskills", **options)
     module.respond(decisions(TALK)[1:])

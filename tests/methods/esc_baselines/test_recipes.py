@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.methods.esc_baselines.recipes import RECIPES
@@ -48,10 +48,10 @@ class Script:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         self.words, self.tasks, self.options = list(words), list[str](), list[dict[str, Any]]()
-        monkeypatch.setattr(Branching, "ask", self.ask())
+        monkeypatch.setattr(SharedContext, "ask", self.ask())
 
     def ask(self) -> Any:
-        def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
+        def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
             self.tasks.append(questions[0] or "")
             self.options.append(options)
             return [self.words.pop(0) if q is not None else "" for q in questions]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from datamodules import DailyDialog, ESConv
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.methods.fisminess.machine import IllegalMoveError, Machine, rounds
@@ -24,7 +24,7 @@ from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, current_decision, decisions
 from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
 from zoo.support.read_reply import read_reply
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 TWO = ("tiny-llama", "tiny-gemma")  # untied and tied
 WIDE = {"max_length": 8192, "max_new_tokens": 4}
@@ -143,7 +143,7 @@ SYSTEM_TEXT = (
 )
 
 
-def triples(found: list[Said]) -> list[tuple[str, str, str]]:
+def triples(found: list[SupportReply]) -> list[tuple[str, str, str]]:
     return [(one.emotion, one.strategy, one.reply) for one in found]
 
 
@@ -157,18 +157,18 @@ class Asked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.prompts: list[list[str]] = []
-        original = Branching.ask
+        original = SharedContext.ask
 
-        def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
+        def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
             told = [
-                branch.tokenizer.decode([*head, *(t for piece in pieces for t in piece)])
-                for head, pieces in zip(branch.heads, branch.pieces, strict=True)
+                context.tokenizer.decode([*prefix, *(t for piece in pieces for t in piece)])
+                for prefix, pieces in zip(context.prefixes, context.pieces, strict=True)
             ]
             rows = zip(told, questions, strict=True)
             self.prompts.append([text + question for text, question in rows if question])
-            return original(branch, questions, **options)
+            return original(context, questions, **options)
 
-        monkeypatch.setattr(Branching, "ask", ask)
+        monkeypatch.setattr(SharedContext, "ask", ask)
 
 
 # -- 1: the only legal walk --------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_one_set_of_weights(make: Any, shape: str) -> None:
     module = make("FiSMiness", shape, **WIDE)
     plain, _ = load(Backbone(shape))
     assert set(module.state_dict()) == {f"lm.{name}" for name in plain.state_dict()}
-    assert {id(mind.lm) for mind in module.minds().values()} == {id(module.lm)}
+    assert {id(model.lm) for model in module.action_models().values()} == {id(module.lm)}
 
 
 @pytest.mark.fidelity("fisminess", 5)
@@ -262,9 +262,9 @@ def test_agents_may_have_models_of_their_own(make: Any) -> None:
     mixed = make("FiSMiness", "tiny-llama", mode="agent", agents=agents, **WIDE)
     mixed.lm.load_state_dict(plain.lm.state_dict())
     assert set(mixed.state_dict()) == set(plain.state_dict())
-    minds = mixed.minds()
-    assert minds["emotion"].lm is minds["reply"].lm is mixed.lm
-    assert minds["strategy"].lm is not mixed.lm
+    models = mixed.action_models()
+    assert models["emotion"].lm is models["reply"].lm is mixed.lm
+    assert models["strategy"].lm is not mixed.lm
     first = decisions(OTHER)[:1]
     assert mixed.respond(first)[0].emotion == plain.respond(first)[0].emotion
     assert mixed.respond(first)[0].strategy in STRATEGIES
@@ -391,7 +391,9 @@ def test_what_a_single_pass_lacks_is_counted(
     failed: tuple[str, ...],
 ) -> None:
     module = make("FiSMiness", "tiny-llama", mode="single_pass", **WIDE)
-    monkeypatch.setattr(Branching, "ask", lambda branch, questions, **_: [words] * len(questions))
+    monkeypatch.setattr(
+        SharedContext, "ask", lambda context, questions, **_: [words] * len(questions)
+    )
     (one,) = module.respond(decisions(ONE)[:1])
     assert (one.emotion, one.strategy, one.reply, one.failed) == (emotion, strategy, reply, failed)
 
@@ -400,12 +402,12 @@ def test_a_single_pass_keeps_room_for_all_it_writes(make: Any, monkeypatch: Any)
     module = make("FiSMiness", "tiny-llama", mode="single_pass", **WIDE)
     limits: list[int] = []
 
-    def ask(branch: Branching, questions: Any, *, max_new_tokens: int, **_: Any) -> list[str]:
+    def ask(context: SharedContext, questions: Any, *, max_new_tokens: int, **_: Any) -> list[str]:
         limits.append(max_new_tokens)
-        assert branch.budget == 8192 - module.encoder().room
+        assert context.budget == 8192 - module.encoder().room
         return [""] * len(questions)
 
-    monkeypatch.setattr(Branching, "ask", ask)
+    monkeypatch.setattr(SharedContext, "ask", ask)
     module.respond(decisions(ONE)[:1])
     assert module.encoder().room > module.encoder().asking + limits[0]
 
@@ -414,7 +416,7 @@ def test_a_single_pass_keeps_room_for_all_it_writes(make: Any, monkeypatch: Any)
 def test_free_words_are_read_by_alias(make: Any, monkeypatch: Any) -> None:
     module = make("FiSMiness", "tiny-llama", closed="free", **WIDE)
     words = iter(["They feel anxious.", "approval and reassurance", "Good.", "??", "Hugs", "Hm."])
-    monkeypatch.setattr(Branching, "ask", lambda self, q, **_: [next(words)] * len(q))
+    monkeypatch.setattr(SharedContext, "ask", lambda self, q, **_: [next(words)] * len(q))
     found = module.respond(decisions(OTHER))
     assert triples(found) == [
         ("anxiety", "Affirmation and Reassurance", "Good."),
@@ -453,16 +455,16 @@ def test_a_single_pass_writes_by_a_given_strategy(make: Any, two: str, monkeypat
     module = make("FiSMiness", two, mode="single_pass", spread=12.0, **WIDE)
     state = decisions(ONE)[:1]
     asked: list[str] = []
-    original = Branching.ask
+    original = SharedContext.ask
 
-    def ask(branch: Branching, questions: Any, **options: Any) -> list[str]:
+    def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
         asked.append(questions[0])
-        words = original(branch, questions, **options)
+        words = original(context, questions, **options)
         return (
             [f"Emotion: fear\nStrategy: Others\nResponse: {words[0]}"] if len(asked) == 1 else words
         )
 
-    monkeypatch.setattr(Branching, "ask", ask)
+    monkeypatch.setattr(SharedContext, "ask", ask)
     (one,) = module.respond(state, strategies=["Information"])
     begun = "Emotion: fear\nStrategy: Information\nResponse:"
     assert asked[1] == asked[0] + begun
@@ -557,7 +559,7 @@ def test_a_long_dialogue_is_not_read_again_with_every_line(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text is read from its beginning once in a quarter of its room, not once a turn."""
-    from zoo.decoding import branching
+    from zoo.decoding import shared_context
 
     begun = []
     for k in range(60):
@@ -570,12 +572,12 @@ def test_a_long_dialogue_is_not_read_again_with_every_line(
     text = sum(len(encoder.ids(s)) for s in encoder.before(state, encoder.rounds(state)))
     made = []
 
-    class Counted(branching.DepthDecoder):
+    class Counted(shared_context.DepthDecoder):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             made.append(1)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(branching, "DepthDecoder", Counted)
+    monkeypatch.setattr(shared_context, "DepthDecoder", Counted)
     module.respond([state])
     spare = 600 // 4
     assert 2 < len(made) <= 1 + text // spare < 60
@@ -592,7 +594,9 @@ def test_scores_by_turn_depth(make: Any) -> None:
     states = decisions(talk(*turns))
     for d in states:
         right = d.depth < 7
-        said = Said("one two three" if right else "x", "Question" if right else "Others", "sadness")
+        said = SupportReply(
+            "one two three" if right else "x", "Question" if right else "Others", "sadness"
+        )
         module.found[d.id] = (d, said)
     scores = module.scores()
     assert scores["early/accuracy"] == scores["early/rouge_l"] == pytest.approx(100)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 
 HEADS = ["first head.", "2nd."]
 LONG = [f"It is day {day} of a long talk. " for day in range(12)]
@@ -22,8 +22,8 @@ def method(make: Callable[..., Any], shape: str) -> Any:
     return make("SFT", shape, spread=12.0)
 
 
-def growing(method: Any, heads: list[str]) -> Branching:
-    return Branching(
+def growing(method: Any, heads: list[str]) -> SharedContext:
+    return SharedContext(
         method.lm,
         method.tokenizer,
         heads,
@@ -34,18 +34,18 @@ def growing(method: Any, heads: list[str]) -> Branching:
     )
 
 
-def answers(branch: Branching, rows: list[list[str]]) -> list[list[str]]:
+def answers(context: SharedContext, rows: list[list[str]]) -> list[list[str]]:
     """Tell a piece a row, ask, tell something that is taken back, and go on."""
     found = []
     for step in range(len(LONG)):
         for row, pieces in enumerate(rows):
-            branch.tell(row, pieces[step])
-        mark = branch.mark()
-        found.append(branch.ask(["What day? "] * len(rows), max_new_tokens=5))
+            context.append(row, pieces[step])
+        saved = context.save()
+        found.append(context.ask(["What day? "] * len(rows), max_new_tokens=5))
         for row in range(len(rows)):
-            branch.tell(row, "Forget that. " * 4)
-        branch.ask(["What? "] * len(rows), max_new_tokens=2)
-        branch.back(mark)
+            context.append(row, "Forget that. " * 4)
+        context.ask(["What? "] * len(rows), max_new_tokens=2)
+        context.restore(saved)
     return found
 
 
@@ -68,14 +68,14 @@ def test_only_the_row_that_outgrows_its_window_is_run_again(
         original(decoder, ids)
 
     monkeypatch.setattr(DepthDecoder, "open", noted)
-    branch = growing(method, HEADS)
+    context = growing(method, HEADS)
     for long, short in zip(LONG, SHORT, strict=True):
-        branch.tell(0, long)
-        branch.tell(1, short)
-        branch.ask(["What day? "] * 2, max_new_tokens=2)
-        assert branch.decoder is not None
-        assert branch.decoder.mask_BL.shape[1] <= 2 * (WINDOW - ROOM) + max(map(len, LONG))
-        assert branch.positions <= 2 * (WINDOW - ROOM)
+        context.append(0, long)
+        context.append(1, short)
+        context.ask(["What day? "] * 2, max_new_tokens=2)
+        assert context.decoder is not None
+        assert context.decoder.mask_BL.shape[1] <= 2 * (WINDOW - ROOM) + max(map(len, LONG))
+        assert context.positions <= 2 * (WINDOW - ROOM)
     assert begun[0] == [True, True]
     assert [True, False] in begun
     assert [False, True] not in begun

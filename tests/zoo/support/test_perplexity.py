@@ -14,7 +14,7 @@ from zoo.methods.fisminess.encoder import ALL
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 WIDE = {"max_length": 8192, "max_new_tokens": 5}
 TALK = Dialogue(
@@ -29,14 +29,14 @@ TALK = Dialogue(
 )
 
 
-def direct(module: Any, state: Decision, one: Said) -> tuple[str, str]:
+def direct(module: Any, state: Decision, one: SupportReply) -> tuple[str, str]:
     """Return what stands before the reply, and a space of the reply's."""
     encoder = module.encoder()
     task = RECIPES["direct"][0].task.format(**module.filled)
     return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task), " "
 
 
-def tagged(module: Any, state: Decision, one: Said) -> tuple[str, str]:
+def tagged(module: Any, state: Decision, one: SupportReply) -> tuple[str, str]:
     encoder = module.encoder()
     return encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(), ""
 
@@ -46,12 +46,12 @@ def told(module: Any, state: Decision) -> str:
     return encoder.head(state) + "".join(encoder.before(state, encoder.rounds(state)))
 
 
-def walked(module: Any, state: Decision, one: Said) -> tuple[str, str]:
+def walked(module: Any, state: Decision, one: SupportReply) -> tuple[str, str]:
     labels = line(EMOTION, one.emotion) + line(STRATEGY, one.strategy)
     return told(module, state) + labels + module.encoder().questions[REPLY], " "
 
 
-def in_one(module: Any, state: Decision, one: Said) -> tuple[str, str]:
+def in_one(module: Any, state: Decision, one: SupportReply) -> tuple[str, str]:
     begun = f"Emotion: {one.emotion}\nStrategy: {one.strategy}\nResponse:"
     return told(module, state) + module.encoder().questions[ALL] + begun, " "
 
@@ -71,7 +71,7 @@ def test_it_is_that_of_the_whole_text(
     backbone: str,
     method: str,
     options: dict[str, Any],
-    prompt: Callable[[Any, Decision, Said], tuple[str, str]],
+    prompt: Callable[[Any, Decision, SupportReply], tuple[str, str]],
 ) -> None:
     """Two decisions together, of different lengths; random models write no tag and no field."""
     module = make(method, backbone, spread=3.0, **options, **WIDE)
@@ -103,10 +103,10 @@ def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
     encoder = module.encoder()
     task = RECIPES["cot"][0].task.format(**module.filled)
     asked = encoder.head(state) + "".join(encoder.lines(state)) + encoder.question(task, "Emotion:")
-    from zoo.support.conversation import told as heard
+    from zoo.support.conversation import conversation_context
 
-    branch = heard(module, [state])
-    ((nll, tokens),) = branch.likelihood(
+    context = conversation_context(module, [state])
+    ((nll, tokens),) = context.answer_nll(
         [encoder.question(task, "Emotion:")], [begun], [state.target.text]
     )
     ids, gold = (encoder.ids(x) for x in (asked + begun.rstrip(), " " + state.target.text))

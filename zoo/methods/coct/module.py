@@ -54,12 +54,12 @@ from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind, tag_sco
 from zoo.module import Optimizer, evaluating
 from zoo.plots import heat_map
 from zoo.records import Dialogue
-from zoo.support.conversation import reply_term, told
+from zoo.support.conversation import conversation_context, reply_loss
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder, one_turn, read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 from zoo.support.strategy_metrics import Floats
 
 ROLE = "You are a supportive partner in a conversation."
@@ -71,7 +71,7 @@ class CoCT(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of the group's launcher.
+        optimizer: AdamW and its schedule; None for that of straQ*'s launcher script.
         concepts: Whose lists: `esconv`, `daily_dialog`, `cskills`, `empathetic_dialogues`, or
             `auto`: those that the paper uses on the data module at hand (ESConv's without one).
         kinds: Which kinds of concepts to use; None for all that the lists have.
@@ -220,28 +220,29 @@ class CoCT(TalkingModule):
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L of equation (4); nothing if nothing is learned."""
-        return reply_term(self, batch) if self.learn else {}
+        return reply_loss(self, batch) if self.learn else {}
 
     # -- replies -------------------------------------------------------------------------------
 
     @evaluating
-    def respond(self, records: Sequence[Dialogue | Decision]) -> list[Said]:
+    def respond(self, records: Sequence[Dialogue | Decision]) -> list[SupportReply]:
         """Return the reply of each record with its chain of concepts: one call, equation (1).
 
         Raises:
             InputError: A turn does not fit the window.
         """
         states = [current_decision(record, self.labels) for record in records]
-        branch, questions = told(self, states), [self.encoder().question()] * len(states)
+        context = conversation_context(self, states)
+        questions = [self.encoder().question()] * len(states)
         limit, heat = self.max_new_tokens, self.temperature
-        words = branch.ask(questions, max_new_tokens=limit, temperature=heat)
+        words = context.ask(questions, max_new_tokens=limit, temperature=heat)
         firsts = [split_tags(text, self.concepts)[0].tag for text in words]
         begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in firsts]
-        golds = branch.likelihood(questions, begun, [state.target.text for state in states])
+        golds = context.answer_nll(questions, begun, [state.target.text for state in states])
         return [self.read(text, *gold) for text, gold in zip(words, golds, strict=True)]
 
-    def read(self, words: str, nll: float = 0.0, tokens: int = 0) -> Said:
-        """Return what a model's words say, equations (2) and (3); see `Said` for the others."""
+    def read(self, words: str, nll: float = 0.0, tokens: int = 0) -> SupportReply:
+        """Read a model's output, equations (2) and (3); `nll` and `tokens` as in `SupportReply`."""
         parts = split_tags(one_turn(words), self.concepts)
         chain = [self.concepts.kind_of(part.tag) for part in parts if part.tag is not None]
         tags = tuple(self.concepts.tag(name) for _, name in chain)
@@ -252,7 +253,7 @@ class CoCT(TalkingModule):
             strategy = used[0] if used else self.labels.fallback
             failed = () if used else ("strategy",)
         reply = spoken(parts, self.concepts)
-        return Said(
+        return SupportReply(
             reply=reply,
             strategy=strategy,
             emotion="",  # the tags say what the agent expresses, not what the seeker feels

@@ -1,8 +1,8 @@
 """The baselines of emotional support conversation: one model, one conversation, many recipes.
 
-They are those that straQ* (arXiv 2505.06987), FiSMiness (2504.11837) and CoCT (2510.18434) compare
-with. A recipe is plain data (`recipes.py`); backbone, part of the conversation that is
-kept, form of the prompt and decoding are the same for all, so that only the recipe differs.
+straQ* (arXiv 2505.06987), FiSMiness (2504.11837) and CoCT (2510.18434) compare with them. A recipe
+is plain data (`recipes.py`); backbone, part of the conversation that is kept, form of the prompt
+and decoding are the same for all, so that only the recipe differs.
 
     direct          role, description, history -> [Strategy] reply
     direct_refine   one call: draft, then its revision
@@ -33,20 +33,20 @@ from torch import Tensor
 
 from zoo.backbone import Backbone
 from zoo.decoding.prefix_cache import run_packed
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.esc_baselines.recipes import RECIPES, SYSTEM
-from zoo.methods.esc_baselines.runner import Follower
+from zoo.methods.esc_baselines.runner import RecipeRunner
 from zoo.module import Optimizer, evaluating
 from zoo.records import Dialogue
-from zoo.support.conversation import reply_term, told
+from zoo.support.conversation import conversation_context, reply_loss
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 Kinds = Literal[
     "direct",
@@ -71,7 +71,7 @@ class ESCBaseline(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of the group's launcher.
+        optimizer: AdamW and its schedule; None for that of straQ*'s launcher script.
         kind: Which baseline; see the module's docstring.
         labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
         emotions: Whose list of emotions: `esconv`, `daily_dialog` or `empathetic_dialogues`.
@@ -161,27 +161,27 @@ class ESCBaseline(TalkingModule):
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the one term; nothing if nothing is learned."""
-        return reply_term(self, batch) if self.learns else {}
+        return reply_loss(self, batch) if self.learns else {}
 
     # -- recipes -------------------------------------------------------------------------------
 
     @evaluating
     def respond(
-        self, records: Sequence[Dialogue | Decision], *, branch: Branching | None = None
-    ) -> list[Said]:
+        self, records: Sequence[Dialogue | Decision], *, context: SharedContext | None = None
+    ) -> list[SupportReply]:
         """Follow the recipe at the current decision of each record, all records call by call.
 
         Args:
             records: Decisions, or dialogues that are to be continued.
-            branch: Their conversations as `told` returns them for any kind with these weights; the
-                kinds that share it read them once, since answers leave nothing in it.
+            context: The conversations as `conversation_context` returns them; None makes it. Kinds
+                with the same weights can share one, so that the conversations are run once.
 
         Raises:
             InputError: A turn does not fit the window.
         """
         states = [current_decision(record, self.labels) for record in records]
-        follower = Follower(
-            branch or told(self, states),
+        runner = RecipeRunner(
+            context or conversation_context(self, states),
             self.encoder().question,
             self.labels,
             self.emotions,
@@ -190,7 +190,7 @@ class ESCBaseline(TalkingModule):
             temperature=self.temperature,
         )
         golds = [state.target.text for state in states]
-        return follower.follow(RECIPES[self.kind], self.filled, golds)
+        return runner.run(RECIPES[self.kind], self.filled, golds)
 
     def retrieve(self, states: Sequence[Decision]) -> list[str]:
         """Return the `top_k` strategies, with definitions, whose text is nearest to each query."""

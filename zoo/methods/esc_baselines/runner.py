@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.decoding.shared_context import Branching
+from zoo.decoding.shared_context import SharedContext
 from zoo.methods.esc_baselines.recipes import Call
 from zoo.support.labels import Labels
 from zoo.support.read_reply import read_points, read_reply
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 POINTS = 3  # of a list
 HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their own
@@ -45,11 +45,11 @@ class Row:
 
 
 @dataclass
-class Follower:
+class RecipeRunner:
     """Follows a recipe, all conversations call by call.
 
     Attributes:
-        branch: The conversations.
+        context: The conversations.
         question: Makes a task, and what the answer begins with, what the model is asked.
         labels: The strategies.
         emotions: The emotions.
@@ -58,7 +58,7 @@ class Follower:
         temperature: 0 is greedy. Votes are greedy.
     """
 
-    branch: Branching
+    context: SharedContext
     question: Callable[[str, str], str]
     labels: Labels
     emotions: Labels
@@ -66,9 +66,9 @@ class Follower:
     max_new_tokens: int
     temperature: float
 
-    def follow(
+    def run(
         self, recipe: Sequence[Call], filled: dict[str, str], golds: Sequence[str]
-    ) -> list[Said]:
+    ) -> list[SupportReply]:
         """Return what is said in each conversation.
 
         Args:
@@ -91,7 +91,7 @@ class Follower:
                 self._take(call, row, text)
             if call.reads == "reply":
                 begun, asked = [row.begun for row in rows], [self._asked(call, row) for row in rows]
-                found = self.branch.likelihood(asked, begun, golds)
+                found = self.context.answer_nll(asked, begun, golds)
                 for row, gold in zip(rows, found, strict=True):
                     row.gold = gold
         return [said(row, calls) for row in rows]
@@ -101,7 +101,7 @@ class Follower:
 
     def _ask(self, call: Call, rows: list[Row]) -> list[str]:
         votes = call.reads == "vote"
-        return self.branch.ask(
+        return self.context.ask(
             [self._asked(call, row) for row in rows],
             max_new_tokens=self.max_new_tokens,
             choices=[str(i + 1) for i in range(POINTS)] if votes else None,
@@ -118,7 +118,7 @@ class Follower:
                 for row, listed in zip(rows, points, strict=True)
             ]
             limit, heat = self.max_new_tokens, self.temperature
-            new = self.branch.ask(asked, max_new_tokens=limit, temperature=heat)
+            new = self.context.ask(asked, max_new_tokens=limit, temperature=heat)
             for found, text in zip(texts, new, strict=True):
                 found.append(" ".join(read_reply(text, self.labels, call.begins).reply.split()))
         return [" ".join(part for part in found if part) for found in texts]
@@ -159,11 +159,11 @@ class Follower:
         return reply
 
 
-def said(row: Row, calls: int) -> Said:
+def said(row: Row, calls: int) -> SupportReply:
     """Return what was said in a conversation."""
     reply, strategy, emotion = (row.answers.get(name, "") for name in HIDDEN)
     steps = tuple((name, text) for name, text in row.answers.items() if name not in HIDDEN)
     nll, tokens = row.gold
     failed = tuple(row.failed)
     counted: dict[str, Any] = {"failed": failed, "calls": calls, "nll": nll, "tokens": tokens}
-    return Said(reply, strategy, emotion, steps, words=row.words, **counted)
+    return SupportReply(reply, strategy, emotion, steps, words=row.words, **counted)

@@ -123,8 +123,8 @@ def rounds(decision: Decision, *, annotated: bool = False) -> tuple[str, list[Ro
     return opening, found
 
 
-def felt(turns: tuple[Turn, ...], emotion: str) -> tuple[Turn, ...]:
-    """Return turns with an emotion on the seeker's last one."""
+def with_seeker_emotion(turns: tuple[Turn, ...], emotion: str) -> tuple[Turn, ...]:
+    """Return the turns with this emotion on the seeker's last one."""
     for i in range(len(turns) - 1, -1, -1):
         if turns[i].speaker == SEEKER:
             old = turns[i]

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from zoo.decoding.shared_context import Branching, Mark
+from zoo.decoding.shared_context import ContextState, SharedContext
 from zoo.methods.fisminess.encoder import ALL, SPARE, WalkEncoder
 from zoo.methods.fisminess.machine import REPLY
 from zoo.methods.fisminess.routes import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Mind:
+class ActionModel:
     """A language model, and the encoder of its tokenizer."""
 
     lm: Any
@@ -28,32 +28,35 @@ class Minds:
     Args:
         players: Action -> who plays it.
         rows: The dialogues.
-        everyone_done: See `zoo.decoding.shared_context.Branching`.
+        everyone_done: See `zoo.decoding.shared_context.SharedContext`.
     """
 
     def __init__(
-        self, players: dict[str, Mind], rows: Sequence[Row], everyone_done: Callable[[bool], bool]
+        self,
+        players: dict[str, ActionModel],
+        rows: Sequence[Row],
+        everyone_done: Callable[[bool], bool],
     ) -> None:
         self.players, self.rows, self.everyone_done = players, rows, everyone_done
         self.branches = {id(mind): self._branch(mind) for mind in players.values()}
 
-    def player(self, task: str) -> Mind:
+    def player(self, task: str) -> ActionModel:
         """Return who plays a task; a single pass is played by who replies."""
         return self.players[REPLY if task == ALL else task]
 
     def tell(self, r: int, text: str) -> None:
         """Append a piece to the text of a row."""
         for branch in self.branches.values():
-            branch.tell(r, text)
+            branch.append(r, text)
 
-    def mark(self) -> dict[int, Mark]:
+    def mark(self) -> dict[int, ContextState]:
         """Return where all texts are."""
-        return {owner: branch.mark() for owner, branch in self.branches.items()}
+        return {owner: branch.save() for owner, branch in self.branches.items()}
 
-    def back(self, marks: dict[int, Mark]) -> None:
+    def back(self, marks: dict[int, ContextState]) -> None:
         """Forget what was told after a mark."""
         for owner, branch in self.branches.items():
-            branch.back(marks[owner])
+            branch.restore(marks[owner])
 
     def ask(
         self,
@@ -74,7 +77,7 @@ class Minds:
         """Return the mean log-probability of each choice, `(R, K)`; None if nobody has a row."""
         if self.everyone_done(not rows):
             return None
-        return self._texts(task).weigh(self._questions(task, rows), choices)
+        return self._texts(task).score_choices(self._questions(task, rows), choices)
 
     def likelihood(
         self, task: str, begun: Mapping[int, str], golds: Mapping[int, str]
@@ -84,7 +87,7 @@ class Minds:
             return {}
         rows = range(len(self.rows))
         starts, texts = ([one.get(r, "") for r in rows] for one in (begun, golds))
-        found = self._texts(task).likelihood(self._questions(task, list(begun)), starts, texts)
+        found = self._texts(task).answer_nll(self._questions(task, list(begun)), starts, texts)
         return {r: found[r] for r in begun}
 
     def _questions(
@@ -94,12 +97,12 @@ class Minds:
         starts = {r: (begun or {}).get(r, "").rstrip(" ") for r in rows}
         return [text + starts[r] if r in starts else None for r in range(len(self.rows))]
 
-    def _texts(self, task: str) -> Branching:
+    def _texts(self, task: str) -> SharedContext:
         return self.branches[id(self.player(task))]
 
-    def _branch(self, mind: Mind) -> Branching:
+    def _branch(self, mind: ActionModel) -> SharedContext:
         encoder = mind.encoder
-        return Branching(
+        return SharedContext(
             mind.lm,
             encoder.tokenizer,
             [encoder.head(row.last) for row in self.rows],

@@ -1,9 +1,9 @@
 """FiSMiness: a finite state machine based paradigm for emotional support conversations.
 
-arXiv 2504.11837. One language model walks a small machine in every turn: it recognises the seeker's
-emotion, chooses a strategy, writes the reply; the seeker's next message closes the cycle. Emotions
-and strategies stay in the history, so the model plans across turns. All actions are played by one
-set of weights, fine-tuned on the three tasks together.
+arXiv 2504.11837. One language model walks a small state machine in every turn: it recognises the
+seeker's emotion, chooses a strategy, writes the reply; the seeker's next message closes the cycle.
+Emotions and strategies stay in the history, so the model plans across turns. One set of weights,
+fine-tuned on the three tasks together, decides all actions.
 
     (1)  s0 = [h, u_k],  s1 = [h, u_k, e],  s2 = [h, u_k, e, g],  s3 = [h, u_k, e, g, u_p]
     (2)  s0 -e-> s1 -g-> s2 -u_p-> s3 -seeker-> s0(t + 1)                 nothing else is legal
@@ -22,12 +22,13 @@ fine-tuned on the three tasks; `single_pass`: one call writes emotion, strategy 
 are to be reported by mode); `agent`: the machine on a model that is not trained, or on one model
 for each arrow. Where e(t) comes from: the dialogue's label. The lambdas: ones. Labels are decoded
 under constraint. `oracle_history`: the labels in the history are the annotated ones, not the
-model's; what was said in the history is the data's in both cases.
+model's; the utterances in the history are the data's in both cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -37,17 +38,15 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
-from zoo.methods.fisminess.machine import felt
-from zoo.methods.fisminess.minds import Mind
-from zoo.methods.fisminess.routes import Key
-from zoo.methods.fisminess.walk import Closed, Walk
+from zoo.methods.fisminess.machine import with_seeker_emotion
+from zoo.methods.fisminess.walk import ActionModel, LabelDecoding, StateKey, Walk
 from zoo.module import Optimizer, as_config, evaluating
 from zoo.records import Dialogue, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
 
 class FiSMiness(TalkingModule):
@@ -55,7 +54,8 @@ class FiSMiness(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of the group's sibling work's launcher.
+        optimizer: AdamW and its schedule; None for that of straQ*'s launcher
+            script (FiSMiness' own is not published).
         mode: `mt`: fine-tuned, three calls a turn; `single_pass`: fine-tuned, one call; `agent`:
             not trained, three calls.
         agents: With `agent`: `emotion`, `strategy` or `reply` -> a model of its own.
@@ -85,7 +85,7 @@ class FiSMiness(TalkingModule):
         optimizer: Optimizer | None = None,
         mode: Literal["mt", "single_pass", "agent"] = "mt",
         agents: dict[str, Backbone] | None = None,
-        closed: Closed = "constrained",
+        closed: LabelDecoding = "constrained",
         oracle_history: bool = False,
         emotion_source: Literal["conversation", "annotated", "predicted"] = "conversation",
         predicted: str | None = None,
@@ -108,8 +108,8 @@ class FiSMiness(TalkingModule):
         self.task_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
         self.max_length, self.padding_free = max_length, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
-        self.known: dict[Key, tuple[str, str]] = {}  # labels found so far
-        self.others: dict[str, Mind] = {}
+        self.known: dict[StateKey, tuple[str, str]] = {}  # (emotion, strategy) decoded so far
+        self.others: dict[str, ActionModel] = {}  # those of `agents` that are loaded
 
     def validate(self) -> None:
         """Check the settings against each other.
@@ -154,18 +154,18 @@ class FiSMiness(TalkingModule):
         states_BLD, weight, norm = self(batch), self.lm.lm_head.weight, self.lm.model.norm
         return {t: head_loss(states_BLD, batch, i, weight, norm) for i, t in enumerate(TASKS)}
 
-    # -- walking -------------------------------------------------------------------------------
+    # -- inference -----------------------------------------------------------------------------
 
-    def minds(self) -> dict[str, Mind]:
-        """Return who plays each action: this model, or an agent of its own, frozen."""
+    def action_models(self) -> dict[str, ActionModel]:
+        """Return the model that decides each action: this one, or a frozen one of `agents`."""
         for task, config in self.agents.items():
             if task not in self.others:
                 lm, tokenizer = backbones.load(config)
                 lm.requires_grad_(False).eval()
                 lm = lm if config.load_4bit else lm.to(self.device)
-                self.others[task] = Mind(lm, self.build_encoder(tokenizer))
-        mine = Mind(self.lm, self.encoder())
-        return {task: self.others.get(task, mine) for task in TASKS}
+                self.others[task] = ActionModel(lm, self.build_encoder(tokenizer))
+        own = ActionModel(self.lm, self.encoder())
+        return {task: self.others.get(task, own) for task in TASKS}
 
     @evaluating
     def respond(
@@ -173,21 +173,21 @@ class FiSMiness(TalkingModule):
         records: Sequence[Dialogue | Decision],
         *,
         strategies: Sequence[str] | None = None,
-    ) -> list[Said]:
+    ) -> list[SupportReply]:
         """Walk s0 to s3 at the current decision of each record, equations (2) to (4).
 
         Decisions of one dialogue are walked in their order along one text, all dialogues together.
 
         Args:
             records: Decisions, or dialogues that are to be continued.
-            strategies: Use these instead of choosing (an intervention).
+            strategies: Used instead of the model's choice (an intervention), one for each record.
 
         Raises:
             InputError: A line does not fit the window.
         """
         states = [current_decision(record, self.labels) for record in records]
         walk = Walk(
-            self.minds(),
+            self.action_models(),
             states,
             forced=strategies,
             closed=self.closed,
@@ -231,6 +231,6 @@ class FiSMiness(TalkingModule):
 
     def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
         """Return what to show beside a reply, and the dialogue with reply, emotion and strategy."""
-        notes, told = super().converse(dialogue)
-        turns = felt(told.turns, notes["emotion"])
-        return notes, Dialogue(turns, told.emotion, told.problem, told.situation, told.id)
+        notes, continued = super().converse(dialogue)
+        turns = with_seeker_emotion(continued.turns, notes["emotion"])
+        return notes, replace(continued, turns=turns)

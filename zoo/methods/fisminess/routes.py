@@ -11,7 +11,7 @@ from zoo.methods.fisminess.machine import Machine, Round, rounds
 from zoo.records import SUPPORTER
 from zoo.support.decisions import Decision
 
-Key = tuple[Any, ...]
+StateKey = tuple[Any, ...]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Row:
     wanted: dict[int, list[int]] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
 
-    def key(self, k: int) -> Key:
+    def key(self, k: int) -> StateKey:
         """Return what names the state of a round."""
         said = tuple((one.message, one.strategy, one.reply) for one in self.rounds[:k])
         told = self.last.dialogue, self.last.problem, self.last.situation, self.opening

@@ -14,14 +14,14 @@ from zoo.methods.fisminess.encoder import (
     answer_start,
 )
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line
-from zoo.methods.fisminess.minds import Mind, Minds
-from zoo.methods.fisminess.routes import Key, Row, dialogues
+from zoo.methods.fisminess.minds import ActionModel, Minds
+from zoo.methods.fisminess.routes import Row, StateKey, dialogues
 from zoo.support.decisions import Decision
 from zoo.support.labels import Labels
 from zoo.support.read_reply import read_reply
-from zoo.support.reply import Said
+from zoo.support.reply import SupportReply
 
-Closed = Literal["constrained", "likelihood", "free"]
+LabelDecoding = Literal["constrained", "likelihood", "free"]
 UNSCORED = (0.0, 0)
 
 
@@ -38,19 +38,19 @@ class Walk:
         known: Labels that earlier walks found, by state; new ones are added.
         max_new_tokens: Limit of a reply.
         temperature: Of the reply.
-        everyone_done: See `zoo.decoding.shared_context.Branching`.
+        everyone_done: See `zoo.decoding.shared_context.SharedContext`.
     """
 
     def __init__(
         self,
-        players: dict[str, Mind],
+        players: dict[str, ActionModel],
         states: Sequence[Decision],
         *,
         forced: Sequence[str] | None,
-        closed: Closed,
+        closed: LabelDecoding,
         single_pass: bool,
         oracle: bool,
-        known: dict[Key, tuple[str, str]],
+        known: dict[StateKey, tuple[str, str]],
         max_new_tokens: int,
         temperature: float,
         everyone_done: Callable[[bool], bool] = bool,
@@ -63,10 +63,10 @@ class Walk:
         self.names: dict[str, Labels] = {EMOTION: encoder.emotions, STRATEGY: encoder.labels}
         self.rows = dialogues(states, encoder, apart=forced is not None)
         self.golds = [state.target.text for state in states]
-        self.said: list[Said | None] = [None] * len(states)
+        self.said: list[SupportReply | None] = [None] * len(states)
         self.minds = Minds(players, self.rows, everyone_done)
 
-    def run(self) -> list[Said]:
+    def run(self) -> list[SupportReply]:
         """Return what is said in each state."""
         total = max(len(row.rounds) for row in self.rows)
         for k in count():
@@ -85,7 +85,7 @@ class Walk:
             self._move(r, MESSAGE, row.rounds[k].message)
         kept = {r: self._history(self.rows[r], k) for r in live}
         wanted = [r for r in live if k in self.rows[r].wanted]
-        found: dict[int, Said] = {}
+        found: dict[int, SupportReply] = {}
         if self.everyone_done(not wanted and all(all(labels) for labels in kept.values())):
             self._label(live, kept)
         else:
@@ -97,7 +97,7 @@ class Walk:
 
     def _walk(
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
-    ) -> dict[int, Said]:
+    ) -> dict[int, SupportReply]:
         """Ask what is not known of a round, and reply where that is wanted."""
         marks = self.minds.mark()
         machines = {r: self.rows[r].machine for r in live}
@@ -128,7 +128,7 @@ class Walk:
 
     def _three_calls(
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
-    ) -> dict[int, Said]:
+    ) -> dict[int, SupportReply]:
         labels: dict[int, list[str]] = {r: [] for r in live}
         failed: dict[int, list[str]] = {r: [] for r in live}
         for i, task in enumerate(TASKS[:2]):
@@ -157,7 +157,7 @@ class Walk:
 
     def _one_call(
         self, k: int, live: list[int], wanted: list[int], kept: dict[int, tuple[str, str]]
-    ) -> dict[int, Said]:
+    ) -> dict[int, SupportReply]:
         asking = [r for r in live if r in wanted or not all(kept[r])]
         limit = self.minds.player(ALL).encoder.answer_tokens
         words = self.minds.ask(ALL, asking, limit, temperature=self.temperature)
@@ -236,9 +236,11 @@ def said(
     calls: int,
     gold: tuple[float, int],
     words: str | None,
-) -> Said:
+) -> SupportReply:
     """Return what a walk found; `gold`: likelihood and tokens of the annotated reply."""
     (emotion, strategy), (nll, tokens) = labels, gold
     steps = (("walk", f"s0 -{emotion}-> s1 -{strategy}-> s2 -reply-> s3"),)
     counted: dict[str, Any] = {"calls": calls, "nll": nll, "tokens": tokens}
-    return Said(reply, strategy, emotion, steps, words or "", failed=tuple(failed), **counted)
+    return SupportReply(
+        reply, strategy, emotion, steps, words or "", failed=tuple(failed), **counted
+    )

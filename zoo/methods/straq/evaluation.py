@@ -19,7 +19,8 @@ from zoo.plots import value_bars
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision, description, transcript
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
-from zoo.support.reply import Heard, Said, said_figures, said_scores
+from zoo.support.reply import AnsweredDecision, SupportReply
+from zoo.support.scores import reply_figures, reply_scores
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
 NUM_SHOWN = 6  # states with their values in a figure
@@ -49,10 +50,11 @@ class Found:
     reply: str | None
 
     @property
-    def heard(self) -> Heard:
-        """The plan as scores and figures of talking methods take it."""
+    def answered(self) -> AnsweredDecision:
+        """The plan and reply in the form that `zoo.support.scores` takes."""
         failed = () if self.reply else ("reply",)
-        return Heard(self.decision, Said(self.reply or "", self.plan.strategy, failed=failed), "")
+        answer = SupportReply(self.reply or "", self.plan.strategy, failed=failed)
+        return AnsweredDecision(self.decision, answer, "")
 
 
 class PlanningModule(ZooModule):
@@ -198,10 +200,10 @@ class PlanningModule(ZooModule):
             self.found = {name: one for part in everyone for name, one in part.items()}
         counts = self._counts()
         scores: dict[str, Any] = strategy_scores(counts) if counts.any() else {}
-        replied = [one.heard for one in self.found.values() if one.reply is not None]
+        replied = [one.answered for one in self.found.values() if one.reply is not None]
         if replied:
             draws = DRAWS if stage == "test" else 0
-            said = said_scores(replied, labels=self.labels, draws=draws)
+            said = reply_scores(replied, labels=self.labels, draws=draws)
             scores |= {name: v for name, v in said.items() if TEXT.match(name)}
         for name, value in scores.items():
             self.log(f"{stage}/{name}", float(value), prog_bar=name == "accuracy")
@@ -223,7 +225,7 @@ class PlanningModule(ZooModule):
             (one.decision.query or one.decision.id, one.plan.values, one.decision.target.strategy)
             for one in found[::every][:NUM_SHOWN]
         ]
-        drawn = said_figures([one.heard for one in found], self.labels, EMOTION_SETS["esconv"])
+        drawn = reply_figures([one.answered for one in found], self.labels, EMOTION_SETS["esconv"])
         return drawn | {"values": value_bars(shown, self.labels.names)}
 
     def show(

@@ -23,8 +23,9 @@ network (not double DQN), gamma 0.85, C = 10, the launcher's optimiser (Adam 0.9
 clip 1, 5e-6, 3 % warm-up, cosine to a tenth).
 Deviates: the pairs of one state share its pass, so they are always in one batch; the released code
 has one pair a row. The release copies the target every 3 steps and hands over one module as both
-networks; here the target is a real copy, of what is trained only. Its reward function is blank.
-Actions are letters, one token each: there is no averaging over the tokens of longer actions.
+networks; here the target is a real copy, of what is trained only. The release leaves out the body
+of its reward function. Actions are letters, one token each: there is no averaging over the tokens
+of longer actions.
 Unknown in the paper, chosen here: Q is the letter's raw logit, `mean_logit` (the account says both
 "average log-probability" and "average logit", and a letter is one token, so there is nothing to
 average). A log-probability cannot reach a positive target; `token_prob`, the released code's
