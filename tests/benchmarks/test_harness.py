@@ -97,7 +97,7 @@ def test_failed_check_exits_with_1_and_writes_nothing(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(cli, "load_claim", lambda name: Claim)
     out = tmp_path / "x.json"
-    assert cli.main([harness.CLAIMS[0], "--json", str(out)]) == 1
+    assert cli.main([next(iter(harness.CLAIMS)), "--json", str(out)]) == 1
     assert "loss differs" in capsys.readouterr().err
     assert not out.exists()
 
@@ -111,7 +111,7 @@ def test_json_file_holds_the_result(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "load_claim", lambda name: Claim)
     out = tmp_path / "results" / "x.json"
-    assert cli.main([harness.CLAIMS[0], "--quick", "--json", str(out)]) == 0
+    assert cli.main([next(iter(harness.CLAIMS)), "--quick", "--json", str(out)]) == 0
     assert Result(**json.loads(out.read_text())).ratio == 2.5
     assert "ABOVE ITS BOUND" in capsys.readouterr().out
 

@@ -1,0 +1,1 @@
+"""FiSMiness: speed of its three calls (its replies: benchmarks.support)."""

@@ -1,0 +1,198 @@
+"""FiSMiness' three calls for two turns of each of 32 dialogues: all together, or turn by turn.
+
+- `ours`: `FiSMiness.respond`: all dialogues' e, then all g, then all u; keys and values of a
+  dialogue are computed once, for all calls and turns.
+- `in_turn`, the first peer: the loop as it reads, with plain Hugging Face: one dialogue, one turn,
+  one call at a time, each call's whole prompt prefilled (with a KV cache inside the call).
+- `one_row`: ours, a dialogue at a time: what is left is what batching brings.
+
+Float32, greedy, labels decoded under constraint on every side, prompts from ESConv with annotated
+labels in the history and no annotated reply to score, as in a chat. Emotions, strategies and
+replies of all sides are equal before a time is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from benchmarks.harness import Sample, Setting, interleave
+from benchmarks.meters import Clock, Meter
+from benchmarks.result import Result, agree, compare, versus
+from benchmarks.straq.option_scoring import with_strategies
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone
+from zoo.decoding.constrained import only
+from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
+from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
+from zoo.methods.fisminess.module import FiSMiness
+from zoo.model_files import resolve
+from zoo.nn.blocks import CACHE
+from zoo.records import Dialogue
+from zoo.support.decisions import Decision, decisions
+from zoo.support.labels import EMOTIONS, SUPPORT
+from zoo.support.read_reply import read_reply
+
+CLAIM = "emotion, strategy, reply of 32 dialogues together: >= 3x as fast as turn by turn"
+NAME = "fsm_batch"
+WINDOW, REPLY_TOKENS = 1024, 24
+DEPTHS = (3, 4)  # the turns of a dialogue that are walked
+Answer = list[str]
+Respond = Callable[[list[Decision]], list[Answer]]
+
+
+def walker() -> FiSMiness:
+    """Return an untrained method; its encoder writes the prompts of all sides."""
+    return FiSMiness(
+        Backbone(BACKBONE),
+        mode="agent",
+        oracle_history=True,
+        max_length=WINDOW,
+        max_new_tokens=REPLY_TOKENS,
+    )
+
+
+def states(count: int) -> list[list[Decision]]:
+    """Return two turns of each of `count` dialogues."""
+    found: list[list[Decision]] = []
+    for record in shuffled(dialogues()[0]):
+        if len(found) == count:
+            break
+        named = with_strategies(labelled(record))
+        points = [unanswered(d) for d in decisions(named) if d.depth in DEPTHS]
+        if len(points) == len(DEPTHS):
+            found.append(points)
+    return found
+
+
+def unanswered(point: Decision) -> Decision:
+    """Return a decision without the annotated reply, as in a chat: nothing is left to score."""
+    return replace(point, target=replace(point.target, text=""))
+
+
+def labelled(record: Dialogue) -> Dialogue:
+    """Return a dialogue with an emotion; synthetic ones have none."""
+    if record.emotion in EMOTIONS:
+        return record
+    return Dialogue(record.turns, EMOTIONS[0], record.problem, record.situation, f"{id(record)}")
+
+
+def ours(setting: Setting, *, count: int, rows: int | None = None) -> Sample:
+    """Walk `rows` dialogues at a time; None for all."""
+    module = walker()
+    module.configure_model()
+    module.to(setting.device).eval()
+
+    def respond(points: list[Decision]) -> list[Answer]:
+        return [[one.emotion, one.strategy, one.reply] for one in module.respond(points)]
+
+    return _time(respond, module.lm, setting, count, rows or count)
+
+
+def one_row(setting: Setting, *, count: int) -> Sample:
+    """Walk a dialogue at a time."""
+    return ours(setting, count=count, rows=1)
+
+
+def in_turn(setting: Setting, *, count: int) -> Sample:
+    """Make one call at a time with Hugging Face, its prompt prefilled."""
+    from transformers import AutoModelForCausalLM
+
+    encoder: WalkEncoder = walker().encoder()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
+    lm = loaded.to(setting.device).eval()
+    names = {EMOTION: encoder.emotions.names, STRATEGY: encoder.labels.names}
+
+    def call(told: list[list[int]], task: str) -> str:
+        ids = [*(t for piece in told for t in piece), *encoder.ids(encoder.questions[task])]
+        paths = None if task == REPLY else [encoder.ids(name) for name in names[task]]
+        found = _decode(lm, ids, paths, encoder.stop_id)
+        text: str = encoder.tokenizer.decode(found, skip_special_tokens=True)
+        return text.strip()
+
+    def respond(points: list[Decision]) -> list[Answer]:
+        answers = []
+        for point in points:
+            lines = encoder.before(point, encoder.rounds(point))
+            told = [encoder.ids(text) for text in (encoder.head(point), *lines)]
+            answer: Answer = []
+            for task in TASKS:
+                words = call(told, task)
+                answer.append(read_reply(words, SUPPORT).reply if task == REPLY else words)
+                told.append(encoder.ids(line(task, answer[-1])))
+            answers.append(answer)
+        return answers
+
+    return _time(respond, lm, setting, count, 1)
+
+
+def _decode(lm: Any, ids: list[int], paths: list[list[int]] | None, stop_id: int) -> list[int]:
+    """Return the greedy continuation, one of `paths` if they are given."""
+    allowed = only([paths], stop_id)
+    cache, found = DynamicCache(), list[int]()
+    step = torch.tensor([ids], device=lm.device)
+    limit = REPLY_TOKENS if paths is None else 1 + max(map(len, paths))
+    while len(found) < limit:
+        states: Tensor = lm.model(step, **{CACHE: cache}).last_hidden_state
+        logits = lm.lm_head(states[:, -1])[0]
+        listed = allowed(0, found)
+        token = int(logits.argmax()) if listed is None else listed[int(logits[listed].argmax())]
+        if token == stop_id:
+            break
+        found.append(token)
+        step = torch.tensor([[token]], device=lm.device)
+    return found
+
+
+@torch.no_grad()
+def _time(respond: Respond, lm: Any, setting: Setting, count: int, rows: int) -> Sample:
+    """Time all turns of all dialogues as one step, after one dialogue that warms up."""
+    warm, *points = states(count + 1)
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(lm)
+    respond(warm)
+    clock.mark()
+    answers: list[Answer] = []
+    for start in range(0, count, rows):
+        answers += respond([d for part in points[start : start + rows] for d in part])
+    clock.mark()
+    turns = float(len(answers))
+    return Sample(
+        **clock.steps(),
+        work={"turns": [turns], "calls": [3 * turns]},
+        checks={"answers": answers},
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], "dialogues": count, "reply_tokens": REPLY_TOKENS},
+    )
+
+
+SIDES = {"ours": ours, "in_turn": in_turn, "one_row": one_row}
+PEERS = {
+    "in_turn": "Hugging Face, one call after the other, each prompt prefilled",
+    "one_row": "ours, a dialogue at a time",
+}
+
+
+def run(setting: Setting) -> Result:
+    """Compare answers, then times."""
+    count, repeats = (4 if setting.quick else 32), 1  # a step takes minutes
+    samples = interleave(NAME, dict.fromkeys(SIDES, {"count": count}), setting, repeats)
+    first = {side: found[0] for side, found in samples.items()}
+    checks = {peer: agree(first["ours"], first[peer], {"answers": 0.0}) for peer in PEERS}
+    others = {PEERS["one_row"]: versus(samples["ours"], samples["one_row"])}
+    return compare(
+        NAME,
+        CLAIM,
+        PEERS["in_turn"],
+        samples["ours"],
+        samples["in_turn"],
+        checks=checks,
+        target=None if setting.quick else 3.0,
+        others=others,
+    )

@@ -1,0 +1,266 @@
+"""HdLM's decoding at batch 1: coarse text at block k only, and coarse-to-fine replies with reuse.
+
+- `coarse`: 150 tokens after a prompt of 100, k = K/2. `ours` runs k blocks per token. The peer is
+  the same loop at full depth: it runs all blocks and reads the states at k, as the released code
+  does.
+- replies of the sizes `wos`, `esconv` and `rationale` (query, coarse, subtask and fine tokens; k in
+  proportion to the released settings). `ours` stops at k and pushes the waiting states up in one
+  chunk. The peer is Hugging Face with a KV cache as the released code uses it: all blocks in every
+  pass, the coarse head on a hidden state, everything prefilled again at each level.
+
+Greedy; the coarse head is a copy of the final head; end-of-turn has no chance on any side, so that
+the texts have their lengths. Float32 weights, SmolLM2-135M. The tokens of both sides are equal
+before a time is looked at (a difference stops the run).
+
+The bounds count the bytes of weights that each token decoded one by one reads and the FLOPs of each
+chunk, at the rates measured in the same run.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import Clock, Meter
+from benchmarks.methanol.two_pass import without
+from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.roofline import Rates, Shape, rates
+from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.backbone import Backbone, resolve
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.methods.hdlm.module import HdLM
+from zoo.nn.blocks import CACHE
+from zoo.prompts.chat_format import chat_format
+
+CLAIM = "coarse tokens/s at k = K/2: >= 1.5x of the full depth; coarse-to-fine reply: >= 1.3x"
+NAME = "early_exit"
+SIZES = {  # share of the blocks below the coarse head; tokens: query, coarse, subtask, fine
+    "coarse": (16 / 32, (100, 150, 0, 0)),
+    "wos": (25 / 32, (400, 2, 80, 2)),
+    "esconv": (20 / 32, (500, 2, 30, 40)),
+    "rationale": (16 / 32, (100, 150, 0, 10)),
+}
+Reply = tuple[list[int], list[int]]
+
+
+class WholeStack(DepthDecoder):
+    """The same loop without the early exit: every token runs all blocks at once."""
+
+    def _raise_to(self, level: int) -> Tensor:
+        states = super()._raise_to(level)
+        above = level + 1
+        for stage, cache in list(zip(self.stages, self.caches, strict=True))[above:]:
+            new = torch.cat(self.waiting[above], 1)
+            self.waiting[above] = []
+            stage(
+                new,
+                attention_mask=self.mask_BL,
+                position_ids=self.positions_BL[:, -new.shape[1] :],
+                cache=cache,
+            )
+        return states
+
+
+def questions(tokenizer: Any, kind: str, count: int) -> tuple[list[list[int]], list[int]]:
+    """Return queries that end with the coarse level's header, and what is between the levels.
+
+    Where the sizes leave nothing for a subtask the fine level's header alone is there.
+    """
+    query, _, subtask, _ = SIZES[kind][1]
+    chat = chat_format(tokenizer)
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
+    last = ids(chat.open("assistant"))
+    found, between = [], last
+    for record in shuffled(dialogues()[0]):
+        words = ids("\n".join(turn.text for turn in record.turns))
+        room = query - len(opening) - len(header)
+        if len(words) < room + subtask:
+            continue
+        found.append([*opening, *words[:room], *header])
+        between = [*words[room : room + max(0, subtask - len(last))], *last]
+        if len(found) == count:
+            break
+    return found, between
+
+
+def ours(
+    setting: Setting, *, kind: str, replies: int, decoder_type: type[DepthDecoder] = DepthDecoder
+) -> Sample:
+    """Decode with `DepthDecoder`."""
+    share, (_, coarse_tokens, _, fine_tokens) = SIZES[kind]
+    module = HdLM(Backbone(BACKBONE), layers=[1])
+    module.configure_model()
+    module.to(setting.device).eval()
+    blocks = len(module.lm.model.layers)
+    module.ks = [max(1, round(share * blocks)), blocks]
+    asked, between = questions(module.tokenizer, kind, replies + 1)
+    stop = module.encoder().stop_id
+
+    def level(i: int) -> Callable[[Tensor], Tensor]:
+        return without(stop, lambda states: module.logits(i, states))
+
+    def reply(query: list[int]) -> Reply:
+        decoder = decoder_type(
+            module.lm, module.ks, batch_size=1, pad_id=0, device=torch.device(setting.device)
+        )
+        decoder.feed([query], 0)
+        more: dict[str, Any] = {"max_new_tokens": coarse_tokens - 1, "close": fine_tokens > 0}
+        (coarse,) = decoder.decode(0, level(0), stop_id=stop, **more)
+        if not fine_tokens:
+            return coarse, []
+        decoder.feed([between], 1)
+        more = {"max_new_tokens": fine_tokens, "close": False}
+        return coarse, decoder.decode(1, level(1), stop_id=stop, **more)[0]
+
+    shape = {"shape": asdict(Shape.of(module.lm)), "k": module.ks[0], "between": len(between)}
+    return _time(reply, module, asked, setting, kind, **shape)
+
+
+def whole_stack(setting: Setting, *, kind: str, replies: int) -> Sample:
+    """Do the same with all blocks for every token."""
+    return ours(setting, kind=kind, replies=replies, decoder_type=WholeStack)
+
+
+def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
+    """Decode with Hugging Face, all blocks and a prefill of everything at each level."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    share, (_, coarse_tokens, _, fine_tokens) = SIZES[kind]
+    folder = resolve(BACKBONE)
+    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    lm: Any = loaded.to(setting.device).eval()
+    head = copy.deepcopy(lm.lm_head)
+    k = max(1, round(share * len(lm.model.layers)))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked, between = questions(tokenizer, kind, replies + 1)
+    stop: Any = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
+
+    def state_at_k(ids: Tensor, cache: Any) -> Tensor:
+        out = lm.model(ids, output_hidden_states=True, **{CACHE: cache})
+        states: Tensor = out.hidden_states[k]
+        return states
+
+    def top(ids: Tensor, cache: Any) -> Tensor:
+        states: Tensor = lm.model(ids, **{CACHE: cache}).last_hidden_state
+        return states
+
+    def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:
+        cache, new = DynamicCache(), []
+        step = torch.tensor([ids], device=setting.device)
+        for _ in range(count):
+            token = without(stop, head)(states(step, cache)[:, -1]).argmax(-1)
+            new.append(int(token))
+            step = token[:, None]
+        return new
+
+    def reply(query: list[int]) -> Reply:
+        coarse = decode(query, state_at_k, head, coarse_tokens - 1)
+        said = [*query, *coarse, stop, *between]
+        return coarse, decode(said, top, lm.lm_head, fine_tokens)
+
+    return _time(reply, torch.nn.ModuleList([lm, head]), asked, setting, kind)
+
+
+@torch.inference_mode()
+def _time(
+    reply: Callable[[list[int]], Reply],
+    model: torch.nn.Module,
+    asked: list[list[int]],
+    setting: Setting,
+    kind: str,
+    **notes: Any,
+) -> Sample:
+    """Time one reply per query; the first one warms up."""
+    clock, meter = Clock(setting.device), Meter(setting.device)
+    meter.start(model)
+    replies = []
+    for query in asked:
+        replies.append(reply(query))
+        clock.mark()
+    steps = clock.steps()
+    decoded = float(sum(map(len, replies[0])))
+    return Sample(
+        **steps,
+        work={"tokens": [decoded] * len(steps["seconds"])},
+        checks={"queries": asked, "replies": replies},
+        loaded_bytes=meter.loaded,
+        peak_bytes=meter.peak(),
+        notes={"data": dialogues()[1], "sizes": SIZES[kind][1], **notes},
+    )
+
+
+def bound(sample: Sample, found: Rates) -> float:
+    """Return the ratio of the least times of the peer and of ours for one reply."""
+    shape, k = Shape(**sample.notes["shape"]), sample.notes["k"]
+    query, coarse, _, fine = sample.notes["sizes"]
+    between, full = sample.notes["between"], shape.blocks
+    block, head = shape.block * shape.bytes, shape.head * shape.bytes
+    heads = (coarse - 1 + fine) * head
+    if not fine:  # the first token comes from the prefill, the state of the last is not computed
+        chunks = {"ours": k * query, "peer": full * query}
+        steps = {"ours": (coarse - 2) * k, "peer": (coarse - 2) * full}
+    else:  # ours feeds the end-of-turn too
+        upper = (full - k) * (query + coarse) + full * between
+        chunks = {"ours": k * query + upper, "peer": full * (2 * query + coarse + between)}
+        steps = {
+            "ours": coarse * k + (fine - 1) * full,
+            "peer": (coarse - 2 + fine - 1) * full,
+        }
+    least = {
+        side: found.seconds(2.0 * shape.block * chunks[side], steps[side] * block + heads)
+        for side in chunks
+    }
+    return least["peer"] / least["ours"]
+
+
+SIDES = {"ours": ours, "whole_stack": whole_stack, "reprefill": reprefill, "rates": rates}
+
+
+def run(setting: Setting) -> Result:
+    """For each workload: time both sides in turn, compare all tokens."""
+    replies, repeats = (1, 2) if setting.quick else (3, 3)
+    machine = Rates(**measure(NAME, "rates", setting).notes)
+    samples: dict[str, tuple[list[Sample], list[Sample]]] = {}
+    checks: dict[str, Any] = {}
+    for kind in SIZES:
+        peer = "whole_stack" if kind == "coarse" else "reprefill"
+        options = {"kind": kind, "replies": replies}
+        found = interleave(NAME, {"ours": options, peer: options}, setting, repeats)
+        samples[kind] = found["ours"], found[peer]
+        first = found["ours"][0], found[peer][0]
+        checks[kind] = agree(*first, {"queries": 0.0, "replies": 0.0})
+    limits = {kind: bound(mine[0], machine) for kind, (mine, _) in samples.items()}
+    others = {
+        f"Hugging Face, all blocks, prefilled again at each level: {kind} "
+        f"{'/'.join(map(str, SIZES[kind][1]))}": versus(
+            *samples[kind], target=1.3, bound=limits[kind]
+        )
+        for kind in samples
+        if kind != "coarse"
+    }
+    return compare(
+        NAME,
+        CLAIM,
+        "the same loop at full depth, coarse head on block K/2",
+        *samples["coarse"],
+        checks=checks,
+        target=1.5,
+        bound=limits["coarse"],
+        others=others,
+        details={
+            "rates": asdict(machine),
+            **{kind: [summarise(side) for side in both] for kind, both in samples.items()},
+        },
+    )

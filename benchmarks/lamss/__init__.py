@@ -1,0 +1,1 @@
+"""LaMsS: who is right when willing to answer."""

@@ -1,0 +1,1 @@
+"""MeGan: accuracy where a condition tells what to do; speed of the gate."""

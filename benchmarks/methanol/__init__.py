@@ -1,0 +1,1 @@
+"""MeTHanol: accuracy on ToMi; speed of the dual-head step and of two-pass replies."""

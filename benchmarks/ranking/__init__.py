@@ -1,0 +1,1 @@
+"""LaHoRe, Rabtriever and simple rankers: ranking measures; speed of both methods."""

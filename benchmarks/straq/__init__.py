@@ -1,0 +1,1 @@
+"""straQ*: speed of scoring the strategies (its replies: benchmarks.support)."""

@@ -1,0 +1,1 @@
+"""Emotional support: straQ*, FiSMiness, CoCT and baselines on the same decisions."""

@@ -1,0 +1,33 @@
+import pytest
+
+from benchmarks.fisminess import fsm_batch
+from benchmarks.harness import Setting
+from benchmarks.result import agree
+
+TINY = Setting("cpu", quick=True)
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    from zoo.backbone import Backbone, load
+
+    lm, tokenizer = load(Backbone("tiny-llama"))
+    for weight in lm.model.layers.parameters():  # answers that differ
+        weight.data.mul_(3 if weight.ndim > 1 else 1)
+    lm.config._attn_implementation = "sdpa"
+    lm.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(fsm_batch, "BACKBONE", str(tmp_path))
+    monkeypatch.setattr(fsm_batch, "WINDOW", 8192)
+    monkeypatch.setattr(fsm_batch, "REPLY_TOKENS", 3)
+    monkeypatch.setattr(fsm_batch, "DEPTHS", (0, 1))
+    monkeypatch.delenv("ZOO_DATA", raising=False)
+
+
+def test_all_sides_walk_alike(tiny):
+    mine, *others = (side(TINY, count=2) for side in fsm_batch.SIDES.values())
+    assert len(mine.checks["answers"]) == 4
+    assert len({tuple(answer) for answer in mine.checks["answers"]}) > 1
+    for theirs in others:
+        agree(mine, theirs, {"answers": 0.0})
+    assert mine.work["calls"] == [12.0]
