@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+from zoo.metrics.records import RecordMetric
 
 
 def normalize(text: str) -> str:
@@ -46,6 +51,53 @@ def contains(answer: str, gold: str) -> bool:
         (True, False)
     """
     return gold.strip().lower() in answer.lower()
+
+
+class AnswerAccuracy(RecordMetric):
+    """Share of right answers, in total and per kind of question, as fractions.
+
+    torchmetrics' accuracies compare class numbers; here texts are compared, by any rule.
+
+    Args:
+        match: Says whether an answer is right: `exact`, `mentions`, `contains` or another one.
+        options: Of `torchmetrics.Metric`.
+
+    Example:
+        >>> score = AnswerAccuracy()
+        >>> score(["a box", "bag"], ["box", "box"], [["memory"], ["reality"]])
+        {'accuracy': 0.5, 'accuracy_memory': 1.0, 'accuracy_reality': 0.0}
+    """
+
+    def __init__(self, match: Callable[[str, str], bool] = exact, **options: Any) -> None:
+        super().__init__(**options)
+        self.match = match
+
+    def update(
+        self,
+        answers: Sequence[str],
+        gold: Sequence[str],
+        kinds: Iterable[Iterable[str]] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Count answers.
+
+        Args:
+            answers: What was answered.
+            gold: The right answers.
+            kinds: The kinds of each question, empty names left out; None for no kinds.
+            ids: Names of the questions; one that comes twice counts once.
+        """
+        sorts = repeat((), len(gold)) if kinds is None else kinds
+        pairs = zip(answers, gold, sorts, strict=True)
+        self.keep([[self.match(a, g), [k for k in kind if k]] for a, g, kind in pairs], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return `accuracy` and `accuracy_KIND`; nothing where there are no answers."""
+        right: dict[str, list[bool]] = defaultdict(list)
+        for correct, kinds in self.kept():
+            for kind in {"", *kinds}:
+                right[f"accuracy_{kind}" if kind else "accuracy"].append(correct)
+        return {name: sum(flags) / len(flags) for name, flags in sorted(right.items())}
 
 
 class KindAccuracy:

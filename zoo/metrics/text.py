@@ -11,8 +11,8 @@ by Punkt, whose English parameters are a download; here Punkt runs without train
 the 5,617 supporter turns of ESConv's valid and test files that gives other tokens in 20 turns
 (after `etc.`, `e.g.`, `ok.`); the word tokeniser alone would in 2,012.
 
-BLEU and METEOR are NLTK's. ROUGE-L is ours: the `rouge-score` package has beta = 1 only and drops
-punctuation. Scores are in percent.
+BLEU and METEOR are NLTK's. Scores are in percent. `zoo.metrics.text_metrics` has a class of each,
+and says how torchmetrics' score of the same name differs.
 """
 
 from __future__ import annotations
@@ -158,18 +158,3 @@ def distinct(hypotheses: Sequence[Tokens], n: int, *, drop_last: bool = False) -
     """
     found = [gram for words in hypotheses for gram in grams(words, n, drop_last=drop_last)]
     return 100 * len(set(found)) / len(found) if found else 0.0
-
-
-def perplexity(nll: Sequence[float], tokens: Sequence[int]) -> float:
-    """Return PPL, equation (5): not in percent.
-
-    Args:
-        nll: Negative log-likelihood of each gold reply, summed over its tokens, in nats.
-        tokens: Number of tokens of each gold reply.
-
-    Raises:
-        ValueError: There are no tokens.
-    """
-    if sum(tokens) <= 0:
-        raise ValueError("perplexity of no tokens")
-    return math.exp(sum(nll) / sum(tokens))

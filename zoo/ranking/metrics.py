@@ -14,9 +14,20 @@ The measures are those of trec_eval, which also sets the rules here:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torchmetrics.functional.retrieval import (
+    retrieval_normalized_dcg,
+    retrieval_recall,
+    retrieval_reciprocal_rank,
+)
+
+from zoo.metrics.records import RecordMetric
 
 Grades = Mapping[str, int]
+DEPTH = 10  # of MRR and nDCG
 
 
 def ranked(scores: Mapping[str, float]) -> list[str]:
@@ -38,49 +49,13 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
     return sorted(sorted(scores, reverse=True), key=lambda name: -scores[name])
 
 
-def recall(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Return the share of the relevant documents that are among the first k.
-
-    With one relevant document that is whether it is there, the R@k of single-positive tasks.
-
-    Args:
-        ranking: Document ids, best first.
-        grades: Document id -> grade; above 0 is relevant.
-        k: How far to look.
-    """
-    relevant = {name for name, grade in grades.items() if grade > 0}
-    return len(relevant.intersection(ranking[:k])) / len(relevant) if relevant else 0.0
-
-
-def reciprocal_rank(ranking: Sequence[str], grades: Grades, k: int = 10) -> float:
-    """Return 1 / rank of the first relevant document, 0 if it is not among the first k."""
-    for rank, name in enumerate(ranking[:k], start=1):
-        if grades.get(name, 0) > 0:
-            return 1 / rank
-    return 0.0
-
-
-def ndcg(ranking: Sequence[str], grades: Grades, k: int = 10) -> float:
-    """Return DCG over the DCG of the best possible ranking, both cut at k.
-
-    DCG = sum_r grade_r / log2(r + 1): the gain is the grade itself, not 2^grade - 1, and the best
-    possible ranking holds all judged documents, ranked or not.
-    """
-    gains = [max(0, grades.get(name, 0)) for name in ranking[:k]]
-    ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)[:k]
-    best = dcg(ideal)
-    return dcg(gains) / best if best else 0.0
-
-
-def dcg(gains: Iterable[float]) -> float:
-    """Return sum_r gain_r / log2(r + 1) for r = 1, 2, ..."""
-    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
-
-
 def query_scores(
     scores: Mapping[str, float], grades: Grades, ks: Sequence[int] = (1, 3)
 ) -> dict[str, float]:
     """Return `R@k` for each k, `MRR@10` and `nDCG@10` of one query.
+
+    `R@k` is the share of the relevant documents (grade above 0) that are among the first k. The
+    gain of nDCG is the grade itself; the best possible ranking holds all judged documents.
 
     Args:
         scores: Document id -> score, for every document that is ranked.
@@ -91,12 +66,68 @@ def query_scores(
         >>> query_scores({"a": 0.1, "b": 0.9, "c": 0.5}, {"c": 1})["MRR@10"]
         0.5
     """
-    ranking = ranked(scores)
-    return {
-        **{f"R@{k}": recall(ranking, grades, k) for k in ks},
-        "MRR@10": reciprocal_rank(ranking, grades),
-        "nDCG@10": ndcg(ranking, grades),
-    }
+    names = ranked(scores)
+    # torchmetrics ranks all that it is given: relevant documents that were not ranked come last,
+    # behind so many that are not relevant that none of them is among the first k.
+    names += [""] * max(DEPTH, *ks) + [name for name in grades if name not in scores]
+    gains = torch.tensor([max(0, grades.get(name, 0)) for name in names])
+    places = torch.arange(len(names), 0, -1.0)  # above 0: others do not count as retrieved
+    found = {f"R@{k}": retrieval_recall(places, gains > 0, top_k=k) for k in ks}
+    found["MRR@10"] = retrieval_reciprocal_rank(places, gains > 0, top_k=DEPTH)
+    found["nDCG@10"] = retrieval_normalized_dcg(places, gains, top_k=DEPTH)
+    return {name: float(score) for name, score in found.items()}
+
+
+class RankingScores(RecordMetric):
+    """Mean `R@k`, `MRR@10` and `nDCG@10` over queries, in total and by kind of query.
+
+    Differs from torchmetrics' retrieval metrics, which it calls on the ranking, as trec_eval does:
+    equal scores are ordered by document id (theirs: as given, nDCG the mean over all orders),
+    scores below 0 are scores (theirs: not retrieved), and relevant documents that were not ranked
+    count as not found.
+
+    Args:
+        ks: The k's of recall.
+        options: Of `torchmetrics.Metric`.
+
+    Example:
+        >>> RankingScores(ks=(1,))([{"a": 0.1, "b": 0.9}], [{"a": 1}])["MRR@10"]
+        0.5
+    """
+
+    def __init__(self, ks: Sequence[int] = (1, 3), **options: Any) -> None:
+        super().__init__(**options)
+        self.ks = tuple(ks)
+
+    def update(
+        self,
+        scores: Sequence[Mapping[str, float]],
+        grades: Sequence[Grades],
+        kinds: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Rank the documents of queries.
+
+        Args:
+            scores: Document id -> score, of each query.
+            grades: Document id -> grade, of each query.
+            kinds: Kind of each query, empty for none; None for no kinds.
+            ids: Names of the queries; one that comes twice counts once.
+        """
+        rows = [query_scores(s, g, self.ks) for s, g in zip(scores, grades, strict=True)]
+        self.keep(zip(kinds or [""] * len(rows), rows, strict=True), ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the means by name, `NAME_KIND` for a kind; nothing without queries."""
+        queries: dict[str, list[dict[str, float]]] = {}
+        for kind, row in self.kept():
+            for suffix in {"", f"_{kind}" if kind else ""}:
+                queries.setdefault(suffix, []).append(row)
+        return {
+            f"{name}{suffix}": value
+            for suffix, rows in sorted(queries.items())
+            for name, value in mean_scores(rows).items()
+        }
 
 
 def mean_scores(queries: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -16,15 +16,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
+from torch import Tensor
+
+from zoo.metrics.records import number
 from zoo.metrics.text import ORDER, Tokens, grams
+from zoo.metrics.text_metrics import TextMetric
 
 Weights = list[dict[tuple[str, ...], float]]
 
 SIGMA = 6.0
 
 
-class Cider:
+class CiderWeights:
     """CIDEr of replies against a fixed set of references, which gives the n-grams' weights.
 
     Args:
@@ -60,6 +65,26 @@ class Cider:
         gap = len(hypothesis) - len(reference)
         near = math.exp(-(gap**2) / (2 * SIGMA**2))
         return 10 * near * sum(_cosine(h, r, clip=True) for h, r in pairs) / ORDER
+
+
+class Cider(TextMetric):
+    """Mean CIDEr in percent, equation (2), or CIDEr-D, equation (3); torchmetrics has neither.
+
+    Args:
+        clipped: CIDEr-D, between 0 and 10.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(self, clipped: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.clipped = clipped
+
+    def compute(self) -> Tensor:
+        """Return the mean over the replies; their references give the weights."""
+        pairs = self.kept()
+        weights = CiderWeights([reference for reference, _ in pairs])
+        score = weights.score_d if self.clipped else weights.score
+        return number(sum(score(*pair) for pair in pairs) / len(pairs) if pairs else math.nan)
 
 
 def _cosine(

@@ -10,13 +10,15 @@ score itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.metrics.records import RecordMetric
 from zoo.metrics.text import Tokens, bleu_counts, bleu_of, grams, meteor, rouge_l, tokenize
-from zoo.support.cider import Cider
+from zoo.support.cider import CiderWeights
 from zoo.support.labels import SUPPORT, Labels
 from zoo.support.strategy_metrics import (
     Floats,
@@ -38,7 +40,7 @@ NORMAL = 1.96  # standard deviations to each side at that level
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SupportAnswer:
     """What was right and what was predicted at one decision point.
 
     Attributes:
@@ -63,7 +65,7 @@ class Answer:
 
 
 def support_scores(
-    answers: Sequence[Answer],
+    answers: Sequence[SupportAnswer],
     *,
     labels: Labels = SUPPORT,
     topics: Sequence[str] = (),
@@ -104,17 +106,51 @@ def support_scores(
     return result
 
 
+class SupportScores(RecordMetric):
+    """All scores of emotional support replies; see `support_scores`.
+
+    Args:
+        labels: The names of strategies, or of acts.
+        topics: Concepts beyond the known names whose tags are taken off the replies.
+        draws: Of the bootstrap over dialogues; 0 for no intervals.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(
+        self,
+        labels: Labels = SUPPORT,
+        topics: Sequence[str] = (),
+        draws: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.labels, self.topics, self.draws = labels, topics, draws
+
+    def update(self, answers: Sequence[SupportAnswer], ids: Sequence[str] | None = None) -> None:
+        """Add answers; of those with one id the first."""
+        self.keep([asdict(answer) for answer in answers], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without answers."""
+        answers = [SupportAnswer(**row) for row in self.kept()]
+        if not answers:
+            return {}
+        return support_scores(answers, labels=self.labels, topics=self.topics, draws=self.draws)
+
+
 class _Parts:
     """What each answer adds to each score."""
 
-    def __init__(self, answers: Sequence[Answer], labels: Labels, topics: Sequence[str]) -> None:
+    def __init__(
+        self, answers: Sequence[SupportAnswer], labels: Labels, topics: Sequence[str]
+    ) -> None:
         self.dialogue = [answer.dialogue for answer in answers]
         references = [tokenize(answer.gold_reply) for answer in answers]
         replies = [tokenize(strip_tags(answer.reply, topics)) for answer in answers]
         self.replies: list[list[str]] = replies
         pairs = list(zip(references, replies, strict=True))
         self.bleu = np.stack([bleu_counts(r, h) for r, h in pairs])
-        weigh = Cider(references)
+        weigh = CiderWeights(references)
         self.means = np.array([_sample_scores(r, h, weigh) for r, h in pairs])
         self.nll = np.array([(answer.nll, answer.tokens) for answer in answers])
         self.pairs: Floats | None = None
@@ -134,7 +170,7 @@ class _Parts:
         self.pairs, self.failed = np.stack(rows), np.array(failed)
 
 
-def _sample_scores(reference: Tokens, reply: Tokens, weigh: Cider) -> list[float]:
+def _sample_scores(reference: Tokens, reply: Tokens, weigh: CiderWeights) -> list[float]:
     return [
         rouge_l(reference, reply),
         meteor(reference, reply),

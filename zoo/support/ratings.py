@@ -1,8 +1,11 @@
-"""Summaries of human or judged ratings, and of graded dialogues."""
+"""Metrics of human or judged ratings, and of graded dialogues."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo.metrics.records import RecordMetric
 
 AXES = (
     *("fluency", "emotion", "acceptance", "effectiveness", "sensitivity"),
@@ -14,25 +17,46 @@ FACETS = ("acceptance", "effectiveness", "sensitivity", "alignment")
 """Facets of satisfaction; alignment only where a reply names its strategy."""
 
 
-def mean_ratings(raters: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each axis over independent raters, and `satisfaction`.
+class SupportRatings(RecordMetric):
+    """Mean of each axis over independent raters, and `satisfaction`.
 
-    Args:
-        raters: Axis -> rating, 1 to 5, of each rater.
-
-    Raises:
-        ValueError: There is no rater, an axis is unknown, missing for a rater, or out of range.
+    Example:
+        >>> SupportRatings()([{"acceptance": 2.0}, {"acceptance": 5.0}])
+        {'acceptance': 3.5, 'satisfaction': 3.5}
     """
-    if not raters:
-        raise ValueError("no ratings")
-    axes = list(raters[0])
-    for ratings in raters:
-        wrong = [a for a in ratings if a not in AXES or not 1 <= ratings[a] <= 5]
-        if wrong or set(ratings) != set(axes):
-            axis = (wrong or sorted(set(ratings) ^ set(axes)))[0]
-            raise ValueError(f"axis {axis!r}: every rater rates the same of {AXES} from 1 to 5")
-    means = {axis: sum(r[axis] for r in raters) / len(raters) for axis in axes}
-    return {**means, "satisfaction": satisfaction(means)}
+
+    def update(
+        self, raters: Sequence[Mapping[str, float]], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add raters.
+
+        Args:
+            raters: Axis -> rating, 1 to 5, of each rater.
+            ids: Names of the raters; one that comes twice counts once.
+
+        Raises:
+            ValueError: An axis is unknown or its rating out of range.
+        """
+        for ratings in raters:
+            for axis, rating in ratings.items():
+                if axis not in AXES or not 1 <= rating <= 5:
+                    raise ValueError(f"rating {rating} of axis {axis!r}: 1 to 5 of {AXES}")
+        self.keep([dict(ratings) for ratings in raters], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the means by axis; nothing without raters.
+
+        Raises:
+            ValueError: An axis is missing for a rater.
+        """
+        raters = self.kept()
+        for ratings in raters:
+            if missing := set(raters[0]) ^ set(ratings):
+                raise ValueError(f"axis {min(missing)!r}: every rater rates the same axes")
+        if not raters:
+            return {}
+        means = {axis: sum(r[axis] for r in raters) / len(raters) for axis in raters[0]}
+        return {**means, "satisfaction": satisfaction(means)}
 
 
 def satisfaction(ratings: Mapping[str, float]) -> float:
@@ -64,13 +88,29 @@ def discounted_return(grades: Sequence[float], gamma: float) -> float:
     return sum(gamma**t * grade for t, grade in enumerate(grades))
 
 
-def value_scores(dialogues: Sequence[Sequence[float]], gamma: float = 0.85) -> dict[str, float]:
-    """Return the mean grade of a turn and the mean discounted return of a dialogue.
+class DialogueValue(RecordMetric):
+    """Mean grade of a turn, and mean discounted return of a dialogue.
 
     Args:
-        dialogues: Grades, 0 to 5, of the turns of each dialogue; at least one turn in all.
         gamma: Discount.
+        options: Of `torchmetrics.Metric`.
     """
-    grades = [grade for dialogue in dialogues for grade in dialogue]
-    returns = [discounted_return(dialogue, gamma) for dialogue in dialogues]
-    return {"reward": sum(grades) / len(grades), "value": sum(returns) / len(returns)}
+
+    def __init__(self, gamma: float = 0.85, **options: Any) -> None:
+        super().__init__(**options)
+        self.gamma = gamma
+
+    def update(
+        self, dialogues: Sequence[Sequence[float]], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add the grades, 0 to 5, of the turns of dialogues; of those with one id the first."""
+        self.keep([list(grades) for grades in dialogues], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return `reward`, of a turn, and `value`, of a dialogue; nothing without turns."""
+        dialogues = self.kept()
+        grades = [grade for dialogue in dialogues for grade in dialogue]
+        if not grades:
+            return {}
+        returns = [discounted_return(dialogue, self.gamma) for dialogue in dialogues]
+        return {"reward": sum(grades) / len(grades), "value": sum(returns) / len(returns)}

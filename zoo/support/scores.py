@@ -10,7 +10,7 @@ import torch
 
 from zoo.plots import heat_map
 from zoo.support.labels import SUPPORT, Labels
-from zoo.support.metrics import Answer, support_scores
+from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.reply import AnsweredDecision
 from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
 
@@ -36,7 +36,7 @@ def reply_scores(
     """
     labelled = all(decision.target.strategy for decision, _, _ in answered)
     answers = [
-        Answer(
+        SupportAnswer(
             dialogue=decision.dialogue,
             depth=decision.depth,
             gold_strategy=decision.target.strategy if labelled else "",

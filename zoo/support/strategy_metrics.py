@@ -12,6 +12,9 @@ often strategy k was predicted where g is right.
 Deviates: where a strategy has an empty row or column in w, (3) divides zero by zero within a few
 sweeps. Then, and only then, epsilon is added to every w_ij, i != j.
 
+Accuracy and weighted F1 are those of torchmetrics; the bootstrap over dialogues needs them, as
+everything else, for a thousand tables at once.
+
 Shapes: K strategies; leading dimensions (...) are tables side by side.
 """
 
@@ -19,10 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from zoo.metrics.records import RecordMetric, number
 from zoo.support.labels import STAGES, SUPPORT, Labels
 
 Floats = NDArray[np.float64]
@@ -138,29 +144,73 @@ def strategy_scores(counts: Floats) -> dict[str, Floats]:
     }
 
 
-def by_depth(
-    gold: Sequence[str],
-    predicted: Sequence[str],
-    depths: Sequence[int],
-    bins: Mapping[str, tuple[int, int | None]],
-    names: Sequence[str] = SUPPORT.names,
-) -> dict[str, dict[str, float]]:
-    """Return `strategy_scores` for each bin of turn depths that has samples.
+class StrategyMetric(RecordMetric):
+    """Base of scores of strategies that were predicted beside those that are right.
 
     Args:
-        gold: The right name of each sample.
-        predicted: The predicted name of each sample.
-        depths: Number of the decision in its dialogue, from 0.
-        bins: Name -> (first depth, first depth after it or None), as from `depth_bins`.
-        names: All names in order.
+        labels: The names of strategies, or of acts.
+        options: Of `torchmetrics.Metric`.
     """
-    result = {}
-    for title, (start, stop) in bins.items():
-        inside = [i for i, d in enumerate(depths) if d >= start and (stop is None or d < stop)]
-        if inside:
-            table = count_pairs([gold[i] for i in inside], [predicted[i] for i in inside], names)
-            result[title] = {name: float(v) for name, v in strategy_scores(table).items()}
-    return result
+
+    def __init__(self, labels: Labels = SUPPORT, **options: Any) -> None:
+        super().__init__(**options)
+        self.labels = labels
+
+    def update(
+        self, predicted: Sequence[str], gold: Sequence[str], ids: Sequence[str] | None = None
+    ) -> None:
+        """Count predictions.
+
+        Args:
+            predicted: Names or a model's words; what means no name counts as the fallback.
+            gold: The right names, or aliases of them.
+            ids: Names of the decisions; one that comes twice counts once.
+
+        Raises:
+            InputError: A gold strategy is no name.
+        """
+        names, _ = parse_labels(predicted, self.labels)
+        right = [self.labels.canonical(name, "gold") for name in gold]
+        self.keep(zip(right, names, strict=True), ids)
+
+    def table(self) -> Floats:
+        """Return n_gk, `(K, K)`, a row per gold strategy."""
+        pairs = self.kept()
+        return count_pairs([g for g, _ in pairs], [p for _, p in pairs], self.labels.names)
+
+
+class StrategyBias(StrategyMetric):
+    """Preference bias B, equation (4); torchmetrics has none.
+
+    Example:
+        >>> StrategyBias()(["Question", "Others"], ["Question", "Others"])
+        tensor(0., dtype=torch.float64)
+    """
+
+    def compute(self) -> Tensor:
+        """Return B; 0 without predictions."""
+        return number(float(bias(self.table())))
+
+
+class StrategyProficiency(StrategyMetric):
+    """Proficiency Q in percent, equation (2): macro F1 over all K strategies.
+
+    Differs from `torchmetrics.classification.MulticlassF1Score(average="macro")`, which leaves out
+    classes that are neither right nor predicted anywhere; here they count as 0.
+    """
+
+    def compute(self) -> Tensor:
+        """Return Q; 0 without predictions."""
+        return number(100 * float(proficiency(self.table())))
+
+
+class StrategyScores(StrategyMetric):
+    """Accuracy, proficiency and weighted F1 in percent, and bias, from one table."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without predictions."""
+        table = self.table()
+        return {name: float(v) for name, v in strategy_scores(table).items()} if table.any() else {}
 
 
 def depth_bins(*edges: int) -> dict[str, tuple[int, int | None]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+import zoo.methods.m3_jepa.metrics as retrieval
 from zoo.methods.m3_jepa.metrics import Bank, recall, search
-from zoo.methods.m3_jepa.module import metrics as retrieval
 
 
 def bank(groups: list[str], vectors: list[list[float]], prefix: str = "item") -> Bank:

@@ -11,18 +11,18 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
+import zoo.metrics
 from zoo.metrics.text import (
     bleu,
     distinct,
     grams,
     lcs,
     meteor,
-    perplexity,
     rouge_l,
     tokenize,
 )
-from zoo.support.cider import SIGMA, Cider
-from zoo.support.ratings import mean_ratings, satisfaction, value_scores
+from zoo.support.cider import SIGMA, CiderWeights
+from zoo.support.ratings import satisfaction
 from zoo.support.tags import strip_tags
 
 REFERENCES = [
@@ -162,7 +162,7 @@ def cider_by_hand(clip: bool) -> list[float]:
 
 
 def test_cider_of_the_definition() -> None:
-    weigh = Cider(REFERENCES)
+    weigh = CiderWeights(REFERENCES)
     pairs = list(zip(REFERENCES, REPLIES, strict=True))
     plain, clipped = cider_by_hand(False), cider_by_hand(True)
     assert [weigh.score(r, h) for r, h in pairs] == pytest.approx([100 * x for x in plain])
@@ -171,18 +171,18 @@ def test_cider_of_the_definition() -> None:
 
 def test_cider_d_is_that_of_pycocoevalcap() -> None:
     """Scores of version 1.2 of that package for the same texts."""
-    weigh = Cider(REFERENCES)
+    weigh = CiderWeights(REFERENCES)
     found = [weigh.score_d(r, h) for r, h in zip(REFERENCES, REPLIES, strict=True)]
     assert found == pytest.approx([2.355783605537027, 4.404851470771684, 3.921065318252948])
 
 
 def test_cider_of_a_perfect_reply() -> None:
-    weigh = Cider(REFERENCES)
+    weigh = CiderWeights(REFERENCES)
     for words in REFERENCES:
         assert weigh.score(words, words) == pytest.approx(100)
         assert weigh.score_d(words, words) == pytest.approx(10)
     assert weigh.score(REFERENCES[0], []) == 0
-    assert Cider([["a"]]).score(["a"], ["a"]) == 0  # one reference: no n-gram is rare
+    assert CiderWeights([["a"]]).score(["a"], ["a"]) == 0  # one reference: no n-gram is rare
 
 
 # -- Distinct-n and perplexity -----------------------------------------------------------------
@@ -197,9 +197,10 @@ def test_distinct_counts_by_hand() -> None:
 
 
 def test_perplexity_is_per_token() -> None:
-    assert perplexity([math.log(2) * 3, math.log(8)], [3, 1]) == pytest.approx(2**1.5)
-    with pytest.raises(ValueError, match="no tokens"):
-        perplexity([], [])
+    score = zoo.metrics.ReplyPerplexity()
+    assert math.isnan(score([0.0], [0]))
+    score.update([math.log(2) * 3, math.log(8)], [3, 1])
+    assert float(score.compute()) == pytest.approx(2**1.5)
 
 
 # -- tags --------------------------------------------------------------------------------------
@@ -244,13 +245,14 @@ def test_satisfaction_is_the_mean_of_its_facets() -> None:
 
 
 def test_raters_are_averaged() -> None:
-    means = mean_ratings([{"acceptance": 2, "fluency": 5}, {"acceptance": 5, "fluency": 4}])
-    assert means == {"acceptance": 3.5, "fluency": 4.5, "satisfaction": 3.5}
-    for bad in ([], [{"acceptance": 6}], [{"kindness": 3}], [{"fluency": 3}, {"emotion": 3}]):
+    means = zoo.metrics.SupportRatings()
+    found = means([{"acceptance": 2, "fluency": 5}, {"acceptance": 5, "fluency": 4}])
+    assert found == {"acceptance": 3.5, "fluency": 4.5, "satisfaction": 3.5}
+    for bad in ([{"acceptance": 6}], [{"kindness": 3}], [{"fluency": 3}, {"emotion": 3}]):
         with pytest.raises(ValueError, match="rat"):
-            mean_ratings(bad)
+            zoo.metrics.SupportRatings()(bad)
 
 
 def test_value_of_graded_dialogues() -> None:
-    scores = value_scores([[4.0, 2.0], [3.0]], gamma=0.5)
-    assert scores == {"reward": 3.0, "value": (5.0 + 3.0) / 2}
+    score = zoo.metrics.DialogueValue(gamma=0.5)
+    assert score([[4.0, 2.0], [3.0]]) == {"reward": 3.0, "value": (5.0 + 3.0) / 2}

@@ -21,7 +21,7 @@ from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
 from zoo.support.labels import EMOTIONS, STRATEGIES
-from zoo.support.metrics import Answer, support_scores
+from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.strategy_metrics import (
     accuracy,
     bias,
@@ -347,7 +347,7 @@ def test_the_evaluation_strips_before_it_scores() -> None:
     tagged = f"[Question] {plain}"
 
     def scores(reply: str) -> dict[str, float]:
-        answers = [Answer("d", i, "Question", gold, "Question", reply) for i in range(3)]
+        answers = [SupportAnswer("d", i, "Question", gold, "Question", reply) for i in range(3)]
         return support_scores(answers, draws=0)
 
     assert scores(tagged) == scores(plain)

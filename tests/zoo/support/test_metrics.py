@@ -12,20 +12,20 @@ import pytest
 from zoo.errors import InputError
 from zoo.metrics.text import bleu, distinct, meteor, rouge_l, tokenize
 from zoo.support.labels import ACTS, STRATEGIES
-from zoo.support.metrics import Answer, support_scores
+from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.strategy_metrics import count_pairs, depth_bins, strategy_scores
 
 WORDS = ("i", "you", "feel", "sad", "work", "tired", "hear", "that", "sounds", "hard", "what")
 
 
-def answers(dialogues: int = 12, seed: int = 0) -> list[Answer]:
+def answers(dialogues: int = 12, seed: int = 0) -> list[SupportAnswer]:
     rng = random.Random(seed)
 
     def text() -> str:
         return " ".join(rng.choices(WORDS, k=rng.randint(3, 9))) + "."
 
     return [
-        Answer(
+        SupportAnswer(
             dialogue=f"d{d}",
             depth=depth,
             gold_strategy=rng.choice(STRATEGIES),
@@ -92,7 +92,7 @@ def test_intervals_are_over_dialogues() -> None:
     rng = random.Random(0)
     right = [rng.random() < 0.5 for _ in range(40)]
     once = [
-        Answer(f"d{i}", 0, "Question", "hello", "Question" if ok else "Information", "hello")
+        SupportAnswer(f"d{i}", 0, "Question", "hello", "Question" if ok else "Information", "hello")
         for i, ok in enumerate(right)
     ]
     tenfold = [replace(a, depth=k) for a in once for k in range(10)]

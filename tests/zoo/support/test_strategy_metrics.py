@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from zoo.support.labels import ACTS, STAGES, STRATEGIES
+from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.strategy_metrics import (
     accuracy,
     bias,
-    by_depth,
     count_pairs,
     depth_bins,
     in_stages,
@@ -65,11 +65,20 @@ def test_empty_tables_score_zero() -> None:
 def test_breakdown_by_depth() -> None:
     gold = ["Question", "Question", "Others", "Others"]
     found = ["Question", "Question", "Question", "Others"]
-    scores = by_depth(gold, found, [0, 6, 7, 20], depth_bins(7))
-    assert scores["early"]["accuracy"] == 100
-    assert scores["late"]["accuracy"] == 50
-    assert scores["late"]["proficiency"] == pytest.approx(100 * (2 / 3) / 8)
-    assert list(by_depth(gold, found, [0, 1, 2, 3], depth_bins(2, 9))) == ["0-1", "2-8"]
+
+    def scores(depths: list[int], bins: dict[str, tuple[int, int | None]]) -> dict[str, float]:
+        rows = zip(depths, gold, found, strict=True)
+        answers = [
+            SupportAnswer("d", depth, right, "hi", name, "hi") for depth, right, name in rows
+        ]
+        return support_scores(answers, bins=bins, draws=0)
+
+    by_half = scores([0, 6, 7, 20], depth_bins(7))
+    assert by_half["early/accuracy"] == 100
+    assert by_half["late/accuracy"] == 50
+    assert by_half["late/proficiency"] == pytest.approx(100 * (2 / 3) / 8)
+    filled = {name.split("/")[0] for name in scores([0, 1, 2, 3], depth_bins(2, 9)) if "/" in name}
+    assert filled == {"0-1", "2-8"}
     assert depth_bins(5, 10) == {"0-4": (0, 5), "5-9": (5, 10), "10+": (10, None)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from zoo.metrics.records import RecordMetric
 from zoo.support.labels import STAGES, SUPPORT, Labels
 from zoo.support.strategy_metrics import Floats, in_stages, transitions
 
@@ -20,13 +21,25 @@ def of_kind(chain: Chain, kind: str) -> list[str]:
     return [name for one, name in chain if one == kind]
 
 
-def tag_scores(chains: Sequence[Chain]) -> dict[str, float]:
-    """Return the share of tagged replies and of unlisted tags in percent, and tags per reply.
+class TagScores(RecordMetric):
+    """Share of tagged replies and of unlisted tags in percent, and tags per reply.
 
     Example:
-        >>> tag_scores([[("strategy", "Question"), ("other", "Hug")], []])
+        >>> TagScores()([[("strategy", "Question"), ("other", "Hug")], []])
         {'tagged': 50.0, 'tags_per_reply': 1.0, 'unlisted_tags': 50.0}
     """
+
+    def update(self, chains: Sequence[Chain], ids: Sequence[str] | None = None) -> None:
+        """Add the chain of each reply; of replies with one id the first."""
+        self.keep(chains, ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name."""
+        return tag_scores(self.kept())
+
+
+def tag_scores(chains: Sequence[Chain]) -> dict[str, float]:
+    """Return the scores of `TagScores`."""
     kinds = Counter(kind for chain in chains for kind, _ in chain)
     total, replies = sum(kinds.values()), max(1, len(chains))
     return {

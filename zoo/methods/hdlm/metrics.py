@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torchmetrics.functional.classification import multiclass_f1_score
+
+from zoo.metrics.records import RecordMetric
+
 Path = Sequence[str]
 FAILED = "?"
 """Stands in a predicted path where the decoded text was no class."""
@@ -12,8 +17,10 @@ FAILED = "?"
 def path_scores(predicted: Sequence[Path], gold: Sequence[Path]) -> dict[str, float]:
     """Return accuracy per level and, over the joint path, accuracy, micro-F1 and macro-F1.
 
-    A path is right if every level is. Macro-F1 is the unweighted mean over the paths that occur in
-    `gold`; a failed prediction (`FAILED`) is a miss of its gold path and of no other.
+    A path is right if every level is. Of one path per record micro-F1 is the accuracy. Macro-F1 is
+    the unweighted mean over the paths that occur in `gold`; a failed prediction (`FAILED`) is a
+    miss of its gold path and of no other. (torchmetrics' own macro mean also counts classes that
+    are predicted and never right.)
 
     Args:
         predicted: A path per record.
@@ -24,30 +31,38 @@ def path_scores(predicted: Sequence[Path], gold: Sequence[Path]) -> dict[str, fl
         >>> scores["joint_accuracy"], scores["level_1_accuracy"], scores["level_2_accuracy"]
         (0.5, 0.5, 1.0)
     """
-    from sklearn.metrics import f1_score
-
-    depth = len(gold[0])
+    pairs = [(tuple(p), tuple(g)) for p, g in zip(predicted, gold, strict=True)]
     scores = {
-        f"level_{i + 1}_accuracy": sum(p[i] == g[i] for p, g in zip(predicted, gold, strict=True))
-        / len(gold)
-        for i in range(depth)
+        f"level_{i + 1}_accuracy": sum(p[i] == g[i] for p, g in pairs) / len(pairs)
+        for i in range(len(gold[0]))
     }
-    joint_predicted, joint_gold = (
-        ["\t".join(path) for path in paths] for paths in (predicted, gold)
-    )
-    right = sum(p == g for p, g in zip(joint_predicted, joint_gold, strict=True))
-    labels = sorted(set(joint_gold))
-    macro = f1_score(joint_gold, joint_predicted, labels=labels, average="macro", zero_division=0.0)
-    every = sorted(set(joint_gold) | set(joint_predicted))
-    micro = f1_score(joint_gold, joint_predicted, labels=every, average="micro")
-    failed = sum(FAILED in path for path in predicted)
+    right = sum(p == g for p, g in pairs) / len(pairs)
+    place = {path: i for i, path in enumerate(sorted({g for _, g in pairs}))}
+    size = len(place)  # the number of every path that gold lacks
+    found, wanted = torch.tensor([(place.get(p, size), place[g]) for p, g in pairs]).t()
+    each = multiclass_f1_score(found, wanted, num_classes=size + 1, average="none")
     return {
         **scores,
-        "joint_accuracy": right / len(gold),
-        "joint_micro_f1": float(micro),
-        "joint_macro_f1": float(macro),
-        "failed": failed / len(gold),
+        "joint_accuracy": right,
+        "joint_micro_f1": right,
+        "joint_macro_f1": float(each[:size].double().mean()),
+        "failed": sum(FAILED in p for p, _ in pairs) / len(pairs),
     }
+
+
+class PathScores(RecordMetric):
+    """Accuracy of each level and of the joint path, and F1 over joint paths; see `path_scores`."""
+
+    def update(
+        self, predicted: Sequence[Path], gold: Sequence[Path], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add paths; of those with one id the first."""
+        self.keep([[list(p), list(g)] for p, g in zip(predicted, gold, strict=True)], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without paths."""
+        pairs = self.kept()
+        return path_scores([p for p, _ in pairs], [g for _, g in pairs]) if pairs else {}
 
 
 def confusion(

@@ -10,7 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    binary_calibration_error,
+)
+
+from zoo.metrics.records import RecordMetric
 
 EVERYTHING = math.nextafter(1.0, 2.0)
 """The eps that answers every question, also those with U = 1."""
@@ -96,42 +106,43 @@ def auc(skepticism: Sequence[float], right: Sequence[bool]) -> float:
     """Return the area under the ROC curve of -U against correctness.
 
     The chance that a right answer has less U than a wrong one; a tie counts half. 0.5 if all
-    answers are right or all are wrong: there is nothing to tell apart.
+    answers are right or all are wrong, where torchmetrics says 0: there is nothing to tell apart.
 
     Example:
         >>> auc([0.1, 0.2, 0.2], [True, True, False])
         0.75
     """
-    found = steps(skepticism, right)
-    hits = sum(step.right for step in found)
-    misses = len(right) - hits
-    if not hits or not misses:
-        return 0.5
-    area, above = 0.0, 0  # right answers with less U so far
-    for step in found:
-        area += (step.total - step.right) * (above + step.right / 2)
-        above += step.right
-    return area / (hits * misses)
+    confidence, correct = _confidence(skepticism, right)
+    return float(binary_auroc(confidence, correct)) if len(set(right)) == 2 else 0.5
 
 
 def average_precision(skepticism: Sequence[float], right: Sequence[bool]) -> float:
     """Return the area under the precision-recall steps of the ranking by -U, right is positive.
 
-    AP = sum_n (R_n - R_n-1) P_n over the distinct values. 0 if no answer is right.
+    AP = sum_n (R_n - R_n-1) P_n over the distinct values. 0 if no answer is right, where
+    torchmetrics warns.
 
     Example:
         >>> round(average_precision([0.1, 0.2, 0.3], [True, False, True]), 3)
         0.833
     """
-    found = steps(skepticism, right)
-    hits = sum(step.right for step in found)
-    if not hits:
-        return 0.0
-    area, seen, above = 0.0, 0, 0
-    for step in found:
-        seen, above = seen + step.total, above + step.right
-        area += step.right / hits * above / seen
-    return area
+    confidence, correct = _confidence(skepticism, right)
+    return float(binary_average_precision(confidence, correct)) if any(right) else 0.0
+
+
+def calibration_error(skepticism: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+    """Return the expected calibration error of the confidence 1 - U.
+
+    sum_b n_b / n * |accuracy_b - mean confidence_b| over bins of equal width.
+    """
+    confidence, correct = _confidence(skepticism, right)
+    return float(binary_calibration_error(confidence, correct, n_bins=bins))
+
+
+def _confidence(skepticism: Sequence[float], right: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    """Return 1 - U in double precision, so that no two values fall together, and correctness."""
+    steps(skepticism, right)  # refuses what is no skepticism
+    return 1 - torch.tensor(skepticism, dtype=torch.float64), torch.tensor(right).int()
 
 
 def risk_coverage(skepticism: Sequence[float], right: Sequence[bool]) -> list[tuple[float, float]]:
@@ -144,21 +155,6 @@ def risk_coverage(skepticism: Sequence[float], right: Sequence[bool]) -> list[tu
         seen, above = seen + step.total, above + step.right
         points.append((seen / len(right), 1 - above / seen))
     return points
-
-
-def calibration_error(skepticism: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
-    """Return the expected calibration error of the confidence 1 - U.
-
-    sum_b n_b / n * |accuracy_b - mean confidence_b| over bins of equal width; the last one is
-    closed above.
-    """
-    table = [[0, 0, 0.0] for _ in range(bins)]
-    for step in steps(skepticism, right):
-        row = table[min(bins - 1, int((1 - step.value) * bins))]
-        row[0] += step.total
-        row[1] += step.right
-        row[2] += step.total * (1 - step.value)
-    return sum(abs(hits - confidence) for _, hits, confidence in table) / len(right)
 
 
 def tuned_threshold(skepticism: Sequence[float], right: Sequence[bool]) -> float:
@@ -201,3 +197,51 @@ def selective_scores(
         "answer_rate": at_eps.rate,
         "ece": calibration_error(skepticism, right),
     }
+
+
+class SelectiveMetric(RecordMetric):
+    """Base of scores of answers that are given with doubt."""
+
+    def update(
+        self, skepticism: Sequence[float], right: Sequence[bool], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add answers.
+
+        Args:
+            skepticism: U of each answer, in [0, 1].
+            right: Whether each answer is right.
+            ids: Names of the questions; one that comes twice counts once.
+        """
+        self.keep([list(pair) for pair in zip(skepticism, right, strict=True)], ids)
+
+    def answers(self) -> tuple[list[float], list[bool]]:
+        """Return the skepticism of every answer, and whether it is right."""
+        rows = self.kept()
+        return [u for u, _ in rows], [right for _, right in rows]
+
+
+class SelectiveScores(SelectiveMetric):
+    """`auc`, `ap`, `ece`, and accuracy and rate of willing answers; see `selective_scores`.
+
+    Args:
+        eps: Answers with a skepticism below it are given willingly.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(self, eps: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        self.eps = eps
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without answers."""
+        skepticism, right = self.answers()
+        return selective_scores(skepticism, right, self.eps) if right else {}
+
+
+class RiskCoverage(SelectiveMetric):
+    """The risk-coverage curve; see `risk_coverage`. torchmetrics has none."""
+
+    def compute(self) -> list[tuple[float, float]]:
+        """Return the points; none without answers."""
+        skepticism, right = self.answers()
+        return risk_coverage(skepticism, right) if right else []

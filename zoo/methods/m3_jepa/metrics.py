@@ -5,12 +5,16 @@ Shapes: Q queries, G gallery items, H width.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from zoo.metrics.records import RecordMetric
 
 CHUNK = 2**26  # scores at a time
 
@@ -84,3 +88,46 @@ def recall(queries: Bank, gallery: Bank, ks: Sequence[int] = (1, 5, 10)) -> dict
     groups_Q = torch.tensor([names.get(group, -1) for group in queries.groups])
     hits = groups_G[best] == groups_Q[:, None]
     return {f"R@{k}": hits[:, :k].any(1).float().mean().item() for k in ks}
+
+
+class GroupRecall(RecordMetric):
+    """`R@k` of queries over a gallery of vectors; see `recall`.
+
+    torchmetrics' retrieval metrics want a score for every pair of query and item, all at once; here
+    a hundred thousand items are searched in chunks.
+
+    Args:
+        ks: The k's.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(self, ks: Sequence[int] = (1, 5, 10), **options: Any) -> None:
+        super().__init__(**options)
+        self.ks = tuple(ks)
+
+    def update(
+        self,
+        vectors: Tensor,
+        groups: Sequence[str],
+        asked: Sequence[bool],
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Add queries and items.
+
+        Args:
+            vectors: One for each query or item, `(N, H)`.
+            groups: Queries and items of one group match.
+            asked: Whether each is a query; the others are items of the gallery.
+            ids: Names, different for queries and items; one that comes twice counts once.
+        """
+        rows = F.normalize(vectors.detach().float(), dim=1).cpu().numpy()
+        texts = [base64.b64encode(row.tobytes()).decode() for row in rows]
+        self.keep(zip(asked, groups, texts, strict=True), ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return recall by name; nothing without queries or without items."""
+        banks = {True: Bank(), False: Bank()}
+        for asked, group, text in self.kept():
+            vector = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32)
+            banks[asked].add([str(len(banks[asked]))], [group], vector[None])
+        return recall(banks[True], banks[False], self.ks) if all(map(len, banks.values())) else {}
