@@ -36,8 +36,7 @@ class CorpusBleu(TextMetric):
     """B-n in percent, equation (1).
 
     Differs from `torchmetrics.text.BLEUScore`, which splits at spaces and is 0 where an order has
-    no match (or, smoothed, counts one match more in every order above 1); NLTK's method 3 changes
-    nothing but the orders without a match.
+    no match, smoothed or not.
 
     Args:
         n: Longest n-gram, at most 4.

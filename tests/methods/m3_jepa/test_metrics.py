@@ -96,3 +96,27 @@ def test_merging_the_banks_of_two_processes() -> None:
     torch.testing.assert_close(one.matrix()[2], torch.tensor([0.5, 0.5]).sqrt())
     one.merge(other)
     assert len(one.matrix()) == len(one) == 3
+
+
+def test_the_metric_is_recall_of_the_banks() -> None:
+    """Queries and items in any order, some of them twice, and of any length."""
+    torch.manual_seed(0)
+    vectors, groups = torch.randn(40, 8), [str(i % 7) for i in range(40)]
+    asked = [i % 3 == 0 for i in range(40)]
+    queries, items = [i for i in range(40) if asked[i]], [i for i in range(40) if not asked[i]]
+    expected = recall(
+        bank([groups[i] for i in queries], vectors[queries].tolist()),
+        bank([groups[i] for i in items], vectors[items].tolist()),
+    )
+    score = GroupRecall()
+    for part in (range(25), range(20, 40)):
+        score.update(
+            3 * vectors[list(part)],
+            [groups[i] for i in part],
+            [asked[i] for i in part],
+            ids=[str(i) for i in part],
+        )
+    assert score.compute() == pytest.approx(expected)
+    assert 0 < expected["R@1"] < expected["R@10"]
+    score.reset()
+    assert score(vectors[:0], [], []) == {}

@@ -12,7 +12,7 @@ import pytest
 from zoo.errors import InputError
 from zoo.metrics.text import bleu, distinct, meteor, rouge_l, tokenize
 from zoo.support.labels import ACTS, STRATEGIES
-from zoo.support.metrics import SupportAnswer, support_scores
+from zoo.support.metrics import SupportAnswer, SupportScores, support_scores
 from zoo.support.strategy_metrics import count_pairs, depth_bins, strategy_scores
 
 WORDS = ("i", "you", "feel", "sad", "work", "tired", "hear", "that", "sounds", "hard", "what")
@@ -162,3 +162,15 @@ def test_one_dialogue_and_empty_replies() -> None:
     scores = support_scores([replace(first, reply="")], draws=10)
     assert scores["rouge_l"] == scores["bleu_2"] == scores["distinct_1"] == scores["length"] == 0
     assert all(math.isfinite(value) for value in scores.values())
+
+
+def test_the_metric_gives_the_scores_of_all_answers() -> None:
+    """Intervals too; an answer that comes twice counts once."""
+    found = answers(5)
+    names = [f"{a.dialogue}/{a.depth}" for a in found]
+    score = SupportScores(draws=20)
+    score.update(found[:20], names[:20])
+    score.update(found[10:], names[10:])
+    assert score.compute() == support_scores(found, draws=20)
+    score.reset()
+    assert score([]) == {}
