@@ -28,6 +28,8 @@ KNOWN_SHARED = {
     "decoding/shared_context.py": "growing texts of several rows; DreamCUB imagines with it",
     "prompts/truncation.py": "what a shared context leaves out when its window is full",
     "metrics/text.py": "scores of texts; MuPaS and ALPO are scored with them",
+    "metrics/text_metrics.py": "their metric classes",
+    "support/ratings.py": "public metrics of ratings by people or judges; no method rates itself",
     "judges/judge.py": "the interface of judges; ALPO asks one",
     "judges/local.py": "judges",
     "judges/recorded.py": "judges",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo.methods.m3_jepa.metrics as retrieval
-from zoo.methods.m3_jepa.metrics import Bank, recall, search
+from zoo.methods.m3_jepa.metrics import Bank, GroupRecall, recall, search
 
 
 def bank(groups: list[str], vectors: list[list[float]], prefix: str = "item") -> Bank:
