@@ -19,11 +19,10 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.callbacks import Figures, Samples, Throughput
+from zoo.callbacks import Figures, Hyperparameters, RunLogger, Samples, Throughput
 from zoo.cli.argument_errors import explain, hint, read
 from zoo.cli.listing import changes, choices, listing
 from zoo.cli.trainer import WholeFiles, ZooTrainer
@@ -166,11 +165,11 @@ class ZooCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         root = config["default_root_dir"]
         if config.get("logger") in (None, True):
-            config["logger"] = TensorBoardLogger(root, name="", version="")
+            config["logger"] = RunLogger(root)
         if config.get("strategy") in ("auto", "ddp"):  # the others have ways of their own
             given = config.get("plugins") or []
             config["plugins"] = [*(given if isinstance(given, list) else [given]), WholeFiles()]
-        extra = [Samples(), Figures(), Throughput()]
+        extra = [Samples(), Figures(), Hyperparameters(), Throughput()]
         if config["logger"] is not False:
             extra.append(LearningRateMonitor())
         return super()._instantiate_trainer(config, [*callbacks, *extra])

@@ -13,8 +13,8 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.module import ZooModule, evaluating
-from zoo.plots import recall_curves, score_histogram
 from zoo.ranking.metrics import mean_scores, query_scores, ranked, recall_curve
+from zoo.ranking.plots import recall_curves, score_histogram
 from zoo.records import Corpus, Document, Ranking
 
 NUM_SHOWN = 10  # documents of a printed ranking

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from running import CONFIG, SMALL, main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
+from zoo.callbacks import Hyperparameters, RunLogger
 from zoo.callbacks.samples import table
 
 DATA = ("--data.num_train", "32", "--data.num_val", "8", "--data.max_val", "4")
@@ -80,6 +83,59 @@ def test_scalars(run: tuple[Path, list[Path]]) -> None:
         assert [e.step for e in found.Scalars(tag)] == [2, 4]
         assert min(values) > 0
     assert any(tag.startswith("lr") for tag in tags)
+
+
+def hyperparameters(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return what TensorBoard's HPARAMS page knows of a run: settings, and names of scores."""
+    found: dict[str, Any] = {}
+    for tag, metadata in events(folder).summary_metadata.items():
+        data = plugin_data_pb2.HParamsPluginData()
+        data.ParseFromString(metadata.plugin_data.content)
+        found[tag.rpartition("/")[2]] = data
+    settings = dict(found["session_start_info"].session_start_info.hparams)
+    scores = [info.name.tag for info in found["experiment"].experiment.metric_infos]
+    return settings, scores
+
+
+def test_hyperparameters_stand_beside_the_headline_score(run: tuple[Path, list[Path]]) -> None:
+    """`val/accuracy`, not `hp_metric`; its scalar is written once a validation, and no epoch."""
+    (folder,) = (run[0] / "runs" / "methanol").iterdir()
+    settings, scores = hyperparameters(folder)
+    assert scores == ["val/accuracy"]
+    assert settings["backbone.name"].string_value == "tiny-llama"
+    assert settings["thinking_layer"].number_value == 2
+    found = events(folder)
+    assert not {"hp_metric", "epoch"} & set(found.Tags()["scalars"])
+    assert [e.step for e in found.Scalars("val/accuracy")] == [1, 3]  # Lightning counts so
+
+
+@pytest.mark.parametrize(
+    ("shown", "headline"),
+    [
+        (("train/reply_loss", "val/reply_loss", "val/joint_accuracy"), ["val/joint_accuracy"]),
+        (("val/think_loss", "val/speak_loss"), ["val/think_loss"]),
+        (("train/reply_loss", "tokens_per_s"), []),
+    ],
+)
+def test_headline_score(tmp_path: Path, shown: tuple[str, ...], headline: list[str]) -> None:
+    """The first score of the progress bar, else the first loss; nothing without either."""
+    logger = RunLogger(str(tmp_path))
+    trainer: Any = SimpleNamespace(
+        logger=logger,
+        progress_bar_metrics=dict.fromkeys(shown, 0.5),
+        sanity_checking=False,
+        is_global_zero=True,
+    )
+    logger.log_metrics({"epoch": 1, "val/joint_accuracy": 0.5}, 1)
+    module: Any = SimpleNamespace(hparams={"optimizer": {"lr": 0.1}, "layers": [2, 3]})
+    Hyperparameters().on_validation_end(trainer, module)
+    logger.finalize("success")
+    if headline:
+        settings, scores = hyperparameters(tmp_path)
+        assert scores == headline
+        assert settings["optimizer.lr"].number_value == 0.1
+        assert settings["layers"].string_value == "[2, 3]"
+    assert events(tmp_path).Tags()["scalars"] == ["val/joint_accuracy"]
 
 
 def test_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.lamss.metrics import risk_coverage, selective_scores, tuned_threshold
+from zoo.methods.lamss.plots import risk_coverage_plot, shaded_answers
 from zoo.methods.lamss.questions import ASKABLE, Askable, asked, gold, key, right
 from zoo.module import ZooModule
-from zoo.plots import heat_map, risk_coverage_plot, shaded_answers
+from zoo.plots import heat_map
 from zoo.records import Triple
 from zoo.sample_preview import shaded
 

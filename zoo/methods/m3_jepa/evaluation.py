@@ -14,10 +14,10 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.m3_jepa.encoder import Inputs, PairBatch, PairEncoder, PairExample
 from zoo.methods.m3_jepa.metrics import Bank, recall, search
+from zoo.methods.m3_jepa.plots import gate_usage, picture_grid
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, join
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.module import ZooModule, evaluating
-from zoo.plots import gate_usage, picture_grid
 from zoo.records import Media, MediaText
 
 NUM_SHOWN = 6  # queries in a picture grid

@@ -14,8 +14,8 @@ from torch import Tensor
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
+from zoo.methods.straq.plots import value_bars
 from zoo.module import ZooModule, evaluating
-from zoo.plots import value_bars
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision, description, transcript
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels

@@ -1,0 +1,73 @@
+"""A run's TensorBoard folder: no chart of the epoch, hyperparameters beside the main score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+
+class RunLogger(TensorBoardLogger):
+    """Writes scalars but Lightning's own two: `epoch`, and `hp_metric` that is always -1.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write numbers over the step.
+
+        Args:
+            metrics: Number by name.
+            step: Optimiser steps so far.
+        """
+        super().log_metrics({n: v for n, v in metrics.items() if n != "epoch"}, step)
+
+
+class Hyperparameters(Callback):
+    """Write the hyperparameters once, when the first validation or test gives the main score.
+
+    The main score is the first that the method shows in the progress bar; its first loss where it
+    shows no score. TensorBoard's HPARAMS page lists runs by it.
+    """
+
+    def __init__(self) -> None:
+        self.written = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them after a validation."""
+        self._write(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them after a test."""
+        self._write(trainer, pl_module, "test")
+
+    def _write(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        logger, metrics = trainer.logger, trainer.progress_bar_metrics
+        names = [name for name in metrics if name.startswith(f"{stage}/")]
+        names.sort(key=lambda name: name.endswith("_loss"))  # stable: scores before losses
+        if self.written or trainer.sanity_checking or not names:
+            return
+        if not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
+            return
+        self.written = True
+        # Not logger.log_hyperparams: it would write the score a second time at this step.
+        for summary in hparams(flat(module.hparams), {names[0]: metrics[names[0]]}):
+            logger.experiment.file_writer.add_summary(summary)
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, bool | float | str]:
+    """Return nested settings as one mapping with dotted keys; what is no number as text."""
+    pairs: dict[str, bool | float | str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            pairs |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        elif not key.startswith("_"):  # Lightning's own
+            pairs[key] = value if isinstance(value, (bool, int, float)) else str(value)
+    return pairs
