@@ -34,6 +34,8 @@ KNOWN_SHARED = {
     "judges/local.py": "judges",
     "judges/recorded.py": "judges",
     "judges/scripted.py": "judges",
+    "support/judging.py": "compares replies of every support paper; straQ* also learns from it",
+    "support/judge_prompts.py": "its wording",
 }
 LAYERS = (  # a room imports rooms of its own line and of those above it
     {"errors"},

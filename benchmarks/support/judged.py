@@ -25,12 +25,11 @@ from typing import Any
 import zoo
 from benchmarks.support.data import tested
 from zoo.backbone import Backbone
-from zoo.judges.judge import against_data, win_rates
-from zoo.judges.local import LocalJudge, LocalLLM, LocalSeeker
-from zoo.judges.recorded import RecordedJudge
+from zoo.judges.local import LocalLLM
 from zoo.methods.coct.concepts import TOPICS
 from zoo.records import SUPPORTER, Dialogue, Turn
-from zoo.support.simulation import Simulation, simulate, simulation_scores
+from zoo.support.judging import SupportJudge, against_data, win_rates
+from zoo.support.simulation import SimulatedSeeker, Simulation, simulate, simulation_scores
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # of CoCT's table of Cskills
     "direct": ("ESCBaseline", {"kind": "direct"}),
@@ -70,7 +69,7 @@ def judged(options: Namespace) -> list[dict[str, Any]]:
     """Return win, tie and lose of each row."""
     model = Backbone(options.judge, dtype=options.dtype)
     llm = LocalLLM.load(model, max_new_tokens=96, name=Path(options.judge).name)
-    judge = RecordedJudge(options.json.with_suffix(".jsonl"), LocalJudge(llm, forced=True))
+    judge = SupportJudge(llm, forced=True, file=options.json.with_suffix(".jsonl"))
     found = []
     for entry in json.loads(options.replies.read_text()):
         if entry["set"] != options.set or entry["row"] not in (options.rows or [entry["row"]]):
@@ -111,7 +110,7 @@ def talked(options: Namespace) -> list[dict[str, Any]]:
             def reply(turns: tuple[Turn, ...], module: Any = module) -> str:
                 return str(module.respond([Dialogue(turns, id="talk")])[0].reply)
 
-            one = simulate(LocalSeeker(llm, topic), reply, max_rounds=options.max_rounds)
+            one = simulate(SimulatedSeeker(llm, topic), reply, max_rounds=options.max_rounds)
             known[row, topic] = {"row": row, "topic": topic, "settings": settings, **asdict(one)}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(known[row, topic], ensure_ascii=False) + "\n")

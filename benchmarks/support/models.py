@@ -14,7 +14,8 @@ from benchmarks.support.table import ROWS, Row
 from benchmarks.training import Chosen, quiet_trainer
 from zoo.backbone import Backbone
 from zoo.export import save
-from zoo.judges.local import LocalJudge, LocalLLM
+from zoo.judges.local import LocalLLM
+from zoo.support.judging import SupportJudge
 
 OPTIMIZER = {"schedule": "cosine", "warmup_ratio": 0.03, "weight_decay": 0.0, "beta2": 0.95}
 JUDGE_TOKENS = 8  # then its most likely grade counts; a small model rarely ends in a grade
@@ -61,7 +62,7 @@ def build(row: Row, seed: int, options: argparse.Namespace, base: Any = None) ->
     if given.get("reward") == "distill" and base is None:
         size = {"max_new_tokens": JUDGE_TOKENS, "max_length": 2 * options.window}
         llm = LocalLLM.load(Backbone(**talker), device=options.device, **size)
-        module.judge = LocalJudge(llm, forced=True)
+        module.judge = SupportJudge(llm, forced=True)
     return module
 
 

@@ -1,1 +1,1 @@
-"""Judges: who compares and grades support replies, and who plays the seeker."""
+"""Judges: who answers questions in words and weighs candidates; answers kept on file."""

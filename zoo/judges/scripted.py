@@ -1,51 +1,31 @@
-"""A judge that follows a function or a table: for tests, and for ratings that data brings along."""
+"""A judge that follows a function: for tests and trials without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
-from zoo.judges.judge import Grade, JudgeError, Verdict
-from zoo.records import Turn
-from zoo.support.decisions import Decision
-from zoo.support.judge_prompts import Choice
-
-Grader = Callable[[Decision, Turn], float] | Mapping[str, float]
-Chooser = Callable[[Decision, Turn, Turn], Choice]
+from zoo.judges.judge import Messages
 
 
 class ScriptedJudge:
-    """Grades by a function or a table; compares by a function, or by the grades.
+    """Answers by a function; it prefers no candidate.
 
     Args:
-        grade: Function of the decision and the candidate, or grade by the candidate's text.
-        compare: Function of the decision and both replies; None prefers the higher grade.
+        answer: Returns the words for the text of the last message; may raise as a judge may.
         name: Name of the judge.
     """
 
-    def __init__(
-        self, grade: Grader | None = None, compare: Chooser | None = None, name: str = "scripted"
-    ) -> None:
-        self.grader, self.chooser, self.name = {} if grade is None else grade, compare, name
+    def __init__(self, answer: Callable[[str], str], name: str = "scripted") -> None:
+        self.answer, self.name = answer, name
 
-    def compare(self, decision: Decision, first: Turn, second: Turn, attempt: int = 0) -> Verdict:
-        """Return the scripted verdict.
+    def fits(self, messages: Messages) -> bool:
+        """Return that every message can be read."""
+        return True
 
-        Raises:
-            JudgeError: A reply is not in the table.
-        """
-        if self.chooser is not None:
-            return Verdict(self.chooser(decision, first, second))
-        a, b = (self.grade(decision, reply).value for reply in (first, second))
-        return Verdict("tie" if a == b else "A" if a > b else "B")
+    def write(self, messages: Messages, seed: int | None = None) -> str:
+        """Return the scripted words."""
+        return self.answer(messages[-1][1])
 
-    def grade(self, decision: Decision, candidate: Turn, attempt: int = 0) -> Grade:
-        """Return the scripted grade.
-
-        Raises:
-            JudgeError: The candidate is not in the table.
-        """
-        if not isinstance(self.grader, Mapping):
-            return Grade(self.grader(decision, candidate))
-        if candidate.text not in self.grader:
-            raise JudgeError(f"{decision.id}: no scripted grade of {candidate.text!r}")
-        return Grade(self.grader[candidate.text])
+    def score(self, messages: Messages, candidates: Sequence[str], begun: str = "") -> list[float]:
+        """Return the same share for every candidate."""
+        return [1 / len(candidates)] * len(candidates)

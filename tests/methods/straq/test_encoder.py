@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from support_judges import strategy
 
 import zoo
 from datamodules import DailyDialog, ESConv
 from zoo.errors import InputError
-from zoo.judges.judge import Grade, JudgeError
+from zoo.judges.judge import JudgeError
 from zoo.judges.scripted import ScriptedJudge
 from zoo.methods.straq.encoder import TransitionEncoder
-from zoo.methods.straq.grading import Distilled, open_judge
+from zoo.methods.straq.grading import Distilled, open_grader
 from zoo.methods.straq.rewards import Imitated, Judged
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision, decisions
+from zoo.support.judging import SupportJudge
 from zoo.support.labels import ACTS, STRATEGIES, SUPPORT, Labels
 from zoo.tiny_models import byte_tokenizer
 
@@ -132,35 +134,33 @@ def test_current_decision() -> None:
 # -- rewards -----------------------------------------------------------------------------------
 
 
-class Judge:
+class PlaceJudge(ScriptedJudge):
     """Fails on one strategy, grades the others by their place."""
 
-    name = "odd"
-
     def __init__(self) -> None:
+        super().__init__(self.grade_of)
         self.asked = 0
 
-    def compare(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def grade(self, decision: Decision, candidate: Turn, attempt: int = 0) -> Grade:
+    def grade_of(self, asked: str) -> str:
         self.asked += 1
-        assert not candidate.text
-        if candidate.strategy == "Others":
+        assert "next reply" not in asked
+        name = strategy(asked)
+        if name == "Others":
             raise JudgeError("no words")
-        return Grade(STRATEGIES.index(candidate.strategy) / 2)
+        return f"[[{STRATEGIES.index(name) / 2}]]"
 
 
 def test_feedback_stands_in_where_it_is() -> None:
     """The next rating, for the logged strategy alone; nothing after the last rating."""
-    reward = Distilled(lambda: open_judge("feedback"), SUPPORT, alternatives=7)
+    reward = Distilled(lambda: open_grader("feedback"), SUPPORT, alternatives=7)
     found = [reward(decision) for decision in decisions(talk())]
     assert found == [[(0, 4.0, True)], [(2, 4.0, True)], [(3, 4.0, True)], []]
 
 
 def test_all_alternatives_may_be_graded() -> None:
-    judge = Judge()
-    found = Distilled(lambda: judge, SUPPORT, alternatives=7, scale=0.03)(decisions(talk())[0])
+    judge = PlaceJudge()
+    grader = SupportJudge(judge).grade
+    found = Distilled(lambda: grader, SUPPORT, alternatives=7, scale=0.03)(decisions(talk())[0])
     assert sorted(one.action for one in found) == list(range(7))  # Others failed
     assert judge.asked == 7 + 3
     assert [one.reward for one in found] == pytest.approx([0.03 * o.action / 2 for o in found])
@@ -169,26 +169,27 @@ def test_all_alternatives_may_be_graded() -> None:
 
 def test_grades_are_kept_on_file(tmp_path: Path) -> None:
     path = tmp_path / "grades.jsonl"
-    judge = Judge()
+    judge = PlaceJudge()
     points = decisions(talk())
-    first = Distilled(lambda: open_judge(str(path), judge), SUPPORT)
+    first = Distilled(lambda: open_grader(str(path), SupportJudge(judge)), SUPPORT)
     graded = [first(point) for point in points]
     asked = judge.asked
     assert len(path.read_text().splitlines()) == asked >= 8
-    again = Distilled(lambda: open_judge(str(path)), SUPPORT)
+    again = Distilled(lambda: open_grader(str(path)), SUPPORT)
     assert [again(point) for point in points] == graded
     assert judge.asked == asked
     with pytest.raises(InputError, match="no such file of recorded answers"):
-        open_judge(str(tmp_path / "none.jsonl"))
+        open_grader(str(tmp_path / "none.jsonl"))
 
 
 def test_a_model_grades(tmp_path: Path) -> None:
     """A local model is asked for what the file lacks; a random one says no number: no grade."""
     path = tmp_path / "grades.jsonl"
-    judge = open_judge(str(path), zoo.Backbone("tiny-llama"))
-    judge.judge._loaded().llm.max_length = 4096
-    judge.judge._loaded().llm.max_new_tokens = 2
-    reward = Distilled(lambda: judge, SUPPORT)
+    grader = open_grader(str(path), zoo.Backbone("tiny-llama"))
+    model = grader.__self__.judge
+    assert "llm" not in vars(model)  # not loaded before it is asked
+    model.llm.max_length, model.llm.max_new_tokens = 4096, 2
+    reward = Distilled(lambda: grader, SUPPORT)
     assert reward(decisions(talk())[0]) == []
     assert reward.report().startswith("2 of 2 have no grade (")
     assert reward.report() == ""
@@ -205,7 +206,7 @@ def test_scale_of_probabilities() -> None:
     }
     rewards = []
     for module in kinds.values():
-        module.judge = ScriptedJudge(lambda decision, candidate: 5.0)
+        module.judge = SupportJudge(ScriptedJudge(lambda asked: "[[5]]"))
         rewards.append({one.reward for one in module.encoder()(talk())[0].judged})
     assert rewards[0] == {5.0}
     (scaled,) = rewards[1]
@@ -226,7 +227,7 @@ class First(Imitated):
 def test_what_has_no_grade_is_not_trained_on() -> None:
     """Ungraded decisions are planned in evaluation and left out of training."""
     module = zoo.StraQ(backbone={"name": "tiny-llama"}, reward="distill")
-    module.judge = Judge()
+    module.judge = SupportJudge(PlaceJudge())
     data = ESConv(batch_size=1)
     made = module.encoder()
     made.reward = First()

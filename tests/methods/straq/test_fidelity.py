@@ -18,6 +18,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from methods.straq.straq_reference import NAMES, Reference, prompt
+from support_judges import strategy
 from torch.utils.data import DataLoader
 
 import zoo
@@ -30,6 +31,7 @@ from zoo.methods.straq.rewards import Judged
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
+from zoo.support.judging import SupportJudge
 from zoo.support.labels import ACTS
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
@@ -509,13 +511,13 @@ def test_missing_grades_are_counted(make: Any, caplog: Any) -> None:
     with pytest.raises(InputError, match=r"nothing to learn; 4 of 4 have no grade \(.*not rated"):
         unrated.review(unrated(DIALOGUE), "train")
 
-    def slow(decision: Decision, candidate: Turn) -> float:
-        if decision.depth:
+    def slow(asked: str) -> str:
+        if "\nSupporter" in asked:  # not the first decision
             raise TimeoutError("30 seconds")
-        return 3.0
+        return "[[3]]"
 
     module = make("StraQ", "tiny-llama", reward="distill")
-    module.judge = ScriptedJudge(slow)
+    module.judge = SupportJudge(ScriptedJudge(slow))
     encoder = module.encoder()
     with caplog.at_level("WARNING"):
         encoder.review(encoder(DIALOGUE), "train")
@@ -543,9 +545,10 @@ def logs() -> list[Dialogue]:
     return made
 
 
-def suitable(decision: Decision, candidate: Turn) -> float:
+def suitable(asked: str) -> str:
     """Return a judge's grade: 5 for the best act, 1 for any other."""
-    return 5.0 if SAID.index(decision.query) == ACTS.names.index(candidate.strategy) else 1.0
+    (best,) = (i for i, text in enumerate(SAID) if f"Seeker: {text}\n" in asked)
+    return "[[5]]" if best == ACTS.names.index(strategy(asked)) else "[[1]]"
 
 
 def states(module: Any) -> list[Transition]:
@@ -583,7 +586,7 @@ def policies(request: pytest.FixtureRequest) -> SimpleNamespace:
             reward=kind,
             alternatives=3,
         )
-        module.judge = ScriptedJudge(suitable)
+        module.judge = SupportJudge(ScriptedJudge(suitable), ACTS)
         module.configure_model()
         found.setdefault("direct", scores_of(module))
         trainer(max_steps=80).fit(module, repeated(batch_of(module, states(module)), 80))

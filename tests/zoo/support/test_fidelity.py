@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from support_judges import by_length, points, replies
 
 from datamodules import ESConv
-from zoo.judges.judge import against_data, both_orders, win_rates
 from zoo.judges.scripted import ScriptedJudge
 from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
-from zoo.support.decisions import Decision, decisions
+from zoo.records import SUPPORTER
+from zoo.support.decisions import decisions
+from zoo.support.judging import SupportJudge, against_data, both_orders, win_rates
 from zoo.support.labels import EMOTIONS, STRATEGIES
 from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.strategy_metrics import (
@@ -358,34 +359,21 @@ def test_the_evaluation_strips_before_it_scores() -> None:
 # -- 8: judges ---------------------------------------------------------------------------------
 
 
-def points(count: int) -> list[tuple[Decision, Turn]]:
-    """Return decision points with the dataset's reply and a candidate."""
-    found = []
-    for i in range(count):
-        turns = (Turn(SEEKER, f"I worry about {i}."), Turn(SUPPORTER, f"gold {i}", "Question"))
-        (decision,) = decisions(Dialogue(turns, id=f"d{i}"))
-        found.append((decision, Turn(SUPPORTER, f"reply {i}", "Others")))
-    return found
+def always(verdict: str) -> Callable[[str], str]:
+    return lambda asked: verdict
 
 
-def always(choice: Any) -> Callable[..., Any]:
-    return lambda decision, first, second: choice
-
-
-def noisy(decision: Decision, first: Turn, second: Turn) -> Any:
+def noisy(asked: str) -> str:
     """A judge that is moved by everything, the order of the replies included."""
-    return random.Random(first.text + "|" + second.text).choice(["A", "B", "tie"])
-
-
-def by_length(decision: Decision, first: Turn, second: Turn) -> Any:
-    return "A" if len(first.text) > len(second.text) else "B"
+    verdict = random.Random("|".join(replies(asked))).choice(["A", "B", "C"])
+    return f"[[{verdict}]]"
 
 
 @pytest.mark.fidelity("esc_metrics", 8)
-@pytest.mark.parametrize("chooser", [noisy, by_length, always("A"), always("B"), always("tie")])
+@pytest.mark.parametrize("chooser", [noisy, by_length, *map(always, ("[[A]]", "[[B]]", "[[C]]"))])
 def test_the_verdict_does_not_know_the_order(chooser: Any) -> None:
     """Swapping the two replies swaps win and lose and keeps ties, whatever the judge does."""
-    judge = ScriptedJudge(compare=chooser)
+    judge = SupportJudge(ScriptedJudge(chooser))
     mirrored = {"win": "lose", "lose": "win", "tie": "tie"}
     seen = Counter()
     for decision, reply in points(60):
@@ -403,10 +391,11 @@ def test_the_verdict_does_not_know_the_order(chooser: Any) -> None:
 def test_disagreement_is_a_tie() -> None:
     """All nine pairs of verdicts, by the definition."""
     (decision, reply), *_ = points(1)
-    for one in ("A", "B", "tie"):
-        for two in ("A", "B", "tie"):
-            verdicts = iter([one, two])
-            judge = ScriptedJudge(compare=lambda *_, v=verdicts: next(v))
+    letters = {"A": "A", "B": "B", "tie": "C"}
+    for one in letters:
+        for two in letters:
+            verdicts = iter([f"[[{letters[one]}]]", f"[[{letters[two]}]]"])
+            judge = SupportJudge(ScriptedJudge(lambda asked, v=verdicts: next(v)))
             expected = {("A", "B"): "win", ("B", "A"): "lose"}.get((one, two), "tie")
             outcome = both_orders(judge, decision, reply, decision.target)
             assert (outcome.result, outcome.choices) == (expected, (one, two))
@@ -416,7 +405,14 @@ def test_disagreement_is_a_tie() -> None:
 def test_rates_against_the_data() -> None:
     """Win, tie and lose against the dataset's replies, in percent of what was judged."""
     grades = {"reply 0": 5, "gold 0": 2, "reply 1": 1, "gold 1": 2, "reply 2": 3, "gold 2": 3}
-    outcomes = against_data(ScriptedJudge(grades), points(4))
+
+    def by_grade(asked: str) -> str:
+        a, b = (grades.get(text) for text in replies(asked))
+        if a is None or b is None:
+            return "I know neither."
+        return "[[C]]" if a == b else "[[A]]" if a > b else "[[B]]"
+
+    outcomes = against_data(SupportJudge(ScriptedJudge(by_grade)), points(4))
     assert [o.result for o in outcomes] == ["win", "lose", "tie", "failed"]
     third = pytest.approx(100 / 3)
     rates = {"win": third, "tie": third, "lose": third, "judged": 3, "failed": 1, "retried": 0}

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import torch
 
 from zoo.backbone import Backbone
-from zoo.judges.judge import Grade, Judge, JudgeError, Verdict, persist
-from zoo.judges.local import LocalJudge, LocalLLM
-from zoo.judges.recorded import RecordedJudge
-from zoo.judges.scripted import ScriptedJudge
+from zoo.judges.judge import JudgeError, Messages, persist
+from zoo.judges.local import LocalLLM
 from zoo.methods.straq.rewards import Judged, candidates
 from zoo.records import SUPPORTER, Turn
 from zoo.support.decisions import Decision
+from zoo.support.judging import Grade, SupportJudge
 from zoo.support.labels import SUPPORT, Labels
 
 log = logging.getLogger(__name__)
 FEEDBACK = "feedback"
+Grader = Callable[[Decision, Turn, int], Grade]
+"""Grades a candidate at a decision, given how often it failed; raises as a judge does."""
 
 
 class Distilled:
@@ -27,7 +29,7 @@ class Distilled:
     What a judge does not grade is left out, and a decision without any grade is not learned from.
 
     Args:
-        opened: Returns who grades; called at the first grade.
+        open_grader: Returns what grades; called at the first grade.
         labels: The strategies.
         alternatives: Strategies to grade beside the logged one.
         seed: Seed of their draw.
@@ -38,31 +40,31 @@ class Distilled:
 
     def __init__(
         self,
-        opened: Callable[[], Judge],
+        open_grader: Callable[[], Grader],
         labels: Labels,
         alternatives: int = 1,
         seed: int = 0,
         scale: float = 1.0,
     ) -> None:
-        self.opened, self.labels = opened, labels
+        self.open_grader, self.labels = open_grader, labels
         self.alternatives, self.seed, self.scale = alternatives, seed, scale
         self.asked, self.failures = 0, list[str]()
-        self._judge: Judge | None = None
+        self._grader: Grader | None = None
 
     def __call__(self, decision: Decision) -> list[Judged]:
         """Return the strategies of a state that have a grade."""
-        if self._judge is None:
-            self._judge = self.opened()
-        found = []
+        grader = self._grader = self._grader or self.open_grader()
+        judged = []
         drawn = candidates(decision, self.labels, self.alternatives, self.seed)
         for place, action in enumerate(drawn):
-            value, why = grade_strategy(self._judge, decision, self.labels.names[action])
+            strategy = Turn(SUPPORTER, "", strategy=self.labels.names[action])  # without a text
+            grade, why = persist(partial(grader, decision, strategy), retries=2)
             self.asked += 1
-            if value is None:
-                self.failures.append(why)
+            if grade is None:
+                self.failures.append(why[-1])
             else:
-                found.append(Judged(action, value * self.scale, place == 0))
-        return found
+                judged.append(Judged(action, grade.value * self.scale, place == 0))
+        return judged
 
     def report(self) -> str:
         """Return how many grades were missing since the last report, and why the last one."""
@@ -70,10 +72,10 @@ class Distilled:
         return f"{len(failures)} of {asked} have no grade ({failures[-1]})" if failures else ""
 
 
-def open_judge(
-    grades: str, judge: Judge | Backbone | None = None, labels: Labels = SUPPORT
-) -> Judge:
-    """Return a judge of strategies.
+def open_grader(
+    grades: str, judge: SupportJudge | Backbone | None = None, labels: Labels = SUPPORT
+) -> Grader:
+    """Return what grades a strategy at a decision, given the failures so far.
 
     Args:
         grades: `feedback`, or a file of recorded grades.
@@ -85,48 +87,43 @@ def open_judge(
         InputError: There is no such file and no model, or it holds something else.
     """
     if grades == FEEDBACK:
-        own = ScriptedJudge(_feedback, name=FEEDBACK)
-        return own if judge is None or isinstance(judge, Backbone) else judge
-    return RecordedJudge(grades, LazyJudge(judge, labels) if isinstance(judge, Backbone) else judge)
+        return judge.grade if isinstance(judge, SupportJudge) else seeker_rating
+    if isinstance(judge, SupportJudge):
+        return SupportJudge(judge.judge, judge.labels, forced=judge.forced, file=grades).grade
+    return SupportJudge(LazyLLM(judge) if judge else None, labels, file=grades).grade
 
 
-def grade_strategy(judge: Judge, decision: Decision, strategy: str) -> tuple[float | None, str]:
-    """Return the grade of a strategy, without a text, at a decision; None and why if it fails."""
-    candidate = Turn(SUPPORTER, "", strategy=strategy)
-    grade, why = persist(lambda attempt: judge.grade(decision, candidate, attempt), retries=2)
-    return (None, why[-1]) if grade is None else (grade.value, "")
-
-
-class LazyJudge:
-    """A local model that judges; loaded at its first question.
-
-    Args:
-        backbone: The model.
-        labels: Names and definitions of the strategies.
-    """
-
-    def __init__(self, backbone: Backbone, labels: Labels = SUPPORT) -> None:
-        self.backbone, self.labels, self.name = backbone, labels, backbone.name
-        self._judge: LocalJudge | None = None
-
-    def compare(self, decision: Decision, first: Turn, second: Turn, attempt: int = 0) -> Verdict:
-        """Return the model's verdict; see `LocalJudge`."""
-        return self._loaded().compare(decision, first, second, attempt)
-
-    def grade(self, decision: Decision, candidate: Turn, attempt: int = 0) -> Grade:
-        """Return the model's grade; see `LocalJudge`."""
-        return self._loaded().grade(decision, candidate, attempt)
-
-    def _loaded(self) -> LocalJudge:
-        if self._judge is None:
-            log.warning("judge: asking %s (once; its answers are kept on file)", self.name)
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            self._judge = LocalJudge(LocalLLM.load(self.backbone, device=device), self.labels)
-        return self._judge
-
-
-def _feedback(decision: Decision, candidate: Turn) -> float:
+def seeker_rating(decision: Decision, candidate: Turn, attempt: int) -> Grade:
     """Return the seeker's next rating, 1 to 5, of the strategy that the supporter used."""
     if candidate.strategy != decision.target.strategy or decision.feedback is None:
         raise JudgeError(f"{decision.id}: the seeker has not rated {candidate.strategy}")
-    return float(decision.feedback)
+    return Grade(float(decision.feedback))
+
+
+class LazyLLM:
+    """A local model that is loaded at its first question.
+
+    Args:
+        backbone: The model.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone, self.name = backbone, backbone.name
+
+    @cached_property
+    def llm(self) -> LocalLLM:
+        """The model, loaded."""
+        log.warning("judge: asking %s (once; its answers are kept on file)", self.name)
+        return LocalLLM.load(self.backbone, device="cuda" if torch.cuda.is_available() else "cpu")
+
+    def fits(self, messages: Messages) -> bool:
+        """Return whether messages leave room for the answer."""
+        return self.llm.fits(messages)
+
+    def write(self, messages: Messages, seed: int | None = None) -> str:
+        """Return the model's answer."""
+        return self.llm.write(messages, seed)
+
+    def score(self, messages: Messages, candidates: Sequence[str], begun: str = "") -> list[float]:
+        """Return the model's shares of candidates."""
+        return self.llm.score(messages, candidates, begun)

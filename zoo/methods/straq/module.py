@@ -46,11 +46,10 @@ from zoo.backbone import Backbone
 from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.judges.judge import MAX_GRADE, Judge
 from zoo.losses.cross_entropy import Term
 from zoo.methods.straq.encoder import VALUES, TransitionBatch, TransitionEncoder
 from zoo.methods.straq.evaluation import PlanningModule, Respond
-from zoo.methods.straq.grading import FEEDBACK, Distilled, open_judge
+from zoo.methods.straq.grading import FEEDBACK, Distilled, open_grader
 from zoo.methods.straq.responder import Responder
 from zoo.methods.straq.rewards import Imitated, Reward
 from zoo.methods.straq.target_network import Target
@@ -58,6 +57,7 @@ from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.module import Optimizer, as_config, evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.records import Dialogue
+from zoo.support.judging import MAX_GRADE, SupportJudge
 from zoo.support.labels import ACTS, SUPPORT
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class StraQ(PlanningModule):
             a JSONL file of recorded grades (`zoo.judges.recorded`).
         judge: With a file of grades: a model to ask for those that are not there, which are added.
             Do that in one process before training in several. None replays only. In Python,
-            `module.judge` may be any `zoo.judges.judge.Judge`.
+            `module.judge` may be any `zoo.support.judging.SupportJudge`.
         alternatives: With `distill`: strategies to grade beside the logged one; 7 for all.
         reuse_next: A strategy that was not used is followed by the logged next state; False: by
             nothing.
@@ -123,7 +123,7 @@ class StraQ(PlanningModule):
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.save_hyperparameters()
         self.reward, self.grades, self.alternatives = reward, grades, alternatives
-        self.judge: Judge | Backbone | None = judge and as_config(Backbone, judge)
+        self.judge: SupportJudge | Backbone | None = judge and as_config(Backbone, judge)
         self.reuse_next, self.seed = reuse_next, seed
         self.readout, self.objective = readout, objective
         if objective == "cross_entropy":
@@ -174,7 +174,7 @@ class StraQ(PlanningModule):
             scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
             rated = self.grades == FEEDBACK and self.judge is None
             reward: Reward = Distilled(
-                lambda: open_judge(self.grades, self.judge, self.labels),
+                lambda: open_grader(self.grades, self.judge, self.labels),
                 self.labels,
                 0 if rated else self.alternatives,  # a seeker rates what was used alone
                 self.seed,
