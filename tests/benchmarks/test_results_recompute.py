@@ -1,0 +1,98 @@
+"""The committed results, computed again by the metrics of today from what their JSON keeps.
+
+Not possible for the pages of M3-JEPA, MeGan and ToMi, nor for the trained rankers: their JSON holds
+the scores of a row and no answers. The other pages are about speed and hold no scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo.metrics
+from benchmarks.lamss import table as lamss_table
+from benchmarks.ranking import baselines
+from benchmarks.ranking.simple_rankers import RANKERS
+from benchmarks.support import data as support_data
+from zoo.support.metrics import SupportAnswer
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks/results"
+
+
+def entries(name: str) -> list[dict[str, Any]]:
+    """Return the entries of a JSON of results."""
+    found: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return found
+
+
+@pytest.fixture
+def needs_data() -> None:
+    if "ZOO_DATA" not in os.environ:
+        pytest.skip("ZOO_DATA is not set: the real datasets are not part of the project")
+
+
+def test_hdlm() -> None:
+    for entry in entries("hdlm-2026-11-24"):
+        paths = [[path.split("/") for path in entry[key]] for key in ("found", "gold")]
+        scores = zoo.metrics.PathScores()(*paths)
+        assert {name: round(value, 4) for name, value in scores.items()} == entry["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("data", "row"), [("facts", "SFT, token entropy"), ("commonsense_qa", "LaMsS")]
+)
+def test_lamss(data: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of the page, intervals of 1,000 draws included."""
+    page = (RESULTS / "2026-11-24-lamss.md").read_text("utf-8")
+    monkeypatch.setattr(lamss_table, "ROWS", {row: lamss_table.ROWS[row]})
+    lines = lamss_table.table(entries(f"lamss-{data}-2026-11-24"))
+    rows = [line for line in lines if line.startswith(f"| {row} ")]
+    assert rows
+    assert [line for line in rows if line not in page] == []
+
+
+@pytest.mark.usefixtures("needs_data")
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("support-2026-11-28", "CoCT"),
+        ("support-90-2026-11-28", "FiSMiness, mt, annotated history"),
+        ("support-90-plans-2026-11-28", "straQ*, imit"),
+    ],
+)
+def test_support(name: str, row: str) -> None:
+    """All scores and intervals of the replies; likelihoods and calls are not kept."""
+    entry = next(e for e in entries(name) if (e["row"], e["set"]) == (row, "esconv"))
+    decisions = support_data.tested("esconv", argparse.Namespace(**entry["settings"]))
+    assert [decision.id for decision in decisions] == list(entry["replies"])
+    score = zoo.metrics.SupportScores(draws=1000)
+    for decision in decisions:
+        strategy, reply, *_ = entry["replies"][decision.id]
+        gold = decision.target.strategy, decision.target.text
+        answer = SupportAnswer(decision.dialogue, decision.depth, *gold, strategy, reply)
+        score.update([answer], [decision.id])
+    scores = {k: round(v, 3) for k, v in score.compute().items()}
+    shared = set(scores) & set(entry["scores"])
+    assert {k: scores[k] for k in shared} == {k: entry["scores"][k] for k in shared}
+    assert {"accuracy", "bias/high", "bleu_2/low", "distinct_2", "cider_d/high"} <= shared
+
+
+@pytest.mark.usefixtures("needs_data")
+def test_rankers() -> None:
+    """A ranker that is drawn by a seed: Cranfield's 225 queries, 1,400 documents each."""
+    entry = next(
+        e
+        for e in entries("rankers-2026-11-24")
+        if (e["task"], e["ranker"]) == ("cranfield", "random")
+    )
+    records = baselines.read("cranfield")
+    score = zoo.metrics.RankingScores()
+    for record, row in zip(records, RANKERS["random"](records), strict=True):
+        ranking = dict(zip(record.pool, row, strict=True))
+        score.update([ranking], [dict(record.relevant)], ids=[record.id])
+    assert {name: round(value, 4) for name, value in score.compute().items()} == entry["scores"]
