@@ -168,12 +168,12 @@ def test_preset_that_is_not_installed(
     """Both ways to get SmolLM2 are named."""
     from dataclasses import replace
 
-    from zoo import sources
+    from zoo import model_files
 
-    preset = sources.PRESETS["smollm2-135m"]
+    preset = model_files.PRESETS["smollm2-135m"]
     gone = replace(preset, wheel="no_such_wheel")
-    monkeypatch.setitem(sources.PRESETS, "smollm2-135m", gone)
-    monkeypatch.setattr(sources, "_from_hub", lambda name: None)
+    monkeypatch.setitem(model_files.PRESETS, "smollm2-135m", gone)
+    monkeypatch.setattr(model_files, "_from_hub", lambda name: None)
     said = refused("--model.backbone.name", "smollm2-135m")
     assert preset.install in said
     assert f"hf download {preset.hub_id} --local-dir" in said

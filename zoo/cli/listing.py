@@ -59,8 +59,12 @@ def activation_bytes(module: ZooModule, batch: Any) -> float:
 
 def methods() -> dict[str, type[ZooModule]]:
     """Return the methods by name."""
-    homes = zoo._HOME.items()
-    return {name: getattr(zoo, name) for name, home in homes if home.startswith("zoo.methods.")}
+    public = {name: getattr(zoo, name) for name in zoo.__all__}
+    return {
+        name: item
+        for name, item in public.items()
+        if isinstance(item, type) and issubclass(item, ZooModule) and item is not ZooModule
+    }
 
 
 def data_modules() -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from datamodules.base import ZooDataModule
 from zoo.ranking.metrics import mean_scores, query_scores
-from zoo.records import Corpus, Document, Ranking
+from zoo.records import Corpus, Document, Ranking, Record
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 END = "<|im_end|>"
@@ -103,3 +104,16 @@ def quality(module: Any, records: Sequence[Ranking]) -> float:
     rows = zip(records, module.scores(records), strict=True)
     found = [query_scores(dict(zip(r.pool, row, strict=True)), dict(r.relevant)) for r, row in rows]
     return mean_scores(found)["MRR@10"]
+
+
+class Data(ZooDataModule):
+    """A data module of given records."""
+
+    record_types = (Ranking,)
+
+    def __init__(self, records: list[Ranking], **options: Any) -> None:
+        super().__init__(**options)
+        self.given = records
+
+    def load(self, split: str) -> list[Record]:
+        return [*self.given]

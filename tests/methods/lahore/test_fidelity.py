@@ -16,6 +16,7 @@ import torch
 from methods.lahore.lahore_reference import (
     END,
     MARKS,
+    Data,
     answer_log_prob,
     ids_of,
     log_odds,
@@ -25,13 +26,12 @@ from methods.lahore.lahore_reference import (
     task,
 )
 
-from datamodules.base import ZooDataModule
 from zoo.decoding.option_logits import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import TEMPLATES
 from zoo.ranking.metrics import query_scores
-from zoo.records import Corpus, Document, Ranking, Record
+from zoo.records import Corpus, Document, Ranking
 
 POOL = Corpus(
     {
@@ -55,19 +55,6 @@ def batch_of(module: Any, records: list[Ranking]) -> Any:
         for head, weight in pair.head_weights().items():
             totals[head] = totals.get(head, 0.0) + weight
     return module.encoder().collate(pairs, totals)
-
-
-class Data(ZooDataModule):
-    """A data module of given records."""
-
-    record_types = (Ranking,)
-
-    def __init__(self, records: list[Ranking], **options: Any) -> None:
-        super().__init__(**options)
-        self.given = records
-
-    def load(self, split: str) -> list[Record]:
-        return [*self.given]
 
 
 # -- 1: the prompt -----------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def paper_sized(**options: Any) -> Any:
     """Return the paper's module, Llama-3-8B and DINOv2-Large, without memory for its weights."""
     from transformers import Dinov2Config, LlamaConfig
 
-    from zoo import towers as loading
+    from zoo.methods.m3_jepa import towers as loading
 
     llama = LlamaConfig(
         hidden_size=4096,

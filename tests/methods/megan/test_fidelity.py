@@ -127,18 +127,18 @@ def test_beta_and_gated_output_equal_the_transcription(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """beta and the logits of every sequence, packed and padded; 1e-6 where rounding allows it."""
-    from zoo.nn import bent
+    from zoo.methods.megan import gate_function
 
     module = build(make, *case).to(dtype)
     reference = Reference(module, dtype)
     deltas: list[Tensor] = []
-    original = bent.make_delta
+    original = gate_function.make_delta
 
     def recorded(*args: Any) -> Tensor:
         deltas.append(original(*args).clone())
         return original(*args)
 
-    monkeypatch.setattr(bent, "make_delta", recorded)
+    monkeypatch.setattr(gate_function, "make_delta", recorded)
     with torch.no_grad():
         for sample, record in zip(samples(module, records()), records(), strict=True):
             expected = reference.logits(sample[0], sample[2])
@@ -713,14 +713,14 @@ def test_overhead_at_8b(
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM, LlamaConfig
 
+    from zoo.methods.megan import gate_function
     from zoo.methods.megan.gated_swiglu import condition, replace_gates
     from zoo.methods.megan.hypernetwork import Hyper, build
-    from zoo.nn import bent
     from zoo.nn.attention import implementation
     from zoo.nn.norm import replace_norms
     from zoo.nn.swiglu import replace_mlps
 
-    monkeypatch.setattr(bent, "CPU_ELEMENTS", 2**30)
+    monkeypatch.setattr(gate_function, "CPU_ELEMENTS", 2**30)
     d, f, words, tokens, layers = 4096, 14336, 30, 512, 2
     config = LlamaConfig(
         hidden_size=d,

@@ -14,8 +14,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from methods.lahore.lahore_reference import CUES, SHORT, ids_of, quality, train
-from test_lahore import Data
+from methods.lahore.lahore_reference import CUES, SHORT, Data, ids_of, quality, train
 
 from zoo import export
 from zoo.cache import weights_digest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_blocks import plain, sliding
+from sliding_models import plain, sliding
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.decoding import prefix_cache as prefix

@@ -7,50 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from sliding_models import plain, sliding
 from torch import Tensor
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    MistralConfig,
-    MistralForCausalLM,
-)
 from transformers.cache_utils import DynamicCache
 
 from zoo.encoding import Example, collate
-from zoo.nn.attention import NAME
 from zoo.nn.blocks import ROOM, Blocks, ShiftedCache, keep_first, num_blocks, place
 from zoo.nn.heads import copy_of_head
-
-WINDOW = 5
-
-
-def spread(lm: Any) -> Any:
-    with torch.no_grad():
-        for parameter in lm.model.layers.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(8)
-    return lm.eval()
-
-
-def sliding(name: str) -> Any:
-    """A 4-block model whose sliding window is shorter than the test's sequences."""
-    common = {
-        "vocab_size": 64,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "sliding_window": WINDOW,
-        "attn_implementation": NAME,
-        "pad_token_id": 0,
-    }
-    torch.manual_seed(0)
-    if name == "mistral":
-        return spread(MistralForCausalLM(MistralConfig(**common)))
-    types = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
-    return spread(Gemma3ForCausalLM(Gemma3TextConfig(**common, layer_types=types)))
 
 
 @pytest.fixture(params=["tiny-llama", "tiny-qwen2", "tiny-gemma", "mistral", "gemma3"])
@@ -68,16 +31,6 @@ def rows(lengths: tuple[int, ...] = (4, 11, 7)) -> list[list[int]]:
 def batch_of(ids: list[list[int]], *, packed: bool) -> Any:
     examples = [Example(row, [-100] * len(row), [-1] * len(row), [0.0] * len(row)) for row in ids]
     return collate(examples, {}, packed=packed)
-
-
-def plain(lm: Any, row: list[int]) -> Any:
-    """Hugging Face's own forward with its own eager attention."""
-    used = lm.config._attn_implementation
-    lm.set_attn_implementation("eager")
-    try:
-        return lm(torch.tensor([row]), output_hidden_states=True, use_cache=False)
-    finally:
-        lm.set_attn_implementation(used)
 
 
 @torch.no_grad()
