@@ -110,7 +110,7 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
     from zoo.backbone import Backbone
     from zoo.encoding import collate
     from zoo.methods.sft.module import SFT
-    from zoo.module import Optimizer
+    from zoo.optimizer import Optimizer
 
     dtype, _ = PRECISIONS[precision]
     module = SFT(

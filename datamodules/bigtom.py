@@ -140,7 +140,7 @@ class BigToM(ZooDataModule):
                 thought=" ".join([*shown, event, seen, effect]),
                 answer=answer,
                 kind=kind,
-                id=name,
+                id=f"{name} {kind}",
             )
 
 

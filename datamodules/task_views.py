@@ -228,7 +228,7 @@ class TaskViews(ZooDataModule):
             system=self._options(viewed.text, view, answer) if self.place == "options" else "",
             task=view,
             group="unseen_task" if view == self.held_out else group,
-            id=f"{viewed.id} {view}",
+            id=f"{viewed.id} {view} {group}",
         )
 
     def _options(self, text: str, view: str, answer: str) -> str:

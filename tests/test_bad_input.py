@@ -272,7 +272,9 @@ def test_questions_that_the_data_do_not_have(
 
 
 def test_a_thought_for_a_method_without(refused_pairs: Refused) -> None:
-    assert refused_pairs("--thought", "x", verb="generate") == "thought: M3JEPA has no thoughts"
+    assert (
+        refused_pairs("--given", "x", verb="generate") == "given: M3JEPA takes none; leave it out"
+    )
 
 
 # -- a process of its own ----------------------------------------------------------------------

@@ -24,7 +24,7 @@ _HOME = {
     "Backbone": "zoo.backbone",
     "Hyper": "zoo.methods.megan.hypernetwork",
     "LoRA": "zoo.backbone",
-    "Optimizer": "zoo.module",
+    "Optimizer": "zoo.optimizer",
     "Tower": "zoo.methods.m3_jepa.towers",
     "load": "zoo.export",
     "save": "zoo.export",

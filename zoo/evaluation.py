@@ -1,25 +1,30 @@
-"""Evaluation shared by the methods that answer records with text: loss, replies, accuracy."""
+"""How methods are evaluated: every record is answered once, and all processes log one score."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from itertools import islice
+from typing import Any, ClassVar
 
-import torch
-import torch.distributed
-
-from zoo.encoding import Batch
+from zoo import parallel
 from zoo.losses.cross_entropy import Term
-from zoo.metrics.answers import KindAccuracy, exact, mentions
 from zoo.module import ZooModule
-from zoo.prompts.thoughts import ThoughtEncoder
-from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
+
+Pair = tuple[Any, Any]
+"""A record and the answer to it."""
 
 
-class ReplyingModule(ZooModule):
-    """A module with `losses(batch)` and `generate(records)`; evaluates both.
+class EvaluatedModule(ZooModule):
+    """A module that answers the records of its batches in validation, test and prediction.
+
+    In each epoch a record is answered where a batch first holds it, at most `max_generated` of
+    them in each process. At the end of the epoch the answers of all processes are gathered; their
+    scores are logged, the same in every process, and figures are drawn from them.
+
+    A method writes `losses`, `answer`, `sample`, `score_answers` and `prediction`. `headline` names
+    its scores that the progress bar shows; `filler` is a record to answer where only other
+    processes have something new (None: one of the batch).
 
     Args:
         backbone: Which language model to build on.
@@ -27,138 +32,130 @@ class ReplyingModule(ZooModule):
         max_generated: Records to answer in each validation or test; None for all.
     """
 
-    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+    headline: ClassVar[tuple[str, ...]] = ("accuracy",)
+    filler: ClassVar[Any] = None
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None = None) -> None:
         super().__init__(backbone, optimizer)
         self.max_generated = max_generated
+        self.answers: dict[str, Pair] = {}  # of this epoch, by the record's id
+        self.answered: list[list[str]] = []  # ids that were new in each batch
+
+    # -- for a method to write -----------------------------------------------------------------
 
     def losses(self, batch: Any) -> dict[str, Term]:
         """Return the loss terms of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
 
-    def generate(self, records: Sequence[Any], **options: Any) -> Sequence[Any]:
-        """Return a reply to each record."""
-        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
+    def answer(self, records: Sequence[Any]) -> Sequence[Any]:
+        """Return an answer to each record.
 
-    def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
-    ) -> list[dict[str, str]]:
-        """Return what was asked, thought and answered, with the gold beside it.
-
-        Args:
-            records: What to answer.
-            prompt: Answer this instead.
-            thought: Use this thought instead of decoding one; an empty one skips it.
+        Where weights are sharded every process calls it at the same time, not always with as many
+        records: loops over the blocks end when `everyone_done` says so.
         """
-        records = [Triple(prompt, "", "")] if prompt else records
-        options = {} if thought is None else {"thoughts": [thought] * len(records)}
-        rows = []
-        for record, reply in zip(records, self.generate(records, **options), strict=True):
-            gold = ("", "") if prompt else self.encoder().gold(record)
-            row = {"query": getattr(record, "query", record.id)}
-            for name, text, wanted in zip(
-                ("thought", "answer"), (reply.thought, reply.answer), gold, strict=True
-            ):
-                row[name] = text + (f"   [gold: {wanted}]" if wanted else "")
-            rows.append(row)
-        return rows
+        raise TypeError(f"{type(self).__name__} does not implement answer(records)")
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
-        """Return the thought beside a reply, and the dialogue with the reply.
+    def sample(self, record: Any, answer: Any) -> dict[str, str]:
+        """Return the row that TensorBoard shows of an answer."""
+        raise TypeError(f"{type(self).__name__} does not implement sample(record, answer)")
 
-        Raises:
-            InputError: The method takes no dialogues.
-        """
-        if Dialogue not in self.takes:
-            return super().converse(dialogue)
-        (reply,) = self.generate([awaiting_reply(dialogue)])
-        turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer))
-        notes = {"thought": reply.thought} if reply.thought else {}
-        return notes, replace(dialogue, turns=turns)
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return the scores of all answers of an epoch by name; `stage` is `val` or `test`."""
+        raise TypeError(f"{type(self).__name__} does not implement score_answers(pairs, stage)")
+
+    def prediction(self, record: Any, answer: Any) -> dict[str, Any]:
+        """Return what `predict` writes of an answer, as plain values."""
+        raise TypeError(f"{type(self).__name__} does not implement prediction(record, answer)")
+
+    # -- the life cycle ------------------------------------------------------------------------
+
+    def start_evaluation(self) -> None:
+        """Forget the answers of the last epoch."""
+        self.answers, self.answered = {}, []
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting answers."""
-        self._exact, self._mentions, self._generated = KindAccuracy(), KindAccuracy(), 0
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Log the loss terms; answer the records, up to `max_generated` per epoch."""
-        return self._evaluate("val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log accuracy by kind of question."""
-        self._log_accuracy("val")
+        """Forget the answers of the last epoch."""
+        self.start_evaluation()
 
     def on_test_epoch_start(self) -> None:
-        """Start counting answers."""
-        self.on_validation_epoch_start()
+        """Forget the answers of the last epoch."""
+        self.start_evaluation()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Do what `validation_step` does, on the test split."""
-        return self._evaluate("test", batch)
+    def on_predict_epoch_start(self) -> None:
+        """Forget the answers of the last epoch."""
+        self.start_evaluation()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Log the loss terms; return samples of the new answers."""
+        return self.evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Log the loss terms; return samples of the new answers."""
+        return self.evaluate(batch, "test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return what is predicted for each new record of the batch."""
+        return [self.prediction(*pair) for pair in self.answer_new(batch)]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all answers."""
+        self.log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy by kind of question."""
-        self._log_accuracy("test")
+        """Log the scores of all answers."""
+        self.log_scores("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
-        """Return the reply to each record of the batch."""
-        replies = zip(batch.records, self.generate(batch.records), strict=True)
-        return [{"id": record.id, **asdict(reply)} for record, reply in replies]
-
-    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
+    def evaluate(self, batch: Any, stage: str) -> dict[str, Any]:
+        """Log the loss terms of a batch; answer its new records and return samples."""
         self.log_terms(stage, self.losses(batch))
-        left = len(batch.records)
-        if self.max_generated is not None:
-            left = min(left, self.max_generated - self._generated)
-        records = batch.records[: max(0, left)]
-        if not records:
-            return {"samples": []}
-        self._generated += len(records)
-        replies = self.generate(records)
-        filler = math.inf in batch.normalizers.values()  # another process counts these records
-        samples = []
-        for record, reply in zip(records, replies, strict=True):
-            if not filler:
-                self.score(record, reply)
-            samples.append(self.sample(record, reply))
-        return {"samples": samples}
+        pairs = self.answer_new(batch, self.max_generated)
+        return {"samples": [self.sample(*pair) for pair in pairs]}
 
-    def score(self, record: Any, reply: Any) -> None:
-        """Count a reply if the record has an answer to compare it with."""
-        if isinstance(record, Triple):
-            self._exact.add(record.kind, exact(reply.answer, record.answer))
-            self._mentions.add(record.kind, mentions(reply.answer, record.answer))
+    def new_records(self, batch: Any) -> dict[str, Any]:
+        """Return the records of a batch that are not answered yet, each once, by id."""
+        if math.inf in batch.normalizers.values():  # a filler: another process has this batch
+            return {}
+        named = {name_of(record): record for record in batch.records if record is not None}
+        return {name: record for name, record in named.items() if name not in self.answers}
 
-    def sample(self, record: Any, reply: Any) -> dict[str, str]:
-        """Return the row that TensorBoard shows of a reply."""
-        encoder: ThoughtEncoder = self.encoder()
-        thought, answer = encoder.gold(record)
-        return {
-            "query": last_words(record),
-            "thought": reply.thought,
-            "answer": reply.answer,
-            "gold thought": thought,
-            "gold answer": answer,
-        }
+    def answer_new(self, batch: Any, limit: int | None = None) -> list[Pair]:
+        """Answer the new records of a batch and keep the answers.
 
-    def _log_accuracy(self, stage: str) -> None:
-        counts = [(dict(self._exact.counts), dict(self._mentions.counts))]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            counts = [counts[0]] * self.trainer.world_size
-            torch.distributed.all_gather_object(
-                counts, (dict(self._exact.counts), dict(self._mentions.counts))
-            )
-        strict, lenient = KindAccuracy(), KindAccuracy()
-        for exact_counts, mention_counts in counts:
-            strict.merge(exact_counts)
-            lenient.merge(mention_counts)
-        for name, value in strict.result().items():
-            self.log(f"{stage}/{name}", value, prog_bar=name == "accuracy", rank_zero_only=False)
-        for name, value in lenient.result().items():
-            self.log(f"{stage}/mention_{name}", value)
+        Args:
+            batch: Holds `records` and `normalizers`.
+            limit: Records to answer in the epoch; None for all.
+        """
+        new = self.new_records(batch)
+        if limit is not None:
+            new = dict(islice(new.items(), max(0, limit - len(self.answers))))
+        self.answered.append(list(new))
+        if self.everyone_done(not new):
+            return []
+        # A process without new records answers along: others may need its share of the weights.
+        filler = batch.records[0] if self.filler is None else self.filler
+        answers = self.answer([*new.values()] or [filler])[: len(new)]
+        pairs = list(zip(new.values(), answers, strict=True))
+        self.answers |= dict(zip(new, pairs, strict=True))
+        return pairs
+
+    def gather(self) -> None:
+        """Take the answers of all processes, in the order in which one process finds them."""
+        processes = parallel.gathered((self.answers, self.answered))
+        # Batches are dealt to the processes in turn, each has the same number of them.
+        turns = zip(*(answered for _, answered in processes), strict=True)
+        names = [name for turn in turns for batch in turn for name in batch]
+        known = {name: pair for answers, _ in processes for name, pair in answers.items()}
+        self.answers = {name: known[name] for name in names}
+
+    def log_scores(self, stage: str) -> None:
+        """Gather the answers and log their scores; nothing if there are none."""
+        self.gather()
+        if not self.answers:
+            return
+        for name, value in self.score_answers(list(self.answers.values()), stage).items():
+            self.log(f"{stage}/{name}", float(value), prog_bar=name in self.headline)
 
 
-def last_words(record: Triple | Dialogue) -> str:
-    """Return what a reply answers: the query, or the turns before a dialogue's last reply."""
-    if isinstance(record, Triple):
-        return record.query
-    return "\n".join(f"{turn.speaker}: {turn.text}" for turn in record.turns[-4:-1])
+def name_of(record: Any) -> str:
+    """Return a record's id, or all that it holds if it has none."""
+    return record.id or repr(record)

@@ -1,8 +1,9 @@
-"""The part of a LightningModule that no paper cares about.
+"""The part of a LightningModule that all methods share.
 
-Life cycle of the backbone (load, install, freeze, shard, compile: in that order), optimiser, valid
-gradient clipping, token-weighted logging, random state in checkpoints. A method adds `install`,
-`encoder`, `losses` and its two steps; nothing here calls a paper's code but `install`.
+Life cycle of the backbone (load, install, freeze, shard, compile: in that order), optimiser,
+gradient clipping that is valid under sharding, logging of loss terms weighted by their tokens,
+random state in checkpoints. A method adds `install`, `build_encoder`, `forward`, `losses` and
+`training_step`; `zoo.evaluation` adds validation, test and prediction.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import asdict, is_dataclass
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,35 +22,15 @@ from torch import Tensor, nn
 from zoo import backbone as backbones
 from zoo import export, parallel
 from zoo.backbone import Backbone, LoRA
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term
+from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.optimizer import Optimizer, adamw, total_steps
 
 C = TypeVar("C")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and its schedule.
-
-    Attributes:
-        lr: Peak learning rate.
-        schedule: After warm-up: `constant`, or `linear` or `cosine` decay to `final_ratio`.
-        warmup_ratio: Share of all optimiser steps with linearly rising learning rate.
-        weight_decay: Decoupled weight decay; not applied to vectors (norms, biases).
-        beta1: Decay of the gradient mean.
-        beta2: Decay of the squared gradient mean.
-        final_ratio: Share of the peak learning rate that a decay ends at.
-    """
-
-    lr: float = 1e-5
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    final_ratio: float = 0.0
 
 
 class ZooModule(LightningModule):
@@ -103,10 +84,15 @@ class ZooModule(LightningModule):
         """Return the blocks that are sharded and compiled one by one."""
         return list(self.lm.model.layers)
 
-    def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
-    ) -> list[dict[str, str]]:
-        """Return what `generate` prints of some records, a mapping of names to texts each."""
+    def show(self, records: Sequence[Any], *, prompt: str | None = None) -> list[dict[str, str]]:
+        """Return what `generate` prints of some records, a mapping of names to texts each.
+
+        A method may take more by name, for example `given`: what to use instead of deciding it.
+
+        Args:
+            records: What to answer.
+            prompt: Answer this text instead.
+        """
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 
     def untrained(self) -> str:
@@ -169,6 +155,47 @@ class ZooModule(LightningModule):
             self._encoder = self.build_encoder(tokenizer)
         return self._encoder
 
+    # -- the language model --------------------------------------------------------------------
+
+    def run_blocks(self, batch: Any, **options: Any) -> Tensor:
+        """Return the residual stream after the last block, `(B, L, D)`.
+
+        Args:
+            batch: Token ids with their places (see `zoo.encoding.Batch`).
+            options: Further arguments of the blocks; they replace those of the batch.
+        """
+        blocks = Blocks(self.lm, 0, num_blocks(self.lm))
+        return blocks(batch.input_ids, **{**place(batch), **options})
+
+    @property
+    def output_head(self) -> tuple[Tensor, nn.Module]:
+        """The weight of the language head, `(V, D)`, and the norm before it."""
+        return self.lm.lm_head.weight, self.lm.model.norm
+
+    def last_logits(self, states: Tensor) -> Tensor:
+        """Return the language head's logits of states after the last block, `(..., V)`."""
+        return self.lm.lm_head(self.lm.model.norm(states))
+
+    def new_decoder(
+        self, num_rows: int, depths: Sequence[int] | None = None, **options: Any
+    ) -> DepthDecoder:
+        """Return an empty decoder of the language model.
+
+        Args:
+            num_rows: Texts that are decoded at once.
+            depths: Blocks below each place where tokens are chosen; None for the last block.
+            options: See `DepthDecoder`.
+        """
+        return DepthDecoder(
+            self.lm,
+            [num_blocks(self.lm)] if depths is None else depths,
+            batch_size=num_rows,
+            pad_id=self.tokenizer.pad_token_id,
+            device=self.lm.device,
+            everyone_done=self.everyone_done,
+            **options,
+        )
+
     @property
     def everyone_done(self) -> Callable[[bool], bool]:
         """True once its argument is true in every process that shares the weights."""
@@ -178,51 +205,8 @@ class ZooModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a warm-up schedule over the run's optimiser steps."""
-        o = self.optimizer
-        trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        plain = {n for n, p in trained.items() if p.ndim <= 1 or n.endswith("bias")}
-        groups = [
-            {
-                "params": [p for n, p in trained.items() if n not in plain],
-                "weight_decay": o.weight_decay,
-            },
-            {"params": [p for n, p in trained.items() if n in plain], "weight_decay": 0.0},
-        ]
-        adamw = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=o.lr, betas=(o.beta1, o.beta2), fused=True
-        )
-        total = self._total_steps()
-        warmup = math.ceil(o.warmup_ratio * total)
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            left = max(0.0, (total - step) / max(1, total - warmup))
-            decay = {
-                "constant": 1.0,
-                "linear": left,
-                "cosine": 0.5 - 0.5 * math.cos(math.pi * left),
-            }
-            return o.final_ratio + (1 - o.final_ratio) * decay[o.schedule]
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, factor)
-        stepwise = {"scheduler": schedule, "interval": "step", "name": "lr"}
-        return {"optimizer": adamw, "lr_scheduler": stepwise}
-
-    def _total_steps(self) -> int:
-        # Not trainer.estimated_stepping_batches: reading it here loses the loader's saved place.
-        trainer = self.trainer
-        limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
-        data = getattr(trainer, "datamodule", None)
-        if not trainer.max_epochs or trainer.max_epochs < 0:
-            return int(limit if limit < math.inf else trainer.estimated_stepping_batches)
-        if data is None:
-            return int(trainer.estimated_stepping_batches)
-        batches = len(data.train_dataloader())
-        share = trainer.limit_train_batches
-        batches = min(batches, share) if isinstance(share, int) else int(batches * share)
-        epochs = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
-        return int(min(limit, epochs))
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return adamw(self.optimizer, trained, total_steps(self.trainer))
 
     def configure_gradient_clipping(
         self,

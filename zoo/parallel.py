@@ -1,4 +1,4 @@
-"""Sharding: the only file that knows of it.
+"""Several processes: how weights are sharded, and what the processes tell each other.
 
 FSDP2 runs through Lightning's `ModelParallelStrategy` (also on CPU processes with gloo). Each block
 is one shard group; everything else (embedding, norm, heads) belongs to the root group, which is
@@ -66,6 +66,15 @@ def everyone_done(module: ZooModule) -> Callable[[bool], bool]:
         return bool(flag)
 
     return agree
+
+
+def gathered(value: Any) -> list[Any]:
+    """Return what each process holds, in the order of their ranks; called in all of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:

@@ -76,7 +76,7 @@ def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
             module.lm, depths, batch_size=1, pad_id=0, device=torch.device(setting.device)
         )
         stop = bridge[0]
-        think, speak = without(stop, module.think_logits), without(stop, module.speak_logits)
+        think, speak = without(stop, module.think_logits), without(stop, module.last_logits)
         decoder.feed([prompt], 0)
         thought = decoder.decode(0, think, stop_id=stop, max_new_tokens=THOUGHT_TOKENS)
         decoder.feed([bridge[1:]], 1)

@@ -46,9 +46,10 @@ from benchmarks.support.data import most_frequent, tested
 from benchmarks.support.models import build, first, learned
 from benchmarks.support.table import ROWS, SETS, Row, table
 from zoo.decoding.shared_context import SharedContext
-from zoo.methods.straq.evaluation import Plan
+from zoo.methods.straq.evaluation import StrategyPlan
 from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision
+from zoo.support.evaluation import TalkingModule
 from zoo.support.reply import SupportReply
 
 BINS = ("early", "late")  # of turn depth, too small here
@@ -151,10 +152,10 @@ def run_row(
     module.to(options.device)
     with counting() as positions:
         found, shared = answered(module, made, asked, options, contexts)
-    scorer = module if hasattr(module, "scores") else zoo.ESCBaseline()
-    scorer.found = {d.id: (d, one) for d, one in zip(asked, found, strict=True)}
+    scorer = module if isinstance(module, TalkingModule) else zoo.ESCBaseline()
+    pairs = list(zip(asked, found, strict=True))
     seconds = round(time.time() - start)
-    scores = scorer.scores(draws=1000)
+    scores = scorer.score_answers(pairs, "test")
     talks = made.weights == "talker"
     return {
         "row": row,
@@ -166,7 +167,7 @@ def run_row(
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
-        "replies": {d.id: [one.strategy, one.reply, one.words] for d, one in scorer.found.values()},
+        "replies": {d.id: [one.strategy, one.reply, one.words] for d, one in pairs},
         "torch": torch.__version__,
         "date": str(date.today()),
     }
@@ -195,7 +196,7 @@ def answered(
             found += module.respond(part)
             continue
         plans = module.plan(part) if row.plan == "own" else []
-        plans = plans or [Plan(usual or decision.target.strategy, ()) for decision in part]
+        plans = plans or [StrategyPlan(usual or decision.target.strategy, ()) for decision in part]
         replies = module.reply(part, plans)
         pairs = zip(replies, plans, strict=True)
         for reply, plan in pairs:

@@ -157,7 +157,7 @@ def test_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         "2",
         "--prompt",
         "Hi",
-        "--thought",
+        "--given",
         "Greet.",
     )
     out = capsys.readouterr().out

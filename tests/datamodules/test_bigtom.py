@@ -21,7 +21,7 @@ def test_sample():
     assert data.records("test") == records
     assert [r.kind for r in records] == ["true_belief", "false_belief"] * 4
     true, false = records[:2]
-    assert true.id == "bigtom.csv:1"
+    assert (true.id, false.id) == ("bigtom.csv:1 true_belief", "bigtom.csv:1 false_belief")
     assert true.answer == "Ines believes the tires of the red bicycle are flat."
     assert false.answer == "Ines believes the tires of the red bicycle are firm."
     assert "Ines does not see the tires of the red bicycle." in false.query
@@ -79,8 +79,8 @@ def test_real_files(zoo_data, questions):
     assert len(list(read_rows(zoo_data / "bigtom" / "bigtom.csv"))) == 200
     parts = {split: data.records(split) for split in SPLITS}
     assert [len(parts[split]) for split in SPLITS] == [240, 80, 80]
-    ids = [{record.id for record in parts[split]} for split in SPLITS]
-    assert len(set.union(*ids)) == sum(map(len, ids)) == 200
+    scenarios = [{record.id.split()[0] for record in parts[split]} for split in SPLITS]
+    assert len(set.union(*scenarios)) == sum(map(len, scenarios)) == 200
     records = [record for split in SPLITS for record in parts[split]]
     assert Counter(r.kind for r in records) == {"true_belief": 200, "false_belief": 200}
     assert all(r.answer in options(r.query).values() for r in records)

@@ -51,7 +51,7 @@ def logits(module: Any) -> dict[str, torch.Tensor]:
         depth = num_blocks(module.lm)
         where = {"position_ids": torch.arange(IDS.shape[1])[None]}
         top = Blocks(module.lm, 0, depth)(IDS, **where)
-        found = {"speak": module.speak_logits(top)}
+        found = {"speak": module.last_logits(top)}
         if hasattr(module, "k"):
             found["think"] = module.think_logits(Blocks(module.lm, 0, module.k)(IDS, **where))
     return found

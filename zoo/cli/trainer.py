@@ -118,7 +118,7 @@ class ZooTrainer(Trainer):
         datamodule: Any,
         ckpt_path: str | None = None,
         prompt: str | None = None,
-        thought: str | None = None,
+        given: str | None = None,
         condition: str | None = None,
         num_records: int = 4,
     ) -> None:
@@ -129,18 +129,19 @@ class ZooTrainer(Trainer):
             datamodule: The data; its test split is answered if there is no prompt.
             ckpt_path: Checkpoint or exported folder to take the weights from.
             prompt: Answer this instead of the data.
-            thought: Use this thought instead of decoding one; an empty string skips the thought.
+            given: Use this instead of deciding it: a thought (MeTHanol; an empty one skips it), a
+                strategy (straQ*, FiSMiness), the first level (HdLM).
             condition: Answer under this condition; an empty string for none.
             num_records: How many test records to answer.
         """
-        options = {"thought": thought, "condition": condition}
-        given = {name: text for name, text in options.items() if text is not None}
-        for name in given.keys() - inspect.signature(model.show).parameters.keys():
-            raise InputError(f"{name}: {type(model).__name__} has no {name}s")
+        texts = {"given": given, "condition": condition}
+        options = {name: text for name, text in texts.items() if text is not None}
+        for name in options.keys() - inspect.signature(model.show).parameters.keys():
+            raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
         model.check_data(datamodule)
         self._load(model, ckpt_path)
         records = datamodule.records("test")[:num_records]
-        for row in model.show(records, prompt=prompt, **given):
+        for row in model.show(records, prompt=prompt, **options):
             for name, text in row.items():
                 print(f"{name + ':':<8} {text}")  # noqa: T201
             print()  # noqa: T201

@@ -14,8 +14,7 @@ from zoo.support.encoder import SPEAK, TalkEncoder
 
 def reply_loss(module: ZooModule, batch: Batch) -> dict[str, Term]:
     """Return the loss of the replies: the mean over their tokens."""
-    weight, norm = module.lm.lm_head.weight, module.lm.model.norm
-    return {"speak": head_loss(module(batch), batch, SPEAK, weight, norm)}
+    return {"speak": head_loss(module(batch), batch, SPEAK, *module.output_head)}
 
 
 def conversation_context(module: ZooModule, decisions: Sequence[Decision]) -> SharedContext:

@@ -136,8 +136,8 @@ def test_replies_have_no_residue(make: Any, monkeypatch: Any, delimiter: str) ->
     assert not set(one.reply) & {opening, closing}
     decision = decisions(TALK)[0]
     gold = Turn(SUPPORTER, "How? There. See.", strategy="Question")
-    module.found = {decision.id: (replace(decision, target=gold), one)}
-    scores = module.scores()
+    module.answers = {decision.id: (replace(decision, target=gold), one)}
+    scores = module.score_answers([*module.answers.values()], "val")
     assert scores["bleu_2"] == scores["rouge_l"] == pytest.approx(100)
     assert scores["length"] == len(tokenize("How? There. See."))
     assert scores["accuracy"] == 100
@@ -192,11 +192,11 @@ def test_tag_rates(make: Any, monkeypatch: Any) -> None:
     answering(monkeypatch, f"{WORDS} <Hug> Oh.", "No tag.")
     found = decisions(TALK)
     pairs = zip(found, module.respond(found), strict=True)
-    module.found = {decision.id: (decision, one) for decision, one in pairs}
-    scores = module.scores()
+    module.answers = {decision.id: (decision, one) for decision, one in pairs}
+    scores = module.score_answers([*module.answers.values()], "val")
     assert (scores["tagged"], scores["tags_per_reply"], scores["unlisted_tags"]) == (50, 2, 25)
     assert scores["strategy_failed"] == 50  # the reply without a tag counts as Others
-    assert [one.strategy for _, one in module.found.values()] == [
+    assert [one.strategy for _, one in module.answers.values()] == [
         "Reflection of feelings",
         "Others",
     ]
@@ -215,8 +215,8 @@ def instructed() -> dict[str, dict[str, float]]:
         module.configure_model()
         said = [one for i in range(0, len(found), 8) for one in module.respond(found[i : i + 8])]
         pairs = zip(found, said, strict=True)
-        module.found = {decision.id: (decision, one) for decision, one in pairs}
-        scores[method] = module.scores()
+        module.answers = {decision.id: (decision, one) for decision, one in pairs}
+        scores[method] = module.score_answers([*module.answers.values()], "val")
     return scores
 
 
@@ -344,7 +344,7 @@ def test_inner_transitions_by_stage(make: Any, monkeypatch: Any) -> None:
     answering(monkeypatch, *chains)
     found = decisions(TALK)
     pairs = zip(found, module.respond(found), strict=True)
-    module.found = {decision.id: (decision, one) for decision, one in pairs}
+    module.answers = {decision.id: (decision, one) for decision, one in pairs}
     names, table = module.tables()["strategy"]
     assert names == [
         *("Question", "Restatement or Paraphrasing", "Reflection of feelings", "Self-disclosure"),

@@ -79,8 +79,8 @@ def test_every_kind_replies(make: Any, kind: str) -> None:
         assert one.calls == CALLS[kind]
         assert one.strategy in STRATEGIES
     pairs = zip(decisions(TALK), found, strict=True)
-    module.found = {decision.id: (decision, one) for decision, one in pairs}
-    scores = module.scores()
+    module.answers = {decision.id: (decision, one) for decision, one in pairs}
+    scores = module.score_answers([*module.answers.values()], "val")
     assert scores["strategy_failed"] == 100
     assert scores["calls"] == CALLS[kind]
     assert 0 <= scores["rouge_l"] <= 100

@@ -424,8 +424,8 @@ def test_free_words_are_read_by_alias(make: Any, monkeypatch: Any) -> None:
     ]
     assert [one.failed for one in found] == [(), ("emotion", "strategy")]
     pairs = zip(decisions(OTHER), found, strict=True)
-    module.found = {decision.id: (decision, one) for decision, one in pairs}
-    scores = module.scores()
+    module.answers = {decision.id: (decision, one) for decision, one in pairs}
+    scores = module.score_answers([*module.answers.values()], "val")
     assert scores["strategy_failed"] == scores["emotion_failed"] == 50.0
 
 
@@ -597,8 +597,8 @@ def test_scores_by_turn_depth(make: Any) -> None:
         said = SupportReply(
             "one two three" if right else "x", "Question" if right else "Others", "sadness"
         )
-        module.found[d.id] = (d, said)
-    scores = module.scores()
+        module.answers[d.id] = (d, said)
+    scores = module.score_answers([*module.answers.values()], "val")
     assert scores["early/accuracy"] == scores["early/rouge_l"] == pytest.approx(100)
     assert scores["late/accuracy"] == scores["late/rouge_l"] == 0
     assert (scores["early/answers"], scores["late/answers"]) == (7, 2)
@@ -696,8 +696,8 @@ def test_the_machine_beats_direct_prompting(make: Any) -> None:
         module = make(method, name, max_length=1024, max_new_tokens=40, **options)
         said = [one for i in range(0, len(found), 12) for one in module.respond(found[i : i + 12])]
         pairs = zip(found, said, strict=True)
-        module.found = {decision.id: (decision, one) for decision, one in pairs}
-        scores[method] = module.scores()
+        module.answers = {decision.id: (decision, one) for decision, one in pairs}
+        scores[method] = module.score_answers([*module.answers.values()], "val")
     ours, direct = scores["FiSMiness"], scores["ESCBaseline"]
     assert ours["bleu_2"] > direct["bleu_2"]
     assert ours["rouge_l"] > direct["rouge_l"]

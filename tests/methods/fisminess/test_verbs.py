@@ -70,12 +70,12 @@ def test_generate_and_predict(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     given = (*CONFIG, *TINY, "--ckpt_path", last(run))
-    main("generate", *given, "--prompt", "I lost my job.", "--thought", "questions")
+    main("generate", *given, "--prompt", "I lost my job.", "--given", "questions")
     out = capsys.readouterr().out
     assert "state:   Seeker: I lost my job.\n" in out
     assert re.search(r"^walk: +s0 -\w+-> s1 -Question-> s2 -reply-> s3$", out, re.MULTILINE)
-    said = refusal(capsys, tmp_path, "--thought", "Hugs", verb="generate", given=given)
-    assert said.startswith("thought: no support strategy 'Hugs'")
+    said = refusal(capsys, tmp_path, "--given", "Hugs", verb="generate", given=given)
+    assert said.startswith("given: no support strategy 'Hugs'")
     main("predict", *given, "--trainer.default_root_dir", str(tmp_path))
     rows = [json.loads(x) for x in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     (record,) = ESConv(max_test=1).records("test")

@@ -17,7 +17,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.lamss.baselines import ConfidentSFT
-from zoo.methods.lamss.evaluation import FILLER, Answer
+from zoo.methods.lamss.evaluation import FILLER, DoubtedAnswer
 from zoo.methods.lamss.metrics import auc, average_precision, calibration_error, tuned_threshold
 from zoo.methods.lamss.questions import gold
 from zoo.records import PlainText, Question, Triple
@@ -34,14 +34,16 @@ class Scripted(ConfidentSFT):
         weight = torch.tensor(1.0)
         return {"answer": Term(self.lm.lm_head.weight[0, 0] * 0 + 1.0, weight)}
 
-    def answer(self, records: Sequence[Any]) -> list[Answer]:
+    def answer(self, records: Sequence[Any]) -> list[DoubtedAnswer]:
         answers = []
         for record in records:
             self.asked.append(record.id)
             number = int(record.id or 0)
             text = gold(record) if number % 2 == 0 else "nonsense"
             doubts = {"main": number / 10, "other": 1 - number / 10}
-            answers.append(Answer(text, doubts, (("to", 0.0), ("ken", 1.0)), {"long": number}))
+            answers.append(
+                DoubtedAnswer(text, doubts, (("to", 0.0), ("ken", 1.0)), {"long": number})
+            )
         return answers
 
 
@@ -126,10 +128,10 @@ def test_a_process_without_questions_answers_along(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Scripted, "everyone_done", property(lambda self: lambda done: False))
     module.log_terms = lambda *_: None
     module.configure_model()
-    batch = SimpleNamespace(records=[PlainText("x")])
-    assert module._evaluate("val", batch) == {"samples": []}
+    batch = SimpleNamespace(records=[PlainText("x")], normalizers={})
+    assert module.validation_step(batch, 0) == {"samples": []}
     assert module.asked == [FILLER.id]
-    assert module.found == {}
+    assert module.answers == {}
 
 
 def test_a_tuned_threshold_is_kept_for_the_test_and_saved(tmp_path: Path) -> None:
@@ -184,8 +186,8 @@ def test_show_says_everything() -> None:
 
 def test_show_refuses_what_it_cannot_show() -> None:
     module = Scripted()
-    with pytest.raises(InputError, match="thought: Scripted decodes no thought"):
-        module.show(QUESTIONS, thought="hm")
+    with pytest.raises(TypeError, match="given"):
+        module.show(QUESTIONS, given="hm")
     with pytest.raises(InputError, match="no question among these records"):
         module.show([PlainText("x")])
 

@@ -84,7 +84,7 @@ def logits_of(module: Any, found: Sequence[Conditioned]) -> list[Tensor]:
     with torch.no_grad():
         top, _ = module(batch)
         rows = top[0].split(batch.lengths) if batch.offsets is not None else list(top)
-        return [module.logits(r[:n]) for r, n in zip(rows, batch.lengths, strict=True)]
+        return [module.last_logits(r[:n]) for r, n in zip(rows, batch.lengths, strict=True)]
 
 
 def silence(module: Any) -> Any:
@@ -435,7 +435,7 @@ def condition_logits(
     batch.condition_ids, batch.condition_mask = torch.tensor([ids]), torch.tensor([list(mask)])
     with torch.no_grad():
         top, _ = module(batch)
-        return module.logits(top[0])
+        return module.last_logits(top[0])
 
 
 @pytest.mark.fidelity("megan", 6)

@@ -242,4 +242,4 @@ def test_a_condition_for_a_method_without(refused: Refused) -> None:
     methanol = ("--config", str(ROOT / "configs" / "methanol.yaml"), *TINY)
     given = (*methanol, "--model.thinking_layer", "2")
     said = refused("--condition", "x", verb="generate", given=given)
-    assert said == "condition: MeTHanol has no conditions"
+    assert said == "condition: MeTHanol takes none; leave it out"

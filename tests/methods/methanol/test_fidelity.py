@@ -270,7 +270,7 @@ def test_thinking_head_starts_as_an_untied_clone(make: Any, shape: str, triples:
     for record in triples:
         batch = batch_of(module, [record])
         with torch.no_grad():
-            ours = module.speak_logits(module(batch)[1][0])
+            ours = module.last_logits(module(batch)[1][0])
             expected = reference.logits(batch.input_ids[0].tolist())[1]
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     with torch.no_grad():  # a step on one head must not move the other
@@ -741,9 +741,9 @@ def test_k_equal_to_the_depth_is_two_heads_on_one_layer(
     module = make("MeTHanol", shape, spread=5.0, thinking_layer=4, thinking_norm=True)
     middle, top = module(batch_of(module, triples))
     assert torch.equal(middle, top)
-    assert torch.equal(module.think_logits(middle), module.speak_logits(top))
+    assert torch.equal(module.think_logits(middle), module.last_logits(top))
     raw = make("MeTHanol", shape, spread=5.0, thinking_layer=4)
-    assert not torch.allclose(raw.think_logits(middle), raw.speak_logits(top))
+    assert not torch.allclose(raw.think_logits(middle), raw.last_logits(top))
 
 
 @pytest.mark.fidelity("methanol", 10)

@@ -22,8 +22,9 @@ from zoo import export
 from zoo.callbacks.figures import Figures
 from zoo.errors import InputError
 from zoo.methods.m3_jepa.metrics import search
+from zoo.methods.rabtriever.document_vectors import MAX_VECTORS
 from zoo.methods.rabtriever.encoder import StateEncoder
-from zoo.ranking.evaluation import FILLER, MAX_VECTORS, Judged
+from zoo.ranking.evaluation import FILLER, RankedQuery
 from zoo.ranking.faiss_search import save_faiss, vector_search
 from zoo.ranking.index import Index, build
 from zoo.records import Corpus, Document, Ranking
@@ -269,7 +270,7 @@ def test_the_board_shows_scores_recall_and_document_states(student: Any, tmp_pat
     trainer.validate(student, data, verbose=False)
     corpus = data.records("val")[0].corpus
     vectors, titles = student.figures()["documents"]
-    names = list(student.vectors)
+    names = list(student.shown.kept)
     assert len(names) == len(titles) == len(corpus.documents)
     for name, title, vector in zip(names, titles, vectors, strict=True):
         document = corpus.documents[name]
@@ -290,12 +291,12 @@ def test_the_board_shows_scores_recall_and_document_states(student: Any, tmp_pat
 def test_the_projector_is_bounded_and_shows_no_filler(student: Any) -> None:
     many = Corpus({str(i): Document(str(i), f"text {i}") for i in range(MAX_VECTORS + 5)})
     record = Ranking("q", many, (("0", 1),), id="r")
-    student.keep_vectors([FILLER, record], torch.arange(MAX_VECTORS + 6.0)[:, None])
-    assert len(student.vectors) == MAX_VECTORS
-    student.found = {"r": Judged(dict.fromkeys(record.pool, 0.0), {"0": 1}, "")}
+    student.shown.add([FILLER, record], torch.arange(MAX_VECTORS + 6.0)[:, None])
+    assert len(student.shown.kept) == MAX_VECTORS
+    student.answers = {"r": (None, RankedQuery(dict.fromkeys(record.pool, 0.0), {"0": 1}, ""))}
     vectors, titles = student.figures()["documents"]
     assert len(vectors) == len(titles) == MAX_VECTORS - 1
     assert "?" not in titles
     assert vectors[3].item() == 4.0
     student.on_validation_epoch_start()
-    assert student.vectors == {}
+    assert student.shown.kept == {}

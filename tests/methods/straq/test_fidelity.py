@@ -442,7 +442,7 @@ def test_losses_of_the_ablations(make: Any, two: str) -> None:
     module = make("StraQ", two, spread=4.0, readout="value_head")
     examples = module.encoder()(DIALOGUE)
     batch = batch_of(module, examples)
-    terms, values = module.losses(batch)
+    terms, values = module.losses_and_values(batch)
     reference = Reference(module)
     hidden, letters, texts = [], [], [prompt(DIALOGUE, stop) for stop in (1, 3, 4, 6)]
     for text in texts:
@@ -459,7 +459,7 @@ def test_losses_of_the_ablations(make: Any, two: str) -> None:
     torch.testing.assert_close(terms["td"].loss, torch.stack(errors).mean(), rtol=1e-4, atol=1e-5)
 
     plain = make("StraQ", two, spread=4.0, objective="cross_entropy")
-    terms, _ = plain.losses(batch_of(plain, plain.encoder()(DIALOGUE)))
+    terms = plain.losses(batch_of(plain, plain.encoder()(DIALOGUE)))
     gold = [NAMES.index(DIALOGUE.turns[stop].strategy) for stop in (1, 3, 4, 6)]
     wanted = torch.tensor([plain.tokenizer.convert_tokens_to_ids(chr(65 + i)) for i in gold])
     expected = torch.nn.functional.cross_entropy(torch.stack(letters), wanted)
@@ -483,8 +483,9 @@ def test_dialogues_without_strategies_are_planned(make: Any, reward: str) -> Non
     module.log = lambda name, value, **_: logged.update({name: float(value)})
     module.log_terms = lambda *_: None
     module.test_step(batch_of(module, examples), 0)
-    module._log_scores("test")
+    module.log_scores("test")
     assert list(logged) == ["test/planned_value"]
+    module.start_evaluation()
     (row,) = module.predict_step(batch_of(module, examples), 0)
     assert (row["id"], row["gold"]) == ("talk:2, turn 1", "")
     with pytest.raises(InputError, match="talk:2: no supporter turn has a support strategy"):

@@ -86,13 +86,13 @@ def test_generate_for_a_prompt_by_a_given_strategy(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     given = (*CONFIG, *TINY, *SPEAKING, "--ckpt_path", str(last(run)), "--prompt", "I lost my job.")
-    main("generate", *given, "--thought", "questions")
+    main("generate", *given, "--given", "questions")
     out = capsys.readouterr().out
     assert "state:   Seeker: I lost my job.\nQ:" in out
     assert "strategy: Question\n" in out
     assert re.search(r"^reply: ", out, re.MULTILINE)  # by the checkpoint's responder
-    said = refusal(capsys, tmp_path, "--thought", "Hugs", verb="generate", given=given)
-    assert said.startswith("thought: no support strategy 'Hugs'; one of: Affirmation")
+    said = refusal(capsys, tmp_path, "--given", "Hugs", verb="generate", given=given)
+    assert said.startswith("given: no support strategy 'Hugs'; one of: Affirmation")
 
 
 def test_predict_and_test(run: Path, tmp_path: Path) -> None:

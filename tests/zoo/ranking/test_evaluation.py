@@ -14,7 +14,6 @@ from toy_ranker import Toy, score
 
 import datamodules
 from zoo.encoding import collate
-from zoo.errors import InputError
 from zoo.ranking.evaluation import FILLER
 from zoo.ranking.metrics import mean_scores, query_scores, ranked
 from zoo.records import Ranking
@@ -75,7 +74,7 @@ def test_it_trains_and_forgets_old_rankings(tmp_path: Path) -> None:
     trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1).fit(module, data)
     ids = [record.id for record in data.records("val")]
     assert module.ranked == [ids[0], ids[1], *ids, *ids]  # a sanity batch of 16, two validations
-    assert list(module.found) == ids
+    assert list(module.answers) == ids
 
 
 def test_predictions_and_samples(toy: Toy) -> None:
@@ -90,6 +89,7 @@ def test_predictions_and_samples(toy: Toy) -> None:
     assert json.loads(json.dumps(made)) == made
     toy.log = lambda *_, **__: None  # no trainer here
     toy._trainer = type("T", (), {"world_size": 1})()
+    toy.start_evaluation()
     (sample,) = toy.validation_step(batch, 0)["samples"]
     assert sample["query"] == "what eats my lettuce"
     lines = sample["ranking"].splitlines()
@@ -111,7 +111,7 @@ def test_a_process_without_records_ranks_along(toy: Toy, monkeypatch: pytest.Mon
     monkeypatch.setattr(Toy, "everyone_done", property(lambda self: lambda done: False))
     assert toy.validation_step(batch, 0) == {"samples": []}
     assert toy.ranked == [FILLER.id]
-    assert toy.found == {}
+    assert toy.answers == {}
 
 
 def test_show_marks_what_is_relevant(toy: Toy) -> None:
@@ -127,8 +127,8 @@ def test_show_marks_what_is_relevant(toy: Toy) -> None:
     assert row["query"] == "slugs"
     assert row["1"].startswith("  0.0526 Slugs stay away")
     assert not any(text.startswith("*") for text in row.values())
-    with pytest.raises(InputError, match="Toy has no thoughts"):
-        toy.show(records, thought="hm")
+    with pytest.raises(TypeError, match="given"):
+        toy.show(records, given="hm")
 
 
 def test_figures(toy: Toy, tmp_path: Path) -> None:

@@ -86,8 +86,10 @@ def test_it_is_that_of_the_whole_text(
         own = -sum(float(logp[len(asked) + i - 1, token]) for i, token in enumerate(gold))
         assert (one.nll, one.tokens) == (pytest.approx(own, rel=1e-5), len(gold))
         nll, count = nll + own, count + len(gold)
-    module.found = {d.id: (d, one) for d, one in zip(states, found, strict=True)}
-    assert module.scores()["perplexity"] == pytest.approx(math.exp(nll / count), rel=1e-5)
+    module.answers = {d.id: (d, one) for d, one in zip(states, found, strict=True)}
+    assert module.score_answers([*module.answers.values()], "val")["perplexity"] == pytest.approx(
+        math.exp(nll / count), rel=1e-5
+    )
 
 
 def test_it_follows_what_the_model_wrote_before_its_reply(make: Any) -> None:
@@ -121,9 +123,9 @@ def test_what_has_no_reply_on_record_is_not_scored(make: Any) -> None:
     module = make("ESCBaseline", "tiny-llama", kind="sot", reserve=3000, **WIDE)
     state = decisions(TALK)[0]
     (one,) = module.respond([state])
-    module.found = {state.id: (state, one)}
+    module.answers = {state.id: (state, one)}
     assert one.tokens == 0
-    assert "perplexity" not in module.scores()
+    assert "perplexity" not in module.score_answers([*module.answers.values()], "val")
     asked = Dialogue(TALK.turns[:1], id="chat")
     for method in ("CoCT", "FiSMiness"):
         options = {"mode": "agent"} if method == "FiSMiness" else {"reserve": 3000}

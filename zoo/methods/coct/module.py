@@ -28,15 +28,14 @@ tag and the reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-
-import torch
 
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
+from zoo.evaluation import Pair
 from zoo.losses.cross_entropy import Term
 from zoo.methods.coct.concepts import (
     DELIMITERS,
@@ -46,21 +45,28 @@ from zoo.methods.coct.concepts import (
     Concepts,
     Kind,
     chosen,
-    join_tags,
     split_tags,
-    spoken,
 )
-from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind, tag_scores
-from zoo.module import Optimizer, evaluating
-from zoo.plots import heat_map
+from zoo.methods.coct.metrics import tag_scores
+from zoo.methods.coct.tagged_replies import (
+    Tables,
+    chain_of,
+    learned_reply,
+    read_tagged,
+    transition_figures,
+    transition_tables,
+    write_tables,
+)
+from zoo.module import evaluating
+from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.conversation import conversation_context, reply_loss
 from zoo.support.decisions import Decision, current_decision
-from zoo.support.encoder import TalkEncoder, one_turn, read_field
-from zoo.support.evaluation import DEFAULTS, TalkingModule
+from zoo.support.encoder import TalkEncoder
+from zoo.support.evaluation import DEFAULTS, DRAWS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import SupportReply
-from zoo.support.strategy_metrics import Floats
+from zoo.support.scores import reply_scores
 
 ROLE = "You are a supportive partner in a conversation."
 TASK = "Reply as the supporter."
@@ -120,7 +126,7 @@ class CoCT(TalkingModule):
         super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
         self.save_hyperparameters()
         self.kinds, self.free, self.delimiter = kinds or list(KINDS), free, delimiter
-        self.given_topics, self.extra = topics, tuple(extra or ())
+        self.topics, self.extra = topics, tuple(extra or ())
         self.max_concepts, self.keep_tags = max_concepts, keep_tags
         self.learn, self.tagged = learn, tagged
         self.max_length, self.reserve, self.padding_free = max_length, reserve, padding_free
@@ -134,12 +140,11 @@ class CoCT(TalkingModule):
             name: Whose lists.
             labels: What the data annotates; None for what those lists hold.
         """
-        self.lists = chosen(name, self.kinds, self.given_topics)
+        self.lists = chosen(name, self.kinds, self.topics)
         self.labels = labels or (ACTS if name == "daily_dialog" else SUPPORT)
         self.emotions = INVENTORIES[name].get("emotion", EMOTION_SETS["esconv"])
         shown = (self.lists, self.delimiter, self.extra, self.free, self.max_concepts)
         self.concepts = Concepts(*shown)
-        self.topics = self.concepts.names()
         self._encoder = None
 
     def validate(self) -> None:
@@ -197,24 +202,12 @@ class CoCT(TalkingModule):
             f"{TASK} {self.concepts.reminder()}",
             begins="",  # by a tag of the model's own
             labels=self.labels,
-            target=self._target() if self.learn else None,
+            target=learned_reply(self.tagged, self.concepts) if self.learn else None,
             mark=self.concepts.tag if self.keep_tags else None,
             max_length=self.max_length,
             reserve=self.reserve,
             packed=self.padding_free,
         )
-
-    def _target(self) -> Callable[[Decision], str | None]:
-        """Return what to learn at a decision: a teacher's tagged reply, or the annotated one."""
-        if self.tagged is not None:
-            rows = read_field(Path(self.tagged), "tagged", "model.tagged")
-            return lambda decision: rows.get(decision.id)
-
-        def annotated(decision: Decision) -> str | None:
-            turn = decision.target
-            return f"{self.concepts.tag(turn.strategy)} {turn.text}" if turn.strategy else None
-
-        return annotated
 
     # -- training ------------------------------------------------------------------------------
 
@@ -234,73 +227,41 @@ class CoCT(TalkingModule):
         states = [current_decision(record, self.labels) for record in records]
         context = conversation_context(self, states)
         questions = [self.encoder().question()] * len(states)
-        limit, heat = self.max_new_tokens, self.temperature
-        words = context.ask(questions, max_new_tokens=limit, temperature=heat)
-        firsts = [split_tags(text, self.concepts)[0].tag for text in words]
-        begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in firsts]
+        words = context.ask(
+            questions, max_new_tokens=self.max_new_tokens, temperature=self.temperature
+        )
+        first_tags = [split_tags(text, self.concepts)[0].tag for text in words]
+        begun = ["" if tag is None else f"{self.concepts.tag(tag)} " for tag in first_tags]
         golds = context.answer_nll(questions, begun, [state.target.text for state in states])
         return [self.read(text, *gold) for text, gold in zip(words, golds, strict=True)]
 
     def read(self, words: str, nll: float = 0.0, tokens: int = 0) -> SupportReply:
-        """Read a model's output, equations (2) and (3); `nll` and `tokens` as in `SupportReply`."""
-        parts = split_tags(one_turn(words), self.concepts)
-        chain = [self.concepts.kind_of(part.tag) for part in parts if part.tag is not None]
-        tags = tuple(self.concepts.tag(name) for _, name in chain)
-        used = of_kind(chain, "strategy")
-        strategy = ""
-        failed: tuple[str, ...] = ()
-        if self.plans:
-            strategy = used[0] if used else self.labels.fallback
-            failed = () if used else ("strategy",)
-        reply = spoken(parts, self.concepts)
-        return SupportReply(
-            reply=reply,
-            strategy=strategy,
-            emotion="",  # the tags say what the agent expresses, not what the seeker feels
-            steps=(
-                ("chain", " ".join(tags) or "(no tag)"),
-                ("tagged", join_tags(parts, self.concepts)),
-            ),
-            words=words,
-            concepts=tuple(f"{kind}: {name}" for kind, name in chain),
-            failed=failed if reply else (*failed, "reply"),
-            nll=nll,
-            tokens=tokens,
+        """Return what a model's words say, equations (2) and (3)."""
+        fallback = self.labels.fallback if self.plans else ""
+        return read_tagged(words, self.concepts, fallback, nll=nll, tokens=tokens)
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return the scores of all replies, without their tags, and how they are tagged."""
+        scores = reply_scores(
+            self.answered_decisions(pairs),
+            labels=self.labels,
+            topics=self.concepts.names(),
+            draws=DRAWS[stage],
         )
+        return scores | tag_scores([chain_of(reply) for _, reply in pairs])
 
-    # -- scores --------------------------------------------------------------------------------
-
-    def chains(self) -> list[list[tuple[str, str]]]:
-        """Return (kind, name) of the tags of every reply so far, in order."""
-        found = []
-        for _, one in self.found.values():
-            pairs = (concept.split(": ", 1) for concept in one.concepts)
-            found.append([(kind, name) for kind, name in pairs])
-        return found
-
-    def tables(self) -> dict[str, tuple[list[str], Floats]]:
-        """Return kind -> names and row-normalised transitions inside the replies so far."""
-        chains = self.chains()
-        return {kind: inner_transitions(chains, kind, one) for kind, one in self.lists.items()}
-
-    def scores(self, draws: int = 0) -> dict[str, float]:
-        """Return the scores of all replies, and how they are tagged."""
-        return {**super().scores(draws), **tag_scores(self.chains())}
+    def tables(self) -> Tables:
+        """Return the transitions inside the replies of this epoch, by kind of concept."""
+        return transition_tables([reply for _, reply in self.answers.values()], self.lists)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of every talking method, and the transitions inside replies."""
-        drawn = super().figures()
-        for kind, (names, table) in self.tables().items():
-            if table.any():
-                title = f"{kind} tags inside a reply: from row to column"
-                values = torch.tensor(table)
-                drawn[f"chain/{kind}"] = heat_map(values, names, names, title, "share of the row")
-        return drawn
+        return super().figures() | transition_figures(self.tables())
 
     def on_test_epoch_end(self) -> None:
         """Log the scores, and write the transition tables to the run folder."""
         super().on_test_epoch_end()
-        root = Path(self.trainer.default_root_dir)
-        for kind, (names, table) in self.tables().items() if self.trainer.is_global_zero else ():
-            root.mkdir(parents=True, exist_ok=True)
-            (root / f"transitions_{kind}.csv").write_text(as_csv(names, table), "utf-8")
+        if self.trainer.is_global_zero:
+            write_tables(self.tables(), Path(self.trainer.default_root_dir))

@@ -39,7 +39,8 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.esc_baselines.recipes import RECIPES, SYSTEM
 from zoo.methods.esc_baselines.runner import RecipeRunner
-from zoo.module import Optimizer, evaluating
+from zoo.module import evaluating
+from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.conversation import conversation_context, reply_loss
 from zoo.support.decisions import Decision, current_decision

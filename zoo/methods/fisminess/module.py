@@ -32,6 +32,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from torch import Tensor
+
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
@@ -40,8 +42,9 @@ from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import with_seeker_emotion
 from zoo.methods.fisminess.walk import ActionModel, LabelDecoding, StateKey, Walk
-from zoo.module import Optimizer, as_config, evaluating
-from zoo.records import Dialogue, opened_by_seeker
+from zoo.module import as_config, evaluating, total_loss
+from zoo.optimizer import Optimizer
+from zoo.records import Dialogue
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
@@ -105,7 +108,7 @@ class FiSMiness(TalkingModule):
         self.emotion_source, self.predicted = emotion_source, predicted
         self.labels = ACTS if labels == "acts" else SUPPORT
         self.emotions = EMOTION_SETS[emotions]
-        self.task_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
+        self.weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
         self.max_length, self.padding_free = max_length, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.known: dict[StateKey, tuple[str, str]] = {}  # (emotion, strategy) decoded so far
@@ -151,8 +154,14 @@ class FiSMiness(TalkingModule):
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_e, L_g and L_u of equation (5); a target's tokens weigh 1 together."""
-        states_BLD, weight, norm = self(batch), self.lm.lm_head.weight, self.lm.model.norm
-        return {t: head_loss(states_BLD, batch, i, weight, norm) for i, t in enumerate(TASKS)}
+        states_BLD, head = self(batch), self.output_head
+        return {task: head_loss(states_BLD, batch, i, *head) for i, task in enumerate(TASKS)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return L of equation (5)."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.weights)
 
     # -- inference -----------------------------------------------------------------------------
 
@@ -205,29 +214,34 @@ class FiSMiness(TalkingModule):
         encoder: WalkEncoder = self.encoder()
         return encoder.rounds(decision)[-1].emotion
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget replies and labels of the last validation: the weights have changed."""
-        super().on_validation_epoch_start()
+    def start_evaluation(self) -> None:
+        """Forget replies and labels of the last epoch: the weights have changed."""
+        super().start_evaluation()
         self.known = {}
 
     def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+        self,
+        records: Sequence[Any],
+        *,
+        prompt: str | None = None,
+        given: str | None = None,
+        **options: Any,
     ) -> list[dict[str, str]]:
         """Return the state, the walk and the reply for each record.
 
         Args:
             records: Dialogues; the current decision of each is taken.
             prompt: Answer a seeker who says this instead.
-            thought: Name of a strategy to use instead of the chosen one.
+            given: Name of a strategy to use instead of the chosen one.
+            options: See `respond`.
 
         Raises:
-            InputError: `thought` is no strategy.
+            InputError: `given` is no strategy.
         """
-        asked = [opened_by_seeker(prompt)] if prompt else records
-        states = [current_decision(record, self.labels) for record in asked]
-        name = None if thought is None else self.labels.canonical(thought, "thought")
-        found = self.respond(states, strategies=name and [name] * len(states))
-        return [self.sample(state, one) for state, one in zip(states, found, strict=True)]
+        if given is not None:
+            name = self.labels.canonical(given, "given")
+            options["strategies"] = [name] * (1 if prompt else len(records))
+        return super().show(records, prompt=prompt, **options)
 
     def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
         """Return what to show beside a reply, and the dialogue with reply, emotion and strategy."""

@@ -1,20 +1,17 @@
-"""Evaluation of methods that answer in levels: losses, decoded paths, scores, confusions."""
+"""Evaluation of methods that answer in levels: decoded paths, their scores, confusions, chat."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.distributed
 
-from zoo.encoding import Batch
-from zoo.losses.cross_entropy import Term
+from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores
 from zoo.methods.hdlm.prompts import Plan
 from zoo.metrics.answers import exact
-from zoo.module import ZooModule
 from zoo.plots import heat_map
 from zoo.records import SUPPORTER, Dialogue, Turn
 from zoo.support.labels import EMOTIONS, STRATEGIES
@@ -22,78 +19,79 @@ from zoo.support.labels import EMOTIONS, STRATEGIES
 MAX_CLASSES = 40  # of a confusion matrix
 
 
-class LevelingModule(ZooModule):
-    """A module with `losses(batch)` and `generate(plans)`; evaluates both.
+class LevelingModule(EvaluatedModule):
+    """A module with `generate(plans)`; its encoder's examples have plans as records."""
 
-    Args:
-        backbone: Which language model to build on.
-        optimizer: AdamW and its schedule.
-        max_generated: Records to decode in each validation or test; None for all.
-    """
-
-    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
-        super().__init__(backbone, optimizer)
-        self.max_generated = max_generated
-        self.found: dict[str, tuple[list[str], list[str], bool]] = {}
-
-    def losses(self, batch: Batch) -> dict[str, Term]:
-        """Return the loss terms of a batch."""
-        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+    headline: ClassVar[tuple[str, ...]] = ("joint_accuracy",)
 
     def generate(
         self, plans: Sequence[Plan], *, forced: Sequence[Sequence[str]] | None = None
     ) -> list[list[str]]:
-        """Return the name found at every level of each plan; `forced` gives the first ones."""
+        """Return the name decoded at each level of each plan; `forced` gives the first ones."""
         raise TypeError(f"{type(self).__name__} does not implement generate(plans)")
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the paths of the last validation."""
-        self.found = {}
+    def answer(self, records: Sequence[Plan]) -> list[list[str]]:
+        """Return the path that is decoded for each plan."""
+        return self.generate(records)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Log the losses; decode the records, up to `max_generated` per epoch."""
-        return self._evaluate("val", batch)
+    def prediction(self, record: Plan, answer: list[str]) -> dict[str, Any]:
+        """Return the decoded path beside the right one."""
+        return {"id": record.id, "path": answer, "gold": list(record.names)}
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the decoded paths."""
-        self._log_scores("val")
+    def sample(self, record: Plan, answer: list[str]) -> dict[str, str]:
+        """Return the row that TensorBoard shows of a path, the gold beside each level."""
+        row = {"text": record.turns[-1][1]}
+        for i, (name, gold) in enumerate(zip(answer, record.names, strict=True), start=1):
+            row |= {f"level {i}": name, f"gold {i}": gold}
+        return row
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the paths of the last test."""
-        self.on_validation_epoch_start()
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return the scores of the paths; free text is right if equal after normalising."""
+        predicted = [path for _, path in pairs]
+        right = [list(plan.names) for plan, _ in pairs]
+        if not all(plan.is_closed() for plan, _ in pairs):
+            predicted = [
+                [g if exact(p, g) else p for p, g in zip(path, gold, strict=True)]
+                for path, gold in zip(predicted, right, strict=True)
+            ]
+        return path_scores(predicted, right)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Do what `validation_step` does, on the test split."""
-        return self._evaluate("test", batch)
+    def figures(self) -> dict[str, Any]:
+        """Return a confusion matrix of every level with few enough classes."""
+        drawn = {}
+        closed = [(plan.names, path) for plan, path in self.answers.values() if plan.is_closed()]
+        for level in range(len(closed[0][0]) if closed else 0):
+            gold = [names[level] for names, _ in closed]
+            names = sorted(set(gold))
+            if len(names) > MAX_CLASSES:
+                continue
+            counts = confusion([path[level] for _, path in closed], gold, names)
+            table = torch.tensor(counts, dtype=torch.float32)
+            share = table / table.sum(1, keepdim=True)
+            title = f"level {level + 1}: rows are gold, columns decoded"
+            drawn[f"confusion/level_{level + 1}"] = heat_map(
+                share, names, [*names, FAILED], title, "share of the gold class"
+            )
+        return drawn
 
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of the decoded paths."""
-        self._log_scores("test")
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
-        """Return the path decoded for each record of the batch."""
-        plans = list({plan.id: plan for plan in batch.records}.values())
-        return [
-            {"id": plan.id, "path": path, "gold": list(plan.names)}
-            for plan, path in zip(plans, self.generate(plans), strict=True)
-        ]
+    # -- verbs ---------------------------------------------------------------------------------
 
     def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+        self, records: Sequence[Any], *, prompt: str | None = None, given: str | None = None
     ) -> list[dict[str, str]]:
         """Return what was asked and every level of the reply, with the gold beside it.
 
         Args:
             records: What to decode.
             prompt: Decode this text instead of the first record's; its classes are used.
-            thought: Name or text of the first level to use instead of decoding one.
+            given: Name or text of the first level to use instead of decoding one.
         """
         plans = [plan for record in records for plan in self.encoder().plans(record)][
             : len(records)
         ]
         if prompt:
             plans = [plans[0].asking(prompt)]
-        forced = None if thought is None else [[thought]] * len(plans)
+        forced = None if given is None else [[given]] * len(plans)
         rows = []
         for plan, path in zip(plans, self.generate(plans, forced=forced), strict=True):
             row = {"text": plan.turns[-1][1]}
@@ -106,10 +104,8 @@ class LevelingModule(ZooModule):
         """Return what is decoded before a reply beside it, and the dialogue with the reply.
 
         Raises:
-            InputError: The method takes no dialogues, or its levels are not those of one.
+            InputError: The method's levels are not those of a dialogue.
         """
-        if Dialogue not in self.takes:
-            return super().converse(dialogue)
         guide: tuple[str, ...] = self.encoder().guide
         # Plans come from annotated dialogues; what stands in for the labels is not read.
         waiting = Turn(SUPPORTER, "...", strategy=STRATEGIES[0])
@@ -120,58 +116,3 @@ class LevelingModule(ZooModule):
         strategy = notes.get("strategy", "")
         turn = Turn(SUPPORTER, path[-1], strategy if strategy in STRATEGIES else STRATEGIES[-1])
         return notes, replace(dialogue, turns=(*dialogue.turns, turn))
-
-    def figures(self) -> dict[str, Any]:
-        """Return a confusion matrix of every level with few enough classes."""
-        drawn = {}
-        for level in range(len(next(iter(self.found.values()))[0]) if self.found else 0):
-            pairs = [
-                (path[level], gold[level]) for path, gold, closed in self.found.values() if closed
-            ]
-            names = sorted({gold for _, gold in pairs})
-            if pairs and len(names) <= MAX_CLASSES:
-                counts = confusion([p for p, _ in pairs], [g for _, g in pairs], names)
-                table = torch.tensor(counts, dtype=torch.float32)
-                share = table / table.sum(1, keepdim=True)
-                title = f"level {level + 1}: rows are gold, columns decoded"
-                drawn[f"confusion/level_{level + 1}"] = heat_map(
-                    share, names, [*names, FAILED], title, "share of the gold class"
-                )
-        return drawn
-
-    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
-        self.log_terms(stage, self.losses(batch))
-        new = {plan.id: plan for plan in batch.records if plan.id not in self.found}
-        room = len(new) if self.max_generated is None else self.max_generated - len(self.found)
-        plans = list(new.values())[: max(0, room)]
-        if self.everyone_done(not plans):
-            return {"samples": []}
-        # A process without new plans decodes along: others may need its share of the weights.
-        paths = self.generate(plans or batch.records[:1])[: len(plans)]
-        samples = []
-        for plan, path in zip(plans, paths, strict=True):
-            closed = plan.is_closed()
-            self.found[plan.id] = (path, list(plan.names), closed)
-            sample = {"text": plan.turns[-1][1]}
-            for i, (name, gold) in enumerate(zip(path, plan.names, strict=True)):
-                sample |= {f"level {i + 1}": name, f"gold {i + 1}": gold}
-            samples.append(sample)
-        return {"samples": samples}
-
-    def _log_scores(self, stage: str) -> None:
-        found = dict(self.found)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, self.found)
-            found = {key: value for part in everyone for key, value in part.items()}
-        if not found:
-            return
-        predicted = [path for path, _, _ in found.values()]
-        gold = [path for _, path, _ in found.values()]
-        if not all(closed for _, _, closed in found.values()):  # free text: equal after normalising
-            predicted = [
-                [g if exact(p, g) else p for p, g in zip(path, right, strict=True)]
-                for path, right in zip(predicted, gold, strict=True)
-            ]
-        for name, value in path_scores(predicted, gold).items():
-            self.log(f"{stage}/{name}", value, prog_bar=name == "joint_accuracy")

@@ -42,9 +42,10 @@ from zoo.methods.hdlm.encoder import LevelEncoder
 from zoo.methods.hdlm.evaluation import LevelingModule
 from zoo.methods.hdlm.metrics import FAILED
 from zoo.methods.hdlm.prompts import Guide, Plan
-from zoo.module import Optimizer, evaluating, total_loss
+from zoo.module import evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
+from zoo.optimizer import Optimizer
 from zoo.records import Dialogue, LabelPath, Question, Triple
 
 SHARES = {0: (), 1: (0.78,), 2: (0.62, 0.94)}  # of K
@@ -175,7 +176,7 @@ class HdLM(LevelingModule):
         """Return the weight of a level's head and the norm before it."""
         if str(level) in self.heads:
             return self.heads[str(level)].get_parameter("weight"), self.norms[str(level)]
-        return self.lm.lm_head.weight, self.lm.model.norm
+        return self.output_head
 
     def logits(self, level: int, hidden_BD: Tensor) -> Tensor:
         """Return W_i h_{k_i}, or W_D norm(h_K), `(B, V)`."""
@@ -197,7 +198,7 @@ class HdLM(LevelingModule):
         said = [list(encoder.opening(plan)) for plan in plans]
         for level in range(self.depth):
             if level == 0 or self.separate:  # the one call, or one that reads what others said
-                decoder, held = self._decoder(len(plans)), [0] * len(plans)
+                decoder, held = self.new_decoder(len(plans), self.depths), [0] * len(plans)
             for ids, plan, path in zip(said, plans, paths, strict=True):
                 ids += encoder.between(plan, path)
             if forced is not None and level < len(forced[0]):
@@ -236,14 +237,4 @@ class HdLM(LevelingModule):
             max_new_tokens=self.max_new_tokens,
             close=level + 1 < self.depth and not self.separate,
             allowed=allowed,
-        )
-
-    def _decoder(self, rows: int) -> DepthDecoder:
-        return DepthDecoder(
-            self.lm,
-            self.depths,
-            batch_size=rows,
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
         )

@@ -48,8 +48,8 @@ from zoo.losses.preference import dpo_loss, sequence_log_probs
 from zoo.methods.lahore.encoder import ANSWER, PAIR, PairBatch, RelevanceEncoder
 from zoo.methods.lahore.prompts import SYSTEM, Order
 from zoo.methods.lahore.reference_logprobs import Reference
-from zoo.module import Optimizer, evaluating, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.module import evaluating, total_loss
+from zoo.optimizer import Optimizer
 from zoo.ranking.evaluation import RankingModule
 from zoo.ranking.pair_scoring import Store, pack, read_pairs, store_of, unpack
 from zoo.records import Document, Ranking
@@ -135,17 +135,15 @@ class LaHoRe(RankingModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_SFT of equation (3), over the right answers."""
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        return {"answer": head_loss(self(batch), batch, ANSWER, weight, norm)}
+        return {"answer": head_loss(self(batch), batch, ANSWER, *self.output_head)}
 
     def log_probs(self, batch: PairBatch) -> tuple[Tensor, ...]:
         """Return log pi(a+ | x) and log pi(a- | x) of each pair, end-of-turn included."""
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        return sequence_log_probs(self(batch), batch, weight, norm).chunk(2)
+        return sequence_log_probs(self(batch), batch, *self.output_head).chunk(2)
 
     def preference(self, batch: PairBatch) -> dict[str, Term]:
         """Return L_DPO of equation (4), over pairs."""
@@ -165,7 +163,7 @@ class LaHoRe(RankingModule):
 
     def read(self, states_RD: Tensor) -> Tensor:
         """Return the score of each row, equation (2), from the states of last tokens, `(R,)`."""
-        norm, weight = self.lm.model.norm, self.lm.lm_head.weight
+        weight, norm = self.output_head
         options = self.encoder().option_ids
         if self.score == "literal":
             logits_RV = F.linear(norm(states_RD), weight).float()
@@ -236,11 +234,16 @@ class LaHoRe(RankingModule):
         super().on_load_checkpoint(checkpoint)
         self.reference.restored = checkpoint.get("reference")
 
-    def on_validation_epoch_start(self) -> None:
+    def start_evaluation(self) -> None:
         """Forget the last rankings; keep documents from now on."""
-        super().on_validation_epoch_start()
+        super().start_evaluation()
         self.store = self.new_store()
 
-    def _log_scores(self, stage: str) -> None:
-        super()._log_scores(stage)
-        self.store = None  # the weights will change
+    def log_scores(self, stage: str) -> None:
+        """Log the scores; forget the documents, since the weights will change."""
+        super().log_scores(stage)
+        self.store = None
+
+    def on_predict_epoch_end(self) -> None:
+        """Forget the documents, since the weights may change."""
+        self.store = None

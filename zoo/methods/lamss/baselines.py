@@ -51,12 +51,12 @@ from zoo.methods.lamss.baseline_encoder import (
     ConfidenceEncoder,
     number_said,
 )
-from zoo.methods.lamss.evaluation import Answer, SelectiveModule
+from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.questions import ASKABLE, Askable, key
 from zoo.methods.lamss.r_tuning import right_beforehand
 from zoo.methods.lamss.token_confidence import Seen, Watch, chance_of_other, shades
-from zoo.module import Optimizer, evaluating, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.module import evaluating, total_loss
+from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
 
 Confidence = Literal["sequence", "mean_sequence", "entropy", "p_true", "verbalised", "sure"]
@@ -119,7 +119,7 @@ class ConfidentSFT(SelectiveModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return a term for each kind of target in the batch; `sure` in training only."""
@@ -127,10 +127,9 @@ class ConfidentSFT(SelectiveModule):
         if self.was_right and self.training:
             heads["sure"] = SURE
             batch = self._with_reactions(batch)
-        hidden_BLD = self(batch)
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        hidden_BLD, language_head = self(batch), self.output_head
         return {
-            name: head_loss(hidden_BLD, batch, head, weight, norm)
+            name: head_loss(hidden_BLD, batch, head, *language_head)
             for name, head in heads.items()
             if head in batch.normalizers
         }
@@ -144,7 +143,7 @@ class ConfidentSFT(SelectiveModule):
         return total_loss(terms)
 
     @evaluating
-    def answer(self, records: Sequence[Askable]) -> list[Answer]:
+    def answer(self, records: Sequence[Askable]) -> list[DoubtedAnswer]:
         """Answer each question greedily and read the doubt about the answer, (1) to (5)."""
         texts, ids, seen = self._decode(records)
         doubts: dict[str, list[float]] = {
@@ -160,21 +159,15 @@ class ConfidentSFT(SelectiveModule):
                 said = self._numbers(records, texts)
                 doubts[name] = [0.5 if share is None else 1 - share for share in said]
                 counts = [{"unparsed": float(share is None)} for share in said]
-        return [
-            Answer(text, {name: doubts[name][i] for name in self.confidence}, shades, counts[i])
-            for i, (text, shades) in enumerate(
-                zip(texts, shades(self.tokenizer, ids, seen), strict=True)
-            )
-        ]
+        coloured = shades(self.tokenizer, ids, seen)
+        chosen = [{name: doubts[name][i] for name in self.confidence} for i in range(len(texts))]
+        parts = zip(texts, chosen, coloured, counts, strict=True)
+        return [DoubtedAnswer(*part) for part in parts]
 
     @evaluating
     def greedy(self, records: Sequence[Askable]) -> list[str]:
         """Answer each question greedily."""
         return self._decode(records)[0]
-
-    def project(self, top_BD: Tensor) -> Tensor:
-        """Return W norm(h_K), `(B, V)`."""
-        return self.lm.lm_head(self.lm.model.norm(top_BD))
 
     def on_fit_start(self) -> None:
         """Raise `InputError` if there are no training questions to ask beforehand."""
@@ -197,7 +190,7 @@ class ConfidentSFT(SelectiveModule):
         encoder, watch = self.encoder(), Watch()
         ids = self._decoder([encoder.prompt(record) for record in records]).decode(
             0,
-            self.project,
+            self.last_logits,
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
             close=False,
@@ -214,7 +207,7 @@ class ConfidentSFT(SelectiveModule):
         start, calm, doubtful = self.encoder().reaction(name)
         asked = zip(records, texts, strict=True)
         decoder = self._decoder([self.encoder().after(*pair, name) + start for pair in asked])
-        logits_BV = self.project(decoder.state()).float()
+        logits_BV = self.last_logits(decoder.state()).float()
         return logits_BV[:, [calm, doubtful]].softmax(-1)[:, 1].tolist()
 
     def _numbers(self, records: Sequence[Askable], texts: Sequence[str]) -> list[float | None]:
@@ -222,19 +215,12 @@ class ConfidentSFT(SelectiveModule):
         encoder = self.encoder()
         asked = zip(records, texts, strict=True)
         ids = self._decoder([encoder.after(*pair, "verbalised") for pair in asked]).decode(
-            0, self.project, stop_id=encoder.stop_id, max_new_tokens=NUMBER_TOKENS, close=False
+            0, self.last_logits, stop_id=encoder.stop_id, max_new_tokens=NUMBER_TOKENS, close=False
         )
         return [number_said(text) for text in self.tokenizer.batch_decode(ids)]
 
     def _decoder(self, prompts: Sequence[Sequence[int]]) -> DepthDecoder:
-        decoder = DepthDecoder(
-            self.lm,
-            [num_blocks(self.lm)],
-            batch_size=len(prompts),
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
-        )
+        decoder = self.new_decoder(len(prompts))
         decoder.feed(prompts, 0)
         return decoder
 

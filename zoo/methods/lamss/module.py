@@ -38,18 +38,18 @@ from torch import Tensor
 
 from zoo.backbone import Backbone, read_config
 from zoo.decoding.constrained import only
-from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.lamss.decoding import Graded, decode_graded, expected_level, read_graded, without
 from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
-from zoo.methods.lamss.evaluation import Answer, SelectiveModule
+from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.labeler import Reference
 from zoo.methods.lamss.level_tokens import add_levels, grow
 from zoo.methods.lamss.questions import Askable
-from zoo.module import Optimizer, evaluating, total_loss
-from zoo.nn.blocks import Blocks, grow_mask, num_blocks, place
+from zoo.module import evaluating, total_loss
+from zoo.nn.blocks import grow_mask
+from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
 
 HEADS = {"token": NORMAL, "sigma": SIGMA, "level": LEVEL}
@@ -176,17 +176,15 @@ class LaMsS(SelectiveModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        where = place(batch)
         if self.hide_sigma:
-            where["attention_mask"] = self._mask_without_sigma(batch)
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **where)
+            return self.run_blocks(batch, attention_mask=self._mask_without_sigma(batch))
+        return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the three terms of equation (4), each over the tokens of its own."""
-        hidden_BLD = self(batch)
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
+        hidden_BLD, language_head = self(batch), self.output_head
         return {
-            name: head_loss(hidden_BLD, batch, head, weight, norm) for name, head in HEADS.items()
+            name: head_loss(hidden_BLD, batch, head, *language_head) for name, head in HEADS.items()
         }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -196,13 +194,17 @@ class LaMsS(SelectiveModule):
         return total_loss(terms, self.weights)
 
     @evaluating
-    def answer(self, records: Sequence[Askable]) -> list[Answer]:
+    def answer(self, records: Sequence[Askable]) -> list[DoubtedAnswer]:
         """Answer each question, then judge the answer: equations (2) and (3)."""
         encoder = self.encoder()
-        decoder = self._decoder(len(records))
+        decoder = self.new_decoder(
+            len(records),
+            aside=self.level_ids if self.hide_sigma else (),
+            still=self.level_ids if self.shared_positions else (),
+        )
         prompts = [encoder.prompt(record) for record in records]
         if self.interleave_query:
-            read_graded(decoder, prompts, self.logits, self.level_ids)
+            read_graded(decoder, prompts, self.last_logits, self.level_ids)
         else:
             decoder.feed(prompts, 0)
         limits: dict[str, Any] = {
@@ -211,24 +213,20 @@ class LaMsS(SelectiveModule):
             "allowed": only([encoder.choices(r) for r in records], encoder.stop_id),
         }
         if self.interleave:
-            rows = decode_graded(decoder, self.logits, self.level_ids, **limits)
+            rows = decode_graded(decoder, self.last_logits, self.level_ids, **limits)
         else:
             normal = decoder.decode(0, self.normal_logits, **limits)
             rows = [Graded(ids) for ids in normal]
         decoder.feed([encoder.instruction] * len(records), 0)
-        doubts_B, _ = expected_level(self.logits(decoder.state()), self.level_ids)
+        doubts_B, _ = expected_level(self.last_logits(decoder.state()), self.level_ids)
         pairs = zip(rows, doubts_B.tolist(), strict=True)
         return [self._answer(row, doubt) for row, doubt in pairs]
 
-    def logits(self, hidden_BD: Tensor) -> Tensor:
-        """Return the logits of the whole vocabulary, `(B, V)`."""
-        return self.lm.lm_head(self.lm.model.norm(hidden_BD))
-
     def normal_logits(self, hidden_BD: Tensor) -> Tensor:
         """Return logits that choose no level, `(B, V)`."""
-        return without(self.logits(hidden_BD), self.level_ids)
+        return without(self.last_logits(hidden_BD), self.level_ids)
 
-    def _answer(self, row: Graded, doubt: float) -> Answer:
+    def _answer(self, row: Graded, doubt: float) -> DoubtedAnswer:
         skepticism = {"response": doubt}
         if self.interleave:
             tokens = sum(row.doubts) / len(row.doubts)
@@ -236,19 +234,7 @@ class LaMsS(SelectiveModule):
             skepticism["both"] = (doubt + tokens) / 2
         texts = [self.tokenizer.decode([token]) for token in row.ids]
         graded = tuple(zip(texts, row.doubts, strict=True)) if self.interleave else ()
-        return Answer(self.encoder().text(row.ids), skepticism, graded)
-
-    def _decoder(self, rows: int) -> DepthDecoder:
-        return DepthDecoder(
-            self.lm,
-            [num_blocks(self.lm)],
-            batch_size=rows,
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
-            aside=self.level_ids if self.hide_sigma else (),
-            still=self.level_ids if self.shared_positions else (),
-        )
+        return DoubtedAnswer(self.encoder().text(row.ids), skepticism, graded)
 
     def _mask_without_sigma(self, batch: Batch) -> Any:
         """Return the mask in which a level is seen by itself alone."""

@@ -48,7 +48,8 @@ from zoo.methods.m3_jepa.evaluation import AligningModule, Views, reads, sources
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower
-from zoo.module import Optimizer, as_config, total_loss
+from zoo.module import as_config, total_loss
+from zoo.optimizer import Optimizer
 from zoo.records import MediaText
 
 MEDIA = ("image", "audio")

@@ -1,17 +1,16 @@
-"""Evaluation of replies under conditions: accuracy by task and group, and what beta becomes."""
+"""Evaluation of replies under conditions: accuracy by task and group, and beta by condition."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
-from zoo.errors import InputError
-from zoo.evaluation import ReplyingModule
-from zoo.metrics.answers import contains, exact
+from zoo.evaluation import EvaluatedModule, Pair
+from zoo.metrics.answers import KindAccuracy, contains, exact
 from zoo.plots import heat_map
 from zoo.records import Conditioned
 
@@ -28,42 +27,43 @@ class ConditionedReply:
     betas: list[float]
 
 
-class ConditioningModule(ReplyingModule):
-    """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s.
+class ConditioningModule(EvaluatedModule):
+    """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s."""
 
-    Accuracy is strict (equal after normalising); `mention_accuracy` is the released default, the
-    reference stands somewhere in the reply. Both are logged in total, by task and by group.
+    def generate(self, records: Sequence[Conditioned]) -> Sequence[ConditionedReply]:
+        """Return the reply to each record under its condition."""
+        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
 
-    Args:
-        backbone: Which language model to build on.
-        optimizer: AdamW and its schedule.
-        max_generated: Records to answer in each validation or test; None for all.
-    """
+    def answer(self, records: Sequence[Conditioned]) -> Sequence[ConditionedReply]:
+        """Return the reply to each record under its condition."""
+        return self.generate(records)
 
-    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
-        super().__init__(backbone, optimizer, max_generated=max_generated)
-        self.betas: dict[str, list[list[float]]] = {}  # by condition
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return accuracy in total, by task and by group.
 
-    def on_validation_epoch_start(self) -> None:
-        """Start counting answers and forget the betas of the last validation."""
-        super().on_validation_epoch_start()
-        self.betas = {}
+        `accuracy` is strict (equal after normalising); `mention_accuracy` is the released default:
+        the reference stands somewhere in the reply.
+        """
+        strict, lenient = KindAccuracy(), KindAccuracy()
+        for record, answer in pairs:
+            reply, reference = answer.answer, record.response
+            strict.add(record.task, exact(reply, reference), record.group)
+            lenient.add(record.task, contains(reply, reference), record.group)
+        mentioned = {f"mention_{name}": value for name, value in lenient.result().items()}
+        return strict.result() | mentioned
 
-    def score(self, record: Conditioned, reply: ConditionedReply) -> None:
-        """Count a reply; keep its betas for the figure."""
-        right = exact(reply.answer, record.response)
-        self._exact.add(record.task, right, record.group)
-        self._mentions.add(record.task, contains(reply.answer, record.response), record.group)
-        self.betas.setdefault(record.condition, []).append(reply.betas)
+    def prediction(self, record: Conditioned, answer: ConditionedReply) -> dict[str, Any]:
+        """Return the reply and its betas."""
+        return {"id": record.id, **asdict(answer)}
 
-    def sample(self, record: Conditioned, reply: ConditionedReply) -> dict[str, str]:
+    def sample(self, record: Conditioned, answer: ConditionedReply) -> dict[str, str]:
         """Return the row that TensorBoard shows of a reply."""
         return {
             "condition": record.condition,
             "query": record.prompt,
-            "reply": reply.answer,
+            "reply": answer.answer,
             "gold": record.response,
-            "beta": beta_map(reply.betas),
+            "beta": beta_map(answer.betas),
         }
 
     def show(
@@ -71,7 +71,6 @@ class ConditioningModule(ReplyingModule):
         records: Sequence[Conditioned],
         *,
         prompt: str | None = None,
-        thought: str | None = None,
         condition: str | None = None,
     ) -> list[dict[str, str]]:
         """Return condition, query, reply and mean beta by groups of blocks.
@@ -79,14 +78,8 @@ class ConditioningModule(ReplyingModule):
         Args:
             records: What to answer.
             prompt: Answer this instead of the first record's, under its system line and condition.
-            thought: Nothing here takes one.
             condition: Answer under this condition; an empty one for none.
-
-        Raises:
-            InputError: A thought is given.
         """
-        if thought is not None:
-            raise InputError(f"thought: {type(self).__name__} has no thoughts")
         asked = [replace(records[0], prompt=prompt)] if prompt else list(records)
         if condition is not None:
             asked = [replace(record, condition=condition) for record in asked]
@@ -106,9 +99,12 @@ class ConditioningModule(ReplyingModule):
 
     def figures(self) -> dict[str, Any]:
         """Return a heat map of the mean beta by condition and block."""
-        shown = dict(itertools.islice(self.betas.items(), MAX_CONDITIONS))
-        if not shown:
+        betas: dict[str, list[list[float]]] = {}
+        for record, answer in self.answers.values():
+            betas.setdefault(record.condition, []).append(answer.betas)
+        if not betas:
             return {}
+        shown = dict(itertools.islice(betas.items(), MAX_CONDITIONS))
         table = torch.stack([torch.tensor(rows).mean(0) for rows in shown.values()])
         names = [" ".join(text.split())[:LONGEST] or "none" for text in shown]
         blocks = [str(i + 1) for i in range(table.shape[1])]

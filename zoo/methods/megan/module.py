@@ -36,7 +36,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
@@ -44,9 +43,10 @@ from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder,
 from zoo.methods.megan.evaluation import ConditionedReply, ConditioningModule
 from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
 from zoo.methods.megan.hypernetwork import Hyper, build
-from zoo.module import Optimizer, as_config, evaluating, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.module import as_config, evaluating, total_loss
+from zoo.nn.blocks import num_blocks
 from zoo.nn.swiglu import check_swiglu
+from zoo.optimizer import Optimizer
 from zoo.records import Conditioned
 
 Source = Literal["hyper", "static", "none"]
@@ -191,15 +191,13 @@ class MeGan(ConditioningModule):
     def forward(self, batch: ConditionedBatch) -> tuple[Tensor, Gating | StaticGating | None]:
         """Return the residual stream after the last block, `(B, L, D)`, and the gating."""
         gating = self.gating(batch.conditions, batch)
-        given: dict[str, Any] = {} if gating is None else {"gating": gating}
-        blocks = Blocks(self.lm, 0, num_blocks(self.lm))
-        return blocks(batch.input_ids, **place(batch), **given), gating
+        options: dict[str, Any] = {} if gating is None else {"gating": gating}
+        return self.run_blocks(batch, **options), gating
 
     def losses(self, batch: ConditionedBatch) -> dict[str, Term]:
         """Return the terms of equation (6); a penalty of weight 0 is not computed."""
         top_BLD, gating = self(batch)
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        terms = {"reply": head_loss(top_BLD, batch, REPLY, weight, norm)}
+        terms = {"reply": head_loss(top_BLD, batch, REPLY, *self.output_head)}
         filler = math.inf if math.inf in batch.normalizers.values() else 1.0  # counts nothing
         if isinstance(gating, Gating) and gating.sizes:
             channels = self.lm.config.intermediate_size * len(gating.sizes)
@@ -230,22 +228,11 @@ class MeGan(ConditioningModule):
         gating = self.gating(encoder.conditions(records).to(self.lm.device))
         if isinstance(gating, Gating):
             gating.means = {}
-        decoder = DepthDecoder(
-            self.lm,
-            [num_blocks(self.lm)],
-            batch_size=len(records),
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
-            more={} if gating is None else {"gating": gating},
-        )
-        speak = Phase(0, self.logits, self.max_answer_tokens, temperature)
+        more = {} if gating is None else {"gating": gating}
+        decoder = self.new_decoder(len(records), more=more)
+        speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
         prompts = [encoder.prompt(record) for record in records]
         texts = answer(decoder, encoder, prompts, speak=speak)
         betas = torch.ones(len(records), num_blocks(self.lm))
         betas = betas if gating is None else gating.mean_betas(decoder.mask_BL)
         return [ConditionedReply(*pair) for pair in zip(texts, betas.tolist(), strict=True)]
-
-    def logits(self, top_BD: Tensor) -> Tensor:
-        """Return W norm(h_K), `(B, V)`."""
-        return self.lm.lm_head(self.lm.model.norm(top_BD))

@@ -30,17 +30,17 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
-from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.evaluation import ReplyingModule
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.module import Optimizer, evaluating, total_loss
+from zoo.module import evaluating, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
+from zoo.optimizer import Optimizer
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple
+from zoo.text_evaluation import ReplyingModule
 
 THINK, SPEAK = 0, 1
 
@@ -137,16 +137,15 @@ class MeTHanol(ReplyingModule):
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the terms of equation (4), each over the tokens of its own head."""
         middle_BLD, top_BLD = self(batch)
-        speaking, norm = self.lm.lm_head.weight, self.lm.model.norm
         terms = {
             "think": head_loss(
                 middle_BLD, batch, THINK, self.thinking_head.weight, self.norm_before_thinking
             )
         }
         if top_BLD is not None:
-            terms["speak"] = head_loss(top_BLD, batch, SPEAK, speaking, norm)
+            terms["speak"] = head_loss(top_BLD, batch, SPEAK, *self.output_head)
             if self.speak_on_thought:
-                terms["speak_thought"] = head_loss(top_BLD, batch, THINK, speaking, norm)
+                terms["speak_thought"] = head_loss(top_BLD, batch, THINK, *self.output_head)
         return terms
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -171,20 +170,12 @@ class MeTHanol(ReplyingModule):
             temperature: 0 is greedy.
         """
         encoder = self.encoder()
-        decoder = DepthDecoder(
-            self.lm,
-            [self.k, num_blocks(self.lm)],
-            batch_size=len(records),
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
-        )
         return think_and_answer(
-            decoder,
+            self.new_decoder(len(records), [self.k, num_blocks(self.lm)]),
             encoder,
             [encoder.prompt(record) for record in records],
             think=Phase(0, self.think_logits, self.max_thought_tokens, temperature),
-            speak=Phase(1, self.speak_logits, self.max_answer_tokens, temperature),
+            speak=Phase(1, self.last_logits, self.max_answer_tokens, temperature),
             thoughts=thoughts,
         )
 
@@ -192,6 +183,22 @@ class MeTHanol(ReplyingModule):
         """Return W_T h_k, `(B, V)`."""
         return self.thinking_head(self.norm_before_thinking(middle_BD))
 
-    def speak_logits(self, top_BD: Tensor) -> Tensor:
-        """Return W_A norm(h_K), `(B, V)`."""
-        return self.lm.lm_head(self.lm.model.norm(top_BD))
+    def show(
+        self,
+        records: Sequence[Any],
+        *,
+        prompt: str | None = None,
+        given: str | None = None,
+        **options: Any,
+    ) -> list[dict[str, str]]:
+        """Return what was asked, thought and answered, with the gold beside it.
+
+        Args:
+            records: What to answer.
+            prompt: Answer this instead.
+            given: Use this thought instead of decoding one; an empty one skips it.
+            options: See `generate`.
+        """
+        if given is not None:
+            options["thoughts"] = [given] * (1 if prompt else len(records))
+        return super().show(records, prompt=prompt, **options)

@@ -43,11 +43,13 @@ from zoo.losses.cross_entropy import Term
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import SYSTEM
 from zoo.methods.rabtriever.distillation import Views, head_divergence, state_errors
+from zoo.methods.rabtriever.document_vectors import DocumentVectors
 from zoo.methods.rabtriever.encoder import STATES, StateBatch, StateEncoder, StatePair
 from zoo.methods.rabtriever.frozen_states import FrozenStates
 from zoo.methods.rabtriever.state_predictor import StatePredictor
 from zoo.methods.rabtriever.teacher import check_prompt
-from zoo.module import Optimizer, evaluating, total_loss
+from zoo.module import evaluating, total_loss
+from zoo.optimizer import Optimizer
 from zoo.ranking.evaluation import RankingModule
 from zoo.records import Document, Ranking
 
@@ -113,6 +115,7 @@ class Rabtriever(RankingModule):
         self.num_layers, self.kl_weight, self.form = num_layers, kl_weight, form
         self.divergence, self.mse, self.positions = divergence, mse, positions
         self.product, self.negatives, self.cache_gib = product, negatives, cache_gib
+        self.shown = DocumentVectors()
         self.prompt: dict[str, Any] = {
             "template": template,
             "relevance": relevance,
@@ -207,8 +210,8 @@ class Rabtriever(RankingModule):
 
     def query_vectors(self, tails: Sequence[tuple[int, ...]]) -> Tensor:
         """Return (W_T - W_F) * u of each query, `(U, D)`: its inner products are odds."""
-        found = self.frozen.alone(self.lm, tails, self.everyone_done)
-        last_UD = self.lm.model.norm(torch.stack([found[tail][-1] for tail in tails]))
+        states = self.frozen.alone(self.lm, tails, self.everyone_done)
+        last_UD = self.lm.model.norm(torch.stack([states[tail][-1] for tail in tails]))
         true, false = self.lm.lm_head.weight[self.encoder().option_ids].float()
         vectors: Tensor = self.predictor(last_UD) * (true - false)
         return vectors
@@ -218,11 +221,24 @@ class Rabtriever(RankingModule):
         """Return equation (5) for each document of each record's pool."""
         grid = self.encoder().grid(records)
         vectors = self.document_vectors(list(grid.heads.values()))
-        found = (self.query_vectors(grid.tails) @ vectors.t()).double()
+        scores = (self.query_vectors(grid.tails) @ vectors.t()).double()
         queries, documents = grid.places()
-        self.keep_vectors(records, vectors[documents])
-        values = iter(found[queries, documents].tolist())
+        self.shown.add(records, vectors[documents])
+        values = iter(scores[queries, documents].tolist())
         return [[next(values) for _ in record.pool] for record in records]
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def start_evaluation(self) -> None:
+        """Forget the rankings and the vectors of the last epoch."""
+        super().start_evaluation()
+        self.shown = DocumentVectors()
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of every ranking method, and the vectors of documents."""
+        ranked = {name for _, query in self.answers.values() for name in query.scores}
+        drawn = super().figures()
+        return drawn | self.shown.figure(ranked) if drawn else {}
 
     # -- index: documents offline, queries online ----------------------------------------------
 

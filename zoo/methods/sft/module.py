@@ -14,15 +14,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
-from zoo.evaluation import ReplyingModule
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.module import Optimizer, evaluating, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.module import evaluating, total_loss
+from zoo.optimizer import Optimizer
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple
+from zoo.text_evaluation import ReplyingModule
 
 SPEAK = 0
 
@@ -72,12 +71,11 @@ class SFT(ReplyingModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`."""
-        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **place(batch))
+        return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the one term."""
-        weight, norm = self.lm.lm_head.weight, self.lm.model.norm
-        return {"speak": head_loss(self(batch), batch, SPEAK, weight, norm)}
+        return {"speak": head_loss(self(batch), batch, SPEAK, *self.output_head)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss."""
@@ -91,24 +89,11 @@ class SFT(ReplyingModule):
     ) -> list[Reply]:
         """Answer each record, after a thought if thoughts are learned."""
         encoder = self.encoder()
-        depth = num_blocks(self.lm)
-        decoder = DepthDecoder(
-            self.lm,
-            [depth],
-            batch_size=len(records),
-            pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
-            everyone_done=self.everyone_done,
-        )
-        think = Phase(0, self.speak_logits, self.max_thought_tokens, temperature)
+        think = Phase(0, self.last_logits, self.max_thought_tokens, temperature)
         return think_and_answer(
-            decoder,
+            self.new_decoder(len(records)),
             encoder,
             [encoder.prompt(record) for record in records],
             think=think if self.learn_thought else None,
-            speak=Phase(0, self.speak_logits, self.max_answer_tokens, temperature),
+            speak=Phase(0, self.last_logits, self.max_answer_tokens, temperature),
         )
-
-    def speak_logits(self, top_BD: Tensor) -> Tensor:
-        """Return W_A norm(h_K), `(B, V)`."""
-        return self.lm.lm_head(self.lm.model.norm(top_BD))

@@ -1,31 +1,30 @@
-"""Evaluation of methods that plan support strategies by values: Acc, Q, B, figures, samples."""
+"""Evaluation of methods that plan support strategies by values: plans, replies, figures, chat."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.cross_entropy import Term
 from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
 from zoo.methods.straq.plots import value_bars
-from zoo.module import ZooModule, evaluating
+from zoo.module import evaluating
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
-from zoo.support.decisions import Decision, current_decision, description, transcript
+from zoo.support.decisions import Decision, current_decision
+from zoo.support.evaluation import DRAWS, state_text
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.scores import reply_figures, reply_scores
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
 NUM_SHOWN = 6  # states with their values in a figure
-LAST_TURNS = 4  # of a state, in samples
-DRAWS = 1000  # for the intervals of a test
 TEXT = re.compile(
     r"((early|late)/)?(bleu|rouge|meteor|cider|distinct|length|answers|reply_failed)"
 )  # scores
@@ -34,52 +33,39 @@ Respond = Callable[[Sequence[Decision], Sequence[str], torch.device], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A strategy, and the values of all strategies in canonical order."""
+class StrategyPlan:
+    """What is planned at a decision.
+
+    Attributes:
+        strategy: The strategy to use.
+        values: The values of all strategies in canonical order.
+        reply: The responder's reply by the strategy; None if it was not asked.
+    """
 
     strategy: str
     values: tuple[float, ...]
+    reply: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was planned for a decision, and the reply if one was written."""
+class PlanningModule(EvaluatedModule):
+    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `values_and_losses(batch)`.
 
-    decision: Decision
-    plan: Plan
-    reply: str | None
-
-    @property
-    def answered(self) -> AnsweredDecision:
-        """The plan and reply in the form that `zoo.support.scores` takes."""
-        failed = () if self.reply else ("reply",)
-        answer = SupportReply(self.reply or "", self.plan.strategy, failed=failed)
-        return AnsweredDecision(self.decision, answer, "")
-
-
-class PlanningModule(ZooModule):
-    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `losses(batch)`.
-
-    Args:
-        backbone: Which language model to build on.
-        optimizer: AdamW and its schedule.
-        max_generated: Decisions to write a reply for in each validation or test; None for all.
+    In validation and test every state is planned; `max_generated` limits the replies.
     """
 
     labels: Labels = SUPPORT
     responder: Respond | None = None
 
-    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
-        super().__init__(backbone, optimizer)
-        self.max_generated = max_generated
-        self.found: dict[str, Found] = {}
-
-    def losses(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
+    def losses_and_values(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
         """Return the loss terms of a batch, and the values of its states, `(S, K)`."""
-        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+        raise TypeError(f"{type(self).__name__} does not implement losses_and_values(batch)")
+
+    def losses(self, batch: TransitionBatch) -> dict[str, Term]:
+        """Return the loss terms of a batch."""
+        return self.losses_and_values(batch)[0]
 
     @evaluating
-    def plan(self, records: Sequence[Dialogue | Decision]) -> list[Plan]:
+    def plan(self, records: Sequence[Dialogue | Decision]) -> list[StrategyPlan]:
         """Return the best strategy for the current state of each record, with all values.
 
         Args:
@@ -91,7 +77,7 @@ class PlanningModule(ZooModule):
         return self.plans(self(batch))
 
     def reply(
-        self, records: Sequence[Dialogue | Decision], plans: Sequence[Plan] | None = None
+        self, records: Sequence[Dialogue | Decision], plans: Sequence[StrategyPlan] | None = None
     ) -> list[str]:
         """Return the responder's reply by each plan.
 
@@ -111,149 +97,123 @@ class PlanningModule(ZooModule):
         states = [current_decision(record, self.labels) for record in records]
         return self.responder(states, [plan.strategy for plan in plans], self.device)
 
-    def plans(self, values_SK: Tensor) -> list[Plan]:
+    def plans(self, values_SK: Tensor) -> list[StrategyPlan]:
         """Return the strategy with the highest value of each state, the first of equal ones."""
         rows = values_SK.float().tolist()
         best = [max(range(len(row)), key=row.__getitem__) for row in rows]
         pairs = zip(best, rows, strict=True)
-        return [Plan(self.labels.names[i], tuple(row)) for i, row in pairs]
+        return [StrategyPlan(self.labels.names[i], tuple(row)) for i, row in pairs]
 
     # -- evaluation ----------------------------------------------------------------------------
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the plans of the last validation."""
-        self.found = {}
+    def answer(self, records: Sequence[Decision]) -> list[StrategyPlan]:
+        """Return the plan of each decision, with a reply if there is a responder."""
+        return self.with_replies(records, self.plan(records))
 
-    def validation_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Any]:
-        """Log the losses; keep the plan of every state, with replies up to `max_generated`."""
-        return self._evaluate("val", batch)
+    def with_replies(
+        self, records: Sequence[Decision], plans: Sequence[StrategyPlan]
+    ) -> list[StrategyPlan]:
+        """Return the plans with replies by them, if there is a responder."""
+        if self.responder is None or not records:
+            return list(plans)
+        replies = self.reply(records, plans)
+        return [replace(plan, reply=reply) for plan, reply in zip(plans, replies, strict=True)]
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the plans."""
-        self._log_scores("val")
+    def evaluate(self, batch: TransitionBatch, stage: str) -> dict[str, Any]:
+        """Log the losses; keep the plan of every new state, with replies up to `max_generated`.
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the plans of the last test."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: TransitionBatch, batch_idx: int) -> dict[str, Any]:
-        """Do what `validation_step` does, on the test split."""
-        return self._evaluate("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of the plans and of the replies that were written."""
-        self._log_scores("test")
-
-    def predict_step(self, batch: TransitionBatch, batch_idx: int) -> list[dict[str, Any]]:
-        """Return the plan of each decision, with the reply if there is a responder."""
-        plans = self.plan(batch.records)
-        replies = self.reply(batch.records, plans) if self.responder else [None] * len(plans)
-        return [
-            {
-                "id": decision.id,
-                "strategy": plan.strategy,
-                "values": dict(zip(self.labels.names, plan.values, strict=True)),
-                "gold": decision.target.strategy,
-                **({} if reply is None else {"reply": reply, "gold_reply": decision.target.text}),
-            }
-            for decision, plan, reply in zip(batch.records, plans, replies, strict=True)
-        ]
-
-    def _evaluate(self, stage: str, batch: TransitionBatch) -> dict[str, Any]:
-        terms, values_SK = self.losses(batch)
+        The values come from the pass of the losses, so nothing is run again for the plans.
+        """
+        terms, values_SK = self.losses_and_values(batch)
         self.log_terms(stage, terms)
-        pairs = zip(batch.records, self.plans(values_SK), strict=True)
-        new = {d.id: (d, plan) for d, plan in pairs if d.id not in self.found}
-        room = len(new) if self.max_generated is None else self.max_generated - len(self.found)
+        plans = {d.id: p for d, p in zip(batch.records, self.plans(values_SK), strict=True)}
+        new = self.new_records(batch)
+        room = len(new) if self.max_generated is None else self.max_generated - len(self.answers)
         shown = list(new.values())[: max(0, room)]
-        replies: list[str | None] = [None] * len(shown)
-        if shown and self.responder:
-            replies = [*self.reply([d for d, _ in shown], [plan for _, plan in shown])]
-        written = {d.id: text for (d, _), text in zip(shown, replies, strict=True)}
-        for name, (decision, plan) in new.items():
-            self.found[name] = Found(decision, plan, written.get(name))
+        replied = self.with_replies(shown, [plans[decision.id] for decision in shown])
+        pairs = list(zip(shown, replied, strict=True))
+        self.answered.append(list(new))
+        self.answers |= {name: (decision, plans[name]) for name, decision in new.items()}
+        self.answers |= {decision.id: (decision, plan) for decision, plan in pairs}
+        return {"samples": [self.sample(*pair) for pair in pairs]}
+
+    def prediction(self, record: Decision, answer: StrategyPlan) -> dict[str, Any]:
+        """Return the plan of a decision, with the reply if there is one."""
+        replies = {"reply": answer.reply, "gold_reply": record.target.text}
         return {
-            "samples": [
-                self._sample(decision, plan, reply)
-                for (decision, plan), reply in zip(shown, replies, strict=True)
-            ]
+            "id": record.id,
+            "strategy": answer.strategy,
+            "values": dict(zip(self.labels.names, answer.values, strict=True)),
+            "gold": record.target.strategy,
+            **({} if answer.reply is None else replies),
         }
 
-    def _sample(self, decision: Decision, plan: Plan, reply: str | None) -> dict[str, str]:
-        told = transcript(decision.turns[-LAST_TURNS:])
-        known = description(decision)
-        gold = decision.target
-        ranked = sorted(zip(plan.values, self.labels.names, strict=True), key=lambda pair: -pair[0])
-        sample = {
-            "state": f"{known}\n{told}" if known else told,
+    def sample(self, record: Decision, answer: StrategyPlan) -> dict[str, str]:
+        """Return the row that shows a decision: the state, all values, the plan and the reply."""
+        gold = record.target
+        ranked = sorted(
+            zip(answer.values, self.labels.names, strict=True), key=lambda pair: -pair[0]
+        )
+        row = {
+            "state": state_text(record),
             "Q": ", ".join(f"{name} {value:.2f}" for value, name in ranked),
-            "strategy": plan.strategy + (f"   [gold: {gold.strategy}]" if gold.strategy else ""),
+            "strategy": answer.strategy + (f"   [gold: {gold.strategy}]" if gold.strategy else ""),
         }
-        if reply is not None:
-            sample["reply"] = reply + (f"   [gold: {gold.text}]" if gold.text else "")
-        return sample
+        if answer.reply is not None:
+            row["reply"] = answer.reply + (f"   [gold: {gold.text}]" if gold.text else "")
+        return row
 
-    def _log_scores(self, stage: str) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, self.found)
-            self.found = {name: one for part in everyone for name, one in part.items()}
-        counts = self._counts()
-        scores: dict[str, Any] = strategy_scores(counts) if counts.any() else {}
-        replied = [one.answered for one in self.found.values() if one.reply is not None]
-        if replied:
-            draws = DRAWS if stage == "test" else 0
-            said = reply_scores(replied, labels=self.labels, draws=draws)
-            scores |= {name: v for name, v in said.items() if TEXT.match(name)}
-        for name, value in scores.items():
-            self.log(f"{stage}/{name}", float(value), prog_bar=name == "accuracy")
-        best = [max(one.plan.values) for one in self.found.values()]
-        self.log(f"{stage}/planned_value", sum(best) / len(best))
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return the scores of the plans, and of the replies that were written.
 
-    def _counts(self) -> Any:
-        plans = [(one.decision.target.strategy, one.plan.strategy) for one in self.found.values()]
-        pairs = [(gold, planned) for gold, planned in plans if gold]  # data may lack strategies
-        return count_pairs([g for g, _ in pairs], [p for _, p in pairs], self.labels.names)
+        Plans are compared where the data has a strategy.
+        """
+        named = [(d.target.strategy, plan.strategy) for d, plan in pairs if d.target.strategy]
+        scores: dict[str, Any] = {}
+        if named:
+            golds, planned = zip(*named, strict=True)
+            scores |= strategy_scores(count_pairs(golds, planned, self.labels.names))
+        if replied := answered_decisions(pair for pair in pairs if pair[1].reply is not None):
+            texts = reply_scores(replied, labels=self.labels, draws=DRAWS[stage])
+            scores |= {name: value for name, value in texts.items() if TEXT.match(name)}
+        scores["planned_value"] = sum(max(plan.values) for _, plan in pairs) / len(pairs)
+        return scores
 
     def figures(self) -> dict[str, Any]:
         """Return the strategies' confusion and transitions, and the values of some states."""
-        if not self.found:
+        if not self.answers:
             return {}
-        found = list(self.found.values())
-        every = max(1, len(found) // NUM_SHOWN)
+        pairs = list(self.answers.values())
         shown = [
-            (one.decision.query or one.decision.id, one.plan.values, one.decision.target.strategy)
-            for one in found[::every][:NUM_SHOWN]
+            (decision.query or decision.id, plan.values, decision.target.strategy)
+            for decision, plan in pairs[:: max(1, len(pairs) // NUM_SHOWN)][:NUM_SHOWN]
         ]
-        drawn = reply_figures([one.answered for one in found], self.labels, EMOTION_SETS["esconv"])
+        drawn = reply_figures(answered_decisions(pairs), self.labels, EMOTION_SETS["esconv"])
         return drawn | {"values": value_bars(shown, self.labels.names)}
 
+    # -- verbs ---------------------------------------------------------------------------------
+
     def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+        self, records: Sequence[Any], *, prompt: str | None = None, given: str | None = None
     ) -> list[dict[str, str]]:
         """Return the state, all values, the chosen strategy and the reply for each record.
 
         Args:
             records: Dialogues; the current decision of each is planned.
             prompt: Plan for a seeker who says this instead.
-            thought: Name of a strategy to follow instead of the planned one.
+            given: Name of a strategy to follow instead of the planned one.
 
         Raises:
-            InputError: `thought` is no strategy.
+            InputError: `given` is no strategy.
         """
-        decisions = [
-            current_decision(r, self.labels)
-            for r in ([opened_by_seeker(prompt)] if prompt else records)
-        ]
+        asked = [opened_by_seeker(prompt)] if prompt else records
+        decisions = [current_decision(record, self.labels) for record in asked]
         plans = self.plan(decisions)
-        if thought is not None:
-            name = self.labels.canonical(thought, "thought")
-            plans = [Plan(name, plan.values) for plan in plans]
-        replies: list[str | None] = [None] * len(plans)
-        if self.responder:
-            replies = [*self.reply(decisions, plans)]
-        rows = zip(decisions, plans, replies, strict=True)
-        return [self._sample(decision, plan, reply) for decision, plan, reply in rows]
+        if given is not None:
+            name = self.labels.canonical(given, "given")
+            plans = [replace(plan, strategy=name) for plan in plans]
+        pairs = zip(decisions, self.with_replies(decisions, plans), strict=True)
+        return [self.sample(*pair) for pair in pairs]
 
     def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
         """Return strategy and values beside a reply, and the dialogue with the reply.
@@ -264,7 +224,19 @@ class PlanningModule(ZooModule):
         state = current_decision(dialogue, self.labels)
         (plan,) = self.plan([state])
         (reply,) = self.reply([state], [plan])
-        sample = self._sample(state, plan, None)
+        row = self.sample(state, plan)
         turn = Turn(SUPPORTER, reply, strategy=plan.strategy)
-        notes = {name: sample[name] for name in ("strategy", "Q")}
+        notes = {name: row[name] for name in ("strategy", "Q")}
         return notes, replace(dialogue, turns=(*dialogue.turns, turn))
+
+
+def answered_decisions(pairs: Iterable[Pair]) -> list[AnsweredDecision]:
+    """Return decisions with their plans as the scores of all supporters take them."""
+    return [
+        AnsweredDecision(
+            decision,
+            SupportReply(plan.reply or "", plan.strategy, failed=() if plan.reply else ("reply",)),
+            "",
+        )
+        for decision, plan in pairs
+    ]

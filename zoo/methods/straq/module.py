@@ -54,16 +54,14 @@ from zoo.methods.straq.responder import Responder
 from zoo.methods.straq.rewards import Imitated, Reward
 from zoo.methods.straq.target_network import Target
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
-from zoo.module import Optimizer, as_config, evaluating, total_loss
-from zoo.nn.blocks import Blocks, num_blocks, place
+from zoo.module import as_config, evaluating, total_loss
+from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
+from zoo.support.evaluation import DEFAULTS
 from zoo.support.judging import MAX_GRADE, SupportJudge
 from zoo.support.labels import ACTS, SUPPORT
 
 log = logging.getLogger(__name__)
-RELEASED = Optimizer(
-    lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
-)
 READOUTS = Literal["mean_logit", "mean_logprob", "token_prob", "value_head"]
 
 
@@ -102,7 +100,7 @@ class StraQ(PlanningModule):
     def __init__(
         self,
         backbone: Backbone | None = None,
-        optimizer: Optimizer = RELEASED,
+        optimizer: Optimizer = DEFAULTS,
         reward: Literal["imit", "distill"] = "imit",
         grades: str = "feedback",
         judge: Backbone | None = None,
@@ -190,15 +188,14 @@ class StraQ(PlanningModule):
 
     def forward(self, prompts: Batch) -> Tensor:
         """Return Q_theta(s, .) of equation (2) for every prompt, `(S, K)`, in float32."""
-        states = Blocks(self.lm, 0, num_blocks(self.lm))(prompts.input_ids, **place(prompts))
-        last_SD = states.flatten(0, 1)[prompts.ends]
-        letters, norm = self.encoder().letter_ids, self.lm.model.norm
+        last_SD = self.run_blocks(prompts).flatten(0, 1)[prompts.ends]
+        letters, (weight, norm) = self.encoder().letter_ids, self.output_head
         if self.readout == "value_head":
             head = self.value_head
             return option_logits(last_SD, norm, head.weight, range(len(letters))) + head.bias
         if self.readout == "mean_logit":
-            return option_logits(last_SD, norm, self.lm.lm_head.weight, letters)
-        logprob_SK = self.lm.lm_head(norm(last_SD)).float().log_softmax(1)[:, letters]
+            return option_logits(last_SD, norm, weight, letters)
+        logprob_SK = self.last_logits(last_SD).float().log_softmax(1)[:, letters]
         return logprob_SK.exp() if self.readout == "token_prob" else logprob_SK
 
     @evaluating
@@ -207,7 +204,7 @@ class StraQ(PlanningModule):
         with self.target.used(self):
             return self(batch.after)
 
-    def losses(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
+    def losses_and_values(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
         """Return L of equation (4), or the cross-entropy of the letter; and Q_theta, `(S, K)`."""
         if self.objective == "cross_entropy":
             values_SK = self(batch.now)
@@ -223,7 +220,7 @@ class StraQ(PlanningModule):
 
     def training_step(self, batch: TransitionBatch, batch_idx: int) -> Tensor:
         """Return L."""
-        terms, values_SK = self.losses(batch)
+        terms, values_SK = self.losses_and_values(batch)
         self.log_terms("train", terms)
         self.log("train/value", values_SK.detach().mean(), batch_size=len(values_SK))
         return total_loss(terms)

@@ -1,0 +1,94 @@
+"""AdamW with a warm-up schedule over the optimiser steps of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and its schedule.
+
+    Attributes:
+        lr: Peak learning rate.
+        schedule: After warm-up: `constant`, or `linear` or `cosine` decay to `final_ratio`.
+        warmup_ratio: Share of all optimiser steps with linearly rising learning rate.
+        weight_decay: Decoupled weight decay; not applied to vectors (norms, biases).
+        beta1: Decay of the gradient mean.
+        beta2: Decay of the squared gradient mean.
+        final_ratio: Share of the peak learning rate that a decay ends at.
+    """
+
+    lr: float = 1e-5
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    final_ratio: float = 0.0
+
+    def factor(self, step: int, total: int) -> float:
+        """Return the share of the peak learning rate at a step of `total` optimiser steps."""
+        warmup = math.ceil(self.warmup_ratio * total)
+        if step < warmup:
+            return (step + 1) / warmup
+        left = max(0.0, (total - step) / max(1, total - warmup))
+        decay = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
+        return self.final_ratio + (1 - self.final_ratio) * decay[self.schedule]
+
+
+def adamw(
+    settings: Optimizer, parameters: Mapping[str, nn.Parameter], total_steps: int
+) -> dict[str, Any]:
+    """Return AdamW and its schedule as `configure_optimizers` returns them.
+
+    Args:
+        settings: Learning rate, schedule, decay.
+        parameters: What is trained, by name.
+        total_steps: Optimiser steps of the run.
+    """
+    vectors = {name for name, p in parameters.items() if p.ndim <= 1 or name.endswith("bias")}
+    matrices = [p for name, p in parameters.items() if name not in vectors]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {
+            "params": [parameters[name] for name in parameters if name in vectors],
+            "weight_decay": 0.0,
+        },
+    ]
+    optimizer = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        fused=True,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: settings.factor(step, total_steps)
+    )
+    stepwise = {"scheduler": schedule, "interval": "step", "name": "lr"}
+    return {"optimizer": optimizer, "lr_scheduler": stepwise}
+
+
+def total_steps(trainer: Any) -> int:
+    """Return the optimiser steps of a run.
+
+    `trainer.estimated_stepping_batches` is not read where a data module says its length: reading
+    it in `configure_optimizers` loses the loader's saved place.
+    """
+    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    data = getattr(trainer, "datamodule", None)
+    if not trainer.max_epochs or trainer.max_epochs < 0:
+        return int(limit if limit < math.inf else trainer.estimated_stepping_batches)
+    if data is None:
+        return int(trainer.estimated_stepping_batches)
+    batches = len(data.train_dataloader())
+    share = trainer.limit_train_batches
+    batches = min(batches, share) if isinstance(share, int) else int(batches * share)
+    epochs = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+    return int(min(limit, epochs))

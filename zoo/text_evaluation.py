@@ -1,0 +1,84 @@
+"""Evaluation of methods that answer with text: replies, their accuracy, samples, chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from zoo.evaluation import EvaluatedModule, Pair
+from zoo.metrics.answers import KindAccuracy, exact, mentions
+from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
+
+
+class ReplyingModule(EvaluatedModule):
+    """A module that answers with text: `generate` returns `zoo.decoding.think_answer.Reply`s."""
+
+    def generate(self, records: Sequence[Any], **options: Any) -> Sequence[Any]:
+        """Return a reply to each record."""
+        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
+
+    def answer(self, records: Sequence[Any]) -> Sequence[Any]:
+        """Return a reply to each record."""
+        return self.generate(records)
+
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return strict and lenient accuracy of the queries, in total and by kind."""
+        asked = [(record, reply) for record, reply in pairs if isinstance(record, Triple)]
+        strict, lenient = KindAccuracy(), KindAccuracy()
+        for record, reply in asked:
+            strict.add(record.kind, exact(reply.answer, record.answer))
+            lenient.add(record.kind, mentions(reply.answer, record.answer))
+        mentioned = {f"mention_{name}": value for name, value in lenient.result().items()}
+        return strict.result() | mentioned
+
+    def sample(self, record: Triple | Dialogue, answer: Any) -> dict[str, str]:
+        """Return the row that TensorBoard shows of a reply."""
+        thought, gold = self.encoder().gold(record)
+        return {
+            "query": last_words(record),
+            "thought": answer.thought,
+            "answer": answer.answer,
+            "gold thought": thought,
+            "gold answer": gold,
+        }
+
+    def prediction(self, record: Triple | Dialogue, answer: Any) -> dict[str, Any]:
+        """Return the reply's parts by name."""
+        return {"id": record.id, **asdict(answer)}
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, **options: Any
+    ) -> list[dict[str, str]]:
+        """Return what was asked, thought and answered, with the gold beside it.
+
+        Args:
+            records: What to answer.
+            prompt: Answer this instead.
+            options: See `generate`.
+        """
+        records = [Triple(prompt, "", "")] if prompt else records
+        rows = []
+        for record, reply in zip(records, self.generate(records, **options), strict=True):
+            gold = ("", "") if prompt else self.encoder().gold(record)
+            row = {"query": getattr(record, "query", record.id)}
+            for name, text, right in zip(
+                ("thought", "answer"), (reply.thought, reply.answer), gold, strict=True
+            ):
+                row[name] = text + (f"   [gold: {right}]" if right else "")
+            rows.append(row)
+        return rows
+
+    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+        """Return the thought beside a reply, and the dialogue with the reply."""
+        (reply,) = self.generate([awaiting_reply(dialogue)])
+        turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer))
+        notes = {"thought": reply.thought} if reply.thought else {}
+        return notes, replace(dialogue, turns=turns)
+
+
+def last_words(record: Triple | Dialogue) -> str:
+    """Return what a reply answers: the query, or the turns before a dialogue's last reply."""
+    if isinstance(record, Triple):
+        return record.query
+    return "\n".join(f"{turn.speaker}: {turn.text}" for turn in record.turns[-4:-1])
