@@ -128,11 +128,18 @@ def logged(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return found
 
 
+def answer(module: Any, name: str, record: Conditioned, reply: ConditionedReply) -> None:
+    """Give a record, under a name of its own, an answer of this epoch."""
+    module.answers[name] = (record, reply)
+    module.answered.append([name])
+
+
 def test_accuracy_by_task_and_group(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strict after normalising, and the released default: the reference stands in the reply."""
     other = replace(WARM, response="related", task="relate", group="unseen")
-    for record, text in ((WARM, "Yes."), (WARM, "no"), (other, "not Related"), (other, "Relate")):
-        module.score(record, ConditionedReply(text, [1.0] * 4))
+    pairs = ((WARM, "Yes."), (WARM, "no"), (other, "not Related"), (other, "Relate"))
+    for i, (record, text) in enumerate(pairs):
+        answer(module, str(i), record, ConditionedReply(text, [1.0] * 4))
     found = logged(module, monkeypatch)
     assert found == {
         "val/accuracy": 0.25,
@@ -150,8 +157,9 @@ def test_accuracy_by_task_and_group(module: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_heat_map_has_a_row_for_each_condition(module: Any) -> None:
     assert module.figures() == {}
-    for record, beta in ((WARM, 1.001), (WARM, 1.003), (LONG, 0.99), (BARE, 1.0)):
-        module.score(record, ConditionedReply("", [beta] * 4))
+    pairs = ((WARM, 1.001), (WARM, 1.003), (LONG, 0.99), (BARE, 1.0))
+    for i, (record, beta) in enumerate(pairs):
+        answer(module, str(i), record, ConditionedReply("", [beta] * 4))
     axes = module.figures()["beta"].axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["warm", LONG.condition, "none"]
