@@ -11,22 +11,22 @@ from datamodules.base import ZooDataModule
 from zoo.records import Dialogue, LabelPath, Ranking
 
 
-class Chosen(ZooDataModule):
+class GivenRecords(ZooDataModule):
     """Trains on given records.
 
     Args:
-        chosen: The records, whatever the split.
+        records: The records, whatever the split.
     """
 
     record_types = (Dialogue, LabelPath, Ranking)
 
-    def __init__(self, chosen: Sequence[Any], **options: Any) -> None:
+    def __init__(self, records: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
-        self.chosen = list(chosen)
+        self.given = list(records)
 
     def load(self, split: str) -> list[Any]:
         """Return the records."""
-        return list(self.chosen)
+        return list(self.given)
 
 
 def quiet_trainer(**given: Any) -> lightning.Trainer:

@@ -5,37 +5,30 @@
 
 Every row learns the same labelled texts as often, in as many steps, and is decoded greedily and
 unconstrained on the same test texts. A part of each taxonomy keeps a run short: `SETS` names it.
-The rows of the two data sets take turns, and rows that the JSON already holds are skipped, so a
-killed run goes on where it was and a cut one leaves a table. Needs `ZOO_DATA`.
+The rows of the two data sets take turns, so a run that is cut off leaves a table. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import statistics
-import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
-from pathlib import Path
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback
 
-import datamodules
 import zoo
-from benchmarks.hdlm.table import table
-from benchmarks.training import Chosen, quiet_trainer
+from benchmarks import trials
+from benchmarks.hdlm.parts import SETS, read
+from benchmarks.training import GivenRecords, quiet_trainer
+from benchmarks.trials import Entry
 from zoo.methods.hdlm.metrics import path_scores
 from zoo.methods.hdlm.prompts import Plan
-from zoo.records import LabelPath, Taxonomy
 
 BLOCKS, K1 = 30, 23  # SmolLM2-135M; 0.78 of its blocks, the released WoS setting
 WEIGHTS = [2.0, 1.0]  # coarse to fine, the released WoS setting
@@ -45,42 +38,13 @@ ROWS: dict[str, dict[str, Any]] = {
     "HdLM, norm before the head": {"layers": [K1], "head_norm": True},
     "two-call SFT": {"layers": [BLOCKS], "separate": True},
 }
+TITLES = ["row", "seeds", "joint accuracy (95 % over texts; over seeds)", "micro-F1", "macro-F1"]
+TITLES += ["level 1", "level 2", "failed", "training tokens", "blocks x tokens a reply"]
+TITLES += ["of them one by one"]
+SHOWN = ("joint_micro_f1", "joint_macro_f1", "level_1_accuracy", "level_2_accuracy", "failed")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a data set.
-
-    Attributes:
-        module: Data module.
-        folder: Its folder in `ZOO_DATA`.
-        domains: Domains to keep.
-        areas: Classes to keep of each domain.
-        shots: Most training texts of a class.
-        held: Splits to test on.
-        tested: Most test texts of a class.
-        epochs: Passes over the training texts.
-        max_length: Window in tokens; a longer text loses its end.
-    """
-
-    module: str
-    folder: str
-    domains: int
-    areas: int
-    shots: int
-    held: tuple[str, ...]
-    tested: int
-    epochs: int
-    max_length: int
-
-
-SETS = {
-    "CLINC150": Part("CLINC150", "clinc150", 4, 3, 24, ("test",), 10, 2, 256),
-    "WoS": Part("WoS", "wos", 3, 2, 12, ("val", "test"), 10, 6, 144),
-}
-
-
-class Curve(Callback):
+class LossCurve(Callback):
     """Keeps the loss terms of every step, and counts tokens."""
 
     def __init__(self) -> None:
@@ -92,98 +56,31 @@ class Curve(Callback):
     ) -> None:
         """Note the step."""
         self.tokens += batch.num_tokens
-        found = trainer.callback_metrics
+        logged = trainer.callback_metrics
         names = [f"train/level_{i}_loss" for i in (1, 2)]
-        self.losses.append([round(float(found.get(name, math.nan)), 3) for name in names])
+        self.losses.append([round(float(logged.get(name, math.nan)), 3) for name in names])
         if len(self.losses) % 10 == 0:
             recent = zip(*self.losses[-10:], strict=True)
             print(f"  step {len(self.losses)}:", *map(statistics.mean, recent), flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--texts", type=int, default=4, help="labelled texts per step")
     parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--table", action="store_true", help="only print what is there")
-    options = parser.parse_args()
-    if "ZOO_DATA" not in os.environ and not options.table:
-        sys.exit("set ZOO_DATA to the folder that holds clinc150/ and wos/")
-    path = Path(options.json)
-    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    done = {(entry["set"], entry["row"], entry["seed"]) for entry in results}
-    main_rows, controls = options.rows[:2], options.rows[2:]
-    pairs = [(r, seed) for rows in (main_rows, controls) for seed in options.seeds for r in rows]
-    jobs = [(name, *pair) for pair in pairs for name in options.sets]
-    for job in jobs if not options.table else []:
-        if job not in done:
-            results.append(run_row(*job, options))
-            path.write_text(json.dumps(results, indent=1) + "\n")
-            print(*job, results[-1]["metrics"], results[-1]["seconds"], flush=True)
-    print("\n".join(table(results, list(SETS), list(ROWS))))
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "set", "row", "seed")
+    if not options.table:
+        parts = (options.rows[:2], options.rows[2:])  # the main rows of all seeds come first
+        pairs = [(row, seed) for rows in parts for seed in options.seeds for row in rows]
+        jobs = [(name, *pair) for pair in pairs for name in options.sets]
+        finished.run(jobs, partial(run_row, options=options))
+    print("\n".join(table(finished.entries)))
 
 
-def restrict(records: Sequence[Any], part: Part) -> list[LabelPath]:
-    """Return the records of a part of the taxonomy, relabelled with that part alone.
-
-    Of classes or domains of one size (CLINC150) some that are evenly spread are kept, otherwise
-    those with most records (WoS).
-    """
-    whole = records[0].taxonomy
-    sizes = Counter(record.labels for record in records)
-    below = {
-        domain: choose([(name, sizes[domain, name]) for name in whole.below((domain,))], part.areas)
-        for domain in whole.below(())
-    }
-    weighed = [(d, sum(sizes[d, name] for name in names)) for d, names in below.items()]
-    domains = choose(weighed, part.domains)
-    children: dict[tuple[str, ...], tuple[str, ...]] = {(): domains}
-    children |= {(domain,): below[domain] for domain in domains}
-    taxonomy = Taxonomy(children)
-    return [
-        LabelPath(record.text, record.labels, taxonomy, record.id)
-        for record in records
-        if record.labels[1] in taxonomy.below(record.labels[:1])
-    ]
-
-
-def choose(weighed: Sequence[tuple[str, int]], count: int) -> tuple[str, ...]:
-    """Return `count` names in their order: the heaviest, or evenly spread if all weigh the same."""
-    if len({weight for _, weight in weighed}) == 1:
-        return tuple(name for name, _ in weighed[:: len(weighed) // count][:count])
-    kept = sorted(weighed, key=lambda item: -item[1])[:count]
-    return tuple(name for name, weight in weighed if (name, weight) in kept)
-
-
-def limit(records: Sequence[LabelPath], most: int) -> list[LabelPath]:
-    """Return at most so many records of each path."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    kept = []
-    for record in records:
-        seen[record.labels] += 1
-        if seen[record.labels] <= most:
-            kept.append(record)
-    return kept
-
-
-def read(part: Part) -> tuple[list[LabelPath], list[LabelPath]]:
-    """Return the training and the test records of a part."""
-    data = getattr(datamodules, part.module)(f"{os.environ['ZOO_DATA']}/{part.folder}")
-    splits = {split: data.records(split) for split in ("train", *part.held)}
-    everything = [record for records in splits.values() for record in records]
-    chosen = {record.id: record for record in restrict(everything, part)}
-    train, test = (
-        [chosen[r.id] for split in names for r in splits[split] if r.id in chosen]
-        for names in (("train",), part.held)
-    )
-    return limit(train, part.shots), limit(test, part.tested)
-
-
-def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> Entry:
     """Train and test one row; return its entry."""
     part = SETS[name]
     train, test = read(part)
@@ -196,11 +93,10 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> dict
         **ROWS[row],
     )
     levels = 2 if module.separate else 1
-    data = Chosen(train, batch_size=options.texts * levels, seed=seed)
-    curve = Curve()
-    trainer = quiet_trainer(max_epochs=part.epochs, callbacks=[curve])
+    data = GivenRecords(train, batch_size=options.texts * levels, seed=seed)
+    curve = LossCurve()
     start = time.time()
-    trainer.fit(module, data)
+    quiet_trainer(max_epochs=part.epochs, callbacks=[curve]).fit(module, data)
     trained = time.time()
     plans = [plan for record in test for plan in module.encoder().plans(record)]
     paths = [p for i in range(0, len(plans), 16) for p in module.generate(plans[i : i + 16])]
@@ -220,8 +116,6 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> dict
         "found": ["/".join(path) for path in paths],
         "gold": ["/".join(path) for path in gold],
         "losses": curve.losses,
-        "torch": torch.__version__,
-        "date": str(date.today()),
     }
 
 
@@ -238,5 +132,27 @@ def cost(module: Any, plans: Sequence[Plan]) -> dict[str, float]:
     return {"blocks": round(total / len(plans)), "sequential": round(sequential / len(plans), 1)}
 
 
-if __name__ == "__main__":
-    main()
+def table(results: Sequence[Entry]) -> list[str]:
+    """Return Markdown: per data set, means over seeds with both intervals of joint accuracy."""
+    lines = []
+    for name in SETS:
+        rows = [(row, trials.of_row(results, set=name, row=row)) for row in ROWS]
+        lines += ["", f"{name}:", ""]
+        lines += trials.markdown(TITLES, [cells(row, entries) for row, entries in rows if entries])
+    return lines[1:]
+
+
+def cells(row: str, entries: Sequence[Entry]) -> list[str]:
+    """Return a row of the table."""
+    joint = trials.mean_metric(entries, "joint_accuracy")
+    shown = trials.percent_of(joint, sum(entry["texts"]["test"] for entry in entries))
+    if len(entries) > 1:
+        margin = trials.seed_margin([100 * entry["metrics"]["joint_accuracy"] for entry in entries])
+        shown = f"{shown[:-1]}; +-{margin:.1f})"
+    costs = [[e["tokens"], e["cost"]["blocks"], e["cost"]["sequential"]] for e in entries]
+    means = [f"{statistics.mean(values):.0f}" for values in zip(*costs, strict=True)]
+    return [
+        *(row, str(len(entries)), shown),
+        *trials.percent(*(trials.mean_metric(entries, name) for name in SHOWN)),
+        *means,
+    ]

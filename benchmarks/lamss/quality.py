@@ -6,27 +6,23 @@
 
 Every row first reads the same text (of the made-up world; Wikipedia), plainly or with a skepticism
 token after every token, and then learns the same questions. A model that has read is exported to
-`--folder` and shared by the rows that start from it. Rows that the JSON already holds are skipped,
-so a killed run goes on where it was. `commonsense_qa` needs `ZOO_DATA`.
+`--folder` and shared by the rows that start from it. `commonsense_qa` needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 from collections.abc import Sequence
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 
 import datamodules
 import zoo
+from benchmarks import trials
 from benchmarks.lamss.table import table
 from benchmarks.lamss.wikipedia import Wikipedia
 from benchmarks.training import quiet_trainer
@@ -68,35 +64,21 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # both together: an hour on 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = trials.make_parser(__doc__, rows=RUNS)
     parser.add_argument("data", choices=SETTINGS)
-    parser.add_argument("--json", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, help="of both stages, instead of the settings'")
-    parser.add_argument("--rows", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
     parser.add_argument("--backbone", default="smollm2-135m")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--folder", default="runs/lamss", help="for the models that have read")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args(arguments)
-    path = Path(options.json)
-    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    if options.data == "commonsense_qa" and not options.table and "ZOO_DATA" not in os.environ:
-        sys.exit("set ZOO_DATA to the folder with commonsense_qa/ and llamafactory_demo_text/")
-    done = {(entry["run"], entry["seed"]) for entry in results if entry["data"] == options.data}
-    missing = [(r, s) for s in options.seeds for r in options.rows if (r, s) not in done]
+    finished = trials.FinishedRows(options.json, "data", "run", "seed")
     if not options.table:
-        print(json.dumps({"steps": options.steps, **SETTINGS[options.data]}), missing, flush=True)
-    for run, seed in missing if not options.table else []:
-        results.append(run_one(options, run, seed))
-        path.write_text(json.dumps(results, separators=(",", ":")) + "\n")
-        found = results[-1]["questions"].values()
-        known = f"right {sum(one['right'] for one in found)} of {len(found)}"
-        print(run, seed, results[-1]["seconds"], known, flush=True)
-    print("\n".join(table([entry for entry in results if entry["data"] == options.data])))
+        jobs = [(options.data, run, seed) for seed in options.seeds for run in options.rows]
+        finished.run(jobs, partial(run_row, options=options))
+    print("\n".join(table(trials.of_row(finished.entries, data=options.data))))
 
 
-def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
+def run_row(data: str, run: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     """Train and test one run; return its entry."""
     reading, method, given = RUNS[run]
     start = time.time()
@@ -104,30 +86,28 @@ def run_one(options: argparse.Namespace, run: str, seed: int) -> dict[str, Any]:
     read = time.time()
     limit = "max_new_tokens" if method == "ConfidentSFT" else "max_answer_tokens"
     lightning.seed_everything(seed, verbose=False)
-    setting = SETTINGS[options.data]["questions"]
+    setting = SETTINGS[data]["questions"]
     module = build(method, backbone, setting, {**given, limit: 12})
-    data = questions(options, seed, setting["batch_size"])
-    steps = fit(options, module, data, setting["steps"])
+    records = questions(options, seed, setting["batch_size"])
+    steps = fit(options, module, records, setting["steps"])
     trained = time.time()
-    found = answers(module, data.records("test"))
+    graded = answers(module, records.records("test"))
     return {
-        "data": options.data,
+        "data": data,
         "run": run,
         "seed": seed,
         "reading": reading,
         "method": {"class": f"zoo.{method}", **given},
         "backbone": options.backbone,
         "precision": options.precision,
-        "settings": SETTINGS[options.data],
+        "settings": SETTINGS[data],
         "steps": steps,
         "seconds": {
             "read": round(read - start),
             "train": round(trained - read),
             "test": round(time.time() - trained),
         },
-        "questions": found,
-        "torch": torch.__version__,
-        "date": str(date.today()),
+        "questions": graded,
     }
 
 
@@ -146,7 +126,7 @@ def read_text(options: argparse.Namespace, reading: str, seed: int) -> str:
         data: Any = datamodules.FactWorld("text", **SETTINGS["facts"]["data"], **sizes)
     else:
         sizes["max_train"] = setting["steps"] * setting["batch_size"]  # all are labelled first
-        data = Wikipedia(f"{os.environ['ZOO_DATA']}/llamafactory_demo_text", **sizes)
+        data = Wikipedia(trials.data_path("llamafactory_demo_text"), **sizes)
     fit(options, module, data, setting["steps"])
     save(module, folder)
     return str(folder)
@@ -158,8 +138,7 @@ def questions(options: argparse.Namespace, seed: int, batch_size: int) -> Any:
     given = SETTINGS[options.data]["data"]
     if options.data == "facts":
         return datamodules.FactWorld(**given, **sizes)
-    path = f"{os.environ['ZOO_DATA']}/commonsense_qa"
-    return datamodules.CommonsenseQA(path, **given, **sizes)
+    return datamodules.CommonsenseQA(trials.data_path("commonsense_qa"), **given, **sizes)
 
 
 def build(method: str, backbone: str, setting: dict[str, Any], given: dict[str, Any]) -> Any:
@@ -178,15 +157,11 @@ def fit(options: argparse.Namespace, module: Any, data: Any, steps: int) -> int:
 
 def answers(module: Any, records: Sequence[Any]) -> dict[str, Any]:
     """Return for each question its kind, whether the answer is right, and the doubt about it."""
-    found = {}
+    graded = {}
     for start in range(0, len(records), 32):
         part = records[start : start + 32]
-        for record, one in zip(part, module.answer(part), strict=True):
-            doubts = {name: round(value, 5) for name, value in one.skepticism.items()}
-            correct = right(record, one.text)
-            found[key(record)] = {"kind": record.kind, "right": correct, "skepticism": doubts}
-    return dict(sorted(found.items()))
-
-
-if __name__ == "__main__":
-    main()
+        for record, answer in zip(part, module.answer(part), strict=True):
+            doubts = {name: round(value, 5) for name, value in answer.skepticism.items()}
+            correct = right(record, answer.text)
+            graded[key(record)] = {"kind": record.kind, "right": correct, "skepticism": doubts}
+    return dict(sorted(graded.items()))

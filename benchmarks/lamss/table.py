@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from benchmarks.trials import Entry, markdown, of_row, percent
 from zoo.methods.lamss.metrics import accuracy_at_rate, auc, average_precision, calibration_error
 
 ROWS: dict[str, tuple[str, str]] = {  # run, score
@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
 
 
 def interval(
-    entries: Sequence[dict[str, Any]], score: str, metric: Metric, draws: int
+    entries: Sequence[Entry], score: str, metric: Metric, draws: int
 ) -> tuple[float, float, float]:
     """Return a metric, mean over seeds, and its 95 % bootstrap interval over questions."""
     names = sorted(entries[0]["questions"])
@@ -44,9 +44,9 @@ def interval(
     def value(chosen: Sequence[str]) -> float:
         values = []
         for entry in entries:
-            found = [entry["questions"][name] for name in chosen]
-            doubts = [one["skepticism"][score] for one in found]
-            values.append(metric(doubts, [one["right"] for one in found]))
+            answers = [entry["questions"][name] for name in chosen]
+            doubts = [answer["skepticism"][score] for answer in answers]
+            values.append(metric(doubts, [answer["right"] for answer in answers]))
         return sum(values) / len(values)
 
     rng = random.Random(0)
@@ -55,29 +55,23 @@ def interval(
     return value(names), low, high
 
 
-def table(results: Sequence[dict[str, Any]], draws: int = 1000) -> list[str]:
+def table(results: Sequence[Entry], draws: int = 1000) -> list[str]:
     """Return Markdown: every metric in percent with its interval; accuracy and mean U by kind."""
-    names = list(METRICS)
-    lines = ["| row | seeds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    below: list[str] = []
+    rows, by_kind = [], []
+    kinds: list[str] = []
     for row, (run, score) in ROWS.items():
-        entries = [entry for entry in results if entry["run"] == run]
+        entries = of_row(results, run=run)
         if not entries:
             continue
-        cells = []
-        for metric in METRICS.values():
-            middle, low, high = (100 * value for value in interval(entries, score, metric, draws))
-            cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
-        lines.append(f"| {row} | {len(entries)} | {' | '.join(cells)} |")
-        found = [one for entry in entries for one in entry["questions"].values()]
-        kinds = sorted({one["kind"] for one in found if one["kind"]}, key=kind_order)
-        if kinds and not below:
-            below = ["", "| row, accuracy / mean U | " + " | ".join(kinds) + " |"]
-            below.append("|---" * (len(kinds) + 1) + "|")
-        if kinds:
-            cells = [by_kind([one for one in found if one["kind"] == k], score) for k in kinds]
-            below.append(f"| {row} | {' | '.join(cells)} |")
-    return [*lines, *below]
+        intervals = [interval(entries, score, metric, draws) for metric in METRICS.values()]
+        cells = ["{} ({}-{})".format(*percent(*values)) for values in intervals]
+        rows.append([row, str(len(entries)), *cells])
+        answers = [answer for entry in entries for answer in entry["questions"].values()]
+        kinds = sorted({answer["kind"] for answer in answers if answer["kind"]}, key=kind_order)
+        parts = ([answer for answer in answers if answer["kind"] == kind] for kind in kinds)
+        by_kind.append([row, *(accuracy_and_doubt(part, score) for part in parts)])
+    lines = markdown(["row", "seeds", *METRICS], rows)
+    return [*lines, "", *markdown(["row, accuracy / mean U", *kinds], by_kind)] if kinds else lines
 
 
 def kind_order(kind: str) -> tuple[bool, int, str]:
@@ -85,7 +79,8 @@ def kind_order(kind: str) -> tuple[bool, int, str]:
     return not kind.startswith("seen"), len(kind), kind
 
 
-def by_kind(found: Sequence[dict[str, Any]], score: str) -> str:
+def accuracy_and_doubt(answers: Sequence[Entry], score: str) -> str:
     """Return accuracy in percent and mean skepticism."""
-    right = 100 * sum(one["right"] for one in found) / len(found)
-    return f"{right:.0f} / {sum(one['skepticism'][score] for one in found) / len(found):.2f}"
+    right = 100 * sum(answer["right"] for answer in answers) / len(answers)
+    doubt = sum(answer["skepticism"][score] for answer in answers) / len(answers)
+    return f"{right:.0f} / {doubt:.2f}"

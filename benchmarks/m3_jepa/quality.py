@@ -5,28 +5,27 @@
 
 A row is the named config with a few settings changed; its entry holds the `zoo fit` command that
 trains it. The rows run in one process, so that what the frozen encoders make of an item is computed
-once. Rows that the JSON already holds are skipped, so a killed run goes on where it was.
+once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
 import statistics
 import time
-from datetime import date
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 
 import datamodules
 import zoo
+from benchmarks import trials
 from benchmarks.training import quiet_trainer
 
 CONFIGS = {"emoji": "configs/m3_jepa_emoji.yaml", "digits": "configs/m3_jepa.yaml"}
@@ -44,7 +43,7 @@ ROWS: dict[str, dict[str, Any]] = {
 SHOWN = ("R@1_image2text", "R@5_image2text", "R@1_text2image", "R@5_text2image")
 
 
-class Shared(Callback):
+class KeptStates(Callback):
     """Gives each new module the encoder states that earlier ones have kept."""
 
     def __init__(self) -> None:
@@ -61,32 +60,22 @@ class Shared(Callback):
             self.caches[name] = (tower.cache, tower.cached_bytes)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1, 2])
     parser.add_argument("data", choices=CONFIGS)
-    parser.add_argument("--json", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="instead of the config's")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
-    options = parser.parse_args()
-    path = Path(options.json)
-    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    done = {(entry["row"], entry["seed"]) for entry in results}
-    shared = Shared()
-    for seed in options.seeds if not options.table else []:
-        for row, changes in ROWS.items():
-            if (row, seed) not in done:
-                results.append(run_row(options, row, dict(changes), seed, shared))
-                path.write_text(json.dumps(results, indent=1) + "\n")
-                print(results[-1]["row"], seed, results[-1]["metrics"]["R@1"], flush=True)
-    print("\n".join(table(results)))
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "row", "seed")
+    if not options.table:
+        jobs = [(row, seed) for seed in options.seeds for row in options.rows]
+        finished.run(jobs, partial(run_row, options=options, kept=KeptStates()))
+    print("\n".join(table(finished.entries)))
 
 
-def run_row(
-    options: argparse.Namespace, row: str, changes: dict[str, Any], seed: int, shared: Shared
-) -> dict[str, Any]:
+def run_row(row: str, seed: int, options: argparse.Namespace, kept: KeptStates) -> trials.Entry:
     """Train and test one row; return its entry."""
+    changes = dict(ROWS[row])
     config = yaml.safe_load(Path(CONFIGS[options.data]).read_text())
     lightning.seed_everything(seed, verbose=False)
     steps = int((options.steps or config["trainer"]["max_steps"]) * changes.pop("steps", 1))
@@ -94,7 +83,7 @@ def run_row(
     given = {**config["data"].get("init_args", {}), "seed": seed}
     place = ""
     if options.data == "emoji":
-        given["path"] = f"{os.environ['ZOO_DATA']}/emoji_twitter"
+        given["path"] = trials.data_path("emoji_twitter")
         place = " --data.path $ZOO_DATA/emoji_twitter"
     name = config["data"]["class_path"].rpartition(".")[2]
     data = getattr(datamodules, name)(**given)
@@ -102,15 +91,15 @@ def run_row(
         max_steps=steps,
         max_epochs=-1,
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
-        callbacks=[shared],
+        callbacks=[kept],
     )
     start = time.time()
     trainer.fit(module, data)
     trained = time.time()
-    found = trainer.test(module, data, verbose=False)[0]
+    (metrics,) = trainer.test(module, data, verbose=False)
     flags = " ".join(f"--model.{key} {json.dumps(value)}" for key, value in changes.items())
     if row.startswith("M3-JEPA") and seed == 0:  # the page shows what it retrieves
-        module.figures()["retrieval"].savefig(f"{options.json.removesuffix('.json')}.png", dpi=70)
+        module.figures()["retrieval"].savefig(options.json.with_suffix(".png"), dpi=70)
     return {
         "row": row,
         "seed": seed,
@@ -120,39 +109,23 @@ def run_row(
         "test_items": len(data.records("test")),
         "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
         "seconds": {"train": round(trained - start), "test": round(time.time() - trained)},
-        "metrics": {key.removeprefix("test/"): round(value, 4) for key, value in found.items()},
-        "torch": torch.__version__,
-        "date": str(date.today()),
+        "metrics": {key.removeprefix("test/"): round(value, 4) for key, value in metrics.items()},
     }
 
 
-def table(results: list[dict[str, Any]]) -> list[str]:
+def table(results: Sequence[trials.Entry]) -> list[str]:
     """Return a Markdown table: mean over seeds with the 95 % t interval of R@1 both ways."""
-    seeds = max(sum(entry["row"] == row for entry in results) for row in ROWS)
-    lines = [
-        f"| row | seeds | mean R@1 (95 % interval over seeds) | {' | '.join(SHOWN)} | "
-        "regression view, mean R@1 |",
-        "|---|---|---|" + "---|" * (len(SHOWN) + 1),
-    ]
+    titles = ["row", "seeds", "mean R@1 (95 % interval over seeds)", *SHOWN]
+    rows, seeds = [], 0
     for row in ROWS:
-        entries = [entry["metrics"] for entry in results if entry["row"] == row]
+        entries = trials.of_row(results, row=row)
         if not entries:
             continue
-        first = [100 * entry["R@1"] for entry in entries]
-        spread = statistics.stdev(first) / math.sqrt(len(first)) if len(first) > 1 else math.nan
-        t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(first), 2.0)
-        shown = [100 * statistics.mean(entry[name] for entry in entries) for name in SHOWN]
-        regression = [
-            50 * (entry["regression_R@1_image2text"] + entry["regression_R@1_text2image"])
-            for entry in entries
-        ]
-        lines.append(
-            f"| {row} | {len(first)} | {statistics.mean(first):.1f} (+-{t * spread:.1f}) | "
-            + " | ".join(f"{value:.1f}" for value in shown)
-            + f" | {statistics.mean(regression):.1f} |"
-        )
-    return [f"{seeds} seeds", "", *lines] if seeds else lines
-
-
-if __name__ == "__main__":
-    main()
+        seeds = max(seeds, len(entries))
+        first = [100 * entry["metrics"]["R@1"] for entry in entries]
+        ways = ("regression_R@1_image2text", "regression_R@1_text2image")
+        regression = statistics.mean(trials.mean_metric(entries, way) for way in ways)
+        shown = [trials.mean_metric(entries, name) for name in SHOWN]
+        mean = f"{statistics.mean(first):.1f} (+-{trials.seed_margin(first):.1f})"
+        rows.append([row, str(len(first)), mean, *trials.percent(*shown, regression)])
+    return [f"{seeds} seeds", "", *trials.markdown([*titles, "regression view, mean R@1"], rows)]

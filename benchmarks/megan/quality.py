@@ -15,20 +15,17 @@ Rows "on full SFT" train what bends the gates, and nothing else, over the weight
 cannot tell the questions apart in `control`: what they gain there comes from the condition.
 
 Scores are given for wordings of the condition that training had (`seen`), for held-out ones
-(`unseen`), and for the unseen task. Rows that the JSON already holds are skipped, so a killed run
-goes on where it was. Needs `ZOO_DATA`; one thread.
+(`unseen`), and for the unseen task. Needs `ZOO_DATA`; one thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import statistics
-import sys
 import time
-from datetime import date
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +34,7 @@ import torch
 
 import datamodules
 import zoo
-from benchmarks.methanol.quality import wilson
+from benchmarks import trials
 from benchmarks.training import quiet_trainer
 from zoo.export import save
 
@@ -65,37 +62,34 @@ DATA = {"max_texts": 400, "batch_size": 8, "eval_batch_size": 40}
 GROUPS = ("seen", "unseen", "unseen_task")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1])
     parser.add_argument("--steps", type=int, default=60, help="of eight samples each")
     parser.add_argument("--texts", type=int, default=20, help="test texts of each source")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--folder", type=Path, default=Path("runs/megan"), help="for weights")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
-    options = parser.parse_args()
-    if "ZOO_DATA" not in os.environ and not options.table:
-        sys.exit("set ZOO_DATA to the folder that holds clinc150/ and esconv/")
-    path = Path(options.json)
-    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-    done = {(entry["setting"], entry["row"], entry["seed"]) for entry in results}
-    runs = [(s, row, seed) for seed in options.seeds for s in options.settings for row in ROWS]
-    for setting, row, seed in runs if not options.table else []:
-        again = row == "frozen backbone" and seed != options.seeds[0]
-        skipped = again or row not in options.rows
-        skipped |= row in CONTROLS and setting != "control"
-        if not skipped and (setting, row, seed) not in done:
-            results.append(run_row(options, setting, row, seed))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(results, indent=1) + "\n")
-            print(setting, row, seed, results[-1]["metrics"]["accuracy"], flush=True)
-    print("\n".join(line for setting in SETTINGS for line in table(results, setting)))
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "setting", "row", "seed")
+    if not options.table:
+        finished.run(jobs(options), partial(run_row, options=options))
+    print("\n".join(line for setting in SETTINGS for line in table(finished.entries, setting)))
 
 
-def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> dict[str, Any]:
+def jobs(options: argparse.Namespace) -> list[trials.Job]:
+    """Return setting, row and seed; the controls run in one setting, what learns nothing once."""
+    return [
+        (setting, row, seed)
+        for seed in options.seeds
+        for setting in options.settings
+        for row in ROWS
+        if row in options.rows
+        and (row != "frozen backbone" or seed == options.seeds[0])
+        and (row not in CONTROLS or setting == "control")
+    ]
+
+
+def run_row(setting: str, row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     """Train and test one row; return its entry."""
     changes = dict(ROWS[row])
     steps, shuffle = changes.pop("steps", options.steps), changes.pop("shuffle", False)
@@ -113,7 +107,8 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
         max_generated=None,
         **changes,
     )
-    path, views = os.environ["ZOO_DATA"], {**DATA, **SETTINGS[setting], "seed": seed}
+    path = str(Path(trials.data_path("clinc150")).parent)
+    views = {**DATA, **SETTINGS[setting], "seed": seed}
     training = datamodules.TaskViews(path, **views, shuffle_conditions=shuffle)
     testing = datamodules.TaskViews(path, **{**views, "max_texts": options.texts})
     trainer = quiet_trainer(max_steps=max(steps, 1), max_epochs=-1)
@@ -126,7 +121,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
     if any(row == one.get("after") for one in ROWS.values()) and not kept.exists():
         save(module, kept)
     loss = float(trainer.callback_metrics.get("train/reply_loss", math.nan))
-    found = trainer.test(module, testing, verbose=False)[0]
+    (metrics,) = trainer.test(module, testing, verbose=False)
     return {
         "setting": setting,
         "row": row,
@@ -137,9 +132,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> d
         "test_records": counts(testing),
         "train_loss": None if math.isnan(loss) else round(loss, 4),
         "seconds": {"train": round(trained - start), "test": round(time.time() - trained)},
-        "metrics": {key.removeprefix("test/"): round(value, 4) for key, value in found.items()},
-        "torch": torch.__version__,
-        "date": str(date.today()),
+        "metrics": {key.removeprefix("test/"): round(value, 4) for key, value in metrics.items()},
     }
 
 
@@ -155,45 +148,28 @@ def counts(data: Any) -> dict[str, int]:
     return {group: groups.count(group) for group in GROUPS if group in groups}
 
 
-def table(results: list[dict[str, Any]], setting: str) -> list[str]:
+def table(results: Sequence[trials.Entry], setting: str) -> list[str]:
     """Return a Markdown table: accuracy by group, mean over seeds with the 95 % Wilson interval."""
-    entries = [entry for entry in results if entry["setting"] == setting]
+    entries = trials.of_row(results, setting=setting)
     if not entries:
         return []
     groups = [group for group in GROUPS if group in entries[0]["test_records"]]
     tasks = sorted(k for k in entries[0]["metrics"] if k.startswith("accuracy_") and " " in k)
-    names = [group.replace("_", " ") for group in groups]
-    heads = [f"{name} (95 % interval)" for name in names] + [
-        task.removeprefix("accuracy_") for task in tasks
-    ]
-    lines = [
-        "",
-        f"{setting}",
-        "",
-        f"| row | trained | seeds | {' | '.join(heads)} | contained | loss |",
-        "|---|---|---|" + "---|" * (len(heads) + 2),
-    ]
+    titles = ["row", "trained", "seeds"]
+    titles += [f"{group.replace('_', ' ')} (95 % interval)" for group in groups]
+    titles += [*(task.removeprefix("accuracy_") for task in tasks), "contained", "loss"]
+    rows = []
     for row in ROWS:
-        mine = [entry for entry in entries if entry["row"] == row]
+        mine = trials.of_row(entries, row=row)
         if not mine:
             continue
         cells = [row, f"{mine[0]['trainable']:,}", str(len(mine))]
         for group in groups:
-            share = mean(mine, f"accuracy_{group}")
-            low, high = wilson(share, sum(entry["test_records"][group] for entry in mine))
-            cells.append(f"{100 * share:.1f} ({100 * low:.1f}-{100 * high:.1f})")
-        cells += [f"{100 * mean(mine, task):.1f}" for task in tasks]
+            tested = sum(entry["test_records"][group] for entry in mine)
+            share = trials.mean_metric(mine, f"accuracy_{group}")
+            cells.append(trials.percent_of(share, tested))
+        shown = [trials.mean_metric(mine, name) for name in (*tasks, "mention_accuracy")]
         losses = [entry["train_loss"] for entry in mine if entry["train_loss"] is not None]
-        cells += [f"{100 * mean(mine, 'mention_accuracy'):.1f}"]
-        cells += [f"{statistics.mean(losses):.2f}" if losses else "-"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def mean(entries: list[dict[str, Any]], name: str) -> float:
-    """Return the mean of a metric over runs."""
-    return statistics.mean(entry["metrics"].get(name, 0.0) for entry in entries)
-
-
-if __name__ == "__main__":
-    main()
+        loss = f"{statistics.mean(losses):.2f}" if losses else "-"
+        rows.append([*cells, *trials.percent(*shown), loss])
+    return ["", setting, "", *trials.markdown(titles, rows)]

@@ -3,7 +3,6 @@
     python -m benchmarks.ranking.baselines --json benchmarks/results/rankers.json
     python -m benchmarks.ranking.baselines cranfield --rankers bm25 --runs runs --json FILE
 
-Tasks that the JSON already holds for a ranker are skipped, so a killed run goes on where it was.
 With `--runs` the best 100 documents of each query are written in trec_eval's run format: the
 candidates for a method that ranks again (`datamodules.BEIR(run=FILE)`). Needs `ZOO_DATA`, but for
 `sample`.
@@ -12,17 +11,17 @@ candidates for a method that ranks again (`datamodules.BEIR(run=FILE)`). Needs `
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import datamodules
+from benchmarks import trials
 from benchmarks.ranking.simple_rankers import RANKERS, Scores
 from zoo.errors import InputError
 from zoo.ranking.metrics import bootstrap, mean_scores, query_scores, ranked
@@ -46,35 +45,30 @@ DEPTH = 100  # documents of a query in a run file
 SHOWN = ("R@1", "R@3", "MRR@10", "nDCG@10")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows that are missing, then print the table; the status is 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ranking.baselines",
-        description=__doc__.splitlines()[0] if __doc__ else None,
-    )
+    parser = trials.make_parser(__doc__)
     parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], metavar="task")
     parser.add_argument("--rankers", nargs="+", choices=RANKERS, default=list(CHEAP))
     parser.add_argument("--model", help="of the rankers sentence and states, instead of their own")
-    parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--runs", type=Path, help="folder for run files")
     parser.add_argument("--queries", type=int, help="use only the first so many")
-    options = parser.parse_args(argv)
-    results = json.loads(options.json.read_text()) if options.json.is_file() else []
-    done = {(entry["task"], entry["ranker"]) for entry in results}
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "task", "ranker")
+    rankers = {label(name, options): name for name in options.rankers}
+    jobs = [
+        (task, row)
+        for task in options.tasks or DEFAULT
+        for row, ranker in rankers.items()
+        if ranker != "frequency" or task in LEARNABLE
+    ]
     try:
-        for task in options.tasks or DEFAULT:
-            wanted = [name for name in options.rankers if (task, label(name, options)) not in done]
-            wanted = [name for name in wanted if name != "frequency" or task in LEARNABLE]
-            records = read(task)[: options.queries] if wanted else []
-            for name in wanted:
-                results.append(run_row(task, name, records, options))
-                options.json.parent.mkdir(parents=True, exist_ok=True)
-                options.json.write_text(json.dumps(results, indent=1) + "\n")
-                print(f"{task} {label(name, options)} {results[-1]['seconds']} s", flush=True)
+        if not options.table:
+            finished.run(jobs, lambda task, row: run_row(task, rankers[row], options))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(table(results)))
+    print("\n".join(table(finished.entries)))
     return 0
 
 
@@ -85,6 +79,7 @@ def label(ranker: str, options: argparse.Namespace) -> str:
     return f"{ranker} ({', '.join(given)})" if given else ranker
 
 
+@lru_cache(maxsize=2)  # the rankers of a task read the same records
 def read(task: str, split: str = "test") -> list[Ranking]:
     """Return the records of a task."""
     folder = os.environ.get("ZOO_DATA")
@@ -94,17 +89,15 @@ def read(task: str, split: str = "test") -> list[Ranking]:
     return [record for record in records if isinstance(record, Ranking)]
 
 
-def run_row(
-    task: str, ranker: str, records: Sequence[Ranking], options: argparse.Namespace
-) -> dict[str, Any]:
+def run_row(task: str, ranker: str, options: argparse.Namespace) -> trials.Entry:
     """Rank the records of a task; return the row's entry."""
+    records = read(task)[: options.queries]
     start = time.time()
     given: dict[str, Any] = {"train": read(task, "train")} if ranker == "frequency" else {}
     if options.model and ranker in ("sentence", "states"):
         given["model"] = options.model
     scores = RANKERS[ranker](records, **given)
     seconds = time.time() - start
-    queries = evaluate(records, scores)
     if options.runs:
         options.runs.mkdir(parents=True, exist_ok=True)
         name = f"{task}.{ranker}.run"
@@ -112,6 +105,19 @@ def run_row(
     return {
         "task": task,
         "ranker": label(ranker, options),
+        **measures(records, scores),
+        "seconds": round(seconds, 1),
+        "command": f"python -m benchmarks.ranking.baselines {task} --rankers {ranker}"
+        + (f" --model {given['model']}" if "model" in given else "")
+        + (f" --queries {options.queries}" if options.queries else ""),
+        "machine": platform.machine(),
+    }
+
+
+def measures(records: Sequence[Ranking], scores: Scores) -> trials.Entry:
+    """Return the measures of a ranking and their bootstrap intervals over queries."""
+    queries = evaluate(records, scores)
+    return {
         "queries": len(records),
         "documents": len(records[0].pool),
         "scores": {name: round(value, 4) for name, value in mean_scores(queries).items()},
@@ -119,12 +125,6 @@ def run_row(
             name: [round(end, 4) for end in bootstrap([query[name] for query in queries])]
             for name in SHOWN
         },
-        "seconds": round(seconds, 1),
-        "command": f"python -m benchmarks.ranking.baselines {task} --rankers {ranker}"
-        + (f" --model {given['model']}" if "model" in given else "")
-        + (f" --queries {options.queries}" if options.queries else ""),
-        "machine": platform.machine(),
-        "date": str(date.today()),
     }
 
 
@@ -146,21 +146,14 @@ def run_lines(records: Sequence[Ranking], scores: Scores, tag: str) -> list[str]
     return lines
 
 
-def table(results: list[dict[str, Any]]) -> list[str]:
+def table(results: Sequence[trials.Entry]) -> list[str]:
     """Return a Markdown table in percent, each mean with its 95 % interval."""
-    lines = [
-        f"| task | queries | documents | ranker | {' | '.join(SHOWN)} |",
-        "|---|---|---|---|" + "---|" * len(SHOWN),
-    ]
-    order = list(TASKS)
-    for entry in sorted(results, key=lambda e: order.index(e["task"])):
-        cells = []
-        for name in SHOWN:
-            low, high = entry["interval_95"][name]
-            cells.append(f"{100 * entry['scores'][name]:.1f} ({100 * low:.1f}-{100 * high:.1f})")
-        start = [entry["task"], str(entry["queries"]), str(entry["documents"]), entry["ranker"]]
-        lines.append(f"| {' | '.join([*start, *cells])} |")
-    return lines
+    rows = []
+    for entry in sorted(results, key=lambda entry: list(TASKS).index(entry["task"])):
+        named = [str(entry[name]) for name in ("task", "queries", "documents", "ranker")]
+        ends = [(entry["scores"][name], *entry["interval_95"][name]) for name in SHOWN]
+        rows.append([*named, *("{} ({}-{})".format(*trials.percent(*end)) for end in ends)])
+    return trials.markdown(["task", "queries", "documents", "ranker", *SHOWN], rows)
 
 
 if __name__ == "__main__":

@@ -8,35 +8,33 @@ ESConv: training and test queries are drawn from all dialogues of their splits; 
 turns of its history. LaHoRe learns from one negative per query (the paper: all), because a CPU has
 to get through; Rabtriever's rows from all, with the SFT row's export in `--folder` as their
 teacher, whose states of the (equal) training batches are made once for all of these rows. Cranfield
-and MS MARCO: zero-shot over the best documents of BM25. Rows that the JSON already holds are
-skipped, so a killed run goes on where it was. Needs `ZOO_DATA`.
+and MS MARCO: zero-shot over the best documents of BM25. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 
 import datamodules
 import zoo
-from benchmarks.ranking.baselines import SHOWN, evaluate, table
+from benchmarks import trials
+from benchmarks.ranking.baselines import measures, table
 from benchmarks.ranking.simple_rankers import RANKERS
-from benchmarks.training import Chosen, quiet_trainer
+from benchmarks.training import GivenRecords, quiet_trainer
 from zoo.export import save
 from zoo.methods.rabtriever.frozen_states import FrozenStates, PairStates
-from zoo.ranking.metrics import bootstrap, mean_scores, ranked
+from zoo.ranking.metrics import ranked
 from zoo.records import Ranking
 
 TURNS = 3  # of the history in a query
@@ -78,11 +76,8 @@ class SharedStates(FrozenStates):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, required=True)
+    parser = trials.make_parser(__doc__, rows=[*CHEAP, *ROWS])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--rows", nargs="+", choices=[*CHEAP, *ROWS], default=[*CHEAP, *ROWS])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--train", type=int, default=240, help="training queries of LaHoRe")
     parser.add_argument("--distil", type=int, default=160, help="training queries of Rabtriever")
     parser.add_argument("--test", type=int, default=120, help="test queries of ESConv")
@@ -90,47 +85,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--depth", type=int, default=15, help="BM25's documents to rank again")
     parser.add_argument("--backbone", default="smollm2-135m")
     parser.add_argument("--folder", type=Path, default=Path("runs/rationale"), help="for teachers")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args(arguments)
-    results = json.loads(options.json.read_text()) if options.json.is_file() else []
-    if "ZOO_DATA" not in os.environ and not options.table:
-        sys.exit("set ZOO_DATA to the folder that holds esconv/, cranfield/ and beir_samples/")
-    shared: dict[Path, SharedStates] = {}
-    for job in jobs(options, results) if not options.table else []:
-        results.append(run_row(*job, options, shared))
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-        print(*job, results[-1]["scores"], results[-1]["seconds"], flush=True)
-    print("\n".join(table(results)))
+    finished = trials.FinishedRows(options.json, "task", "row", "seed")
+    if not options.table:
+        finished.run(jobs(options), partial(run_row, options=options, shared={}))
+    print("\n".join(table(finished.entries)))
 
 
-def jobs(options: argparse.Namespace, results: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """Return task, row and seed of what is missing; what learns nothing runs with one seed."""
-    done = {(entry["task"], entry["row"], entry["seed"]) for entry in results}
-    found = []
-    for seed in options.seeds:
-        for task in options.tasks:
-            for row in options.rows:
-                learns = row in ROWS and ROWS[row][2] > 0
-                alike = not learns and seed != options.seeds[0]
-                apart = task != "esconv" and (learns or row == "frequency")
-                if not alike and not apart and (task, row, seed) not in done:
-                    found.append((task, row, seed))
-    return found
+def jobs(options: argparse.Namespace) -> list[trials.Job]:
+    """Return task, row and seed; what learns nothing runs with one seed."""
+    wanted = []
+    for seed, task, row in product(options.seeds, options.tasks, options.rows):
+        learns = row in ROWS and ROWS[row][2] > 0
+        alike = not learns and seed != options.seeds[0]
+        apart = task != "esconv" and (learns or row == "frequency")
+        if not alike and not apart:
+            wanted.append((task, row, seed))
+    return wanted
 
 
 def read(task: str, split: str, options: argparse.Namespace) -> list[Ranking]:
     """Return the records of a task; those to be ranked are a fixed draw."""
-    folder = os.environ["ZOO_DATA"]
     if task == "esconv":
-        data: Any = datamodules.ESConvStrategies(f"{folder}/esconv", max_turns=TURNS)
+        data: Any = datamodules.ESConvStrategies(trials.data_path("esconv"), max_turns=TURNS)
         records = data.records(split)
         count = options.test if split == "test" else len(records)
         return random.Random(0).sample(records, min(count, len(records)))
     if task == "cranfield":
-        data = datamodules.Cranfield(f"{folder}/cranfield", divide_queries=False)
+        data = datamodules.Cranfield(trials.data_path("cranfield"), divide_queries=False)
     else:
-        data = datamodules.BEIR(f"{folder}/beir_samples", name=task)
+        data = datamodules.BEIR(trials.data_path("beir_samples"), name=task)
     records = data.records("test")
     records = random.Random(0).sample(records, min(options.large, len(records)))
     scores = RANKERS["bm25"](records)
@@ -139,13 +123,13 @@ def read(task: str, split: str, options: argparse.Namespace) -> list[Ranking]:
 
 def shortened(record: Ranking, scores: Sequence[float], depth: int) -> Ranking:
     """Return a record with the best documents of a ranking as its candidates."""
-    found = dict(zip(record.pool, scores, strict=True))
-    return replace(record, candidates=tuple(ranked(found)[:depth]))
+    best = ranked(dict(zip(record.pool, scores, strict=True)))[:depth]
+    return replace(record, candidates=tuple(best))
 
 
 def run_row(
     task: str, row: str, seed: int, options: argparse.Namespace, shared: dict[Path, SharedStates]
-) -> dict[str, Any]:
+) -> trials.Entry:
     """Train if the row learns, rank the test queries; return its entry."""
     records = read(task, "test", options)
     start, trained, steps, cost = time.time(), None, 0, 0
@@ -163,7 +147,6 @@ def run_row(
             save(module, teacher(seed, options))
         trained = time.time()
         scores = [s for i in range(0, len(records), 8) for s in module.scores(records[i : i + 8])]
-    queries = evaluate(records, scores)
     return {
         "task": task,
         "row": row,
@@ -171,21 +154,13 @@ def run_row(
         "seed": seed,
         "backbone": options.backbone,
         "trained_on": (options.distil if "Rab" in row else options.train) if steps else 0,
-        "queries": len(records),
-        "documents": len(records[0].pool),
+        **measures(records, scores),
         "steps": steps,
         "trained_parameters": cost,
-        "scores": {name: round(value, 4) for name, value in mean_scores(queries).items()},
-        "interval_95": {
-            name: [round(end, 4) for end in bootstrap([query[name] for query in queries])]
-            for name in SHOWN
-        },
         "seconds": {
             "train": round((trained or start) - start),
             "rank": round(time.time() - (trained or start)),
         },
-        "torch": torch.__version__,
-        "date": str(date.today()),
     }
 
 
@@ -216,11 +191,7 @@ def train(module: Any, row: str, seed: int, options: argparse.Namespace) -> int:
     count = options.distil if name == "Rabtriever" else options.train
     records = read("esconv", "train", options)[:count]
     pairs = 1 + given.get("negatives", len(records[0].pool) - 1)
-    data = Chosen(records, batch_size=per_step * pairs, seed=seed)
+    data = GivenRecords(records, batch_size=per_step * pairs, seed=seed)
     trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, data)
     return int(trainer.global_step)
-
-
-if __name__ == "__main__":
-    main()

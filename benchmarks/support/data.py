@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 
 import datamodules
 from benchmarks.support.table import SETS
+from benchmarks.trials import data_path
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions
 from zoo.support.encoder import has_strategies
@@ -19,8 +19,8 @@ from zoo.support.encoder import has_strategies
 
 def read(name: str, split: str) -> list[Any]:
     """Return the dialogues of a set."""
-    folder = f"{os.environ['ZOO_DATA']}/{SETS[name].folder}"
-    records: list[Any] = getattr(datamodules, SETS[name].module)(folder).records(split)
+    module = getattr(datamodules, SETS[name].module)(data_path(SETS[name].folder))
+    records: list[Any] = module.records(split)
     return records
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import zoo
 from benchmarks.support.data import tested
+from benchmarks.trials import markdown
 from zoo.backbone import Backbone
 from zoo.judges.local import LocalLLM
 from zoo.methods.coct.concepts import TOPICS
@@ -130,14 +131,10 @@ def scores(
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return Markdown, a line for each row."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for row in rows:
-        cells = [row.get(name, "-") for name in names]
-        lines.append(
-            f"| {' | '.join(f'{c:.2f}' if isinstance(c, float) else str(c) for c in cells)} |"
-        )
-    return lines
+    titles = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(title, "-") for title in titles] for row in rows]
+    shown = [[f"{c:.2f}" if isinstance(c, float) else str(c) for c in row] for row in cells]
+    return markdown(titles, shown)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import lightning
 import zoo
 from benchmarks.support.data import taught
 from benchmarks.support.table import ROWS, Row
-from benchmarks.training import Chosen, quiet_trainer
+from benchmarks.training import GivenRecords, quiet_trainer
 from zoo.backbone import Backbone
 from zoo.export import save
 from zoo.judges.local import LocalLLM
@@ -93,6 +93,6 @@ def train(module: Any, examples: int, seed: int, options: argparse.Namespace) ->
         precision=options.precision,
         accumulate_grad_batches=options.per_step,
     )
-    trainer.fit(module, Chosen(taught(options), batch_size=examples, seed=seed))
+    trainer.fit(module, GivenRecords(taught(options), batch_size=examples, seed=seed))
     if trainer.global_step != options.steps:
         raise RuntimeError(f"{trainer.global_step} steps instead of {options.steps}")

@@ -19,29 +19,24 @@ Plain replies are begun with the supporter's name, the baselines' answers in fie
 field, CoCT's tagged replies with nothing. Not all rows know the same of past turns: baselines and
 straQ*'s planner read their annotated strategies, FiSMiness those and the emotion in the rows
 `annotated history` (else its own), CoCT in the row `past strategies as tags`; straQ* reads the
-annotated emotion besides.
-
-Rows that the JSON already holds are skipped: a killed run goes on where it was. Needs `ZOO_DATA`.
+annotated emotion besides. Needs `ZOO_DATA`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import zoo
+from benchmarks import trials
 from benchmarks.support.data import most_frequent, tested
 from benchmarks.support.models import build, first, learned
 from benchmarks.support.table import ROWS, SETS, Row, table
@@ -59,11 +54,8 @@ SIZES = ("dialogues", "decisions", "steps", "per_step", "lr", "window", "new_tok
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, required=True)
+    parser = trials.make_parser(__doc__, rows=ROWS)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--dialogues", type=int, default=20, help="test dialogues of each set")
     parser.add_argument("--decisions", type=int, default=1, help="of each test dialogue")
     parser.add_argument("--steps", type=int, default=20)
@@ -78,32 +70,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="32-true", help="of training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs/support"))
-    parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args(arguments)
-    results = json.loads(options.json.read_text()) if options.json.is_file() else []
-    if "ZOO_DATA" not in os.environ and not options.table:
-        sys.exit("set ZOO_DATA to the folder that holds esconv/ and empathetic_dialogues/")
-    for weights, seed, missing in jobs(options, results) if not options.table else []:
+    finished = trials.FinishedRows(options.json, "row", "set", "seed")
+    if not options.table:
+        run_missing(options, finished)
+    print("\n".join(table(finished.entries)))
+
+
+def run_missing(options: argparse.Namespace, finished: trials.FinishedRows) -> None:
+    """Run the missing rows, those of the same weights after one training run."""
+    for name in options.sets:
+        trials.data_path(SETS[name].folder)
+    for weights, seed, missing in jobs(options, finished):
         start = time.time()
         with counting() as trained:
             base = learned(weights, seed, options)
         cost = {"train": trained[0], "train_seconds": round(time.time() - start)}
         contexts: Contexts = {}
         for row, name in missing:
-            results.append(run_row(base, row, name, seed, options, cost, contexts))
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(f"[{','.join(map(dumped, results))}\n]\n", "utf-8")
-            print(row, name, seed, results[-1]["cost"], flush=True)
-    print("\n".join(table(results)))
-
-
-def dumped(entry: dict[str, Any]) -> str:
-    """Return an entry as a line."""
-    return "\n" + json.dumps(entry, ensure_ascii=False)
+            finished.add(run_row(base, row, name, seed, options, cost, contexts))
 
 
 def jobs(
-    options: argparse.Namespace, results: list[dict[str, Any]]
+    options: argparse.Namespace, finished: trials.FinishedRows
 ) -> list[tuple[str, int, list[tuple[str, str]]]]:
     """Return weights, seed, and the (row, set) pairs that need them and are missing.
 
@@ -112,18 +101,21 @@ def jobs(
     not trained runs with one seed; gold strategies are needed where they are the plan.
     """
     settings = sizes(options)
-    if any(entry["settings"] != settings for entry in results):
+    if any(entry["settings"] != settings for entry in finished.entries):
         sys.exit(f"{options.json}: holds rows of other sizes; name another file")
-    done = {(entry["row"], entry["set"], entry["seed"]) for entry in results}
-    found: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
-    for seed, name, row in product(options.seeds, options.sets, ROWS):
+    wanted = [
+        (row, name, seed)
+        for seed, name, row in product(options.seeds, options.sets, ROWS)
+        if row in options.rows
+        and (ROWS[row].weights != "talker" or seed == options.seeds[0])
+        and (ROWS[row].plan != "gold" or SETS[name].strategies)
+    ]
+    together: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
+    for row, name, seed in finished.missing(wanted):
         weights = ROWS[row].weights
-        again = weights == "talker" and seed != options.seeds[0]
-        apart = ROWS[row].plan == "gold" and not SETS[name].strategies
-        if row in options.rows and not (again or apart or (row, name, seed) in done):
-            job = (seed, weights, name if weights in ("talker", "none") else "")
-            found.setdefault(job, []).append((row, name))
-    return [(weights, seed, missing) for (seed, weights, _), missing in found.items()]
+        job = (seed, weights, name if weights in ("talker", "none") else "")
+        together.setdefault(job, []).append((row, name))
+    return [(weights, seed, missing) for (seed, weights, _), missing in together.items()]
 
 
 def sizes(options: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +131,7 @@ def run_row(
     options: argparse.Namespace,
     cost: dict[str, int],
     contexts: Contexts,
-) -> dict[str, Any]:
+) -> trials.Entry:
     """Answer all decisions of a set; return the row's entry.
 
     Baselines of the same weights read a conversation once, kept in `contexts`. The positions are
@@ -151,9 +143,9 @@ def run_row(
     module = build(made, seed, options, base) if alone else base
     module.to(options.device)
     with counting() as positions:
-        found, shared = answered(module, made, asked, options, contexts)
+        replies, shared = answered(module, made, asked, options, contexts)
     scorer = module if isinstance(module, TalkingModule) else zoo.ESCBaseline()
-    pairs = list(zip(asked, found, strict=True))
+    pairs = list(zip(asked, replies, strict=True))
     seconds = round(time.time() - start)
     scores = scorer.score_answers(pairs, "test")
     talks = made.weights == "talker"
@@ -167,9 +159,7 @@ def run_row(
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
-        "replies": {d.id: [one.strategy, one.reply, one.words] for d, one in pairs},
-        "torch": torch.__version__,
-        "date": str(date.today()),
+        "replies": {d.id: [said.strategy, said.reply, said.words] for d, said in pairs},
     }
 
 
@@ -181,7 +171,7 @@ def answered(
     contexts: Contexts,
 ) -> tuple[list[SupportReply], int]:
     """Return what is said at each decision, and the positions that an earlier row has read."""
-    found: list[SupportReply] = []
+    replies: list[SupportReply] = []
     shared = 0
     usual = most_frequent(options) if row.plan == "frequent" else ""
     for start in range(0, len(asked), options.batch):
@@ -190,18 +180,17 @@ def answered(
             known = (str(module.show_strategies), *(decision.id for decision in part))
             context = contexts.setdefault(known, conversation_context(module, part))
             shared += context.positions
-            found += module.respond(part, context=context)
+            replies += module.respond(part, context=context)
             continue
         if row.method != "StraQ":
-            found += module.respond(part)
+            replies += module.respond(part)
             continue
         plans = module.plan(part) if row.plan == "own" else []
         plans = plans or [StrategyPlan(usual or decision.target.strategy, ()) for decision in part]
-        replies = module.reply(part, plans)
-        pairs = zip(replies, plans, strict=True)
+        pairs = zip(module.reply(part, plans), plans, strict=True)
         for reply, plan in pairs:
-            found.append(SupportReply(reply, plan.strategy, failed=() if reply else ("reply",)))
-    return found, shared
+            replies.append(SupportReply(reply, plan.strategy, failed=() if reply else ("reply",)))
+    return replies, shared
 
 
 @contextmanager
@@ -218,7 +207,3 @@ def counting() -> Iterator[list[int]]:
         yield seen
     finally:
         handle.remove()
-
-
-if __name__ == "__main__":
-    main()

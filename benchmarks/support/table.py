@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchmarks.trials import Entry, markdown, of_row
+
 
 @dataclass(frozen=True, slots=True)
 class Set:
@@ -118,38 +120,41 @@ PLAIN = {
 }
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
+def table(results: Sequence[Entry]) -> list[str]:
     """Return Markdown: each set's rows, means over seeds of scores with their 95 % intervals."""
     lines = []
     for name in SETS:
-        entries = [entry for entry in results if entry["set"] == name]
+        entries = of_row(results, set=name)
         if not entries:
             continue
         known = {score for entry in entries for score in entry["scores"]}
         shown = [score for score in COLUMNS if score in known]
         titles = [COLUMNS[score][0] for score in shown] + [title for title, _ in PLAIN.values()]
+        rows = [(row, of_row(entries, row=row)) for row in ROWS]
         lines += ["", f"{name}, {entries[0]['answered']} decisions", ""]
-        lines.append(f"| row | seeds | {' | '.join(titles)} | tokens |")
-        lines.append("|---" * (len(titles) + 3) + "|")
-        for row in ROWS:
-            mine = [entry for entry in entries if entry["row"] == row]
-            if mine:
-                cells = [row, str(len(mine)), *(interval(mine, score) for score in shown)]
-                cells += [mean(mine, score, *PLAIN[score][1:]) for score in PLAIN]
-                tokens = statistics.mean(e["cost"]["test"] / e["answered"] for e in mine)
-                lines.append(f"| {' | '.join([*cells, f'{tokens:.0f}'])} |")
+        lines += markdown(
+            ["row", "seeds", *titles, "tokens"],
+            [cells(row, mine, shown) for row, mine in rows if mine],
+        )
     return lines[1:]
 
 
-def interval(entries: Sequence[Mapping[str, Any]], score: str) -> str:
+def cells(row: str, entries: Sequence[Entry], shown: Sequence[str]) -> list[str]:
+    """Return a row of the table."""
+    means = [mean(entries, score, decimals) for score, (_, decimals) in PLAIN.items()]
+    tokens = statistics.mean(entry["cost"]["test"] / entry["answered"] for entry in entries)
+    intervals = [interval(entries, score) for score in shown]
+    return [row, str(len(entries)), *intervals, *means, f"{tokens:.0f}"]
+
+
+def interval(entries: Sequence[Entry], score: str) -> str:
     """Return a score with its interval over dialogues, both averaged over seeds."""
     if score not in entries[0]["scores"]:
         return "-"
-    decimals = COLUMNS[score][1]
-    low, high = (mean(entries, f"{score}/{end}", decimals) for end in ("low", "high"))
-    return f"{mean(entries, score, decimals)} ({low} to {high})"
+    names = (score, f"{score}/low", f"{score}/high")
+    return "{} ({} to {})".format(*(mean(entries, name, COLUMNS[score][1]) for name in names))
 
 
-def mean(entries: Sequence[Mapping[str, Any]], score: str, decimals: int) -> str:
+def mean(entries: Sequence[Entry], score: str, decimals: int) -> str:
     """Return the mean of a score over seeds."""
     return f"{statistics.mean(entry['scores'][score] for entry in entries):.{decimals}f}"

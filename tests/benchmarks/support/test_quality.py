@@ -14,6 +14,7 @@ from benchmarks.support import data as support_data
 from benchmarks.support import judged as support_judged
 from benchmarks.support import quality as support
 from benchmarks.support.table import COLUMNS, ROWS, SETS, table
+from benchmarks.trials import FinishedRows
 from zoo.support.decisions import decisions
 
 SMALL = {"dialogues": 2, "decisions": 1, "steps": 2, "per_step": 2, "lr": 1e-3}
@@ -33,12 +34,15 @@ def options(**given: object) -> argparse.Namespace:
     return argparse.Namespace(**SMALL | chosen | given)
 
 
-def test_what_learns_nothing_runs_once_and_gold_needs_strategies() -> None:
+def test_what_learns_nothing_runs_once_and_gold_needs_strategies(tmp_path: Path) -> None:
     """Rows of one weights are one job, ESConv's come first; what is done is skipped."""
     rows = ["CoT", "gold strategies", "SFT", "SFT, CoT"]
     done = {"row": "SFT", "set": "esconv", "seed": 0, "settings": SMALL}
     esconv, empathetic = SETS
-    assert support.jobs(options(rows=rows), [done]) == [
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([done]))
+    finished = FinishedRows(file, "row", "set", "seed")
+    assert support.jobs(options(rows=rows), finished) == [
         ("talker", 0, [("CoT", esconv)]),
         ("SFT", 0, [("SFT, CoT", esconv), ("SFT", empathetic), ("SFT, CoT", empathetic)]),
         ("none", 0, [("gold strategies", esconv)]),
@@ -47,7 +51,7 @@ def test_what_learns_nothing_runs_once_and_gold_needs_strategies() -> None:
         ("none", 1, [("gold strategies", esconv)]),
     ]
     with pytest.raises(SystemExit, match="other sizes"):
-        support.jobs(options(steps=3), [done])
+        support.jobs(options(steps=3), finished)
 
 
 @pytest.mark.usefixtures("samples")
