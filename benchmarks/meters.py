@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Meter:
@@ -67,3 +72,27 @@ class Clock:
         pairs = list(itertools.pairwise(self.marks))
         cpu = [] if self.device == "cuda" else [b[1] - a[1] for a, b in pairs]
         return {"seconds": [b[0] - a[0] for a, b in pairs], "cpu_seconds": cpu}
+
+
+def time_steps(
+    step: Callable[[T], R], items: Iterable[T], model: torch.nn.Module, device: str
+) -> tuple[list[R], dict[str, Any]]:
+    """Run a step on each item, the first to warm up; return the results, and times and bytes.
+
+    Args:
+        step: What is timed.
+        items: What it gets, one after the other.
+        model: What is in memory before.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        The results of all items; `seconds`, `cpu_seconds`, `loaded_bytes` and `peak_bytes` for a
+        `Sample`.
+    """
+    clock, meter = Clock(device), Meter(device)
+    meter.start(model)
+    results = []
+    for item in items:
+        results.append(step(item))
+        clock.mark()
+    return results, {**clock.steps(), "loaded_bytes": meter.loaded, "peak_bytes": meter.peak()}

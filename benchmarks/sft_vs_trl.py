@@ -12,11 +12,11 @@ loss scores every position; on CUDA the supervised ones only, so ratios there wi
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.exactness import fingerprint
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise
@@ -189,7 +189,7 @@ def _sample(
             "tokens": [sum(map(len, batch)) for batch in timed],
             "supervised": [sum(sum(e.weights) for e in batch) for batch in timed],
         },
-        checks={**checks, "data": hashlib.sha256(repr(ids).encode()).hexdigest()},
+        checks={**checks, "data": fingerprint(ids)},
         loaded_bytes=meter.loaded,
         peak_bytes=meter.peak(),
         notes={

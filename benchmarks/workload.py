@@ -17,6 +17,7 @@ from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 T = TypeVar("T")
 BACKBONE = "smollm2-135m"
 SYNTHETIC = "synthetic dialogues of ESConv-like lengths"
+WORDS = "i feel so tired and alone but my friend says that it"
 ROLES = {SEEKER: "user", SUPPORTER: "assistant"}
 
 
@@ -44,23 +45,9 @@ def shuffled(items: Sequence[T]) -> list[T]:
 
 def _synthetic(rng: random.Random) -> Dialogue:
     """Return a dialogue: log-normal turn count about 29, turns of about 20 words."""
-    words = (
-        "i",
-        "feel",
-        "so",
-        "tired",
-        "and",
-        "alone",
-        "but",
-        "my",
-        "friend",
-        "says",
-        "that",
-        "it",
-    )
-    count = max(8, round(rng.lognormvariate(3.3, 0.3)))
+    words = WORDS.split()
     turns = []
-    for i in range(count):
+    for i in range(max(8, round(rng.lognormvariate(3.3, 0.3)))):
         length = max(2, round(rng.lognormvariate(2.75, 0.6)))
         text = " ".join(rng.choice(words) for _ in range(length))
         turns.append(Turn(SUPPORTER if i % 2 else SEEKER, text))
@@ -131,6 +118,12 @@ def thought_batches(encoder: Any, *, steps: int, batch_size: int = 2) -> list[li
         if len(found) == steps * batch_size:
             break
     return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text, no special tokens added."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def fill(batch: Sequence[Example]) -> float:

@@ -23,6 +23,7 @@ from transformers import DynamicCache
 
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import Clock, Meter
+from benchmarks.peers import hugging_face
 from benchmarks.result import Result, agree, compare, versus
 from benchmarks.straq.option_scoring import with_strategies
 from benchmarks.workload import BACKBONE, dialogues, shuffled
@@ -31,7 +32,6 @@ from zoo.decoding.constrained import only
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
 from zoo.methods.fisminess.module import FiSMiness
-from zoo.model_files import resolve
 from zoo.nn.blocks import CACHE
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions
@@ -101,11 +101,8 @@ def one_row(setting: Setting, *, count: int) -> Sample:
 
 def in_turn(setting: Setting, *, count: int) -> Sample:
     """Make one call at a time with Hugging Face, its prompt prefilled."""
-    from transformers import AutoModelForCausalLM
-
     encoder: WalkEncoder = walker().encoder()
-    loaded: Any = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
-    lm = loaded.to(setting.device).eval()
+    lm = hugging_face(BACKBONE, setting.device)
     names = {EMOTION: encoder.emotions.names, STRATEGY: encoder.labels.names}
 
     def call(told: list[list[int]], task: str) -> str:

@@ -17,21 +17,22 @@ Bounds count matrix products: 2 FLOPs per parameter and token forward, 4 backwar
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
+from benchmarks.exactness import distance, farthest, fingerprint, gradients, require_equal
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import time_steps
+from benchmarks.peers import hugging_face
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Shape
-from benchmarks.workload import BACKBONE, dialogues, shuffled
+from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, read_config, resolve
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
 from zoo.methods.hdlm.module import HdLM
@@ -50,12 +51,9 @@ class HiddenStates:
     """Hugging Face model with a coarse head on entry K/2 of the hidden states."""
 
     def __init__(self, setting: Setting) -> None:
-        from transformers import AutoModelForCausalLM
-
-        lm = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
-        self.lm: Any = torch.nn.Module.to(lm, setting.device).train()
+        self.lm = hugging_face(BACKBONE, setting.device).train()
         self.head = copy.deepcopy(self.lm.lm_head)
-        self.k = len(lm.model.layers) // 2
+        self.k = len(self.lm.model.layers) // 2
         self.model = torch.nn.ModuleList([self.lm, self.head])
 
     def loss(self, batch: Batch) -> Tensor:
@@ -75,11 +73,7 @@ class HiddenStates:
 def batches(tokenizer: Any, steps: int) -> list[list[Example]]:
     """Return batches of texts of `QUERY` tokens, each with a class number and its end-of-turn."""
     chat = chat_format(tokenizer)
-
-    def ids(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
-
+    ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
     found: list[Example] = []
     for record in shuffled(dialogues()[0]):
@@ -108,16 +102,8 @@ def exact(setting: Setting) -> Sample:
     loss.backward()
     other = naive.loss(collate(examples, packed=False).to(setting.device))
     other.backward()
-    mine = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-    theirs = naive.named_gradients()
-    if mine.keys() != theirs.keys():
-        raise BenchmarkError(f"gradients of {sorted(mine.keys() ^ theirs.keys())} on one side only")
-    gap = max(_distance(mine[name], theirs[name]) for name in mine)
-    return Sample([], checks={"loss": _distance(loss, other), "gradients": gap})
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a.detach() - b.detach()).norm() / b.detach().norm().clamp_min(1e-30))
+    gap = farthest(gradients(module), naive.named_gradients())
+    return Sample([], checks={"loss": distance(loss, other), "gradients": gap})
 
 
 def ours(setting: Setting, *, steps: int, way: str = "ours") -> Sample:
@@ -151,39 +137,27 @@ def _time(
     *,
     packed: bool,
 ) -> Sample:
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(model)
-    losses = []
-    for index, part in enumerate(examples):
-        if index == WARM_UP:
-            clock.mark()
+    def step(part: list[Example]) -> float:
         batch = collate(part, packed=packed).to(setting.device)
-        mixed = (
-            torch.autocast("cuda", torch.bfloat16) if setting.device == "cuda" else nullcontext()
-        )
-        with mixed:
+        with torch.autocast(setting.device, torch.bfloat16, enabled=setting.device == "cuda"):
             loss = loss_of(batch)
         loss.backward()
         model.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
-        if index >= WARM_UP:
-            clock.mark()
+        return float(loss.detach())
+
+    losses, measured = time_steps(step, examples, model, setting.device)
     timed = examples[WARM_UP:]
     lm = model.lm if isinstance(model, HdLM) else model[0]
     return Sample(
-        **clock.steps(),
+        **measured,
         work={
             "tokens": [float(sum(map(len, part))) for part in timed],
             "supervised": [sum(sum(e.weights) for e in part) for part in timed],
         },
         checks={
-            "data": hashlib.sha256(
-                repr([[e.input_ids for e in p] for p in examples]).encode()
-            ).hexdigest(),
+            "data": fingerprint([[e.input_ids for e in part] for part in examples]),
             "loss": losses[-1],
         },
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"data": dialogues()[1], "shape": asdict(Shape.of(lm))},
     )
 
@@ -206,9 +180,7 @@ SIDES = {"exact": exact, "ours": ours, "full": full, "hidden_states": hidden_sta
 def run(setting: Setting) -> Result:
     """Compare loss and gradients in fp32, then time the three sides in turn."""
     same = measure(NAME, "exact", setting)
-    for key, value in same.checks.items():
-        if not value <= TOLERANCE:
-            raise BenchmarkError(f"{key}: ours and hidden_states differ by {value:.1e} in fp32")
+    require_equal(same.checks, TOLERANCE)
     steps, repeats = (2, 2) if setting.quick else (6, 3)
     sides = dict.fromkeys(("ours", "full", "hidden_states"), {"steps": steps})
     samples = interleave(NAME, sides, setting, repeats)

@@ -21,22 +21,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from benchmarks.harness import Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
-from benchmarks.methanol.two_pass import without
+from benchmarks.meters import time_steps
+from benchmarks.peers import PlainDecoder, hugging_face, without
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Rates, Shape, rates
-from benchmarks.workload import BACKBONE, dialogues, shuffled
+from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.methods.hdlm.module import HdLM
-from zoo.nn.blocks import CACHE
 from zoo.prompts.chat_format import chat_format
 
 CLAIM = "coarse tokens/s at k = K/2: >= 1.5x of the full depth; coarse-to-fine reply: >= 1.3x"
@@ -75,11 +74,7 @@ def questions(tokenizer: Any, kind: str, count: int) -> tuple[list[list[int]], l
     """
     query, _, subtask, _ = SIZES[kind][1]
     chat = chat_format(tokenizer)
-
-    def ids(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
-
+    ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
     last = ids(chat.open("assistant"))
     found, between = [], last
@@ -135,40 +130,20 @@ def whole_stack(setting: Setting, *, kind: str, replies: int) -> Sample:
 
 def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
     """Decode with Hugging Face, all blocks and a prefill of everything at each level."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     share, (_, coarse_tokens, _, fine_tokens) = SIZES[kind]
-    folder = resolve(BACKBONE)
-    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    lm: Any = loaded.to(setting.device).eval()
+    lm = hugging_face(BACKBONE, setting.device)
     head = copy.deepcopy(lm.lm_head)
-    k = max(1, round(share * len(lm.model.layers)))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE))
     asked, between = questions(tokenizer, kind, replies + 1)
     stop: Any = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
-
-    def state_at_k(ids: Tensor, cache: Any) -> Tensor:
-        out = lm.model(ids, output_hidden_states=True, **{CACHE: cache})
-        states: Tensor = out.hidden_states[k]
-        return states
-
-    def top(ids: Tensor, cache: Any) -> Tensor:
-        states: Tensor = lm.model(ids, **{CACHE: cache}).last_hidden_state
-        return states
-
-    def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:
-        cache, new = DynamicCache(), []
-        step = torch.tensor([ids], device=setting.device)
-        for _ in range(count):
-            token = without(stop, head)(states(step, cache)[:, -1]).argmax(-1)
-            new.append(int(token))
-            step = token[:, None]
-        return new
+    peer = PlainDecoder(lm, max(1, round(share * len(lm.model.layers))), stop)
 
     def reply(query: list[int]) -> Reply:
-        coarse = decode(query, state_at_k, head, coarse_tokens - 1)
+        coarse = peer.decode(query, peer.state_at_k, head, coarse_tokens - 1)
         said = [*query, *coarse, stop, *between]
-        return coarse, decode(said, top, lm.lm_head, fine_tokens)
+        return coarse, peer.decode(said, peer.top, lm.lm_head, fine_tokens)
 
     return _time(reply, torch.nn.ModuleList([lm, head]), asked, setting, kind)
 
@@ -183,20 +158,11 @@ def _time(
     **notes: Any,
 ) -> Sample:
     """Time one reply per query; the first one warms up."""
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(model)
-    replies = []
-    for query in asked:
-        replies.append(reply(query))
-        clock.mark()
-    steps = clock.steps()
-    decoded = float(sum(map(len, replies[0])))
+    decoded, measured = time_steps(reply, asked, model, setting.device)
     return Sample(
-        **steps,
-        work={"tokens": [decoded] * len(steps["seconds"])},
-        checks={"queries": asked, "replies": replies},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
+        **measured,
+        work={"tokens": [float(sum(map(len, decoded[0])))] * (len(asked) - 1)},
+        checks={"queries": asked, "replies": decoded},
         notes={"data": dialogues()[1], "sizes": SIZES[kind][1], **notes},
     )
 

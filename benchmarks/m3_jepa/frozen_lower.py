@@ -20,7 +20,6 @@ predictor and losses are left out; they are the same work in the three or shrink
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
+from benchmarks.exactness import farthest, fingerprint, gradients, require_equal
+from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
@@ -112,7 +112,7 @@ def step(module: M3JEPA, batch: PairBatch, index: int) -> Tensor:
 
 def learned(module: M3JEPA) -> dict[str, Tensor]:
     """Return the gradients and forget them."""
-    named = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    named = gradients(module)
     module.zero_grad(set_to_none=True)
     return named
 
@@ -158,7 +158,7 @@ def timed(setting: Setting, *, way: str, text: str, image: str, steps: int) -> S
     return Sample(
         **clock.steps(),
         work={"pairs": [float(PAIRS)] * steps},
-        checks={"data": hashlib.sha256(repr(ids).encode()).hexdigest(), **sums},
+        checks={"data": fingerprint(ids), **sums},
         loaded_bytes=meter.loaded,
         peak_bytes=meter.peak(),
         notes={
@@ -195,14 +195,7 @@ def _towers(module: M3JEPA) -> dict[str, Any]:
 
 def _farthest(ours: list[dict[str, Tensor]], theirs: list[dict[str, Tensor]]) -> float:
     """Return the largest relative difference of any loss or gradient of any step."""
-    largest = 0.0
-    for mine, other in zip(ours, theirs, strict=True):
-        if mine.keys() != other.keys():
-            raise BenchmarkError(f"on one side only: {sorted(mine.keys() ^ other.keys())}")
-        for name, value in mine.items():
-            scale = value.norm().clamp_min(1e-30)
-            largest = max(largest, float((value - other[name]).norm() / scale))
-    return largest
+    return max(farthest(other, mine) for mine, other in zip(ours, theirs, strict=True))
 
 
 SIDES: dict[str, Callable[..., Sample]] = {
@@ -217,9 +210,7 @@ def run(setting: Setting) -> Result:
         write_vision(folder)
         names = {"text": BACKBONE, "image": folder}
         same = measure(NAME, "exact", setting, **names)
-        for way, value in same.checks.items():
-            if not value <= TOLERANCE:
-                raise BenchmarkError(f"{way}: differs from ours by {value:.1e}")
+        require_equal(same.checks, TOLERANCE)
         steps, repeats = (2, 2) if setting.quick else (6, 3)
         sides = dict.fromkeys(WAYS, {**names, "steps": steps})
         samples = interleave(NAME, sides, setting, repeats)

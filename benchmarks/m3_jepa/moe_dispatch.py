@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
+from benchmarks.exactness import distance, require_equal
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import time_steps
 from benchmarks.result import Result, agree, compare, summarise, versus
 from zoo.methods.m3_jepa.experts import Experts
 from zoo.methods.m3_jepa.predictor import learned_vector, linear
@@ -110,7 +111,7 @@ def exact(setting: Setting, *, width: int) -> Sample:
     names = ["output", "rows", "weights", *(name for name, _ in experts.named_parameters())]
     found = [gradients(mix, experts, rows) for mix in (sparse, all_experts)]
     pairs = zip(names, *found, strict=True)
-    return Sample([], checks={name: _distance(mine, other) for name, mine, other in pairs})
+    return Sample([], checks={name: distance(mine, other) for name, mine, other in pairs})
 
 
 def ours(setting: Setting, **options: Any) -> Sample:
@@ -128,40 +129,29 @@ def _time(
 ) -> Sample:
     experts = pool(setting, width)
     batches = draw(setting, width, tokens, steps + WARM_UP)
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(experts)
-    losses: list[float] = []
-    norms: list[float] = []
-    for index, rows in enumerate(batches):
-        if index == WARM_UP:
-            clock.mark()
+
+    def step(rows: Rows) -> tuple[float, float]:
         x = rows.x.detach().requires_grad_(backward)
         with torch.set_grad_enabled(backward):
             out = mix(experts, x, rows.chosen, rows.weights)
         if backward:
             out.backward(rows.pull)
             experts.zero_grad(set_to_none=True)
-        losses.append(float(out.detach().square().mean()))
-        norms.append(float(x.grad.norm()) if x.grad is not None else 0.0)
-        if index >= WARM_UP:
-            clock.mark()
+        norm = float(x.grad.norm()) if x.grad is not None else 0.0
+        return float(out.detach().square().mean()), norm
+
+    values, measured = time_steps(step, batches, experts, setting.device)
     load = torch.bincount(batches[-1].chosen.flatten(), minlength=NUM_EXPERTS)
     return Sample(
-        **clock.steps(),
+        **measured,
         work={"tokens": [float(tokens)] * steps},
         checks={
             "data": [float(rows.x.double().sum()) for rows in batches],
-            "loss": losses[-1],
-            "gradient": norms[-1],
+            "loss": values[-1][0],
+            "gradient": values[-1][1],
         },
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"rows": BRANCHES * tokens, "width": width, "rows_of_each_expert": load.tolist()},
     )
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).detach().norm() / b.detach().norm().clamp_min(1e-30))
 
 
 SIDES: dict[str, Callable[..., Sample]] = {"exact": exact, "ours": ours, "dense": dense}
@@ -170,9 +160,7 @@ SIDES: dict[str, Callable[..., Sample]] = {"exact": exact, "ours": ours, "dense"
 def run(setting: Setting, width: int = 2048) -> Result:
     """Compare output and gradients, then time both ways with and without the backward."""
     same = measure(NAME, "exact", setting, width=width)
-    for key, value in same.checks.items():
-        if not value <= TOLERANCE:
-            raise BenchmarkError(f"{key}: sparse and dense experts differ by {value:.1e}")
+    require_equal(same.checks, TOLERANCE)
     checks: dict[str, Any] = {"exact": {**same.checks, "tolerance": TOLERANCE}}
     tokens, steps, repeats = (256, 3, 2) if setting.quick else (1024, 4, 3)
     samples: dict[str, dict[str, list[Sample]]] = {}

@@ -24,7 +24,6 @@ strict ratio can be; it is measured beside the claims.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -34,9 +33,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.exactness import farthest, fingerprint, gradients, require_equal
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
 from benchmarks.megan.gate_peers import EagerGating, Transcription
-from benchmarks.meters import Clock, Meter
+from benchmarks.meters import time_steps
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
@@ -136,11 +136,6 @@ def loss_of(module: nn.Module, batch: ConditionedBatch) -> Tensor:
     return loss
 
 
-def gradients(module: nn.Module) -> dict[str, Tensor]:
-    """Return the gradients by parameter name."""
-    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-
-
 def exact(setting: Setting, *, blocks: int, rows: int, tokens: int) -> Sample:
     """Compare loss and gradients in float32; count FLOPs and the bytes that autograd keeps."""
     checks: dict[str, float] = {}
@@ -170,60 +165,39 @@ def exact(setting: Setting, *, blocks: int, rows: int, tokens: int) -> Sample:
         )
         own_grads = {"loss": loss.detach(), **gradients(module)}
         if way in PEERS:
-            checks[way] = farthest(found[PEERS[way]], own_grads)
+            # a key's bias moves all scores of a row alike: its gradient is 0 up to rounding, and
+            # the packed bias is compared as a whole
+            checks[way] = farthest(found[PEERS[way]], own_grads, skipped=("hypers.0.key.bias",))
         else:
             found = {way: own_grads}  # of no further use: those of an earlier way of ours
     return Sample([], checks=checks, notes=notes)
-
-
-def farthest(mine: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Return the largest relative difference of loss or gradients.
-
-    A key's bias moves all scores of a row alike, so its gradient is 0 up to rounding: the packed
-    bias is compared as a whole.
-    """
-    if mine.keys() != other.keys():
-        raise BenchmarkError(f"on one side only: {sorted(mine.keys() ^ other.keys())}")
-    skipped = ("hypers.0.key.bias",)
-    return max(
-        float((mine[name] - other[name]).norm() / other[name].norm().clamp_min(1e-30))
-        for name in mine
-        if name not in skipped
-    )
 
 
 def timed(setting: Setting, *, way: str, blocks: int, steps: int, rows: int, tokens: int) -> Sample:
     """Time forward and backward of one way."""
     module = build(way, setting, blocks=blocks)
     data = batches(steps=steps + WARM_UP, rows=rows, tokens=tokens)
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(module)
-    loss, norm = torch.zeros(()), torch.zeros(())
-    for index, batch in enumerate(data):
-        if index == WARM_UP:
-            clock.mark()
+
+    def step(batch: ConditionedBatch) -> float:
+        module.zero_grad(set_to_none=True)
         with torch.autocast(setting.device, torch.bfloat16, enabled=setting.device == "cuda"):
             loss = loss_of(module, batch.to(setting.device))
         loss.backward()
-        if index >= WARM_UP:
-            clock.mark()
-        if index + 1 < len(data):
-            module.zero_grad(set_to_none=True)
-    peak = meter.peak()
+        return float(loss.detach())
+
+    losses, measured = time_steps(step, data, module, setting.device)
     norm = torch.stack(
         [g.norm() for n, g in gradients(module).items() if "hypers" in n or way == "plain"]
     ).norm()
     ids = [(batch.input_ids.tolist(), batch.labels.tolist()) for batch in data]
     return Sample(
-        **clock.steps(),
+        **measured,
         work={"tokens": [float(batch.num_tokens) for batch in data[WARM_UP:]]},
         checks={
-            "data": hashlib.sha256(repr(ids).encode()).hexdigest(),
-            "loss": float(loss.detach()),
+            "data": fingerprint(ids),
+            "loss": losses[-1],
             "norm": float(norm),
         },
-        loaded_bytes=meter.loaded,
-        peak_bytes=peak,
         notes={"data": dialogues()[1], "blocks": blocks, "bottleneck": BOTTLENECK},
     )
 
@@ -242,9 +216,7 @@ def run(setting: Setting) -> Result:
         "tokens": 128 if setting.quick else 256,
     }
     same = measure(NAME, "exact", setting, **{**shape, "rows": 2})
-    for key, value in same.checks.items():
-        if not value <= TOLERANCE:
-            raise BenchmarkError(f"{key}: ours differs from it by {value:.1e} in float32")
+    require_equal(same.checks, TOLERANCE)
     flops, kept, active = (same.notes[k] for k in ("flops", "kept_bytes", "activation_bytes"))
     share = flops["ours_full"] / flops["plain"]
     if share > FLOP_LIMIT:

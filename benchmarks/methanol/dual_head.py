@@ -17,7 +17,6 @@ Bounds count matrix products and, for the naive side, the bytes that its logits 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,12 +24,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
+from benchmarks.exactness import distance, farthest, fingerprint, gradients, require_equal
+from benchmarks.harness import Sample, Setting, interleave, measure
+from benchmarks.meters import time_steps
+from benchmarks.peers import hugging_face
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.workload import BACKBONE, dialogues, thought_batches
-from zoo.backbone import Backbone, resolve
+from zoo.backbone import Backbone
 from zoo.encoding import IGNORE, Batch, Example, collate
 from zoo.methods.methanol.module import SPEAK, THINK, MeTHanol
 from zoo.methods.sft.module import SFT
@@ -49,12 +50,9 @@ class Naive:
     """Hugging Face model with a second head, as one writes it first."""
 
     def __init__(self, setting: Setting) -> None:
-        from transformers import AutoModelForCausalLM
-
-        lm = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
-        self.lm: Any = torch.nn.Module.to(lm, setting.device).train()
+        self.lm = hugging_face(BACKBONE, setting.device).train()
         self.thinking_head = copy.deepcopy(self.lm.lm_head)
-        self.k = len(lm.model.layers) // 2
+        self.k = len(self.lm.model.layers) // 2
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the mean loss of each head."""
@@ -90,12 +88,9 @@ def exact(setting: Setting, *, window: int = 256) -> Sample:
     total_loss(terms).backward()
     found = naive.losses(collate(examples, packed=False).to(setting.device))
     sum(found.values(), torch.zeros(())).backward()
-    checks = {f"{name}_loss": _distance(terms[name].loss, found[name]) for name in found}
-    mine = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-    other = naive.named_gradients()
-    if mine.keys() != other.keys():
-        raise BenchmarkError(f"gradients of {sorted(mine.keys() ^ other.keys())} on one side only")
-    checks["gradients"] = max(_distance(mine[name], other[name]) for name in mine)
+    checks = {f"{name}_loss": distance(terms[name].loss, found[name]) for name in found}
+    mine = gradients(module)
+    checks["gradients"] = farthest(mine, naive.named_gradients())
     return Sample([], checks=checks, notes={"parameters": len(mine)})
 
 
@@ -146,43 +141,32 @@ def _time(
     packed: bool,
     **notes: Any,
 ) -> Sample:
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(model)
-    values: list[dict[str, float]] = []
-    for index, examples in enumerate(batches):
-        if index == WARM_UP:
-            clock.mark()
+    def step(examples: Sequence[Example]) -> dict[str, float]:
         batch = collate(examples, packed=packed).to(setting.device)
         with torch.autocast(setting.device, torch.bfloat16):
-            found = losses(batch)
-            loss = sum(found.values(), torch.zeros((), device=setting.device))
+            terms = losses(batch)
+            loss = sum(terms.values(), torch.zeros((), device=setting.device))
         loss.backward()
         model.zero_grad(set_to_none=True)
-        values.append({name: float(value.detach()) for name, value in found.items()})
-        if index >= WARM_UP:
-            clock.mark()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    values, measured = time_steps(step, batches, model, setting.device)
     timed = batches[WARM_UP:]
     ids = [[(e.input_ids, e.labels) for e in batch] for batch in batches]
     tokens = [sum(map(len, batch)) for batch in timed]
     padded = [len(batch) * max(map(len, batch)) for batch in timed]
     return Sample(
-        **clock.steps(),
+        **measured,
         work={
             "tokens": [float(count) for count in tokens],
             "supervised": [sum(sum(e.weights) for e in batch) for batch in timed],
         },
         checks={
-            "data": hashlib.sha256(repr(ids).encode()).hexdigest(),
+            "data": fingerprint(ids),
             **{f"{name}_loss": value for name, value in values[-1].items()},
         },
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"data": dialogues()[1], "rows": tokens if packed else padded, **notes},
     )
-
-
-def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a.detach() - b.detach()).norm() / b.detach().norm().clamp_min(1e-30))
 
 
 def bound(mine: Sample, other: Sample, found: Rates) -> dict[str, float]:
@@ -208,9 +192,7 @@ SIDES = {"exact": exact, "ours": ours, "one_head": one_head, "naive": naive, "ra
 def run(setting: Setting) -> Result:
     """Compare losses and gradients in fp32, then time the three sides in turn."""
     same = measure(NAME, "exact", setting)
-    for key, value in same.checks.items():
-        if not value <= TOLERANCE:
-            raise BenchmarkError(f"{key}: ours and naive differ by {value:.1e} in fp32")
+    require_equal(same.checks, TOLERANCE)
     checks: dict[str, Any] = {"fp32": {**same.checks, "tolerance": TOLERANCE}}
     steps, repeats = (3, 2) if setting.quick else (6, 3)
     options = {"steps": steps, "window": 768 if setting.quick else 1024}

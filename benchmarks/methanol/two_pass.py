@@ -22,21 +22,21 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
 from benchmarks.harness import Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
+from benchmarks.meters import time_steps
+from benchmarks.peers import PlainDecoder, States, hugging_face, without
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.roofline import Rates, Shape, rates, reply_seconds
-from benchmarks.workload import BACKBONE, dialogues, shuffled
+from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, resolve
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.methods.methanol.module import MeTHanol
-from zoo.nn.blocks import CACHE, Blocks
+from zoo.nn.blocks import Blocks
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.thoughts import ANSWER, THOUGHT
 
@@ -49,11 +49,7 @@ Reply = tuple[list[int], list[int]]
 def prompts(tokenizer: Any, count: int) -> tuple[list[list[int]], list[int]]:
     """Return prompts that end with the thought's header, and end-of-turn with answer's header."""
     chat = chat_format(tokenizer)
-
-    def ids(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
-
+    ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open(THOUGHT))
     room = PROMPT - len(opening) - len(header)
     found = []
@@ -89,40 +85,19 @@ def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
 
 def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = False) -> Sample:
     """Decode with Hugging Face, prompt and thought prefilled again for the answer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    folder = resolve(BACKBONE)
-    dtype = getattr(torch, precision)
-    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    lm: Any = loaded.to(setting.device).eval()
+    lm = hugging_face(BACKBONE, setting.device, getattr(torch, precision))
     thinking_head = copy.deepcopy(lm.lm_head)
     k = len(lm.model.layers) // 2
-    questions, bridge = prompts(AutoTokenizer.from_pretrained(folder), replies + 1)
-    lower = Blocks(lm, 0, k)
-
-    def state_at_k(ids: Tensor, cache: Any) -> Tensor:
-        if early:
-            return lower(ids, cache)
-        out = lm.model(ids, output_hidden_states=True, **{CACHE: cache})
-        found: Tensor = out.hidden_states[k]
-        return found
-
-    def top(ids: Tensor, cache: Any) -> Tensor:
-        states: Tensor = lm.model(ids, **{CACHE: cache}).last_hidden_state
-        return states
-
-    def decode(ids: list[int], states: Callable[..., Tensor], head: Any, count: int) -> list[int]:
-        cache, new = DynamicCache(), []
-        step = torch.tensor([ids], device=setting.device)
-        for _ in range(count):
-            token = without(bridge[0], head)(states(step, cache)[:, -1]).argmax(-1)
-            new.append(int(token))
-            step = token[:, None]
-        return new
+    questions, bridge = prompts(AutoTokenizer.from_pretrained(resolve(BACKBONE)), replies + 1)
+    peer = PlainDecoder(lm, k, stop=bridge[0])
+    thinking: States = Blocks(lm, 0, k) if early else peer.state_at_k
 
     def reply(prompt: list[int]) -> Reply:
-        thought = decode(prompt, state_at_k, thinking_head, THOUGHT_TOKENS)
-        return thought, decode([*prompt, *thought, *bridge], top, lm.lm_head, ANSWER_TOKENS)
+        thought = peer.decode(prompt, thinking, thinking_head, THOUGHT_TOKENS)
+        said = [*prompt, *thought, *bridge]
+        return thought, peer.decode(said, peer.top, lm.lm_head, ANSWER_TOKENS)
 
     return _time(reply, torch.nn.ModuleList([lm, thinking_head]), questions, setting)
 
@@ -130,17 +105,6 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
 def early_exit(setting: Setting, *, precision: str, replies: int) -> Sample:
     """Do what `reprefill` does with a first pass that stops at block K/2."""
     return reprefill(setting, precision=precision, replies=replies, early=True)
-
-
-def without(token: int, project: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a projection that never picks a token."""
-
-    def logits(states: Tensor) -> Tensor:
-        found = project(states)
-        found[:, token] = -torch.inf
-        return found
-
-    return logits
 
 
 @torch.inference_mode()
@@ -152,23 +116,15 @@ def _time(
     **notes: Any,
 ) -> Sample:
     """Time one reply per question; the first one warms up."""
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(model)
-    replies = []
-    for question in questions:
-        replies.append(reply(question))
-        clock.mark()
-    steps = clock.steps()
+    decoded, measured = time_steps(reply, questions, model, setting.device)
     return Sample(
-        **steps,
-        work={"tokens": [float(THOUGHT_TOKENS + ANSWER_TOKENS)] * len(steps["seconds"])},
+        **measured,
+        work={"tokens": [float(THOUGHT_TOKENS + ANSWER_TOKENS)] * (len(questions) - 1)},
         checks={
             "prompts": questions,
-            "thoughts": [thought for thought, _ in replies],
-            "answers": [answer for _, answer in replies],
+            "thoughts": [thought for thought, _ in decoded],
+            "answers": [answer for _, answer in decoded],
         },
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"data": dialogues()[1], **notes},
     )
 

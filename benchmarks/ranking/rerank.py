@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from benchmarks import peers
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave
-from benchmarks.meters import Clock, Meter
+from benchmarks.meters import time_steps
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
-from zoo.backbone import Backbone, resolve
+from zoo.backbone import Backbone
 from zoo.decoding.option_logits import relevance_score
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.methods.lahore.module import LaHoRe
@@ -120,10 +121,7 @@ def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
 
 def hugging_face(setting: Setting) -> tuple[Any, Any]:
     """Return the plain model, and the encoder that makes the same token ids."""
-    from transformers import AutoModelForCausalLM
-
-    loaded: torch.nn.Module = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE))
-    return loaded.float().to(setting.device).eval(), LaHoRe(Backbone(BACKBONE)).encoder()
+    return peers.hugging_face(BACKBONE, setting.device), LaHoRe(Backbone(BACKBONE)).encoder()
 
 
 def batches(tails: Sequence[Ids]) -> list[Sequence[Ids]]:
@@ -141,21 +139,13 @@ def _time(
     **notes: Any,
 ) -> Sample:
     """Time one document per step; the first one warms up."""
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(model)
-    found = []
-    for head in heads:
-        found.append(score(head).tolist())
-        clock.mark()
-    steps = clock.steps()
-    by_query = torch.tensor(found).t()
+    scores, measured = time_steps(lambda head: score(head).tolist(), heads, model, setting.device)
+    by_query = torch.tensor(scores).t()
     ranking = by_query.argsort(dim=1, descending=True, stable=True).tolist()
     return Sample(
-        **steps,
-        work={"pairs": [float(queries)] * len(steps["seconds"])},
-        checks={"ranking": ranking, "scores": found},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
+        **measured,
+        work={"pairs": [float(queries)] * (len(heads) - 1)},
+        checks={"ranking": ranking, "scores": scores},
         notes={"data": dialogues()[1], **notes},
     )
 

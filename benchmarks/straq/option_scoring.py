@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from benchmarks.harness import Sample, Setting, interleave
-from benchmarks.meters import Clock, Meter
+from benchmarks.meters import time_steps
+from benchmarks.peers import hugging_face
 from benchmarks.result import Result, agree, compare, versus
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.methods.straq.module import StraQ
-from zoo.model_files import resolve
 from zoo.records import Dialogue
 from zoo.support.decisions import decisions
 from zoo.support.labels import STRATEGIES
@@ -77,11 +77,7 @@ def ours(setting: Setting, *, states: int) -> Sample:
 
 def batched(setting: Setting, *, states: int, rows: int = LETTERS) -> Sample:
     """Score with Hugging Face, `rows` full sequences at a time."""
-    from transformers import AutoModelForCausalLM
-
-    module = planner()
-    lm: Any = AutoModelForCausalLM.from_pretrained(resolve(BACKBONE), dtype=torch.float32)
-    lm = lm.to(setting.device).eval()
+    module, lm = planner(), hugging_face(BACKBONE, setting.device)
     letters = module.encoder().letter_ids
 
     def score(ids: list[int]) -> list[float]:
@@ -105,24 +101,17 @@ def in_turn(setting: Setting, *, states: int) -> Sample:
 def _time(score: Score, module: StraQ, lm: Any, setting: Setting, states: int) -> Sample:
     """Time one decision after the other; the first one warms up."""
     questions = prompts(module, states + 1)
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(lm)
-    found = []
-    for ids in questions:
-        found.append(score(ids))
-        clock.mark()
+    answers, measured = time_steps(score, questions, lm, setting.device)
     scores = {
         f"{i} {name}": value
-        for i, row in enumerate(found)
+        for i, row in enumerate(answers)
         for name, value in zip(STRATEGIES, row, strict=True)
     }
     lengths = [len(ids) for ids in questions[1:]]
     return Sample(
-        **clock.steps(),
+        **measured,
         work={"decisions": [1.0] * states, "prompt_tokens": [float(n) for n in lengths]},
         checks={"prompts": questions, **scores},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"data": dialogues()[1], "lengths": lengths, "shape": asdict(Shape.of(lm))},
     )
 

@@ -8,20 +8,11 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    for weight in lm.model.layers.parameters():  # answers that differ
-        weight.data.mul_(3 if weight.ndim > 1 else 1)
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(fsm_batch, "BACKBONE", str(tmp_path))
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(fsm_batch, "BACKBONE", save_tiny(3))
     monkeypatch.setattr(fsm_batch, "WINDOW", 8192)
     monkeypatch.setattr(fsm_batch, "REPLY_TOKENS", 3)
     monkeypatch.setattr(fsm_batch, "DEPTHS", (0, 1))
-    monkeypatch.delenv("ZOO_DATA", raising=False)
 
 
 def test_all_sides_walk_alike(tiny):

@@ -10,16 +10,8 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    """The tiny model from a folder, so that all sides load the same weights."""
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(coarse_step, "BACKBONE", str(tmp_path))
-    monkeypatch.delenv("ZOO_DATA", raising=False)
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(coarse_step, "BACKBONE", save_tiny())
 
 
 def test_loss_and_gradients_equal_those_on_hidden_states():

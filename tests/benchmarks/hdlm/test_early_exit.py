@@ -11,18 +11,11 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(early_exit, "BACKBONE", str(tmp_path))
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(early_exit, "BACKBONE", save_tiny())
     sizes = {"coarse": (0.5, (40, 9, 0, 0)), "esconv": (20 / 32, (60, 2, 30, 8))}
     sizes["rationale"] = (0.5, (40, 12, 0, 5))
     monkeypatch.setattr(early_exit, "SIZES", sizes)
-    monkeypatch.delenv("ZOO_DATA", raising=False)
 
 
 @pytest.mark.parametrize("kind", ["coarse", "esconv", "rationale"])

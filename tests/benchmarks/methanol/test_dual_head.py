@@ -10,16 +10,8 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    """The tiny model from a folder, so that both sides load the same weights."""
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(dual_head, "BACKBONE", str(tmp_path))
-    monkeypatch.delenv("ZOO_DATA", raising=False)
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(dual_head, "BACKBONE", save_tiny())
 
 
 def test_losses_and_gradients_equal_the_naive_ones():

@@ -10,16 +10,9 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(two_pass, "BACKBONE", str(tmp_path))
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(two_pass, "BACKBONE", save_tiny())
     monkeypatch.setattr(two_pass, "THOUGHT_TOKENS", 12)
-    monkeypatch.delenv("ZOO_DATA", raising=False)
 
 
 def test_three_sides_decode_the_same_tokens(tiny):

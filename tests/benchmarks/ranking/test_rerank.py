@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from benchmarks.harness import BenchmarkError, Sample, Setting
 from benchmarks.ranking import rabtriever_online, rerank
@@ -10,21 +9,11 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    lm.config._attn_implementation = "sdpa"
-    with torch.no_grad():
-        for parameter in lm.model.layers.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(20)  # queries change which document is first
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+def tiny(monkeypatch, save_tiny):
+    folder = save_tiny(20)
     for module in (rerank, rabtriever_online):
-        monkeypatch.setattr(module, "BACKBONE", str(tmp_path))
+        monkeypatch.setattr(module, "BACKBONE", folder)
     monkeypatch.setattr(rerank, "QUERY", 230)  # byte tokens: the question alone takes 180
-    monkeypatch.delenv("ZOO_DATA", raising=False)
 
 
 def test_three_sides_score_alike(tiny):

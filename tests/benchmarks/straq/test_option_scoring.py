@@ -8,18 +8,9 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    from zoo.backbone import Backbone, load
-
-    lm, tokenizer = load(Backbone("tiny-llama"))
-    for weight in lm.model.layers.parameters():  # scores that differ
-        weight.data.mul_(5 if weight.ndim > 1 else 1)
-    lm.config._attn_implementation = "sdpa"
-    lm.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(option_scoring, "BACKBONE", str(tmp_path))
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(option_scoring, "BACKBONE", save_tiny(5))
     monkeypatch.setattr(option_scoring, "WINDOW", 640)
-    monkeypatch.delenv("ZOO_DATA", raising=False)
 
 
 def test_all_sides_score_alike(tiny):
