@@ -44,7 +44,7 @@ LAYERS = (  # a room imports rooms of its own line and of those above it
     {"backbone", "export"},
     {"losses", "metrics", "prompts", "decoding"},
     {"module"},
-    {"evaluation", "judges"},
+    {"evaluation", "text_evaluation", "judges"},
     {"support", "ranking"},
     {"methods"},
     {"callbacks"},

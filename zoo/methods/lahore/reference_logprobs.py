@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from zoo import parallel
 from zoo.cache import digest, weights_digest
 from zoo.decoding.batching import chunks, in_step
 from zoo.errors import InputError
@@ -95,18 +95,14 @@ def _compute(module: Any, pairs: Sequence[Pair]) -> Tensor:
     trainer, encoder = module.trainer, module.encoder()
     groups = list(chunks(range(len(pairs)), [len(pair) for pair in pairs], BUDGET, padded=False))
     mine = groups[trainer.global_rank :: trainer.world_size] or groups[:1]
-    found: list[tuple[list[int], Tensor]] = []
+    computed: list[tuple[list[int], Tensor]] = []
     for group, real in in_step(mine, module.everyone_done):
         batch = encoder.collate([pairs[i] for i in group], {}).to(module.device)
         with trainer.precision_plugin.forward_context():
             values = torch.stack(module.log_probs(batch), 1).float().cpu()
-        found += [(group, values)] if real else []
-    everyone = [found]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        everyone = [found] * trainer.world_size
-        torch.distributed.all_gather_object(everyone, found)
+        computed += [(group, values)] if real else []
     table = torch.empty(len(pairs), 2)
-    for part in everyone:
+    for part in parallel.gathered(computed):
         for group, values in part:
             table[group] = values
     return table

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch.distributed
-
+from zoo import parallel
 from zoo.methods.lamss.evaluation import FILLER
 from zoo.methods.lamss.questions import ASKABLE, Askable, key, right
 
@@ -27,13 +26,9 @@ def right_beforehand(
     asked = {key(r): r for r in data.records("train") if isinstance(r, ASKABLE)}
     world, size = trainer.world_size, data.eval_batch_size
     mine = list(asked.values())[trainer.global_rank :: world]
-    found: dict[str, bool] = {}
+    correct: dict[str, bool] = {}
     for start in range(0, math.ceil(len(asked) / world), size):
         part = mine[start : start + size]
         answers = texts(part or [FILLER])  # every process decodes equally often
-        found |= {key(r): right(r, text) for r, text in zip(part, answers, strict=False)}
-    if world == 1:
-        return found
-    everyone: list[Any] = [None] * world
-    torch.distributed.all_gather_object(everyone, found)
-    return {name: one for part in everyone for name, one in part.items()}
+        correct |= {key(r): right(r, text) for r, text in zip(part, answers, strict=False)}
+    return {name: value for part in parallel.gathered(correct) for name, value in part.items()}

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
-import torch.distributed
 from torch import Tensor
+from torch.nn import functional as F
 
-from zoo.errors import InputError
+from zoo import parallel
+from zoo.evaluation import EvaluatedModule
 from zoo.losses.cross_entropy import Term
-from zoo.methods.m3_jepa.encoder import Inputs, PairBatch, PairEncoder, PairExample
-from zoo.methods.m3_jepa.metrics import Bank, recall, search
-from zoo.methods.m3_jepa.plots import gate_usage, picture_grid
+from zoo.methods.m3_jepa.banks import Banks
+from zoo.methods.m3_jepa.encoder import Inputs, PairBatch, PairEncoder
+from zoo.methods.m3_jepa.metrics import search
+from zoo.methods.m3_jepa.plots import gate_usage
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, join
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
-from zoo.module import ZooModule, evaluating
+from zoo.module import evaluating
 from zoo.records import Media, MediaText
 
-NUM_SHOWN = 6  # queries in a picture grid
 CHUNK = 64  # items encoded at a time
 
 
@@ -44,13 +45,15 @@ class Views(NamedTuple):
         return Views(*(part[list(keep)] for part in self))
 
 
-class AligningModule(ZooModule):
+class AligningModule(EvaluatedModule):
     """A module with `directions`, `encode(batch, part)`, `forward` to `Views`, and `losses(views)`.
 
-    Every item is encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src
-    with c_tgt, `regression` the prediction with the target's mean state.
+    What is kept of an evaluation are not answers to records but vectors of queries and items, each
+    encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src with c_tgt,
+    `regression` the prediction with the target's mean state.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("R@1",)
     directions: list[Direction]
     configs: Mapping[str, Any]
     predictor: Predictor
@@ -63,33 +66,38 @@ class AligningModule(ZooModule):
         """Return the loss terms of some pairs."""
         raise TypeError(f"{type(self).__name__} does not implement losses(views)")
 
-    def on_validation_epoch_start(self) -> None:
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def start_evaluation(self) -> None:
         """Empty the banks."""
-        self.queries: dict[tuple[str, str], Bank] = {}
-        self.gallery: dict[tuple[str, str], Bank] = {}
+        super().start_evaluation()
+        self.banks = Banks()
         self.usage: dict[str, Tensor] = {}
-        self.shown: dict[str, Media] = {}
         self.encoded: dict[str, dict[str, Tensor]] = {}
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Log the losses; keep the vectors of items that were not seen yet."""
-        self._evaluate("val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log recall in every direction."""
-        self._log_recall("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Empty the banks."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Do what `validation_step` does, on the test split."""
-        self._evaluate("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log recall in every direction."""
-        self._log_recall("test")
+    def evaluate(self, batch: PairBatch, stage: str) -> dict[str, Any]:
+        """Log the losses; keep the vectors of items that were not met yet."""
+        parts = sorted({part for direction in self.directions for part in reads(direction)})
+        tokens = {part: self._encode_once(batch, part) for part in parts}
+        first = {group: i for i, group in reversed(list(enumerate(batch.groups)))}
+        keys = {part: item_keys(batch, part) for part in batch.keys}
+        filler = math.inf in batch.normalizers.values()  # another process counts these pairs
+        if "image" in batch.keys:
+            media = [example.record.media for example in batch.examples]
+            self.banks.media |= dict(zip(keys["image"], media, strict=True))
+        for direction in self.directions:
+            views = self(tokens, direction)
+            self._count_usage(direction.name)
+            terms = self.losses(views.rows(sorted(first.values())), math.inf if filler else None)
+            self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
+            asked = zip(*(keys[part] for part in asks(direction)), strict=True)
+            names = ["\n".join(parts) for parts in asked], keys[direction.target]
+            for view, vectors in (
+                ("contrastive", (views.source, views.target)),
+                ("regression", (views.predicted, views.wanted)),
+            ):
+                self.banks.add(view, direction, names, batch.groups, vectors)
+        return {"samples": []}
 
     def predict_step(self, batch: PairBatch, batch_idx: int) -> list[dict[str, Any]]:
         """Return the gallery vectors c_tgt of each pair, ready for an index."""
@@ -98,8 +106,7 @@ class AligningModule(ZooModule):
             for part in batch.inputs
             if part in self.predictor.targets
         }
-        normalize = torch.nn.functional.normalize
-        unit = {part: normalize(v.float(), dim=1) for part, v in vectors.items()}
+        unit = {part: F.normalize(rows.float(), dim=1) for part, rows in vectors.items()}
         return [
             {
                 "id": example.record.id,
@@ -108,31 +115,6 @@ class AligningModule(ZooModule):
             }
             for i, example in enumerate(batch.examples)
         ]
-
-    def _evaluate(self, stage: str, batch: PairBatch) -> None:
-        parts = sorted({part for direction in self.directions for part in reads(direction)})
-        tokens = {part: self._encode_once(batch, part) for part in parts}
-        first = list({group: i for i, group in reversed(list(enumerate(batch.groups)))}.values())
-        keys = {part: item_keys(batch, part) for part in batch.keys}
-        filler = math.inf in batch.normalizers.values()  # another process counts these pairs
-        for modality in batch.keys:
-            if modality == "image":
-                media = [example.record.media for example in batch.examples]
-                self.shown |= dict(zip(keys[modality], media, strict=True))
-        for direction in self.directions:
-            views = self(tokens, direction)
-            self._count_usage(direction.name)
-            terms = self.losses(views.rows(sorted(first)), math.inf if filler else None)
-            self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
-            parts_asked = (keys[part] for part in asks(direction))
-            asked = ["\n".join(row) for row in zip(*parts_asked, strict=True)]
-            found = {"contrastive": (views.source, views.target)}
-            found["regression"] = (views.predicted, views.wanted)
-            for view, (query, item) in found.items():
-                queries = self.queries.setdefault((view, direction.name), Bank())
-                keep(queries, asked, batch.groups, query)
-                gallery = self.gallery.setdefault((view, direction.target), Bank())
-                keep(gallery, keys[direction.target], batch.groups, item)
 
     def _encode_once(self, batch: PairBatch, part: str) -> Tokens:
         """Return what `encode` does, each item encoded once in this batch and the one before.
@@ -162,48 +144,16 @@ class AligningModule(ZooModule):
             )
             self.usage[name] = self.usage.get(name, 0) + counts.cpu()
 
-    def _log_recall(self, stage: str) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, (self.queries, self.gallery, self.shown))
-            for *banks, shown in everyone:
-                self.shown |= shown
-                for mine, others in zip((self.queries, self.gallery), banks, strict=True):
-                    for name, bank in others.items():
-                        mine[name].merge(bank)
-        first = []
-        for (view, name), queries in self.queries.items():
-            target = name.rpartition("2")[2]
-            found = recall(queries, self.gallery[view, target])
-            first += [found["R@1"]] if view == "contrastive" else []
-            for metric, value in found.items():
-                title = f"{metric}_{name}" if view == "contrastive" else f"{view}_{metric}_{name}"
-                self.log(f"{stage}/{title}", value)
-        self.log(f"{stage}/R@1", sum(first) / len(first), prog_bar=True)
+    def log_scores(self, stage: str) -> None:
+        """Gather the banks of all processes and log recall in every direction."""
+        self.banks.merge(parallel.gathered(self.banks))
+        for name, value in self.banks.recall().items():
+            self.log(f"{stage}/{name}", value, prog_bar=name in self.headline)
 
     def figures(self) -> dict[str, Any]:
-        """Return gate usage, a grid of retrieved pictures, and the vectors of both modalities."""
-        drawn: dict[str, Any] = {}
-        if self.usage:
-            drawn["gate_usage"] = gate_usage(self.usage)
-        name = "text2image"
-        if ("contrastive", name) in self.queries:
-            queries = self.queries["contrastive", name]
-            gallery = self.gallery["contrastive", "image"]
-            shown = range(0, len(queries), max(1, len(queries) // NUM_SHOWN))[:NUM_SHOWN]
-            best = search(queries.matrix()[list(shown)], gallery.matrix(), 5)[1].tolist()
-            items, asked = list(gallery.keys), list(queries.keys)
-            rows = []
-            for q, row in zip(shown, best, strict=True):
-                right = [gallery.groups[g] == queries.groups[q] for g in row]
-                found = [self.shown[items[g]] for g in row]
-                text = asked[q].rpartition("\n")[2]
-                rows.append((text, list(zip(found, right, strict=True))))
-            drawn["retrieval"] = picture_grid(rows)
-        for (view, modality), bank in self.gallery.items():
-            if view == "contrastive":
-                drawn[f"vectors/{modality}"] = (bank.matrix(), list(bank.keys))
-        return drawn
+        """Return gate usage, a grid of retrieved pictures, and the vectors of all modalities."""
+        drawn = {"gate_usage": gate_usage(self.usage)} if self.usage else {}
+        return drawn | self.banks.figures()
 
     # -- retrieval -----------------------------------------------------------------------------
 
@@ -219,7 +169,7 @@ class AligningModule(ZooModule):
         for batch in self._batches(items, modality):
             tokens = self.encode(batch, modality)
             chunks.append(self.predictor.target(tokens, modality))
-        return torch.nn.functional.normalize(torch.cat(chunks).float(), dim=1)
+        return F.normalize(torch.cat(chunks).float(), dim=1)
 
     @evaluating
     def ask(self, items: Sequence[Any], direction: str) -> Tensor:
@@ -235,7 +185,7 @@ class AligningModule(ZooModule):
         for batch in self._batches(items, source):
             tokens = {part: self.encode(batch, part) for part in asks(way)}
             chunks.append(self.predictor(sources(tokens, way), direction)[1])
-        return torch.nn.functional.normalize(torch.cat(chunks).float(), dim=1)
+        return F.normalize(torch.cat(chunks).float(), dim=1)
 
     def classify(self, media: Sequence[Media], names: Sequence[str]) -> list[str]:
         """Return the class name nearest to each picture or sound."""
@@ -243,13 +193,15 @@ class AligningModule(ZooModule):
         scores = self.ask(media, f"{modality}2text") @ self.embed(names, "text").t()
         return [names[i] for i in scores.argmax(1).tolist()]
 
-    def answer(self, records: Sequence[MediaText], candidates: Sequence[str]) -> list[str]:
+    def answer(  # type: ignore[override]
+        self, records: Sequence[MediaText], candidates: Sequence[str]
+    ) -> list[str]:
         """Return the candidate nearest to each record's media and question."""
         modality = records[0].modality
         scores = self.ask(records, f"{modality}+text2text") @ self.embed(candidates, "text").t()
         return [candidates[i] for i in scores.argmax(1).tolist()]
 
-    def _batches(self, items: Sequence[Any], source: str) -> Any:
+    def _batches(self, items: Sequence[Any], source: str) -> Iterator[PairBatch]:
         encoder: PairEncoder = self.encoder()
         for start in range(0, len(items), CHUNK):
             part = items[start : start + CHUNK]
@@ -269,20 +221,14 @@ class AligningModule(ZooModule):
             yield PairBatch(inputs, keys).to(self.device)
 
     def show(
-        self, records: Sequence[Any], *, prompt: str | None = None, thought: str | None = None
+        self, records: Sequence[MediaText], *, prompt: str | None = None
     ) -> list[dict[str, str]]:
         """Return, for each record, the nearest texts and its text's nearest media.
 
         Args:
             records: What is searched, and asked if there is no prompt.
             prompt: A text to search the records' media with.
-            thought: Nothing here takes one.
-
-        Raises:
-            InputError: A thought is given.
         """
-        if thought is not None:
-            raise InputError(f"thought: {type(self).__name__} has no thoughts")
         modality = records[0].modality
         texts = [record.texts[0] for record in records]
         media = [record.media for record in records]
@@ -295,16 +241,9 @@ class AligningModule(ZooModule):
         ]
         if not prompt:
             back = search(self.ask(media, f"{modality}2text"), self.embed(texts, "text"), 3)[1]
-            for row, item, found in zip(rows, media, back.tolist(), strict=True):
-                row |= {modality: item.name, "nearest texts": " | ".join(texts[i] for i in found)}
+            for row, item, nearest in zip(rows, media, back.tolist(), strict=True):
+                row |= {modality: item.name, "nearest texts": " | ".join(texts[i] for i in nearest)}
         return rows
-
-
-def keep(bank: Bank, keys: Sequence[str], groups: Sequence[str], vectors: Tensor) -> None:
-    """Add the items that a bank does not have yet."""
-    new = bank.new(keys)
-    if new:
-        bank.add([keys[i] for i in new], [groups[i] for i in new], vectors[new])
 
 
 def item_keys(batch: PairBatch, part: str) -> list[str]:
@@ -328,6 +267,3 @@ def asks(direction: Direction) -> list[str]:
 def sources(tokens: Mapping[str, Tokens], direction: Direction) -> dict[str, Tokens]:
     """Return the source tokens by modality."""
     return {m: tokens[p] for m, p in zip(direction.sources, asks(direction), strict=True)}
-
-
-__all__ = ["AligningModule", "PairExample", "Views", "asks", "reads", "sources"]

@@ -54,7 +54,7 @@ def teacher_scores(module: Any, records: Sequence[Ranking]) -> list[list[float]]
         records: What to rank.
     """
     grid, options = module.encoder().grid(records), module.encoder().option_ids
-    norm, head = module.lm.model.norm, module.lm.lm_head.weight
+    head, norm = module.output_head
     found = read_pairs(
         module.lm,
         grid.heads,
