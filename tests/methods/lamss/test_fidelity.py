@@ -292,10 +292,10 @@ def test_slots_alternate_whatever_the_weights(
     from zoo.decoding.depth_decoder import DepthDecoder
 
     module = make("LaMsS", shape, spread=12.0, max_answer_tokens=7)
-    project, is_level = module.logits, torch.zeros(len(module.tokenizer), dtype=torch.bool)
+    project, is_level = module.last_logits, torch.zeros(len(module.tokenizer), dtype=torch.bool)
     is_level[module.level_ids] = True
     shift = {"levels": 1e3, "normal": -1e3, "neither": 0.0}[loud]
-    monkeypatch.setattr(module, "logits", lambda hidden: project(hidden) + shift * is_level)
+    monkeypatch.setattr(module, "last_logits", lambda hidden: project(hidden) + shift * is_level)
     pushed: list[tuple[list[int], list[bool]]] = []
     push = DepthDecoder.push
 

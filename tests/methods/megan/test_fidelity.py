@@ -488,8 +488,10 @@ def test_cached_decode_equals_full_forward(
     reference = Reference(module)
     stop, limit = module.encoder().stop_id, module.max_answer_tokens
     seen: list[Tensor] = []
-    project = module.logits
-    monkeypatch.setattr(module, "logits", lambda hidden: seen.append(project(hidden)) or seen[-1])
+    project = module.last_logits
+    monkeypatch.setattr(
+        module, "last_logits", lambda hidden: seen.append(project(hidden)) or seen[-1]
+    )
     replies = module.generate(records())
     for row, (reply, (ids, start, told)) in enumerate(
         zip(replies, samples(module, records()), strict=True)
