@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import LightningDataModule
 
 from datamodules.loader import StepLoader
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, arguments, nearest
 from zoo.records import Record
 
 SPLITS = ("train", "val", "test")
@@ -20,15 +20,24 @@ class ZooDataModule(LightningDataModule):
     models: `records("train")` works without tokenizer, model or trainer. In `setup` the module
     being trained is asked for its encoder.
 
+    A subclass takes its own arguments and `**loader`, which it hands on: the command line follows
+    it to the arguments below. A subclass with another default, or another meaning of one of them,
+    names that one in its signature and hands it on by name.
+
     Args:
         batch_size: Examples per micro-batch in training.
         eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens.
-        max_train: Use only the first so many training records.
-        max_val: The same for validation.
-        max_test: The same for the test split.
-        seed: Seed of the training order.
+        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
+            limit.
+        max_train: Number of training records to keep, the first ones; None keeps all.
+        max_val: Number of validation records to keep; None keeps all.
+        max_test: Number of test records to keep; None keeps all.
+        seed: Seed of the order of the training batches; the splits do not depend on it.
         num_workers: Processes that collate batches.
+        **unknown: Refused.
+
+    Raises:
+        InputError: An argument that neither the subclass nor this class has.
     """
 
     record_types: ClassVar[tuple[type, ...]] = ()
@@ -44,8 +53,12 @@ class ZooDataModule(LightningDataModule):
         max_test: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        if unknown:
+            name, valid = next(iter(unknown)), arguments(type(self)) or ()
+            raise InputError(f"{type(self).__name__}: no argument {name!r}; {nearest(name, valid)}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
         self.limits = {"train": max_train, "val": max_val, "test": max_test}

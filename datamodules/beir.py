@@ -51,15 +51,7 @@ class BEIR(ZooDataModule):
         num_candidates: Candidates to take from the run; in training the relevant documents that it
             missed come on top.
         skip_empty: Leave empty documents out, with their judgements, instead of refusing them.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Ranking,)
@@ -73,25 +65,9 @@ class BEIR(ZooDataModule):
         run: str | None = None,
         num_candidates: int = 100,
         skip_empty: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         self.folder = SAMPLES if path is None else Path(path)
         self.name = "beir" if path is None and name is None else name
         self.divide_test, self.skip_empty = divide_test, skip_empty

@@ -21,7 +21,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines
@@ -61,15 +61,7 @@ class BigToM(ZooDataModule):
         questions: `belief` (what does the character believe) or `action` (what will they do).
         initial_belief: Show the story's fourth sentence, the first belief. The official evaluation
             has both forms; without it, the thought leaves it out too.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Triple,)
@@ -80,25 +72,9 @@ class BigToM(ZooDataModule):
         *,
         questions: Literal["belief", "action"] = "belief",
         initial_belief: bool = True,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         if questions not in ("belief", "action"):
             raise InputError(f"questions is {questions!r}; one of: action, belief")
         self.path = path

@@ -36,15 +36,7 @@ class CLINC150(ZooDataModule):
             small sample that comes with the package.
         variant: Which of the authors' files: `full`, `small`, `imbalanced` or `oos_plus`.
         out_of_scope: Keep the out-of-scope queries as a class of their own.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (LabelPath,)
@@ -55,25 +47,9 @@ class CLINC150(ZooDataModule):
         *,
         variant: Literal["full", "small", "imbalanced", "oos_plus"] = "full",
         out_of_scope: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         if variant not in VARIANTS:
             raise InputError(f"variant is {variant!r}; {nearest(variant, VARIANTS)}")
         self.path, self.variant, self.out_of_scope = path, variant, out_of_scope

@@ -33,42 +33,13 @@ class CommonsenseQA(ZooDataModule):
         path: Folder with `train_rand_split.jsonl` and `dev_rand_split.jsonl`, or with dev alone, or
             one file, which is then divided. None reads a small sample that comes with the package,
             the same for every split.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Question,)
 
-    def __init__(
-        self,
-        path: str | None = None,
-        *,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+    def __init__(self, path: str | None = None, **loader: Any) -> None:
+        super().__init__(**loader)
         self.path = path
 
     def load(self, split: str) -> list[Record]:

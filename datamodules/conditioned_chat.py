@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.chat_form import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
@@ -69,16 +69,9 @@ class ConditionedChat(ZooDataModule):
         allow_missing: Take samples without a condition; theirs is empty.
         shuffle_conditions: Ablation: each sample gets the condition of another one of its split,
             which one depends on `seed`.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training batches and of shuffled conditions; the split does
             not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches and limits; see `ZooDataModule`.
     """
 
     record_types = (Conditioned,)
@@ -96,25 +89,10 @@ class ConditionedChat(ZooDataModule):
         task_descriptions: str | None = None,
         allow_missing: bool = False,
         shuffle_conditions: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
         seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(seed=seed, **loader)
         _check("condition", condition, ("", *CONDITIONS))
         _check("wording", wording, WORDINGS)
         _check("place", place, PLACES)

@@ -55,15 +55,7 @@ class Cranfield(ZooDataModule):
             ranks the whole corpus. Its query ids are the positions.
         num_candidates: Candidates to take from the run; in training the relevant documents that it
             missed come on top.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Ranking,)
@@ -75,25 +67,9 @@ class Cranfield(ZooDataModule):
         divide_queries: bool = True,
         run: str | None = None,
         num_candidates: int = 100,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         self.path, self.divide_queries = path, divide_queries
         self.run, self.num_candidates = run, num_candidates
         self._corpus = Corpus({})

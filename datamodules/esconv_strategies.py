@@ -13,6 +13,7 @@ Files and splits are those of `datamodules/esconv.py`; the split is by dialogue.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.esconv import ESConv
@@ -44,15 +45,7 @@ class ESConvStrategies(ZooDataModule):
             names alone.
         max_turns: Keep only the last so many turns in the query; None keeps all.
         split_seed: Seed of our split of `ESConv.json`; the hub's files come split.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Ranking,)
@@ -64,25 +57,9 @@ class ESConvStrategies(ZooDataModule):
         definitions: bool = False,
         max_turns: int | None = None,
         split_seed: int = 0,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         if max_turns is not None and max_turns < 1:
             raise InputError(f"max_turns is {max_turns}; the query needs at least 1 turn")
         self.dialogues = ESConv(path, split_seed=split_seed)

@@ -55,15 +55,7 @@ class FactWorld(ZooDataModule):
         frequencies: How often facts are told, a group of facts each; distinct. None for 0, 1, 4
             and 16.
         world: Seed of names, facts, wordings and splits.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the world does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (PlainText, Triple, Question)
@@ -77,25 +69,9 @@ class FactWorld(ZooDataModule):
         num_values: int = 12,
         frequencies: list[int] | None = None,
         world: int = 0,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         self.frequencies = [0, 1, 4, 16] if frequencies is None else frequencies
         for name, value, options in (("stage", stage, STAGES), ("form", form, FORMS)):
             if value not in options:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datamodules.base import ZooDataModule
 from zoo.errors import InputError
@@ -82,15 +83,8 @@ class FalseBelief(ZooDataModule):
         num_train: Number of training records.
         num_val: Number of validation records.
         num_test: Number of test records.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
         seed: Seed of the training stories and of the order of the training batches.
-        num_workers: Processes that collate batches.
+        **loader: Batches and limits; see `ZooDataModule`.
     """
 
     record_types = (Triple,)
@@ -101,25 +95,10 @@ class FalseBelief(ZooDataModule):
         num_val: int = 200,
         num_test: int = 400,
         *,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
         seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(seed=seed, **loader)
         self.counts = {"train": num_train, "val": num_val, "test": num_test}
         for name, count in self.counts.items():
             if count < 1:

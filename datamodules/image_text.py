@@ -25,6 +25,7 @@ import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from datamodules.base import SPLITS, ZooDataModule
 from datamodules.captions import Entry, read_entries
@@ -44,15 +45,7 @@ class ImageText(ZooDataModule):
         annotations: File with the captions of a folder of pictures; a tar holds its own.
         val_share: Share of the pictures for validation where the files name no splits.
         test_share: The same for the test split.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (MediaText,)
@@ -64,25 +57,9 @@ class ImageText(ZooDataModule):
         *,
         val_share: float = 0.1,
         test_share: float = 0.1,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         self.path, self.annotations = path, annotations
         self.shares = {"val": val_share, "test": test_share}
         for name, share in self.shares.items():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.base import SPLITS, ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
@@ -39,15 +39,7 @@ class LabelPaths(ZooDataModule):
         taxonomy: Classes of a folder: those of `train`, or those of `all` its files.
         allow_shared_names: Let one name stand under several parents. Without it that is an error,
             since it mostly is a slip.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (LabelPath,)
@@ -58,25 +50,9 @@ class LabelPaths(ZooDataModule):
         *,
         taxonomy: Literal["train", "all"] = "train",
         allow_shared_names: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         if taxonomy not in SCOPES:
             raise InputError(f"taxonomy is {taxonomy!r}; {nearest(taxonomy, SCOPES)}")
         self.path, self.taxonomy, self.allow_shared_names = path, taxonomy, allow_shared_names

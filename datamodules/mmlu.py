@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES
@@ -30,43 +31,15 @@ class MMLU(ZooDataModule):
         path: Folder or zip archive of the subjects' files. None reads a small sample that comes
             with the package.
         subjects: Names of the subjects to keep, with blanks or underscores; None keeps all.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Question,)
 
     def __init__(
-        self,
-        path: str | None = None,
-        *,
-        subjects: list[str] | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        self, path: str | None = None, *, subjects: list[str] | None = None, **loader: Any
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         self.path, self.subjects = path, subjects
 
     def load(self, split: str) -> list[Record]:

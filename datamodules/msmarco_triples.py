@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, read_lines
@@ -38,15 +39,7 @@ class MSMARCOTriples(ZooDataModule):
         queries: File of the queries, for triples of ids; None for triples of texts.
         collection: File of the passages, for triples of ids.
         max_lines: Read only the first so many triples; None reads all.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
-        seed: Seed of the order of the training batches; the split does not depend on it.
-        num_workers: Processes that collate batches.
+        **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
     record_types = (Ranking,)
@@ -58,25 +51,9 @@ class MSMARCOTriples(ZooDataModule):
         queries: str | None = None,
         collection: str | None = None,
         max_lines: int | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**loader)
         if (queries is None) != (collection is None):
             raise InputError("MSMARCOTriples: triples of ids need both queries and collection")
         self.path, self.queries, self.collection = path, queries, collection

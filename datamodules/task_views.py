@@ -110,15 +110,8 @@ class TaskViews(ZooDataModule):
         intents: Intents of each domain to keep, the first ones; None for all.
         max_texts: Texts of each source to keep in each split; None for all.
         shuffle_conditions: Ablation: each sample gets the condition of another one of its split.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training batches and of shuffled conditions.
-        num_workers: Processes that collate batches.
+        **loader: Batches and limits; see `ZooDataModule`.
     """
 
     record_types = (Conditioned,)
@@ -133,25 +126,10 @@ class TaskViews(ZooDataModule):
         intents: int | None = None,
         max_texts: int | None = None,
         shuffle_conditions: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
         seed: int = 0,
-        num_workers: int = 0,
+        **loader: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(seed=seed, **loader)
         self.sources = [*SOURCES] if sources is None else sources
         for key, value, valid in (
             ("place", place, PLACES),

@@ -36,6 +36,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -65,44 +66,16 @@ class ToMi(ZooDataModule):
     Args:
         path: The folder or the zip archive. None reads four small stories that come with the
             package, the same for every split.
-        batch_size: Examples per micro-batch in training.
-        eval_batch_size: Examples per batch in validation, test and prediction.
-        max_tokens: Close a training micro-batch before it exceeds this many tokens; None for no
-            limit.
-        max_train: Number of training records to keep; None keeps all.
-        max_val: Number of validation records to keep; None keeps all.
-        max_test: Number of test records to keep; None keeps all.
         seed: Seed of the order of the training questions, which the file keeps together by story,
             and of the training batches. Validation and test questions are shuffled once for all, so
             that `max_val` and `max_test` keep the same mixed part in every run.
-        num_workers: Processes that collate batches.
+        **loader: Batches and limits; see `ZooDataModule`.
     """
 
     record_types = (Triple,)
 
-    def __init__(
-        self,
-        path: str | None = None,
-        *,
-        batch_size: int = 8,
-        eval_batch_size: int = 16,
-        max_tokens: int | None = None,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            max_tokens=max_tokens,
-            max_train=max_train,
-            max_val=max_val,
-            max_test=max_test,
-            seed=seed,
-            num_workers=num_workers,
-        )
+    def __init__(self, path: str | None = None, *, seed: int = 0, **loader: Any) -> None:
+        super().__init__(seed=seed, **loader)
         self.path = path
         self.disagreements: dict[str, int] = {}
         """Split -> questions of the file whose gold answer is not the tracker's conclusion."""

@@ -1,9 +1,13 @@
-"""The one exception type for bad input, and the hint it carries."""
+"""The one exception type for bad input, and the hints it carries."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable
+from typing import Any, get_type_hints
+
+ANY_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class InputError(ValueError):
@@ -24,3 +28,26 @@ def nearest(name: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     listed = f"one of: {', '.join(options)}"
     return f"did you mean {close[0]!r}? ({listed})" if close else listed
+
+
+def arguments(cls: type) -> dict[str, Any] | None:
+    """Return each argument of a class with its type, or with None where that cannot be read.
+
+    `**names` of a constructor stands for the arguments of the base class. A class that takes any
+    name gives None.
+    """
+    types: dict[str, Any] = {}
+    for base in cls.__mro__:
+        constructor = vars(base).get("__init__")
+        if constructor is None:
+            continue
+        try:
+            hints = get_type_hints(constructor)
+        except NameError:  # names imported for type checkers only
+            hints = {}
+        _, *declared = inspect.signature(constructor).parameters.values()
+        named = {item.name: hints.get(item.name) for item in declared if item.kind not in ANY_NAME}
+        types = {**named, **types}
+        if all(item.kind is not item.VAR_KEYWORD for item in declared):
+            return types
+    return None

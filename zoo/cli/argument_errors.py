@@ -7,16 +7,15 @@ looked up again, with its file and line, in what the chosen classes accept.
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import yaml
 
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, arguments, nearest
 
 Tree = dict[str, Any]  # name -> what may be set below it; None where this file cannot tell
 WRAPPERS = ("class_path", "init_args")
@@ -149,17 +148,16 @@ def grow(dests: Iterable[str], chosen: Mapping[str, type | None]) -> Tree:
 
 
 def parameters(cls: type) -> Tree | None:
-    """Return the names of a class's arguments, and those of dataclasses below them."""
-    signature = inspect.signature(cls).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in signature.values()):
+    """Return the names of a class's arguments, and those of dataclasses below them.
+
+    None for a class that takes any name.
+    """
+    types = arguments(cls)
+    if types is None:
         return None
-    try:
-        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
-    except NameError:  # names imported for type checkers only
-        hints = {}
     tree: Tree = {}
-    for name in signature:
-        kinds = [k for k in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(k)]
+    for name, annotation in types.items():
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if is_dataclass(kind)]
         tree[name] = parameters(kinds[0]) if kinds else None  # type: ignore[arg-type]
     return tree
 
