@@ -177,16 +177,17 @@ class ZooModule(LightningModule):
         return self.lm.lm_head(self.lm.model.norm(states))
 
     def new_decoder(
-        self, num_rows: int, depths: Sequence[int] | None = None, **options: Any
-    ) -> DepthDecoder:
+        self, num_rows: int, depths: Any = None, kind: type = DepthDecoder, **options: Any
+    ) -> Any:
         """Return an empty decoder of the language model.
 
         Args:
             num_rows: Texts that are decoded at once.
             depths: Blocks below each place where tokens are chosen; None for the last block.
-            options: See `DepthDecoder`.
+            kind: Class of the decoder.
+            options: What that class takes beside the arguments of `DepthDecoder`.
         """
-        return DepthDecoder(
+        return kind(
             self.lm,
             [num_blocks(self.lm)] if depths is None else depths,
             batch_size=num_rows,

@@ -11,7 +11,7 @@ the padding stays as masked holes while positions count real tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -43,9 +43,6 @@ class DepthDecoder:
         pad_id: Token id fed for rows that have finished.
         device: Where to decode.
         everyone_done: Says whether all processes have finished, given whether this one has.
-        aside: Ids of tokens that no other token attends to.
-        still: Ids of tokens that share the position of the token before them.
-        more: Further arguments of the blocks, the same in every call.
     """
 
     def __init__(
@@ -57,9 +54,6 @@ class DepthDecoder:
         pad_id: int,
         device: torch.device,
         everyone_done: Callable[[bool], bool] = bool,
-        aside: Sequence[int] = (),
-        still: Sequence[int] = (),
-        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.lm = lm
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
@@ -68,9 +62,7 @@ class DepthDecoder:
         self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
-        self.aside = torch.tensor(aside, dtype=torch.long, device=device)
-        self.still = torch.tensor(still, dtype=torch.long, device=device)
-        self.pad_id, self.everyone_done, self.more = pad_id, everyone_done, more or {}
+        self.pad_id, self.everyone_done = pad_id, everyone_done
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def open(self, ids: Sequence[Sequence[int]]) -> None:
@@ -154,13 +146,7 @@ class DepthDecoder:
         return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
 
     def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> Tensor:
-        start = self.positions_BL[:, -1:] + 1 if self.positions_BL.shape[1] else 0
-        moves_BT = mask_BT * ~torch.isin(ids_BT, self.still)
-        positions = moves_BT.cumsum(1) - 1 + start
-        seen_BT = mask_BT * ~torch.isin(ids_BT, self.aside)
-        self.mask_BL = torch.cat([self.mask_BL, seen_BT], 1)
-        self.positions_BL = torch.cat([self.positions_BL, positions], 1)
-        self.waiting[0].append(ids_BT)
+        self._append(ids_BT, mask_BT)
         states = self._raise_to(level)
         # Each row's last real token lies within the new ones, unless the row got none.
         newest = states[:, -mask_BT.shape[1] :]
@@ -172,6 +158,18 @@ class DepthDecoder:
         self.last_BD = last
         return newest
 
+    def _append(self, ids_BT: Tensor, mask_BT: Tensor) -> None:
+        """Add slots below the first block: which hold tokens, and the position of each."""
+        start = self.positions_BL[:, -1:] + 1 if self.positions_BL.shape[1] else 0
+        self.mask_BL = torch.cat([self.mask_BL, mask_BT], 1)
+        self.positions_BL = torch.cat([self.positions_BL, mask_BT.cumsum(1) - 1 + start], 1)
+        self.waiting[0].append(ids_BT)
+
+    def _block_arguments(self, config: Any, new: int) -> dict[str, Any]:
+        """Return what blocks are given beside the states of the last `new` slots."""
+        mask = grow_mask(config, self.mask_BL, self.positions_BL, new)
+        return {"attention_mask": mask, "position_ids": self.positions_BL[:, -new:]}
+
     def _raise_to(self, level: int) -> Tensor:
         """Run every waiting token up to a depth; return the states of those that arrive there."""
         states = torch.empty(0)
@@ -181,15 +179,7 @@ class DepthDecoder:
             self.waiting[index] = []
             new = states.shape[1]
             self.block_calls += new * (stage.stop - stage.start)
-            states = stage(
-                states,
-                attention_mask=grow_mask(
-                    stage.config, self.mask_BL, self.positions_BL, new, whole=len(self.aside) > 0
-                ),
-                position_ids=self.positions_BL[:, -new:],
-                cache=cache,
-                **self.more,
-            )
+            states = stage(states, cache, **self._block_arguments(stage.config, new))
             if index + 1 < len(self.stages):
                 self.waiting[index + 1].append(states)
         return states
@@ -210,7 +200,6 @@ class DepthDecoder:
         temperature: float = 0.0,
         close: bool = True,
         allowed: Callable[[int, list[int]], list[int] | None] | None = None,
-        observe: Callable[[Tensor, Tensor], None] | None = None,
     ) -> list[list[int]]:
         """Decode each row until its stop token.
 
@@ -222,9 +211,7 @@ class DepthDecoder:
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
             close: Append the stop token to every row, so that another phase can follow.
             allowed: Given a row and its tokens so far, the tokens that may follow; None for all.
-                Without `close` and `observe`, a row is not run where it can end in one way only.
-            observe: Called at every step with the logits `(B, V)`, whatever is allowed, and the
-                tokens picked `(B,)`; of a row that has ended they mean nothing.
+                Without `close`, a row is not run where it can end in one way only.
 
         Returns:
             The new token ids of each row without the stop token.
@@ -236,12 +223,9 @@ class DepthDecoder:
         for step in range(max_new_tokens + close):
             if step < max_new_tokens:
                 logits_BV = project(self.state())
-                masked_BV = logits_BV
                 if allowed is not None:
-                    masked_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
-                token_B = pick(masked_BV, temperature)
-                if observe is not None:
-                    observe(logits_BV, token_B)
+                    logits_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
+                token_B = pick(logits_BV, temperature)
             else:
                 token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()
@@ -249,7 +233,7 @@ class DepthDecoder:
             for row, token, live in zip(rows, token_B.tolist(), alive, strict=True):
                 if live and token != stop_id:
                     row.append(token)
-            if allowed is not None and not close and observe is None:
+            if allowed is not None and not close:
                 finish(rows, done_B, allowed, stop_id, max_new_tokens)
             finished = self.everyone_done(bool(done_B.all()))
             if not close and (finished or step + 1 == max_new_tokens):

@@ -180,9 +180,7 @@ def place(batch: Batch) -> dict[str, Any]:
     }
 
 
-def grow_mask(
-    config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int, *, whole: bool = False
-) -> Any:
+def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> Any:
     """Return the attention mask of the last `new` slots of a batch that grows with holes.
 
     A sliding window counts tokens, not slots, so a model that has one gets its masks from here;
@@ -193,15 +191,27 @@ def grow_mask(
         mask_BL: 1 for tokens and 0 for holes, `(B, L)`.
         positions_BL: Position of each token in its own sequence, `(B, L)`.
         new: Number of query slots, T.
-        whole: Build the mask here in any case, so that a hole is seen by itself and by no other:
-            then a token can be a hole.
     """
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)
-    if types is not None and "sliding_attention" not in types:
-        window = None
-    if window is None and not whole:
+    if _window(config) is None:
         return mask_BL
+    return explicit_mask(config, mask_BL, positions_BL, new)
+
+
+def explicit_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> Any:
+    """Return which slots each of the last `new` ones sees, by kind of block where they differ.
+
+    A hole is seen by itself and by no other slot, so a token that no other may see can be one.
+
+    Args:
+        config: The backbone's config.
+        mask_BL: 1 for tokens and 0 for holes, `(B, L)`.
+        positions_BL: Position of each token in its own sequence, `(B, L)`.
+        new: Number of query slots, T.
+
+    Returns:
+        `(B, 1, T, L)`, bool; a mapping of two such masks if blocks have different windows.
+    """
+    window, types = _window(config), getattr(config, "layer_types", None)
     slots_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
     before_TL = slots_L[None] <= slots_L[-new:, None]
     itself_TL = slots_L[None] == slots_L[-new:, None]  # a hole sees itself: no empty softmax
@@ -213,6 +223,14 @@ def grow_mask(
     if types is None:
         return sliding_BTL[:, None]
     return {"full_attention": full_BTL[:, None], "sliding_attention": sliding_BTL[:, None]}
+
+
+def _window(config: Any) -> int | None:
+    """Return how many tokens a sliding window has, None if no block has one."""
+    types = getattr(config, "layer_types", None)
+    if types is not None and "sliding_attention" not in types:
+        return None
+    return getattr(config, "sliding_window", None)
 
 
 def num_blocks(lm: Any) -> int:

@@ -10,8 +10,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 from zoo.decoding.constrained import only
-from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.methods.lamss.decoding import decode_graded
+from zoo.methods.lamss.decoding import LevelDecoder, decode_graded
 from zoo.methods.lamss.token_probabilities import probabilities
 from zoo.nn.attention import NAME
 
@@ -23,9 +22,10 @@ def head(lm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda states: lm.lm_head(lm.model.norm(states))
 
 
-def decoder_of(lm: Any, prompts: list[list[int]], **options: Any) -> DepthDecoder:
+def decoder_of(lm: Any, prompts: list[list[int]], **options: Any) -> LevelDecoder:
     device = torch.device("cpu")
-    decoder = DepthDecoder(lm, [4], batch_size=len(prompts), pad_id=PAD, device=device, **options)
+    options = {"level_ids": LEVELS, "hidden": False, "shared_positions": False, **options}
+    decoder = LevelDecoder(lm, [4], batch_size=len(prompts), pad_id=PAD, device=device, **options)
     decoder.feed(prompts, 0)
     return decoder
 
@@ -41,7 +41,7 @@ def test_a_batch_decodes_what_each_row_decodes_alone(lm: Any) -> None:
     limits = {"stop_id": STOP, "max_new_tokens": 6}
     free = decode_graded(decoder_of(lm, PROMPTS), head(lm), LEVELS, **limits)
     stop = free[0].ids[2]
-    for options in ({}, {"still": LEVELS}, {"aside": LEVELS}):
+    for options in ({}, {"shared_positions": True}, {"hidden": True}):
         limits = {"stop_id": stop, "max_new_tokens": 6}
         decoder = decoder_of(lm, PROMPTS, **options)
         together = decode_graded(decoder, head(lm), LEVELS, **limits)
@@ -109,10 +109,10 @@ def test_hidden_levels_under_a_sliding_window() -> None:
     )
     lm = MistralForCausalLM(config).eval()
     ids = [5, 250, 6, 251, 7, 252, 8, 250, 9, 251, 10]
-    decoder = decoder_of(lm, [ids[:5]], aside=LEVELS, still=LEVELS)
+    decoder = decoder_of(lm, [ids[:5]], hidden=True, shared_positions=True)
     for token in ids[5:]:
         decoder.push(torch.tensor([token]), torch.tensor([True]), 0)
-    at_once = decoder_of(lm, [ids], aside=LEVELS, still=LEVELS)
+    at_once = decoder_of(lm, [ids], hidden=True, shared_positions=True)
     torch.testing.assert_close(decoder.state(), at_once.state())
     clean = decoder_of(lm, [ids[::2]])
     torch.testing.assert_close(decoder.state(), clean.state())

@@ -238,7 +238,7 @@ def test_a_row_that_can_end_in_one_way_is_not_run(lm: Any) -> None:
     """The tokens are those of the decoder that runs them all; a pushed token costs four blocks."""
     choices = [[7, 8, 9], [7, 8, 10, 11], [20, 21, 22, 23]]
 
-    def answers(watched: bool) -> tuple[list[list[int]], int]:
+    def answers(close: bool) -> tuple[list[list[int]], int]:
         decoder = decoder_of(lm, len(PROMPTS), (4,))
         decoder.open(PROMPTS)
         before = decoder.block_calls
@@ -247,9 +247,8 @@ def test_a_row_that_can_end_in_one_way_is_not_run(lm: Any) -> None:
             head(lm),
             stop_id=STOP,
             max_new_tokens=5,
-            close=False,
+            close=close,
             allowed=only([choices] * len(PROMPTS), STOP),
-            observe=(lambda logits, tokens: None) if watched else None,
         )
         return found, decoder.block_calls - before
 

@@ -54,7 +54,12 @@ from zoo.methods.lamss.baseline_encoder import (
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.questions import ASKABLE, Askable, key
 from zoo.methods.lamss.r_tuning import right_beforehand
-from zoo.methods.lamss.token_confidence import Seen, Watch, chance_of_other, shades
+from zoo.methods.lamss.token_confidence import (
+    Seen,
+    chance_of_other,
+    decode_with_confidence,
+    shades,
+)
 from zoo.module import evaluating, total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
@@ -187,18 +192,16 @@ class ConfidentSFT(SelectiveModule):
 
     def _decode(self, records: Sequence[Askable]) -> tuple[list[str], list[list[int]], list[Seen]]:
         """Return the greedy answers as text and ids, and log p and entropy of their tokens."""
-        encoder, watch = self.encoder(), Watch()
-        ids = self._decoder([encoder.prompt(record) for record in records]).decode(
-            0,
+        encoder = self.encoder()
+        ids, seen = decode_with_confidence(
+            self._decoder([encoder.prompt(record) for record in records]),
             self.last_logits,
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
-            close=False,
             allowed=only([encoder.choices(record) for record in records], encoder.stop_id),
-            observe=watch,
         )
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [text.strip() for text in texts], ids, watch.rows(ids)
+        return [text.strip() for text in texts], ids, seen
 
     def _reactions(
         self, records: Sequence[Askable], texts: Sequence[str], name: str

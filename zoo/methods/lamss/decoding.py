@@ -8,14 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.decoding.constrained import keep_only, pick
 from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.nn.blocks import explicit_mask
 
 Project = Callable[[Tensor], Tensor]
+
+
+class LevelDecoder(DepthDecoder):
+    """A decoder in whose sequences levels stand, as the method reads them.
+
+    Args:
+        lm: Causal language model.
+        depths: Block counts in ascending order.
+        level_ids: Ids of the level tokens.
+        hidden: No other token attends to a level.
+        shared_positions: A level has the position of the token before it.
+        options: Further arguments of `DepthDecoder`.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        depths: Sequence[int],
+        *,
+        level_ids: Sequence[int],
+        hidden: bool,
+        shared_positions: bool,
+        **options: Any,
+    ) -> None:
+        super().__init__(lm, depths, **options)
+        self.level_ids_N = torch.tensor(list(level_ids), device=self.mask_BL.device)
+        self.hidden, self.shared_positions = hidden, shared_positions
+
+    def _append(self, ids_BT: Tensor, mask_BT: Tensor) -> None:
+        normal_BT = mask_BT * ~torch.isin(ids_BT, self.level_ids_N)
+        super()._append(ids_BT, normal_BT if self.shared_positions else mask_BT)
+        self.mask_BL[:, -ids_BT.shape[1] :] = normal_BT if self.hidden else mask_BT
+
+    def _block_arguments(self, config: Any, new: int) -> dict[str, Any]:
+        arguments = super()._block_arguments(config, new)
+        if self.hidden:
+            mask = explicit_mask(config, self.mask_BL, self.positions_BL, new)
+            arguments["attention_mask"] = mask
+        return arguments
 
 
 @dataclass(slots=True)
@@ -72,17 +113,18 @@ def read_graded(
     device = decoder.mask_BL.device
     levels_N = torch.tensor(list(level_ids), device=device)
     lengths_B = torch.tensor([len(row) for row in prompts], device=device)
-    found: list[list[int]] = [[] for _ in prompts]
+    rows: list[list[int]] = [[] for _ in prompts]
     for step in range(max(map(len, prompts))):
         alive_B = step < lengths_B
         token_B = torch.tensor([row[step] if step < len(row) else 0 for row in prompts])
         decoder.push(token_B.to(device), alive_B, 0)
         _, level_B = expected_level(project(decoder.state()), level_ids)
         decoder.push(levels_N[level_B], alive_B, 0)
-        for levels, level, alive in zip(found, level_B.tolist(), alive_B.tolist(), strict=True):
+        columns = zip(level_B.tolist(), alive_B.tolist(), strict=True)
+        for levels, (level, alive) in zip(rows, columns, strict=True):
             if alive:
                 levels.append(level)
-    return found
+    return rows
 
 
 def decode_graded(

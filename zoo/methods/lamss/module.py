@@ -41,14 +41,21 @@ from zoo.decoding.constrained import only
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.lamss.decoding import Graded, decode_graded, expected_level, read_graded, without
+from zoo.methods.lamss.decoding import (
+    Graded,
+    LevelDecoder,
+    decode_graded,
+    expected_level,
+    read_graded,
+    without,
+)
 from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.labeler import Reference
 from zoo.methods.lamss.level_tokens import add_levels, grow
 from zoo.methods.lamss.questions import Askable
 from zoo.module import evaluating, total_loss
-from zoo.nn.blocks import grow_mask
+from zoo.nn.blocks import explicit_mask
 from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
 
@@ -199,8 +206,10 @@ class LaMsS(SelectiveModule):
         encoder = self.encoder()
         decoder = self.new_decoder(
             len(records),
-            aside=self.level_ids if self.hide_sigma else (),
-            still=self.level_ids if self.shared_positions else (),
+            kind=LevelDecoder,
+            level_ids=self.level_ids,
+            hidden=self.hide_sigma,
+            shared_positions=self.shared_positions,
         )
         prompts = [encoder.prompt(record) for record in records]
         if self.interleave_query:
@@ -242,4 +251,4 @@ class LaMsS(SelectiveModule):
         levels = torch.tensor(self.level_ids, device=batch.input_ids.device)
         seen_BL = batch.attention_mask * ~torch.isin(batch.input_ids, levels)
         length = batch.input_ids.shape[1]
-        return grow_mask(self.lm.config, seen_BL, batch.position_ids, length, whole=True)
+        return explicit_mask(self.lm.config, seen_BL, batch.position_ids, length)

@@ -39,6 +39,7 @@ from zoo.backbone import Backbone, read_config
 from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.megan.decoding import GatedDecoder
 from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder, Conditions
 from zoo.methods.megan.evaluation import ConditionedReply, ConditioningModule
 from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
@@ -228,8 +229,7 @@ class MeGan(ConditioningModule):
         gating = self.gating(encoder.conditions(records).to(self.lm.device))
         if isinstance(gating, Gating):
             gating.means = {}
-        more = {} if gating is None else {"gating": gating}
-        decoder = self.new_decoder(len(records), more=more)
+        decoder = self.new_decoder(len(records), kind=GatedDecoder, gating=gating)
         speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
         prompts = [encoder.prompt(record) for record in records]
         texts = answer(decoder, encoder, prompts, speak=speak)
