@@ -150,7 +150,10 @@ def check_layout(lm: nn.Module) -> None:
         )
     caps = ("final_logit_softcapping", "attn_logit_softcapping")
     if any(getattr(lm.config, cap, None) for cap in caps):
-        raise InputError(f"backbone {type(lm).__name__} caps its logits, which nothing here does")
+        raise InputError(
+            f"backbone.name: {type(lm).__name__} caps its logits, which is not supported; use an "
+            f"architecture that does not, for example Gemma 3 instead of Gemma 2"
+        )
 
 
 def _four_bit(dtype: torch.dtype) -> Any:

@@ -1,8 +1,8 @@
-"""Results that are dear to compute and depend on their inputs alone, kept in `$ZOO_CACHE`.
+"""Results that take long to compute and depend on their inputs alone, kept in `$ZOO_CACHE`.
 
 The inputs are divided into chunks, a chunk is a file, and a file appears whole or not at all: a
-killed process loses the chunk that it was at. Processes that want the same results wait for the one
-that computes them. Beside it the digests that name contents: of settings, of weights.
+killed process loses the chunk that it was computing. Processes that want the same results wait for
+the one that computes them. The digests of settings and of weights, which name files, are here too.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def remember(
         compute: Gives a JSON-like result for each input; called with a chunk at a time.
         chunk: Inputs per file.
     """
-    found: list[Any] = []
+    results: list[Any] = []
     for start in range(0, len(items), chunk):
         part = items[start : start + chunk]
         name = hashlib.sha256(json.dumps([key, list(part)]).encode()).hexdigest()[:32]
         path = root() / kind / f"{name}.json"
         if not path.is_file():
             _fill(path, part, compute)
-        found += json.loads(path.read_text())
-    return found
+        results += json.loads(path.read_text())
+    return results
 
 
 def fingerprint(folder: str) -> list[Any]:
-    """Return what tells the model in a folder from any other: its config and its weight files.
+    """Return what identifies the model in a folder: its config and its weight files.
 
     Weights count with place, size and time of change; nothing of them is read.
     """
@@ -84,12 +84,12 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     Args:
         tensors: Names and tensors, none of them sharded.
     """
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, tensor in sorted(tensors):
-        found.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        hasher.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        found.update(data.numpy().data)
-    return found.hexdigest()[:16]
+        hasher.update(data.numpy().data)
+    return hasher.hexdigest()[:16]
 
 
 def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:
@@ -110,7 +110,7 @@ def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back when its process ends, however it ends."""
+    """Hold a file lock, which the system releases when the process ends in any way."""
     import fcntl
 
     with path.open("a") as stream:

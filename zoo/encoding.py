@@ -1,4 +1,4 @@
-"""Segment -> Example -> Batch: the one road from text to tensors.
+"""From text to tensors: Segment -> Example -> Batch, for every method.
 
 A method's encoder writes a sample as *segments*: a text, the role it plays, the head that learns it
 and its weight. `encode` tokenises the segments one by one and joins them, so supervision never
@@ -144,7 +144,7 @@ class Batch:
 
 
 class Encoder(Protocol):
-    """What a data module needs of a method: the record types it takes, encoding and collation.
+    """A method's side of its data: the record types it takes, encoding and collation.
 
     An encoder that has to see a whole split before it encodes a record of it has a method
     `study(records, split)`, which is called once right before; one that has to see all examples

@@ -1,4 +1,4 @@
-"""A folder any Hugging Face tool loads, with the method's own parameters beside it, and back.
+"""Export a method to a folder that Hugging Face tools load, and load it from there.
 
 config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged; a
                                                   method with several has a subfolder for each
@@ -146,9 +146,9 @@ def _method(path: str) -> type[ZooModule] | None:
     home, _, title = path.rpartition(".")
     if home != "zoo" and not home.startswith("zoo.methods."):
         return None
-    found = getattr(zoo, title, None) if title in zoo.__all__ else None
-    known = isinstance(found, type) and issubclass(found, LightningModule)
-    return cast("type[ZooModule]", found) if known else None
+    public = getattr(zoo, title, None) if title in zoo.__all__ else None
+    known = isinstance(public, type) and issubclass(public, LightningModule)
+    return cast("type[ZooModule]", public) if known else None
 
 
 def load_weights(module: ZooModule, source: str | Path) -> None:

@@ -25,7 +25,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """What an encoder wants of a picture.
+    """The form in which an encoder takes pictures.
 
     Attributes:
         size: Height and width in pixels.
@@ -49,14 +49,14 @@ def picture_format(
         size: Height and width to use instead of its own.
     """
     path = Path(folder or "") / "preprocessor_config.json"
-    found = json.loads(path.read_text()) if folder and path.is_file() else {}
-    named: Any = found.get("crop_size") or found.get("size") or getattr(config, "image_size", 224)
+    saved = json.loads(path.read_text()) if folder and path.is_file() else {}
+    named: Any = saved.get("crop_size") or saved.get("size") or getattr(config, "image_size", 224)
     if isinstance(named, dict):
         named = named.get("height") or named.get("shortest_edge")
     return PictureFormat(
         int(size or named),
-        tuple(found.get("image_mean", IMAGENET_MEAN)),
-        tuple(found.get("image_std", IMAGENET_STD)),
+        tuple(saved.get("image_mean", IMAGENET_MEAN)),
+        tuple(saved.get("image_std", IMAGENET_STD)),
     )
 
 
@@ -120,13 +120,13 @@ def decode_sound(media: Media, rate: int = 16_000, seconds: float = 10.0) -> Ten
     content = media.read()
     try:
         with wave.open(io.BytesIO(content)) as file:
-            found = (file.getsampwidth(), file.getframerate())
+            width, file_rate = file.getsampwidth(), file.getframerate()
             channels, raw = file.getnchannels(), file.readframes(int(rate * seconds))
     except (wave.Error, EOFError) as error:
         raise InputError(f"{media.name}: not a readable WAV file ({error})") from error
-    if found != (2, rate):
+    if (width, file_rate) != (2, rate):
         raise InputError(
-            f"{media.name}: {8 * found[0]} bits at {found[1]} Hz; needed are 16 bits at {rate} Hz"
+            f"{media.name}: {8 * width} bits at {file_rate} Hz; convert it to 16 bits at {rate} Hz"
         )
     raw = raw[: len(raw) // (2 * channels) * (2 * channels)]  # a file cut off inside a sample
     if not raw:

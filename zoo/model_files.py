@@ -88,13 +88,13 @@ def resolve(name: str, key: str = "backbone.name", presets: Mapping[str, Preset]
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = [*presets, *TINY]
         raise InputError(f"{key}: no preset or folder {name!r}; {nearest(name, known)}")
-    found = _from_hub(name)
-    if found is None:
+    folder = _from_hub(name)
+    if folder is None:
         raise InputError(
             f"{key}: {name!r} is no local folder and the hub did not give it; download it "
             f"with 'hf download {name} --local-dir FOLDER' and set {key} to FOLDER"
         )
-    return found
+    return folder
 
 
 def _preset(name: str, preset: Preset, key: str) -> Path:
@@ -102,9 +102,9 @@ def _preset(name: str, preset: Preset, key: str) -> Path:
     files = sorted(Path(str(wheel.origin)).parent.glob(preset.inside)) if wheel else []
     if files and _cached(files[0]).is_dir():
         return _cached(files[0])
-    found = _from_hub(preset.hub_id) if preset.hub_id else None
-    if found is not None:
-        return Path(found)
+    snapshot = _from_hub(preset.hub_id) if preset.hub_id else None
+    if snapshot is not None:
+        return Path(snapshot)
     if files:
         convert = preset.convert or _convert_gguf
         return files[0] if files[0].is_dir() else _convert(files[0], convert)

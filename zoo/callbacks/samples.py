@@ -7,18 +7,16 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+NUM_SAMPLES = 8  # rows of a table
+
 
 class Samples(Callback):
     """Write the first samples of each validation and test as a table.
 
     A step offers samples by returning `{"samples": [{column: text, ...}, ...]}`.
-
-    Args:
-        num_samples: Rows per table.
     """
 
-    def __init__(self, num_samples: int = 8) -> None:
-        self.num_samples = num_samples
+    def __init__(self) -> None:
         self.rows: list[dict[str, str]] = []
 
     def on_validation_batch_end(
@@ -46,7 +44,7 @@ class Samples(Callback):
             self.rows += outputs.get("samples", [])
 
     def _write(self, trainer: Trainer, tag: str) -> None:
-        rows, self.rows = self.rows[: self.num_samples], []
+        rows, self.rows = self.rows[:NUM_SAMPLES], []
         logger = trainer.logger
         if not rows or not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
             return

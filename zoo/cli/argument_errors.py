@@ -63,7 +63,7 @@ def explain(
 
 
 def in_force(entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Entry]:
-    """Yield the entries, without the arguments of a class that a later class path replaces."""
+    """Yield the entries but the arguments of a class that a later class path replaces."""
     named = {n: [e for e in entries if _names_class(e, n)] for n in names}
     now: dict[str, str] = {}
     for entry in entries:
@@ -213,11 +213,11 @@ def wrong_value(message: str, entries: Sequence[Entry]) -> str:
         return f"{names}: not given; give them in a config, --config FILE"
     innermost = text[max(text.rfind('Parser key "'), 0) :]
     key = re.match(r'Parser key "([^"]+)": ', innermost)
-    found = re.search(r"(?:Got|Given) value: (.*?)(?= - Expected| Given value|$)", innermost)
-    if not key or not found:
+    given = re.search(r"(?:Got|Given) value: (.*?)(?= - Expected| Given value|$)", innermost)
+    if not key or not given:
         return text if len(text) <= 400 else text[:400] + "..."
-    value, leaf = found[1], tuple(key[1].split("."))
-    innermost = innermost[: found.end()]
+    value, leaf = given[1], tuple(key[1].split("."))
+    innermost = innermost[: given.end()]
     places = [e for e in entries if e.path[-len(leaf) :] == leaf and e.value == value]
     literals = re.findall(r"Literal\[(.*?)\]", innermost)
     words = [word.strip("' ") for group in literals for word in group.split(",")]

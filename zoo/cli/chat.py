@@ -35,13 +35,14 @@ def chat(
     Args:
         model: Who answers.
         opening: What is known before the first message.
-        messages: What is said, a line each. An empty one or `/quit` ends; `/new` starts again.
+        messages: What the user says, a line each. An empty line or `/quit` ends,
+            `/new` starts again.
         write: Takes each line of output.
-        terminal: Notes on lines of their own, before the reply; a message that does not fit is
-            told and left out. Else a line a turn, the reply first, then the notes after a tab.
+        terminal: Write notes on lines of their own before the reply, and an error where a message
+            cannot be answered. Else a line a turn: the reply, a tab, the notes.
 
     Raises:
-        InputError: A message does not fit, and there is no terminal to tell it to.
+        InputError: A message cannot be answered, and `terminal` is False.
     """
     dialogue = opening
     for message in messages:
@@ -51,9 +52,9 @@ def chat(
         if text == "/new":
             dialogue = opening
             continue
-        said = replace(dialogue, turns=(*dialogue.turns, Turn(SEEKER, text)))
+        asked = replace(dialogue, turns=(*dialogue.turns, Turn(SEEKER, text)))
         try:
-            notes, dialogue = model.converse(said)
+            notes, dialogue = model.converse(asked)
         except InputError as error:
             if not terminal:
                 raise

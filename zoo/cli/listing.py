@@ -113,8 +113,8 @@ def flat(value: Any, above: str = "") -> dict[str, Any]:
     pairs = vars(value) if isinstance(value, Namespace) else value
     if not isinstance(pairs, dict):
         return {above: value}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, below in pairs.items():
         inner = above if key == "init_args" else f"{above}.{key}".strip(".")
-        found |= {} if key == "class_path" else flat(below, inner)
-    return found
+        settings |= {} if key == "class_path" else flat(below, inner)
+    return settings

@@ -36,7 +36,7 @@ RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write be
 
 
 class ComplaintError(Exception):
-    """What a parser has to say about the arguments, before it is turned into one line."""
+    """A parser's own message about wrong arguments; `explain` turns it into one line."""
 
 
 class Parser(LightningArgumentParser):
@@ -109,7 +109,7 @@ class ZooCLI(LightningCLI):
             raise InputError(explain(str(complaint), given, dests, choices())) from complaint
 
     def _parse_ckpt_path(self) -> None:
-        """Take the checkpoint's settings over the given ones, as Lightning does; say so."""
+        """Prefer a checkpoint's settings to the given ones, as Lightning does; print which."""
         config = self.config[self.config.subcommand]
         ckpt = config.get("ckpt_path")
         for source in (ckpt, config.get("init_from")):
@@ -206,11 +206,11 @@ def main(args: list[str] | None = None) -> None:
     try:
         run(args)
     except ValueError as error:
-        found = cause(error)
-        if found is None:
+        input_error = cause(error)
+        if input_error is None:
             raise
-        said = str(found).rpartition(f"{InputError.__name__}: ")[2]  # a worker adds a trace
-        print(f"error: {' '.join(said.split())}", file=sys.stderr)
+        message = str(input_error).rpartition(f"{InputError.__name__}: ")[2]  # no worker's trace
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -22,7 +22,7 @@ from zoo.records import Dialogue
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Saves beside the target and renames, so that a checkpoint file is whole or not there.
+    """Write checkpoints to a scratch file first, so that a file is complete or not there.
 
     Lightning's own way goes through the system's temporary folder, which may be another disk.
     """
@@ -159,11 +159,12 @@ class ZooTrainer(Trainer):
 
         Args:
             model: The method.
-            datamodule: Not read; it may say which labels the method uses.
+            datamodule: Its records are not read; some methods take their labels from it.
             ckpt_path: Checkpoint or exported folder to take the weights from.
-            situation: What you would write about your situation beforehand.
-            problem: Type of the problem.
-            emotion: How you feel, for methods that are told.
+            situation: Your situation in a sentence or two, as the data describe it before a
+                dialogue.
+            problem: Type of your problem, for example `job crisis`.
+            emotion: How you feel; methods that recognise emotions by themselves do not read it.
         """
         model.check_data(datamodule)
         self._load(model, ckpt_path)
@@ -178,7 +179,7 @@ class ZooTrainer(Trainer):
         ckpt_path: str | None = None,
         shard_size: int | None = None,
     ) -> None:
-        """Encode a corpus into an index on disk; finishes one that was cut off.
+        """Encode a corpus into an index on disk; an unfinished index is finished.
 
         Args:
             model: The method; it needs `offline(documents)`.
@@ -206,7 +207,7 @@ class ZooTrainer(Trainer):
         output: str | None = None,
         engine: Literal["torch", "faiss"] = "torch",
     ) -> None:
-        """Find the best documents of an index; prints them, or writes a JSON object a query.
+        """Print the best documents of an index, or write them as JSON, an object a query.
 
         Args:
             model: The method that built the index, with the same weights.
@@ -229,10 +230,10 @@ class ZooTrainer(Trainer):
         asked = asked or [(record.id, record.query) for record in datamodule.records("test")]
         self._ready(model, ckpt_path)
         opened = indexing.Index(model, index)  # type: ignore[arg-type]
-        found = opened.search([text for _, text in asked], k, engine=engine)
+        rankings = opened.search([text for _, text in asked], k, engine=engine)
         lines = [
-            json.dumps({"id": name, "query": text, "ranking": row}, ensure_ascii=False)
-            for (name, text), row in zip(asked, found, strict=True)
+            json.dumps({"id": name, "query": text, "ranking": ranking}, ensure_ascii=False)
+            for (name, text), ranking in zip(asked, rankings, strict=True)
         ]
         if output is not None:
             Path(output).write_text("\n".join(lines) + "\n", "utf-8")
@@ -241,7 +242,7 @@ class ZooTrainer(Trainer):
         print("\n".join(lines))  # noqa: T201
 
     def _ready(self, model: ZooModule, ckpt_path: str | None) -> None:
-        """Build a method that can be indexed, with its weights, on this machine.
+        """Build a method that encodes documents, with its weights.
 
         Raises:
             InputError: The method has no `offline`.
@@ -251,7 +252,7 @@ class ZooTrainer(Trainer):
         self._load(model, ckpt_path)
 
     def _load(self, model: ZooModule, ckpt_path: str | None) -> None:
-        """Build a method with its weights on this machine, ready to be asked."""
+        """Build a method with its weights, in evaluation mode on the trainer's device."""
         model.validate()
         model.init_from = ckpt_path
         model.configure_model()

@@ -1,1 +1,1 @@
-"""Decoding: depth-limited with catch-up, thought then answer."""
+"""Decoding with few passes: at several depths, from shared prefixes, among given choices."""

@@ -24,11 +24,11 @@ def only(
         ([1, 3], [0, 2], [9])
     """
 
-    def allowed(row: int, found: list[int]) -> list[int] | None:
-        n, listed = len(found), choices[row]
+    def allowed(row: int, tokens: list[int]) -> list[int] | None:
+        n, listed = len(tokens), choices[row]
         if listed is None:
             return None
-        fitting = [[*choice, stop_id] for choice in listed if list(choice[:n]) == found]
+        fitting = [[*choice, stop_id] for choice in listed if list(choice[:n]) == tokens]
         following = [choice[n] for choice in fitting if len(choice) > n]
         return sorted(set(following)) or [stop_id]
 
@@ -38,7 +38,7 @@ def only(
 def only_ending(
     allowed: Callable[[int, list[int]], list[int] | None],
     row: int,
-    found: list[int],
+    tokens: list[int],
     stop_id: int,
     limit: int,
 ) -> list[int] | None:
@@ -47,13 +47,13 @@ def only_ending(
     Args:
         allowed: See `DepthDecoder.decode`.
         row: Which row.
-        found: Its tokens so far.
+        tokens: Its tokens so far.
         stop_id: Token that ends it.
         limit: Most tokens of a row.
     """
     rest: list[int] = []
-    while len(found) + len(rest) <= limit:
-        following = allowed(row, [*found, *rest])
+    while len(tokens) + len(rest) <= limit:
+        following = allowed(row, [*tokens, *rest])
         if following is None or len(following) != 1:
             return None
         if following[0] == stop_id:
@@ -69,7 +69,7 @@ def finish(
     stop_id: int,
     limit: int,
 ) -> None:
-    """Write out the rows that can end in one way only, and mark them as done, in place."""
+    """Complete the rows that can end in one way only, and mark them as done, both in place."""
     for i in (~done_B).nonzero()[:, 0].tolist():
         rest = only_ending(allowed, i, rows[i], stop_id, limit)
         if rest is not None:

@@ -1,4 +1,4 @@
-"""Decode at several depths of one network over one growing sequence.
+"""Decode at several depths of one network, in one batch of sequences.
 
 Tokens enter at the bottom and rise only as far as they are needed. A phase that decodes at depth k
 runs k blocks per token and keeps the states that it leaves there; when a later phase decodes
@@ -27,7 +27,12 @@ from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a batch of sequences was: slots so far, and the state of each row's last token."""
+    """A point of the sequences to go back to.
+
+    Attributes:
+        slots: How many slots there were.
+        last: State of each row's last token, `(B, D)`; None before the first token.
+    """
 
     slots: int
     last: Tensor | None
@@ -66,12 +71,13 @@ class DepthDecoder:
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def open(self, ids: Sequence[Sequence[int]]) -> None:
-        """Begin rows with their prompts, or anew, in one packed forward: padding costs nothing.
+        """Begin rows with prompts, or begin them again, in one packed pass without padding.
 
-        For a decoder of one depth, the top; else `feed`.
+        Only for a decoder whose one depth is the top; others use `feed`.
 
         Args:
-            ids: Token ids of each row; a row of none stays as it is. The first time, all have some.
+            ids: Token ids of each row. An empty row stays as it is; in the first call none is
+                empty.
         """
         prompts = {row: prompt for row, prompt in enumerate(ids) if prompt}
         rows_P = torch.tensor(list(prompts), device=self.mask_BL.device)
@@ -100,7 +106,7 @@ class DepthDecoder:
             self._feed(*self._padded(ids), level)
 
     def push(self, token_B: Tensor, alive_B: Tensor, level: int) -> None:
-        """Append one token to each row that is alive; a hole to the others.
+        """Append one token to each row that is alive, and an empty slot to the others.
 
         Args:
             token_B: Token ids, `(B,)`.

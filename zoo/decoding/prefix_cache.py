@@ -57,15 +57,15 @@ class Prefixes:
 
     def split(self) -> list[Prefixes]:
         """Return every prefix by itself, without padding on its right, in memory of its own."""
-        found = []
+        singles = []
         for i, end in enumerate(self.ends.tolist()):
             keys, values = (
                 [part[i : i + 1, :, :end].clone() for part in kind]
                 for kind in (self.keys, self.values)
             )
             row = slice(i, i + 1)
-            found.append(Prefixes(keys, values, self.starts[row], self.ends[row], self.last[row]))
-        return found
+            singles.append(Prefixes(keys, values, self.starts[row], self.ends[row], self.last[row]))
+        return singles
 
     @staticmethod
     def join(parts: Sequence[Prefixes]) -> Prefixes:

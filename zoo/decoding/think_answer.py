@@ -87,10 +87,10 @@ def think_and_answer(
     """
     chat, tokenizer = encoder.chat, encoder.tokenizer
     rows = [list(prompt) for prompt in prompts]
-    found = [""] * len(rows)
+    texts = [""] * len(rows)
     if thoughts is not None:
-        found = list(thoughts)
-        for row, thought in zip(rows, found, strict=True):
+        texts = list(thoughts)
+        for row, thought in zip(rows, texts, strict=True):
             if thought:
                 row += encoder.ids(chat.open(THOUGHT)) + encoder.ids(thought + chat.end)
     elif think is not None:
@@ -102,8 +102,8 @@ def think_and_answer(
             max_new_tokens=think.max_new_tokens,
             temperature=think.temperature,
         )
-        found = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         rows = [[] for _ in rows]
     rows = [row + encoder.ids(chat.open(ANSWER)) for row in rows]
     answers = answer(decoder, encoder, rows, speak=speak)
-    return [Reply(t.strip(), a) for t, a in zip(found, answers, strict=True)]
+    return [Reply(text.strip(), spoken) for text, spoken in zip(texts, answers, strict=True)]

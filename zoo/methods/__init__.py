@@ -1,1 +1,1 @@
-"""One paper, one file."""
+"""The methods: a folder per paper, with all that only this paper needs."""

@@ -1,1 +1,1 @@
-"""Wording: changing it touches no tensor code."""
+"""Prompts that papers share: chat formats, thoughts, options, and what is cut when too long."""

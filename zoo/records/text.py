@@ -14,14 +14,12 @@ class PlainText:
         doubt: `(start, stop, level)` of spans that somebody doubts, in characters, with a level
             from 0 (certain) to 1 (false); empty for none.
         kind: Name under which scores are reported; may be empty.
-        language: Language of the text; may be empty.
         id: Where the record comes from.
     """
 
     text: str
     doubt: tuple[tuple[int, int, float], ...] = ()
     kind: str = ""
-    language: str = ""
     id: str = ""
 
 

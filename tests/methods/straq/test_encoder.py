@@ -318,7 +318,7 @@ Refused = Callable[..., str]
         ({"gamma": 1.0}, "model.gamma: 1.0 is not in 0..1"),
         ({"sync_every": 0}, "model.sync_every: 0 is less than 1"),
         ({"alternatives": 8}, "model.alternatives: 8 is not in 0..7"),
-        ({"judge": {"name": "tiny-llama"}}, "model.judge: name a file to keep its grades in"),
+        ({"judge": {"name": "tiny-llama"}}, "model.judge: its grades are kept in a file; name one"),
         (
             {"objective": "cross_entropy", "readout": "value_head"},
             "model.objective: cross_entropy learns a letter, value_head has none",

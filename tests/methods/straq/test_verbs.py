@@ -118,7 +118,7 @@ def test_check_counts_no_new_parameter(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_part_of_the_optimiser_keeps_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    """One key given on the command line: the others are the released launcher's."""
+    """One key given on the command line: the others are those of the released training script."""
     import yaml
 
     given = ("--model", "zoo.StraQ", "--model.optimizer.lr", "0.5", "--data", "datamodules.ESConv")

@@ -30,7 +30,6 @@ TOPICS = (
     *("sports", "travel", "art", "music", "technology", "food and drink"),
     *("hobbies and crafts", "entertainment", "animal"),
 )
-EXTRA = ("Humor", "Interest", "Excitement", "Encouragement")  # free tags that the paper tried
 
 
 def topic_labels(names: Sequence[str]) -> Labels:

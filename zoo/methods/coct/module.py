@@ -22,8 +22,8 @@ supporter's name, as plain replies of the other methods are (begun so, that mode
 greedy decoding (sampling parameters are not given); past replies have no tags in the history
 (`keep_tags` keeps the strategy's); the strategy of a reply, for accuracy and bias, is its first
 strategy tag, and Others without any. The recipe of the distilled variant: ordinary fine-tuning with
-the group's launcher defaults. Without a teacher's file its target is the annotated strategy as a
-tag and the reply.
+the defaults of straQ*'s released training script. Without a teacher's file its target is the
+annotated strategy as a tag and the reply.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class CoCT(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of straQ*'s launcher script.
+        optimizer: AdamW and its schedule; None for that of straQ*'s training script.
         concepts: Whose lists: `esconv`, `daily_dialog`, `cskills`, `empathetic_dialogues`, or
             `auto`: those that the paper uses on the data module at hand (ESConv's without one).
         kinds: Which kinds of concepts to use; None for all that the lists have.

@@ -72,7 +72,7 @@ class ESCBaseline(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of straQ*'s launcher script.
+        optimizer: AdamW and its schedule; None for that of straQ*'s training script.
         kind: Which baseline; see the module's docstring.
         labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
         emotions: Whose list of emotions: `esconv`, `daily_dialog` or `empathetic_dialogues`.

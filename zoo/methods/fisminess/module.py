@@ -57,7 +57,7 @@ class FiSMiness(TalkingModule):
 
     Args:
         backbone: The language model.
-        optimizer: AdamW and its schedule; None for that of straQ*'s launcher
+        optimizer: AdamW and its schedule; None for that of straQ*'s training
             script (FiSMiness' own is not published).
         mode: `mt`: fine-tuned, three calls a turn; `single_pass`: fine-tuned, one call; `agent`:
             not trained, three calls.

@@ -110,14 +110,19 @@ class HdLM(LevelingModule):
         top = read_config(self.backbone.name).num_hidden_layers
         layers = list(self.layers or ())
         if self.layers is None and self.depth - 1 not in SHARES:
-            raise InputError(f"model.layers: give {self.depth - 1} of them for {self.depth} levels")
+            raise InputError(
+                f"model.layers: {self.depth} levels have no default; name {self.depth - 1} blocks"
+            )
         if any(not 1 <= k <= top for k in layers) or sorted(layers) != layers:
             raise InputError(
                 f"model.layers: {layers} do not ascend within 1..{top}, the depth of "
                 f"{self.backbone.name}"
             )
         if len(self.level_weights) != self.depth:
-            raise InputError(f"model.weights: {len(self.level_weights)} for {self.depth} levels")
+            raise InputError(
+                f"model.weights: {len(self.level_weights)} for {self.depth} levels; give one per "
+                f"level, from coarse to fine"
+            )
 
     def install(self) -> None:
         """Add the intermediate heads W_i, untied copies of the final head."""

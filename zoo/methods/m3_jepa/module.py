@@ -52,8 +52,6 @@ from zoo.module import as_config, total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import MediaText
 
-MEDIA = ("image", "audio")
-
 
 class M3JEPA(AligningModule):
     """Frozen encoders joined by a mixture-of-experts predictor.

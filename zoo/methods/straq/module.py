@@ -19,8 +19,8 @@ straQ*-distill: r is a judge's grade, 0 to 5.
 Shapes: S states, N judged pairs (s, a), K strategies, D width.
 
 Follows: the language model as Q-network with all K values in one pass, plain max with the target
-network (not double DQN), gamma 0.85, C = 10, the launcher's optimiser (Adam 0.9/0.95, no decay,
-clip 1, 5e-6, 3 % warm-up, cosine to a tenth).
+network (not double DQN), gamma 0.85, C = 10, the optimiser of the released training script (Adam
+0.9/0.95, no decay, clip 1, 5e-6, 3 % warm-up, cosine to a tenth).
 Deviates: the pairs of one state share its pass, so they are always in one batch; the released code
 has one pair a row. The release copies the target every 3 steps and hands over one module as both
 networks; here the target is a real copy, of what is trained only. The release leaves out the body
@@ -70,7 +70,7 @@ class StraQ(PlanningModule):
 
     Args:
         backbone: The planner.
-        optimizer: AdamW and its schedule; by default the released launcher's.
+        optimizer: AdamW and its schedule; by default that of the released script.
         reward: `imit`: +1 for the logged strategy, -1 for another; `distill`: grades of a judge.
         grades: With `distill`: `feedback`, the seekers' own ratings (only of logged strategies), or
             a JSONL file of recorded grades (`zoo.judges.recorded`).
@@ -147,7 +147,9 @@ class StraQ(PlanningModule):
         if self.sync_every < 1:
             raise InputError(f"model.sync_every: {self.sync_every} is less than 1")
         if isinstance(self.judge, Backbone) and self.grades == "feedback":
-            raise InputError("model.judge: name a file to keep its grades in, model.grades")
+            raise InputError(
+                "model.judge: its grades are kept in a file; name one: model.grades: grades.jsonl"
+            )
         if not 0 <= self.alternatives <= rest:
             raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
         if self.objective == "cross_entropy" and self.reward == "distill":
@@ -155,7 +157,9 @@ class StraQ(PlanningModule):
         if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
             raise InputError("model.objective: cross_entropy learns a letter, value_head has none")
         if self.readout == "mean_logprob" and self.objective == "td":
-            log.warning("model.readout: a log-probability cannot reach a positive target")
+            log.warning(
+                "model.readout: a log-probability cannot reach a positive target; use mean_logit"
+            )
 
     def install(self) -> None:
         """Add nothing to the language model, or the ablation's head."""
