@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find
-from datamodules.labels import Row, label_paths
 from datamodules.tables import hint, read_json_object
+from datamodules.taxonomy import Row, label_paths
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record, Taxonomy
 

@@ -37,10 +37,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.chat_form import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
+from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
 from datamodules.files import SAMPLES, shuffled
 from datamodules.tables import digest, divide
-from datamodules.task_texts import read_task_texts, task_text
+from datamodules.task_descriptions import read_task_texts, task_text
 from zoo.errors import InputError, nearest
 from zoo.records import Conditioned, Record
 

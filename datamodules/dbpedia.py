@@ -17,8 +17,8 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find
-from datamodules.labels import Row, label_paths, taxonomy_of
 from datamodules.tables import cell, read_csv
+from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.records import LabelPath, Record, Taxonomy
 
 LEVELS = ("l1", "l2", "l3")

@@ -32,7 +32,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_json_list, text_field
-from datamodules.pictures import split_of, tar_members
+from datamodules.picture_files import split_of, tar_members
 from zoo.errors import InputError, nearest
 from zoo.records import Media, MediaText, Record
 

@@ -37,7 +37,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.made_up import NUM_OPTIONS, World
+from datamodules.fact_world_generator import NUM_OPTIONS, World
 from zoo.errors import InputError, nearest
 from zoo.records import PlainText, Question, Record, Triple
 

@@ -7,7 +7,7 @@ What lies at `path` says which form is read:
   without `.txt` the key `caption` of `000.json` is. Other members of a sample are not read. Tars
   must be uncompressed, since a record holds where in the tar a picture's bytes lie.
 - With `annotations`, a folder of pictures (at any depth) and a Flickr30k token file, Karpathy's
-  JSON, COCO captions JSON, or JSONL; `datamodules/captions.py` shows them.
+  JSON, COCO captions JSON, or JSONL; `datamodules/caption_files.py` shows them.
 
 Karpathy's JSON and a JSONL file with `split` name the splits (`restval` is trained on). Else a hash
 of the picture's file name (with a tar's: its name and the sample's) decides, so that a picture
@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import SPLITS, ZooDataModule
-from datamodules.captions import Entry, read_entries
+from datamodules.caption_files import Entry, read_entries
 from datamodules.files import SAMPLES
-from datamodules.pictures import UNDERSTOOD, is_picture, split_of
-from datamodules.shards import find_tars, read_shards
+from datamodules.picture_files import UNDERSTOOD, is_picture, split_of
+from datamodules.webdataset import find_tars, read_shards
 from zoo.errors import InputError
 from zoo.records import Media, MediaText, Record
 

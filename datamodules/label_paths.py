@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from datamodules.base import SPLITS, ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
-from datamodules.labels import Row, label_paths, taxonomy_of
 from datamodules.tables import cell, divide, present, read_csv
+from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record, Taxonomy
 

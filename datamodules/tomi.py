@@ -6,7 +6,7 @@ lie in a folder or in the published `tomi_balanced_story_types.zip`.
 
 A question becomes a `Triple`. `query` is the story, without line numbers, and the question;
 `answer` the container as the file writes it; `thought` a belief trace, which a tracker derives from
-the story alone (`datamodules/belief.py`), never from the answer.
+the story alone (`datamodules/belief_tracker.py`), never from the answer.
 
 `kind` follows the trace's question type: `memory`, `reality`, and for the belief questions
 (`first_order_*`, `second_order_*`) `true_belief` where it ends in `_no_tom` and `false_belief`
@@ -40,7 +40,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules import belief
+from datamodules import belief_tracker as belief
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines, shuffled
 from zoo.errors import InputError, nearest

@@ -22,7 +22,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines, shuffled
-from datamodules.labels import Row, label_paths, taxonomy_of
+from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record
 

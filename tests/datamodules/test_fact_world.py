@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from datamodules import FactWorld
-from datamodules.made_up import HELD_OUT, NUM_OPTIONS, RELATIONS, World
+from datamodules.fact_world_generator import HELD_OUT, NUM_OPTIONS, RELATIONS, World
 from zoo.methods.lamss.baseline_encoder import ConfidenceEncoder
 from zoo.records import PlainText, Question, Triple
 from zoo.tiny_models import byte_tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import ImageText
-from datamodules.pictures import split_of
+from datamodules.picture_files import split_of
 
 SPLITS = ("train", "val", "test")
 PICTURE = b"\x89PNG not decoded here"

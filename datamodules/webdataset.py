@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from datamodules.files import text_field
-from datamodules.pictures import SUFFIXES, UNDERSTOOD, is_picture, tar_members
+from datamodules.picture_files import SUFFIXES, UNDERSTOOD, is_picture, tar_members
 from zoo.errors import InputError
 from zoo.records import Media, MediaText
 
