@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from datamodules import ToMi, belief
+from datamodules import ToMi
+from datamodules import belief_tracker as belief
 from datamodules.files import SAMPLES
 from datamodules.tomi import locate, read_questions
 
