@@ -7,8 +7,9 @@ Local paths never touch the network; nothing unpickles; `trust_remote_code` stay
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +17,8 @@ from torch import nn
 from zoo.errors import InputError
 from zoo.model_files import resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
+
+C = TypeVar("C")
 
 DTYPES = {
     "float32": torch.float32,
@@ -179,3 +182,10 @@ def add_lora(lm: Any, lora: LoRA) -> None:
     )
     lm.requires_grad_(False)
     inject_adapter_in_model(config, lm)
+
+
+def as_config(kind: type[C], value: C | Mapping[str, Any] | None) -> C:
+    """Return a config object from itself, its fields, or None for the defaults."""
+    if value is None:
+        return kind()
+    return kind(**value) if isinstance(value, Mapping) else value

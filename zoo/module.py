@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from zoo import backbone as backbones
 from zoo import export, parallel
-from zoo.backbone import Backbone, LoRA
+from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.export import Pretrained
@@ -29,7 +29,6 @@ from zoo.losses.cross_entropy import Term
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.optimizer import Optimizer, adamw, total_steps
 
-C = TypeVar("C")
 R = TypeVar("R")
 
 
@@ -100,10 +99,7 @@ class ZooModule(LightningModule):
         return ""
 
     def converse(self, dialogue: Any) -> tuple[dict[str, str], Any]:
-        """Return what to show beside a reply, and the dialogue with the reply as its last turn.
-
-        Args:
-            dialogue: A `Dialogue` that ends with a seeker's turn.
+        """Return what to show beside a reply, and the `Dialogue` with the reply as its last turn.
 
         Raises:
             InputError: The method does not talk.
@@ -290,13 +286,6 @@ def evaluating(method: Callable[..., R]) -> Callable[..., R]:
             self.train(training)
 
     return wrapped
-
-
-def as_config(kind: type[C], value: C | Mapping[str, Any] | None) -> C:
-    """Return a config object from itself, its fields, or None for the defaults."""
-    if value is None:
-        return kind()
-    return kind(**value) if isinstance(value, Mapping) else value
 
 
 def total_loss(terms: Mapping[str, Term], weights: Mapping[str, float] | None = None) -> Tensor:

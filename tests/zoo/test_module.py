@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import zoo
+from zoo.backbone import as_config
 from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
-from zoo.module import as_config
 
 
 class Fixed(lightning.LightningDataModule):

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbone import load_tokenizer
+from zoo.backbone import as_config, load_tokenizer
 from zoo.errors import InputError, nearest
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term
@@ -48,7 +48,7 @@ from zoo.methods.m3_jepa.evaluation import AligningModule, Views, reads, sources
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower
-from zoo.module import as_config, total_loss
+from zoo.module import total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import MediaText
 

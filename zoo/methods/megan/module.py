@@ -35,7 +35,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbone import Backbone, read_config
+from zoo.backbone import Backbone, as_config, read_config
 from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
@@ -44,7 +44,7 @@ from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder,
 from zoo.methods.megan.evaluation import ConditionedReply, ConditioningModule
 from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
 from zoo.methods.megan.hypernetwork import Hyper, build
-from zoo.module import as_config, evaluating, total_loss
+from zoo.module import evaluating, total_loss
 from zoo.nn.blocks import num_blocks
 from zoo.nn.swiglu import check_swiglu
 from zoo.optimizer import Optimizer

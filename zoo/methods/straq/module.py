@@ -42,7 +42,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.backbone import Backbone
+from zoo.backbone import Backbone, as_config
 from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
@@ -54,7 +54,7 @@ from zoo.methods.straq.responder import Responder
 from zoo.methods.straq.rewards import Imitated, Reward
 from zoo.methods.straq.target_network import Target
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
-from zoo.module import as_config, evaluating, total_loss
+from zoo.module import evaluating, total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.evaluation import DEFAULTS
