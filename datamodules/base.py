@@ -100,9 +100,6 @@ class ZooDataModule(LightningDataModule):
                 study(self.records(split), split)
             encoded = (encoder(record) for record in self.records(split))
             self._examples[split] = [example for part in encoded for example in part]
-            review = getattr(encoder, "review", None)
-            if review is not None:
-                review(self._examples[split], split)
         return self._examples[split]
 
     def check(self, encoder: Any) -> None:

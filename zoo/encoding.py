@@ -147,8 +147,7 @@ class Encoder(Protocol):
     """A method's side of its data: the record types it takes, encoding and collation.
 
     An encoder that has to see a whole split before it encodes a record of it has a method
-    `study(records, split)`, which is called once right before; one that has to see all examples
-    of a split has a method `review(examples, split)`, called right after.
+    `study(records, split)`, which is called once right before.
     """
 
     @property
@@ -222,6 +221,12 @@ def join(pieces: Sequence[tuple[Sequence[int], int, float]], *, record: Any = No
         weights=[*weights[1:], 0.0],
         record=record,
     )
+
+
+def unlearned(ids: Sequence[int], record: Any = None) -> Example:
+    """Return token ids as an example from which nothing is learned: a prompt to be answered."""
+    size = len(ids)
+    return Example(list(ids), [IGNORE] * size, [NO_HEAD] * size, [0.0] * size, record)
 
 
 def collate(

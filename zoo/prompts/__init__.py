@@ -1,1 +1,1 @@
-"""Prompts that papers share: chat formats, thoughts, options, and what is cut when too long."""
+"""Prompts that papers share: encoders, chat formats, thoughts, options, what is cut when too long."""

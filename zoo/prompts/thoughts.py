@@ -5,15 +5,14 @@ Used by MeTHanol (a thought decoded at an intermediate block) and by its single-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode
+from zoo.encoding import NO_HEAD, Example, Segment
 from zoo.errors import InputError
-from zoo.prompts.chat_format import ChatFormat, chat_format
+from zoo.prompts.base import PromptEncoder
+from zoo.prompts.chat_format import ChatFormat
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn
-from zoo.sample_preview import preview
 
 SYSTEM = "You are a helpful assistant."
 SUPPORT_SYSTEM = "You are a supportive listener who helps people in distress."
@@ -99,30 +98,21 @@ def history(
 
 
 @dataclass
-class ThoughtEncoder:
+class ThoughtEncoder(PromptEncoder):
     """Encoder of thought-then-answer data, for several heads or one.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         think: Head that learns thoughts; None leaves thoughts out of the text.
         speak: Head that learns answers.
-        max_length: Window in tokens.
-        packed: Lay sequences end to end instead of padding them.
         keep_thoughts: Keep the thoughts of past turns in a dialogue's context. If not, each
             supporter turn becomes an example of its own, whose history has none.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Triple, Dialogue)
+
     think: int | None
     speak: int
-    max_length: int = 2048
-    packed: bool = True
     keep_thoughts: bool = True
-    records: tuple[type, ...] = (Triple, Dialogue)
-
-    def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
 
     def __call__(self, record: Triple | Dialogue) -> list[Example]:
         """Encode a triple, or a dialogue with every supporter turn supervised.
@@ -131,10 +121,7 @@ class ThoughtEncoder:
             InputError: A triple without answer or (if thoughts are learned) thought, a dialogue
                 in which no supporter turn answers anything, or a sample longer than the window.
         """
-        return [
-            encode(self.tokenizer, segments, max_length=self.max_length, record=record)
-            for segments in self.render(record)
-        ]
+        return [self.encode(segments, record) for segments in self.render(record)]
 
     def render(self, record: Triple | Dialogue) -> list[list[Segment]]:
         """Return the segments of each example that a record gives."""
@@ -164,13 +151,7 @@ class ThoughtEncoder:
             think = self.think if self.keep_thoughts else None
             stop = supporter_turns(record)[-1]
             segments = history(self.chat, record, stop, think=think, speak=self.speak)
-        ids = [token for segment in segments for token in self.ids(segment.text)]
-        if len(ids) >= self.max_length:
-            raise InputError(
-                f"{record.id or 'prompt'}: {len(ids)} tokens, which leaves no room in the window "
-                f"max_length={self.max_length}"
-            )
-        return ids
+        return self.check_prompt(self.segment_ids(segments), record)
 
     def gold(self, record: Triple | Dialogue) -> tuple[str, str]:
         """Return the annotated thought and answer that a generation is compared with."""
@@ -178,19 +159,6 @@ class ThoughtEncoder:
             return record.thought, record.answer
         turn = record.turns[supporter_turns(record)[-1]]
         return turn_thought(record, turn), turn.text
-
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
-        """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-
-    def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example with its masks in colour."""
-        return preview(example, self.tokenizer)
 
     def _require(self, record: Triple) -> None:
         needed = {"answer": record.answer}

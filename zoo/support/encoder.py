@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
+from zoo.encoding import NO_HEAD, Example, join, unlearned
 from zoo.errors import InputError
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
 from zoo.records import SUPPORTER, Dialogue, Turn
-from zoo.sample_preview import preview
 from zoo.support.decisions import Decision, decisions, transcript
 from zoo.support.labels import SUPPORT, Labels
 
@@ -34,39 +33,30 @@ TURN = re.compile(
 
 
 @dataclass
-class TalkEncoder:
+class TalkEncoder(PromptEncoder):
     """Encoder of prompts for the supporter's next turn, with or without a target.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         system: System turn.
         task: Asked after the conversation, in training and (by default) at inference.
         begins: What the answer to it is begun with; a target then begins with a space.
         labels: The strategies.
         target: Text to learn at a decision, None where there is none; None learns nothing.
         mark: Writes the strategy of a past supporter turn before its text; None leaves it out.
-        max_length: Window in tokens.
         reserve: Tokens of it that are kept free for tasks, drafts and the reply; the oldest lines
             give way.
-        packed: Lay sequences end to end instead of padding them.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Dialogue,)
+
     system: str
     task: str
     begins: str = SPEAKS
     labels: Labels = SUPPORT
     target: Callable[[Decision], str | None] | None = None
     mark: Callable[[str], str] | None = None
-    max_length: int = 4096
     reserve: int = 1024
-    packed: bool = True
-    records: tuple[type, ...] = (Dialogue,)
-
-    def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+    max_length: int = field(default=4096, kw_only=True)
 
     def __call__(self, record: Dialogue) -> list[Example]:
         """Return an example for each decision; without a target it is only to be answered.
@@ -82,8 +72,7 @@ class TalkEncoder:
         """Return what opens a prompt: the system turn and what is known of the situation."""
         known = {"Problem": decision.problem, "Situation": decision.situation}
         told = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
-        system = "".join(part.text for part in self.chat.turn("system", self.system, first=True))
-        return f"{system}{self.chat.open('user')}{told}Dialogue so far:\n"
+        return f"{self.system_turn(self.system)}{self.chat.open('user')}{told}Dialogue so far:\n"
 
     def lines(self, decision: Decision) -> list[str]:
         """Return what was said, a line for each turn."""
@@ -93,19 +82,6 @@ class TalkEncoder:
         """Return a task, the end of the user's turn, and how the assistant's begins."""
         begun = self.begins if begins is None else begins
         return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}{begun}"
-
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
-        """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-
-    def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example with its masks in colour."""
-        return preview(example, self.tokenizer)
 
     def _line(self, turn: Turn) -> str:
         if self.mark is not None and turn.speaker == SUPPORTER and turn.strategy:
@@ -127,8 +103,7 @@ class TalkEncoder:
         ids = [*head, *(token for piece in pieces[first:] for token in piece), *question]
         if learned:
             return join([(ids, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)
-        count = len(ids)
-        return Example(ids, [IGNORE] * count, [NO_HEAD] * count, [0.0] * count, decision)
+        return unlearned(ids, decision)
 
 
 def has_strategies(record: Dialogue) -> bool:

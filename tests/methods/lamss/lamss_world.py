@@ -93,14 +93,14 @@ def make(folder: Path, shape: str, num_facts: int, steps: int) -> World:
 
 def read(lm: Any, tokenizer: Any, facts: Sequence[Triple], steps: int) -> None:
     """Learn facts by heart, each as often as its kind says."""
-    from zoo.methods.lamss.questions import ids_of, opening
+    from zoo.methods.lamss.questions import opening
     from zoo.prompts.chat_format import CHATML
 
     rng = random.Random(0)
     header = tokenizer(CHATML.open("assistant"))["input_ids"]
     rows = []
     for fact in facts:
-        prompt = ids_of(tokenizer, opening(CHATML, fact)) + header
+        prompt = [i for s in opening(CHATML, fact) for i in tokenizer(s.text)["input_ids"]] + header
         answer = tokenizer(fact.answer + CHATML.end)["input_ids"]
         rows.append(join([(prompt, NO_HEAD, 0.0), (answer, 0, 1.0)]))
     times = [int(fact.kind.removeprefix("seen_")) for fact in facts]

@@ -17,7 +17,6 @@ from zoo.methods.lamss.questions import (
     check,
     follow_up,
     gold,
-    ids_of,
     key,
     letters,
     opening,
@@ -81,10 +80,10 @@ def test_turns_around_an_answer() -> None:
     )
     assert {segment.head for segment in segments} == {NO_HEAD}
     assert segments[: len(opening(CHATML, CHOICE))] == opening(CHATML, CHOICE)
-    tokenizer = byte_tokenizer()
-    alone = [i for s in segments for i in tokenizer(s.text, add_special_tokens=False).input_ids]
-    assert ids_of(tokenizer, segments) == alone
-    assert ids_of(tokenizer, []) == []
+    encoder = ConfidenceEncoder(byte_tokenizer())
+    alone = [i for s in segments for i in encoder.tokenizer(s.text).input_ids]
+    assert encoder.segment_ids(segments) == alone
+    assert encoder.segment_ids([]) == []
 
 
 def test_a_system_line_of_the_record_is_kept() -> None:

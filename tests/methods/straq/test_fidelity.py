@@ -510,7 +510,7 @@ def test_missing_grades_are_counted(make: Any, caplog: Any) -> None:
     """Some: a warning with their number and why; all: nothing can be learned."""
     unrated = make("StraQ", "tiny-llama", reward="distill").encoder()
     with pytest.raises(InputError, match=r"nothing to learn; 4 of 4 have no grade \(.*not rated"):
-        unrated.review(unrated(DIALOGUE), "train")
+        unrated.study([DIALOGUE], "train")
 
     def slow(asked: str) -> str:
         if "\nSupporter" in asked:  # not the first decision
@@ -521,7 +521,7 @@ def test_missing_grades_are_counted(make: Any, caplog: Any) -> None:
     module.judge = SupportJudge(ScriptedJudge(slow))
     encoder = module.encoder()
     with caplog.at_level("WARNING"):
-        encoder.review(encoder(DIALOGUE), "train")
+        encoder.study([DIALOGUE], "train")
     assert "rewards of train: 6 of 8 have no grade (TimeoutError: 30 seconds)" in caplog.text
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import ClassVar
 
-from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate, join
+from zoo.encoding import NO_HEAD, Example, join, unlearned
 from zoo.errors import InputError
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
-from zoo.sample_preview import preview
 from zoo.support.decisions import Decision, decisions, description
 from zoo.support.encoder import SPEAKS, has_strategies
 from zoo.support.labels import SUPPORT, Labels
@@ -61,11 +60,10 @@ def answer_start(emotion: str, strategy: str) -> str:
 
 
 @dataclass
-class WalkEncoder:
+class WalkEncoder(PromptEncoder):
     """Encoder of the three tasks of every turn.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         labels: The strategies.
         emotions: The emotions.
         single_pass: One example a turn instead of three.
@@ -73,24 +71,19 @@ class WalkEncoder:
         given: Name of a decision -> its emotion, instead of annotated ones; None for those.
         max_length: Window in tokens; the oldest lines are left out, many at a time.
         max_new_tokens: Tokens to keep free for a reply.
-        packed: Lay sequences end to end instead of padding them.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Dialogue,)
+
     labels: Labels = SUPPORT
     emotions: Labels = field(kw_only=True)
     single_pass: bool = False
     annotated: bool = False
     given: Mapping[str, str] | None = None
-    max_length: int = 2048
     max_new_tokens: int = 64
-    packed: bool = True
-    records: tuple[type, ...] = (Dialogue,)
 
     def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        super().__post_init__()
         tail = self.chat.end + self.chat.open("assistant")
         self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
         self.questions[REPLY] += SPEAKS
@@ -168,8 +161,7 @@ class WalkEncoder:
     def head(self, decision: Decision) -> str:
         """Return what opens a prompt: system, lists, and the description without the emotion."""
         known = description(replace(decision, emotion=""))
-        told_first = f"{SYSTEM}\n{lists(self.labels, self.emotions)}"
-        system = "".join(part.text for part in self.chat.turn("system", told_first, first=True))
+        system = self.system_turn(f"{SYSTEM}\n{lists(self.labels, self.emotions)}")
         told = f"{known}\n\nDialogue so far:\n" if known else "Dialogue so far:\n"
         return system + self.chat.open("user") + told
 
@@ -183,19 +175,6 @@ class WalkEncoder:
                 made = ((EMOTION, one.emotion), (STRATEGY, one.strategy), (REPLY, one.reply))
                 lines += [line(action, text) for action, text in made]
         return [text for text in lines if text]
-
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
-        """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-
-    def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example with its masks in colour."""
-        return preview(example, self.tokenizer)
 
     def _learned(
         self, decision: Decision, one: Round, head: list[int], pieces: list[list[int]]
@@ -237,5 +216,4 @@ class WalkEncoder:
     def _bare(self, decision: Decision, head: list[int], pieces: list[list[int]]) -> Example:
         """Return a prompt from which nothing is learned."""
         ids = [*head, *(token for piece in pieces[-1:] for token in piece)]
-        count = len(ids)
-        return Example(ids, [IGNORE] * count, [NO_HEAD] * count, [0.0] * count, decision)
+        return unlearned(ids, decision)

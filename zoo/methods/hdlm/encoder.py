@@ -4,45 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.encoding import NO_HEAD, Example, join
 from zoo.errors import InputError
 from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
-from zoo.sample_preview import preview
 
 
 @dataclass
-class LevelEncoder:
+class LevelEncoder(PromptEncoder):
     """Encoder of coarse-to-fine replies.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         depth: Number of levels D.
         guide: What is decoded before the reply of a dialogue.
         max_length: Window in tokens; of a longer conversation the oldest turns are left out, and
             of a longer text its end, but never the classes or options after it.
-        packed: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of a decoded free text.
         separate: Each level is an example of its own (the baseline of one call a level): its
             prompt holds what the calls before it were asked and have said.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (LabelPath, Dialogue, Triple, Question)
+
     depth: int
     guide: tuple[Guide, ...] = ("strategy",)
-    max_length: int = 2048
-    packed: bool = True
     max_new_tokens: int = 256
     separate: bool = False
-    records: tuple[type, ...] = (LabelPath, Dialogue, Triple, Question)
 
     def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        super().__post_init__()
         self.roles, self.subtask_roles = role_names(self.depth)
         self._rooms: dict[int, tuple[Taxonomy, int]] = {}  # by identity
 
@@ -93,7 +86,7 @@ class LevelEncoder:
         while turns:
             segments = self.chat.turn("system", plan.system, first=True)
             segments += [part for role, text in turns for part in self.chat.turn(role, text)]
-            ids = [token for segment in segments for token in self.ids(segment.text)]
+            ids = self.segment_ids(segments)
             if len(ids) <= budget:
                 return ids
             if len(turns) > 1:
@@ -114,20 +107,7 @@ class LevelEncoder:
             subtask = plan.subtask(path)
             if subtask:
                 text += self.chat.open(self.subtask_roles[level - 1]) + subtask + self.chat.end
-        return [*(self.ids(text) if text else []), *self.ids(self.chat.open(self.roles[level]))]
-
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
-        """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-
-    def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example with its masks in colour."""
-        return preview(example, self.tokenizer)
+        return [*self.ids(text), *self.ids(self.chat.open(self.roles[level]))]
 
     def _up_to(self, plan: Plan, last: int, learned: Sequence[int]) -> Example:
         tail: list[tuple[list[int], int]] = []

@@ -13,16 +13,15 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
 
-from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.encoding import NO_HEAD, Batch, Example, extended, join
 from zoo.errors import InputError, nearest
 from zoo.methods.lahore.prompts import SYSTEM, TEMPLATES, Order
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.prompts.option_tokens import option_ids
 from zoo.records import Document, Ranking
-from zoo.sample_preview import preview
 
 log = logging.getLogger(__name__)
 ANSWER, REJECTED = 0, 1  # heads: the right option; the other one, for preference learning
@@ -62,7 +61,7 @@ class Pair:
 
 
 @dataclass(slots=True)
-class PairBatch(Batch):
+class RelevanceBatch(Batch):
     """Sequences of pairs: first those with the right answers, then those with the wrong ones.
 
     Attributes:
@@ -86,11 +85,10 @@ class Grid(NamedTuple):
 
 
 @dataclass
-class RelevanceEncoder:
+class RelevanceEncoder(PromptEncoder):
     """Encoder of ranked records: one pair per document of the pool ("1:all").
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         template: Which wording.
         order: Which text comes first.
         relevance: Ask the relevance question I_r.
@@ -103,11 +101,11 @@ class RelevanceEncoder:
         negatives: Documents per query that are not relevant, drawn anew for each query by its id;
             None for all of the pool.
         preference: Also encode the wrong option of each pair.
-        packed: Lay sequences end to end instead of padding them.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Ranking,)
+    pair_type: ClassVar[type[Pair]] = Pair
+
     template: str = "paper"
     order: Order = "document_first"
     relevance: bool = True
@@ -115,12 +113,8 @@ class RelevanceEncoder:
     labels: Sequence[str] = ("A", "B")
     system: str = SYSTEM
     document_tokens: int = 512
-    max_length: int = 2048
     negatives: int | None = None
     preference: bool = False
-    packed: bool = True
-    records: tuple[type, ...] = (Ranking,)
-    pair_type: ClassVar[type[Pair]] = Pair
 
     def __post_init__(self) -> None:
         if self.template not in TEMPLATES:
@@ -129,7 +123,7 @@ class RelevanceEncoder:
             )
         if len(self.labels) != 2:
             raise InputError(f"model.labels: {self.labels} are not two, for true and for false")
-        self.chat = chat_format(self.tokenizer)
+        super().__post_init__()
         self.words = TEMPLATES[self.template]
         header = self.chat.end + self.chat.open("assistant")
         self.option_ids = option_ids(self.tokenizer, self.labels, header)
@@ -138,8 +132,7 @@ class RelevanceEncoder:
         self._halves: dict[tuple[str, str, str], tuple[int, ...]] = {}
         opening = self.chat.open("user", first=not self.system)
         if self.system:
-            opening = "".join(s.text for s in self.chat.turn("system", self.system, first=True))
-            opening += self.chat.open("user")
+            opening = self.system_turn(self.system) + self.chat.open("user")
         asked = [self.words.relevance] if self.relevance else []
         true, false = self.labels
         told = [self.words.choice.format(true=true, false=false)] if self.choice else []
@@ -222,15 +215,13 @@ class RelevanceEncoder:
         prompt = [(pair.head, NO_HEAD, 0.0), (pair.tail, NO_HEAD, 0.0)]
         return join([*prompt, (answer, ANSWER if right else REJECTED, 1.0)], record=pair.record)
 
-    def collate(self, pairs: Sequence[Pair], normalizers: dict[int, float]) -> PairBatch:
+    def collate(self, pairs: Sequence[Pair], normalizers: dict[int, float]) -> RelevanceBatch:
         """Join pairs into a batch: all right answers, then all wrong ones if there are any."""
         kinds = (True, False)[: pairs[0].answers]
         examples = [self.example(pair, right=kind) for kind in kinds for pair in pairs]
-        pad_id = self.tokenizer.pad_token_id
-        batch = collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-        values = {item.name: getattr(batch, item.name) for item in fields(batch)}
-        values["records"] = [pair.record for pair in pairs]
-        return PairBatch(**values, keys=[pair.key for pair in pairs])
+        batch = super().collate(examples, normalizers)
+        batch.records = [pair.record for pair in pairs]
+        return extended(RelevanceBatch, batch, keys=[pair.key for pair in pairs])
 
     def report_cut(self) -> None:
         """Say how many texts were longer than their slots."""
@@ -244,11 +235,7 @@ class RelevanceEncoder:
 
     def preview(self, pair: Pair) -> list[str]:
         """Return lines that show a pair's right answer with its masks in colour."""
-        return preview(self.example(pair), self.tokenizer)
-
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return super().preview(self.example(pair))
 
     def _text_ids(self, kind: str, text: str) -> list[int]:
         """Return a text's ids, cut to its slot: a document's end, a query's beginning."""

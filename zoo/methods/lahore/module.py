@@ -45,7 +45,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
-from zoo.methods.lahore.encoder import ANSWER, PAIR, PairBatch, RelevanceEncoder
+from zoo.methods.lahore.encoder import ANSWER, PAIR, RelevanceBatch, RelevanceEncoder
 from zoo.methods.lahore.prompts import SYSTEM, Order
 from zoo.methods.lahore.reference_logprobs import Reference
 from zoo.module import evaluating, total_loss
@@ -141,11 +141,11 @@ class LaHoRe(RankingModule):
         """Return L_SFT of equation (3), over the right answers."""
         return {"answer": head_loss(self(batch), batch, ANSWER, *self.output_head)}
 
-    def log_probs(self, batch: PairBatch) -> tuple[Tensor, ...]:
+    def log_probs(self, batch: RelevanceBatch) -> tuple[Tensor, ...]:
         """Return log pi(a+ | x) and log pi(a- | x) of each pair, end-of-turn included."""
         return sequence_log_probs(self(batch), batch, *self.output_head).chunk(2)
 
-    def preference(self, batch: PairBatch) -> dict[str, Term]:
+    def preference(self, batch: RelevanceBatch) -> dict[str, Term]:
         """Return L_DPO of equation (4), over pairs."""
         right, wrong = self.log_probs(batch)
         reference = self.reference.of(batch.keys, self.device)
@@ -153,7 +153,7 @@ class LaHoRe(RankingModule):
         pairs = torch.tensor(float(len(batch.keys)), device=losses.device)
         return {"preference": Term(losses.sum(), pairs, batch.normalizers[PAIR])}
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: RelevanceBatch, batch_idx: int) -> Tensor:
         """Return the loss of the objective."""
         terms = self.losses(batch) if self.objective == "sft" else self.preference(batch)
         self.log_terms("train", terms)

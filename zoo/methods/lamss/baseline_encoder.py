@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from zoo.encoding import NO_HEAD, Batch, Example, Segment, collate, encode, join
+from zoo.encoding import NO_HEAD, Example, Segment, join
 from zoo.errors import InputError
-from zoo.methods.lamss.questions import Askable, check, follow_up, gold, ids_of, letters, opening
-from zoo.prompts.chat_format import chat_format
+from zoo.methods.lamss.questions import Askable, check, follow_up, gold, letters, opening
+from zoo.prompts.base import PromptEncoder
 from zoo.records import PlainText, Question, Triple
-from zoo.sample_preview import preview
 
 ANSWER, SURE, TEXT = 0, 1, 2  # what is learned, all by the one head
 QUESTIONS = {
@@ -31,7 +30,7 @@ NUMBER_TOKENS = 8  # limit of a reply that says a number
 
 
 @dataclass
-class ConfidenceEncoder:
+class ConfidenceEncoder(PromptEncoder):
     """Encoder of answers, of the sure or unsure after them, and of plain text.
 
     With `sure` among the ways to ask, an example ends with that question and the one token that
@@ -39,23 +38,17 @@ class ConfidenceEncoder:
     `sure` stands there.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         asks: The ways (of `QUESTIONS`) in which the model is asked about its answers.
-        max_length: Window in tokens.
         max_new_tokens: Limit of an answer.
-        packed: Lay sequences end to end instead of padding them.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Question, Triple, PlainText)
+
     asks: tuple[str, ...] = ()
-    max_length: int = 2048
     max_new_tokens: int = 32
-    packed: bool = True
-    records: tuple[type, ...] = (Question, Triple, PlainText)
 
     def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        super().__post_init__()
         asked = (len(self._question(name)) for name in self.asks)
         self.room = self.max_new_tokens + max(asked, default=0) + NUMBER_TOKENS
 
@@ -69,7 +62,7 @@ class ConfidenceEncoder:
             if not record.text.strip():
                 raise InputError(f"{record.id or 'text'}: the text is empty")
             parts = [Segment(record.text, "text", TEXT)]
-            return [encode(self.tokenizer, parts, max_length=self.max_length, record=record)]
+            return [self.encode(parts, record)]
         check(record)
         answer = self.ids(gold(record) + self.chat.end)
         pieces = [(self.prompt(record), NO_HEAD, 0.0), (answer, ANSWER, 1.0)]
@@ -84,7 +77,7 @@ class ConfidenceEncoder:
         Raises:
             InputError: The window leaves no room for the answer and a question about it.
         """
-        ids = ids_of(self.tokenizer, opening(self.chat, record)) + self._open()
+        ids = self.segment_ids(opening(self.chat, record)) + self._open()
         room = max(self.room, len(self.ids(gold(record))) + self.room - self.max_new_tokens)
         if len(ids) + room > self.max_length:
             raise InputError(
@@ -96,7 +89,7 @@ class ConfidenceEncoder:
     def after(self, record: Askable, answer: str, name: str) -> list[int]:
         """Return the ids up to the reply to a question about an answer."""
         segments = follow_up(self.chat, record, answer, QUESTIONS[name])
-        return ids_of(self.tokenizer, segments) + self._open()
+        return self.segment_ids(segments) + self._open()
 
     def reaction(self, name: str) -> tuple[list[int], int, int]:
         """Return how a reply begins, and the tokens that decide: without doubt, with doubt."""
@@ -109,25 +102,12 @@ class ConfidenceEncoder:
         listed = letters(record)
         return None if listed is None else [self.ids(name) for name in listed]
 
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
-        """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
-
-    def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example with its masks in colour."""
-        return preview(example, self.tokenizer)
-
     def _open(self) -> list[int]:
         return self.ids(self.chat.open("assistant"))
 
     def _question(self, name: str) -> list[int]:
         """Return the ids from the answer's end-of-turn to the reply about it."""
-        return ids_of(self.tokenizer, self.chat.turn("user", QUESTIONS[name])) + self._open()
+        return self.segment_ids(self.chat.turn("user", QUESTIONS[name])) + self._open()
 
 
 def fork(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], int, int]:

@@ -18,7 +18,7 @@ from zoo.records import PlainText
 Span = tuple[int, int]
 
 
-class Labels(Protocol):
+class DoubtLabels(Protocol):
     """What labels the data: a language model before training."""
 
     def doubts(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:

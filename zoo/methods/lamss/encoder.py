@@ -15,14 +15,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
-from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.encoding import NO_HEAD, Batch, Example, join
 from zoo.errors import InputError
 from zoo.methods.lamss.doubt_labels import (
-    Labels,
+    DoubtLabels,
     Studied,
     balance,
     interleave,
@@ -34,9 +34,8 @@ from zoo.methods.lamss.doubt_labels import (
 )
 from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
 from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.records import PlainText, Question, Triple
-from zoo.sample_preview import preview
 
 log = logging.getLogger(__name__)
 NORMAL, SIGMA, LEVEL = 0, 1, 2
@@ -46,7 +45,7 @@ Piece = tuple[Sequence[int], int, float]
 
 
 @dataclass
-class SkepticEncoder:
+class SkepticEncoder(PromptEncoder):
     """Encoder of texts and questions for a vocabulary with skepticism tokens.
 
     Attributes:
@@ -61,29 +60,24 @@ class SkepticEncoder:
         shared_positions: A token and its level have one position.
         max_length: Window in tokens; a longer text becomes several examples.
         max_answer_tokens: Limit of an answer that the model gives, levels excluded.
-        packed: Lay sequences end to end instead of padding them.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (PlainText, Question, Triple)
+
     level_ids: Sequence[int]
-    labels: Labels | None
+    labels: DoubtLabels | None
     doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob"
     interleave: bool = True
     interleave_query: bool = False
     shared_positions: bool = False
-    max_length: int = 2048
     max_answer_tokens: int = 16
-    packed: bool = True
-    records: tuple[type, ...] = (PlainText, Question, Triple)
 
     def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        super().__post_init__()
         start = self.tokenizer.bos_token_id
         self.start_id: int = self.stop_id if start is None else start
-        asked = [part.text for part in self.chat.turn("user", INSTRUCTION)]
-        self.instruction = [i for t in (*asked, self.chat.open(ASSISTANT)) for i in self.ids(t)]
+        asked = self.segment_ids(self.chat.turn("user", INSTRUCTION))
+        self.instruction = [*asked, *self.ids(self.chat.open(ASSISTANT))]
         self.studied: dict[Any, Studied] = {}
 
     def study(self, records: Sequence[Any], split: str) -> None:
@@ -139,8 +133,7 @@ class SkepticEncoder:
         Raises:
             InputError: The window has no room for them and for what follows.
         """
-        texts = [*(part.text for part in opening(self.chat, record)), self.chat.open(ASSISTANT)]
-        ids = [token for text in texts for token in self.ids(text)]
+        ids = self.segment_ids(opening(self.chat, record)) + self.ids(self.chat.open(ASSISTANT))
         per_token = 2 if self.interleave else 1
         judged = per_token * (self.max_answer_tokens + 1) + len(self.instruction) + 1
         length = (2 if self.interleave_query else 1) * len(ids)
@@ -167,8 +160,7 @@ class SkepticEncoder:
 
     def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Batch:
         """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        batch = collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+        batch = super().collate(examples, normalizers)
         if self.shared_positions:
             levels = set(self.level_ids)
             rows = [
@@ -184,7 +176,7 @@ class SkepticEncoder:
         lines = [] if self.labels else ["labels      none yet: the levels below are all s_0"]
         text = isinstance(example.record, PlainText)
         for one in [example] if text else self(example.record)[:2]:
-            lines += preview(one, self.tokenizer)
+            lines += super().preview(one)
         return lines
 
     def _study_texts(self, texts: Sequence[PlainText]) -> dict[PlainText, Studied]:

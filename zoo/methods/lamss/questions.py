@@ -7,7 +7,6 @@ open question with a short answer. Shared by the methods that doubt their own an
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from zoo.encoding import Segment
 from zoo.errors import InputError
@@ -108,10 +107,3 @@ def follow_up(chat: ChatFormat, record: Askable, answer: str, instruction: str) 
     """
     given = chat.turn("assistant", answer)
     return [*opening(chat, record), *given, *chat.turn("user", instruction)]
-
-
-def ids_of(tokenizer: Any, segments: list[Segment]) -> list[int]:
-    """Return the token ids of segments, each tokenised alone."""
-    texts = [segment.text for segment in segments]
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    return [token for row in rows for token in row]

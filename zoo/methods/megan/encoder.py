@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from zoo.encoding import Batch, Example, Segment, collate, encode, extended
+from zoo.encoding import Batch, Example, Segment, extended
 from zoo.errors import InputError
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.prompts.thoughts import SYSTEM
 from zoo.records import Conditioned
-from zoo.sample_preview import preview
 
 REPLY = 0  # the head that learns
 
@@ -74,31 +73,21 @@ class ConditionedBatch(Batch):
 
 
 @dataclass
-class ConditionEncoder:
+class ConditionEncoder(PromptEncoder):
     """Encoder of prompts with responses under conditions.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
-        max_length: Window in tokens.
-        packed: Lay sequences end to end instead of padding them.
         max_condition: Longest condition in tokens.
         fixed_condition: Cut and pad the conditions of examples to this length (released training
             code: 16); None keeps them whole.
         see_padding: Let padding of `fixed_condition` be seen (released training code).
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
-    max_length: int = 2048
-    packed: bool = True
+    records: ClassVar[tuple[type, ...]] = (Conditioned,)
+
     max_condition: int = 512
     fixed_condition: int | None = None
     see_padding: bool = False
-    records: tuple[type, ...] = (Conditioned,)
-
-    def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
 
     def __call__(self, record: Conditioned) -> list[ConditionedExample]:
         """Encode a record: the response and its end-of-turn are learned.
@@ -111,7 +100,7 @@ class ConditionEncoder:
             raise InputError(f"{record.id or 'sample'}: the field 'response' is empty")
         reply = self.chat.turn("assistant", record.response, head=REPLY)
         segments = [*self._asked(record), *reply]
-        base = encode(self.tokenizer, segments, max_length=self.max_length, record=record)
+        base = self.encode(segments, record)
         return [extended(ConditionedExample, base, condition=self.condition(record))]
 
     def condition(self, record: Conditioned) -> list[int]:
@@ -143,13 +132,7 @@ class ConditionEncoder:
             InputError: The prompt fills the window.
         """
         segments = [*self._asked(record), Segment(self.chat.open("assistant"), "header")]
-        ids = [token for segment in segments for token in self.ids(segment.text)]
-        if len(ids) >= self.max_length:
-            raise InputError(
-                f"{record.id or 'prompt'}: {len(ids)} tokens, which leaves no room in the window "
-                f"max_length={self.max_length}"
-            )
-        return ids
+        return self.check_prompt(self.segment_ids(segments), record)
 
     def conditions(self, records: Sequence[Conditioned]) -> Conditions:
         """Return the whole conditions of records that are to be answered, padding unseen."""
@@ -159,22 +142,17 @@ class ConditionEncoder:
         self, examples: Sequence[ConditionedExample], normalizers: dict[int, float]
     ) -> ConditionedBatch:
         """Join examples into a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        base = collate(examples, normalizers, packed=self.packed, pad_id=pad_id)
+        base = super().collate(examples, normalizers)
         found = [example.condition for example in examples]
         told = self._stack(found) if self.fixed_condition is None else self._cut(found)
         return extended(
             ConditionedBatch, base, condition_ids=told.ids, condition_mask=told.mask, told=told.told
         )
 
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
     def preview(self, example: ConditionedExample) -> list[str]:
         """Return lines that show an example with its masks in colour, and its condition."""
         told = self.tokenizer.decode(example.condition) if example.condition else "none"
-        return [*preview(example, self.tokenizer), f"condition   {told}"]
+        return [*super().preview(example), f"condition   {told}"]
 
     def _asked(self, record: Conditioned) -> list[Segment]:
         """Return the system and user turns."""

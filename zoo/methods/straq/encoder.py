@@ -12,19 +12,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zoo.encoding import IGNORE, NO_HEAD, Batch, Example, collate
+from zoo.encoding import NO_HEAD, Batch, Example, unlearned
 from zoo.errors import InputError
 from zoo.methods.straq.prompts import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.methods.straq.rewards import Judged, Reward
-from zoo.prompts.chat_format import chat_format
+from zoo.prompts.base import PromptEncoder
 from zoo.prompts.option_tokens import option_ids
 from zoo.records import Dialogue
-from zoo.sample_preview import preview
 from zoo.support.decisions import Decision, decisions
 from zoo.support.encoder import has_strategies
 from zoo.support.labels import Labels
@@ -109,31 +108,26 @@ class TransitionBatch:
 
 
 @dataclass
-class TransitionEncoder:
+class TransitionEncoder(PromptEncoder):
     """Encoder of dialogues as transitions between decisions.
 
     Attributes:
-        tokenizer: A Hugging Face tokenizer.
         labels: The strategies.
         reward: Gives the judged strategies of a decision; none where there is nothing to learn.
         reuse_next: A strategy that was not used is followed by the logged next state; else by
             nothing.
         max_length: Window of a prompt in tokens; the oldest turns are left out.
-        packed: Lay prompts end to end instead of padding them.
-        records: Record types that are taken.
     """
 
-    tokenizer: Any
+    records: ClassVar[tuple[type, ...]] = (Dialogue,)
+
     labels: Labels
     reward: Reward
     reuse_next: bool = True
-    max_length: int = 2048
-    packed: bool = True
-    records: tuple[type, ...] = (Dialogue,)
 
     def __post_init__(self) -> None:
-        self.chat = chat_format(self.tokenizer)
-        self.rewarding = True
+        super().__post_init__()
+        self.studied: dict[Decision, tuple[Judged, ...]] = {}
         tail = self.chat.end + self.chat.open("assistant") + LEAD
         self.tail_ids = self.ids(question(self.labels) + tail)
         names = letters(self.labels)
@@ -143,28 +137,27 @@ class TransitionEncoder:
             self.letter_ids = option_ids(self.tokenizer, names, tail, key="model.backbone.name")
 
     def study(self, records: Sequence[Dialogue], split: str) -> None:
-        """Refuse to learn from dialogues without strategies; they are only planned.
+        """Reward the decisions of a split, and say which rewards are missing.
+
+        Dialogues without strategies are planned, never learned from.
 
         Raises:
-            InputError: A training dialogue has none.
+            InputError: A training dialogue has no strategies, or no training decision a reward.
         """
-        self.rewarding = split in self.reward.splits
         for record in records if split == "train" else ():
             if not has_strategies(record):
                 raise InputError(
                     f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
                     f"validate, test and predict"
                 )
-
-    def review(self, examples: Sequence[Transition], split: str) -> None:
-        """Say which rewards are missing.
-
-        Raises:
-            InputError: All are, in training.
-        """
-        self.rewarding = True  # again, for what is encoded by itself
+        rewarded = split in self.reward.splits
+        self.studied = {
+            decision: self._judged(decision) if rewarded else ()
+            for record in records
+            for decision in self._decisions(record)
+        }
         missing = self.reward.report()
-        if split == "train" and not any(example.judged for example in examples):
+        if split == "train" and not any(self.studied.values()):
             raise InputError(
                 f"model.reward: nothing to learn; {missing or 'no decision is graded'}"
             )
@@ -178,12 +171,12 @@ class TransitionEncoder:
             InputError: Some strategies are missing or one is unknown, no supporter turn answers
                 anything, or a prompt does not fit the window without any turn but the last.
         """
-        found = decisions(record, self.labels, need_strategies=has_strategies(record))
-        lines = [self.ids(line(turn)) for turn in found[-1].turns]
-        states = [self.state(decision, lines) for decision in found]
+        points = self._decisions(record)
+        lines = [self.ids(line(turn)) for turn in points[-1].turns]
+        states = [self.state(decision, lines) for decision in points]
         return [
             self._transition(decision, ids, following)
-            for decision, ids, following in zip(found, states, [*states[1:], None], strict=True)
+            for decision, ids, following in zip(points, states, [*states[1:], None], strict=True)
         ]
 
     def state(self, decision: Decision, lines: Sequence[Sequence[int]] | None = None) -> list[int]:
@@ -196,9 +189,8 @@ class TransitionEncoder:
         Raises:
             InputError: It does not fit the window.
         """
-        first = self.chat.turn("system", PLAN_SYSTEM, first=True)
-        head = "".join(part.text for part in first) + self.chat.open("user") + opening(decision)
-        start = self.ids(head)
+        user = self.chat.open("user") + opening(decision)
+        start = self.ids(self.system_turn(PLAN_SYSTEM) + user)
         if lines is None:
             lines = [self.ids(line(turn)) for turn in decision.turns]
         told = list(lines[: len(decision.turns)])
@@ -210,19 +202,11 @@ class TransitionEncoder:
                 )
         return [*start, *(token for ids in told for token in ids), *self.tail_ids]
 
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
     def prompts(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Return prompts as a batch without labels."""
-        examples = [
-            Example(list(r), [IGNORE] * len(r), [NO_HEAD] * len(r), [0.0] * len(r)) for r in rows
-        ]
-        pad_id = self.tokenizer.pad_token_id
-        return collate(examples, {}, packed=self.packed, pad_id=pad_id)
+        return super().collate([unlearned(row) for row in rows], {})
 
-    def collate(
+    def collate(  # type: ignore[override]
         self, examples: Sequence[Transition], normalizers: dict[int, float]
     ) -> TransitionBatch:
         """Join transitions into a batch."""
@@ -255,13 +239,20 @@ class TransitionEncoder:
         colours = Example(shown, shown, heads, [0.0] * len(shown))
         follows = "nothing" if all(example.ends) else f"a prompt of {len(example.next_ids)} tokens"
         told = f"{rewards}; then {follows}" if rewards else "none"
-        return [*preview(colours, self.tokenizer), f"rewards     {told}"]
+        return [*super().preview(colours), f"rewards     {told}"]
 
     def _transition(
         self, decision: Decision, ids: list[int], following: list[int] | None
     ) -> Transition:
-        known = self.rewarding and decision.target.strategy
-        judged = tuple(self.reward(decision)) if known else ()
+        known = self.studied.get(decision)
+        judged = self._judged(decision) if known is None else known
         ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
         # Every state has a next prompt, so that all processes run the same passes.
         return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
+
+    def _decisions(self, record: Dialogue) -> list[Decision]:
+        return decisions(record, self.labels, need_strategies=has_strategies(record))
+
+    def _judged(self, decision: Decision) -> tuple[Judged, ...]:
+        """Return the judged strategies; none in data without strategies."""
+        return tuple(self.reward(decision)) if decision.target.strategy else ()

@@ -185,8 +185,14 @@ class StraQ(PlanningModule):
         else:
             negatives = 0 if self.objective == "cross_entropy" else 1
             reward = Imitated(self.labels, negatives, self.seed)
-        window, packed = self.max_length, self.padding_free
-        return TransitionEncoder(tokenizer, self.labels, reward, self.reuse_next, window, packed)
+        return TransitionEncoder(
+            tokenizer,
+            self.labels,
+            reward,
+            self.reuse_next,
+            max_length=self.max_length,
+            packed=self.padding_free,
+        )
 
     # -- values --------------------------------------------------------------------------------
 

@@ -50,9 +50,10 @@ class ReplyEncoder(ThoughtEncoder):
         labels: The strategies.
     """
 
+    records: ClassVar[tuple[type, ...]] = (Dialogue,)
+
     room: int = 64
     labels: Labels = SUPPORT
-    records: tuple[type, ...] = (Dialogue,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,8 +108,14 @@ class StraQResponder(SFT):
 
     def build_encoder(self, tokenizer: Any) -> ReplyEncoder:
         """Return the encoder of replies by the annotated strategies."""
-        window, packed = self.max_length, self.padding_free
-        return ReplyEncoder(tokenizer, None, SPEAK, window, packed, room=self.max_answer_tokens)
+        return ReplyEncoder(
+            tokenizer,
+            think=None,
+            speak=SPEAK,
+            max_length=self.max_length,
+            packed=self.padding_free,
+            room=self.max_answer_tokens,
+        )
 
 
 class Responder:
@@ -146,8 +153,14 @@ class Responder:
             self._lm, self.tokenizer = backbones.load(self.backbone)
             self._lm.requires_grad_(False).eval()
         lm = self._lm if self.backbone.load_4bit else self._lm.to(device)
-        options: dict[str, Any] = {"room": self.max_new_tokens, "labels": self.labels}
-        encoder = ReplyEncoder(self.tokenizer, None, SPEAK, self.max_length, **options)
+        encoder = ReplyEncoder(
+            self.tokenizer,
+            think=None,
+            speak=SPEAK,
+            max_length=self.max_length,
+            room=self.max_new_tokens,
+            labels=self.labels,
+        )
         queries = [encoder.query(s, name) for s, name in zip(states, strategies, strict=True)]
         decoder = DepthDecoder(
             lm,
