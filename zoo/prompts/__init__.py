@@ -1,1 +1,1 @@
-"""Prompts that papers share: encoders, chat formats, thoughts, options, what is cut when too long."""
+"""Prompts that papers share: the base encoder, chat formats, thoughts, options, truncation."""

@@ -499,10 +499,9 @@ def test_grades_are_opened_for_training_alone(make: Any, tmp_path: Path, caplog:
     encoder = module.encoder()
     encoder.study([DIALOGUE], "test")
     assert [example.judged for example in encoder(DIALOGUE)] == [()] * 4
-    encoder.study([DIALOGUE], "train")
     with pytest.raises(InputError, match=r"gone.jsonl: no such file of recorded answers"):
-        encoder(DIALOGUE)
-    with pytest.raises(InputError, match="model.reward: distill goes with objective: td"):
+        encoder.study([DIALOGUE], "train")
+    with pytest.raises(InputError, match="model.reward: distill needs model.objective: td"):
         make("StraQ", "tiny-llama", reward="distill", objective="cross_entropy")
 
 

@@ -153,7 +153,7 @@ class StraQ(PlanningModule):
         if not 0 <= self.alternatives <= rest:
             raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
         if self.objective == "cross_entropy" and self.reward == "distill":
-            raise InputError("model.reward: distill goes with objective: td")
+            raise InputError("model.reward: distill needs model.objective: td")
         if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
             raise InputError("model.objective: cross_entropy learns a letter, value_head has none")
         if self.readout == "mean_logprob" and self.objective == "td":
