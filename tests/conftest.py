@@ -12,7 +12,9 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +23,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
+
+if TYPE_CHECKING:
+    from process_pair import ProcessPair
+    from runs import Runs
 
 SHAPES = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
 PROPERTIES = {
@@ -155,6 +161,38 @@ def dialogue() -> Dialogue:
         problem="job crisis",
         id="dialogue:1",
     )
+
+
+# -- runs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Short runs of all methods, made when a test first asks for them."""
+    from runs import Runs
+
+    return Runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command that must fail in an empty folder; return its line without `error: `."""
+    from running import refusal
+
+    monkeypatch.chdir(tmp_path)
+    return partial(refusal, capfd, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPair]:
+    """Two processes that run commands together."""
+    from process_pair import ProcessPair
+
+    processes = ProcessPair(tmp_path_factory.mktemp("pair"))
+    yield processes
+    processes.stop()
 
 
 # -- the fidelity table ------------------------------------------------------------------------

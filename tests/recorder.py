@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,8 +11,21 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from zoo.methods.m3_jepa.encoder import PairBatch
 from zoo.methods.methanol.module import MeTHanol
+
+
+def plain(value: Any) -> Any:
+    """Return the tensors, numbers and texts of a batch as plain values, records left out."""
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return plain({n: v for n, v in fields.items() if n not in ("records", "record")})
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, int | float | str) else None
 
 
 class Recorder(Callback):
@@ -30,17 +44,16 @@ class Recorder(Callback):
     ) -> None:
         import time
 
-        if isinstance(batch, PairBatch):
-            records = [example.record for example in batch.examples]
-            ids = batch.inputs["text"]["input_ids"]
+        if hasattr(batch, "records"):
+            records = batch.records
         else:
-            records, ids = batch.records, batch.input_ids
+            records = [example.record for example in batch.examples]
         line = {
             "epoch": trainer.current_epoch,
             "batch": batch_idx,
             "step": trainer.global_step,
-            "ids": [record.id for record in records],
-            "tokens": hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16],
+            "ids": [record.id for record in records if record is not None],
+            "content": hashlib.sha256(repr(plain(batch)).encode()).hexdigest()[:16],
             "loss": float(outputs["loss"]),  # Lightning has divided it by the accumulation
             "norm": float(trainer.callback_metrics.get("train/grad_norm", 0.0)),
         }

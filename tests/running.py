@@ -11,20 +11,57 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = str(ROOT / "configs" / "methanol.yaml")
-TINY = (
-    *("--model.backbone.name", "tiny-llama", "--model.max_length", "4096"),
-    *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
-    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
-    *("--model.max_thought_tokens", "4", "--model.max_answer_tokens", "4"),
-)
-SMALL = (*TINY, "--model.thinking_layer", "2")
-JEPA = (
-    *("--config", str(ROOT / "configs" / "m3_jepa.yaml")),
-    *("--config", str(ROOT / "tests" / "tiny_towers.yaml")),
-)
+CONFIGS = ROOT / "configs"
+KINDS = ("scalars", "images", "tensors")  # of TensorBoard: all of each are read
+FSDP2 = str(CONFIGS / "overlays" / "fsdp2.yaml")
+LORA = str(CONFIGS / "overlays" / "lora.yaml")
+
+
+def overlays(config: str) -> tuple[str, ...]:
+    """Return the arguments that make a config tiny: its paper's overlay, and its own if any."""
+    settings = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    method = settings["model"]["class_path"].removeprefix("zoo.")
+    paper = zoo._HOME[method].split(".")[2]  # zoo.methods.PAPER.module
+    folder = ROOT / "tests" / "methods" / paper
+    own = folder / f"tiny_{config}.yaml"
+    paths = [folder / "tiny.yaml", *([own] if own.is_file() else [])]
+    return tuple(argument for path in paths for argument in ("--config", str(path)))
+
+
+def tiny(config: str) -> tuple[str, ...]:
+    """Return the arguments of a config on a tiny random backbone, everything else as written."""
+    return ("--config", str(CONFIGS / f"{config}.yaml"), *overlays(config))
+
+
+METHANOL = tiny("methanol")
+
+
+def last(folder: Path) -> Path:
+    """Return the last checkpoint of a run folder."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def board(folder: Path) -> EventAccumulator:
+    """Return all that a run has written for TensorBoard."""
+    return EventAccumulator(str(folder), size_guidance=dict.fromkeys(KINDS, 0)).Reload()
+
+
+def scalars(folder: Path) -> dict[str, float]:
+    """Return the last value of each scalar in TensorBoard."""
+    events = board(folder)
+    return {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
 
 
 def free_port() -> int:
@@ -76,7 +113,7 @@ def refusal(
     folder: Path,
     *args: str,
     verb: str = "fit",
-    given: tuple[str, ...] = ("--config", CONFIG, *SMALL),
+    given: tuple[str, ...] = METHANOL,
 ) -> str:
     """Run a command that must fail; return its one line, without `error: `."""
     before = sorted(folder.rglob("*"))

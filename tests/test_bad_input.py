@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from running import CONFIG, JEPA, TINY, command, main, refusal
+from running import METHANOL, command, main, tiny
 
 from datamodules.base import ZooDataModule
 from zoo.encoding import NO_HEAD
@@ -21,6 +21,7 @@ from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Record, Triple
 
 Refused = Callable[..., str]
+JEPA = tiny("m3_jepa")
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,6 @@ class Mute(SFT):
 
     def build_encoder(self, tokenizer: object) -> ThoughtEncoder:
         return ThoughtEncoder(tokenizer, think=None, speak=NO_HEAD)
-
-
-@pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Refused:
-    """Run a command that must fail in an empty folder; return its line without `error: `."""
-    monkeypatch.chdir(tmp_path)
-    return partial(refusal, capfd, tmp_path)
 
 
 # -- data --------------------------------------------------------------------------------------
@@ -286,7 +278,7 @@ def test_process(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for extra in (args, ["--trainer.max_step", "3"]):
         done = command(
-            *("fit", "--config", CONFIG, *TINY, "--model.thinking_layer", "2"),
+            *("fit", *METHANOL),
             *("--trainer.default_root_dir", str(run), *extra),
             cwd=tmp_path,
         )

@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from running import ROOT, TINY, main
+from running import CONFIGS, ROOT, main, overlays, tiny
+from runs import PROMPTED, TRAINED
 
-CONFIGS = ROOT / "configs"
-TOWERS = ROOT / "tests" / "tiny_towers.yaml"
 BASE = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
 RUNNABLE = ("cpu", "lora")
-PROMPTED = ("fisminess_agent", "coct", "esc_baselines")
+REST = [path for path in BASE if path.stem not in {*TRAINED, *PROMPTED}]
 
 
 def name(path: Path) -> str:
@@ -47,49 +45,24 @@ def test_all_files_are_covered() -> None:
     assert len(BASE) >= 3
 
 
-def tiny(content: dict[str, Any]) -> tuple[str, ...]:
-    """Return what makes the method of a config small."""
-    method, given = content["model"]["class_path"], content["model"]["init_args"]
-    if method.endswith("M3JEPA"):
-        return ("--config", str(TOWERS))
-    if method.endswith("HdLM"):
-        layers = [round(4 * k / 30) for k in given["layers"]]  # of 4 blocks instead of 30
-        short = ("--model.max_new_tokens", "4")
-        return (*TINY[:-4], *short, "--model.layers", f"{layers}", "--model.max_length", "16384")
-    if method.endswith("ConfidentSFT"):
-        return (*TINY[:-4], "--model.max_new_tokens", "4", "--model.max_length", "16384")
-    if method.endswith(("LaMsS", "MeGan")):
-        return (*TINY[:-4], "--model.max_answer_tokens", "4", "--model.max_length", "16384")
-    if method.endswith(("LaHoRe", "Rabtriever", "StraQ")):
-        return (*TINY[:-4], "--model.max_length", "16384")
-    if method.endswith(("FiSMiness", "CoCT", "ESCBaseline")):
-        short = ("--model.max_new_tokens", "4", "--model.max_generated", "1")
-        return (*TINY[:-4], *short, "--model.max_length", "16384")
-    depth = ("--model.thinking_layer", "2") if method.endswith("MeTHanol") else ()
-    return (*TINY, *depth, "--model.max_length", "16384")
-
-
 @pytest.mark.parametrize("path", BASE, ids=name)
+def test_base_config_composes(path: Path) -> None:
+    merged(parsed("--config", str(path)), yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", REST, ids=name)
 def test_base_config_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps and a validation, on a tiny backbone, everything else as it is written."""
+    """Two steps and a validation; the other ones run in methods/test_every_method.py."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    content = yaml.safe_load(path.read_text())
-    merged(parsed("--config", str(path)), content)
-    root = ("--trainer.default_root_dir", str(tmp_path))
-    if path.stem in PROMPTED:  # nothing is trained
-        main("test", "--config", str(path), *tiny(content), "--data.max_test", "1", *root)
-        return
     main(
-        *("fit", "--config", str(path), *tiny(content)),
-        *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
+        *("fit", *tiny(path.stem), "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
         *("--trainer.accumulate_grad_batches", "1", "--trainer.check_val_every_n_epoch", "null"),
-        *("--data.max_train", "4", "--data.max_val", "2"),
-        *("--data.batch_size", "2" if "JEPA" in content["model"]["class_path"] else "1"),
-        *root,
+        *("--data.max_train", "4", "--data.max_val", "2", "--data.batch_size", "2"),
+        *("--trainer.default_root_dir", str(tmp_path)),
     )
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
-    saved = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert saved["model"]["class_path"] == content["model"]["class_path"]
+    saved, given = (yaml.safe_load(file.read_text()) for file in (tmp_path / "config.yaml", path))
+    assert saved["model"]["class_path"] == given["model"]["class_path"]
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=name)
@@ -100,7 +73,7 @@ def test_overlay_composes(path: Path, tmp_path: Path) -> None:
     if path.stem not in RUNNABLE:
         return
     main(
-        *("fit", "--config", base, "--config", str(path), *TINY, "--model.thinking_layer", "2"),
+        *("fit", "--config", base, "--config", str(path), *overlays("methanol")),
         *("--trainer.max_steps", "1", "--data.num_train", "8", "--data.max_val", "1"),
         *("--trainer.val_check_interval", "1", "--trainer.default_root_dir", str(tmp_path)),
     )

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import torch
 from recorder import lines, overlay
-from running import CONFIG, ROOT, SMALL, command, main, start
+from running import LORA, METHANOL, command, last, load, main, start, tiny
 
-LORA = str(ROOT / "configs" / "overlays" / "lora.yaml")
 # 27 micro-batches an epoch are 14 optimiser steps; the last one has a single micro-batch.
 DATA = ("--data.num_train", "53", "--data.num_val", "4", "--data.batch_size", "2")
 RUN = (
-    *(*SMALL, "--config", LORA, "--model.backbone.lora.dropout", "0.2", *DATA),
+    *(*METHANOL, "--config", LORA, "--model.backbone.lora.dropout", "0.2", *DATA),
     *("--trainer.accumulate_grad_batches", "2", "--checkpoint.every_n_train_steps", "3"),
     *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "12"),
     *("--trainer.max_steps", "18", "--model.optimizer.lr", "0.01"),
@@ -27,20 +26,12 @@ STEPS = 18
 def arguments(tmp_path: Path, name: str, log: str, pause: float = 0.0) -> tuple[str, ...]:
     more = overlay(tmp_path / f"{log}.yaml", tmp_path / log, pause=pause)
     root = ("--trainer.default_root_dir", str(tmp_path / name))
-    return ("fit", "--config", CONFIG, *RUN, "--config", more, *root)
+    return ("fit", *RUN, "--config", more, *root)
 
 
-def load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True, map_location="cpu")
-
-
-def last(folder: Path) -> Path:
-    return folder / "checkpoints" / "last.ckpt"
-
-
-def same_weights(one: Path, other: Path) -> None:
+def same_weights(one: Path, other: Path, step: int = STEPS) -> None:
     ours, theirs = load(one), load(other)
-    assert ours["global_step"] == theirs["global_step"] == STEPS
+    assert ours["global_step"] == theirs["global_step"] == step
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
     for name, value in ours["state_dict"].items():
         assert torch.equal(value, theirs["state_dict"][name]), name
@@ -146,6 +137,34 @@ def test_resume_says_what_the_checkpoint_changes(
     told = [x for x in capsys.readouterr().out.splitlines() if "other settings" in x]
     assert len(told) == 1
     assert told[0].endswith("which are used: optimizer.lr 0.5 -> 0.01")
+
+
+def pairs(tmp_path: Path, name: str, pause: float = 0.0) -> tuple[str, ...]:
+    """Return the arguments of a run of M3-JEPA that saves every third of 15 steps."""
+    more = overlay(tmp_path / f"{name}.yaml", tmp_path / f"{name}.log", pause=pause)
+    return (
+        *("fit", *tiny("m3_jepa"), "--model.text.cache_gib", "0", "--model.image.cache_gib", "0"),
+        *("--data.max_train", "60", "--data.max_val", "14", "--config", more),
+        *("--trainer.max_steps", "15", "--trainer.val_check_interval", "5"),
+        *("--checkpoint.every_n_train_steps", "3"),
+        *("--trainer.default_root_dir", str(tmp_path / name)),
+    )
+
+
+def test_killed_and_resumed_pairs(tmp_path: Path) -> None:
+    """M3-JEPA: directions, batches and weights of the unbroken run."""
+    main(*pairs(tmp_path, "whole"))
+    process = start(*pairs(tmp_path, "broken", pause=0.1), cwd=tmp_path)
+    saved = kill_after(process, tmp_path / "broken", 3)
+    assert saved < 15
+    ckpt = ("--ckpt_path", str(last(tmp_path / "broken")))
+    done = command(*pairs(tmp_path, "again"), *ckpt, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = lines(tmp_path / "again.log")
+    assert len(again) == 15 - saved
+    for ours, theirs in zip(again, lines(tmp_path / "whole.log")[saved:], strict=True):
+        assert {**ours, "norm": 0} == {**theirs, "norm": 0}
+    same_weights(last(tmp_path / "whole"), last(tmp_path / "again"), 15)
 
 
 # -- init_from ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import main
+from running import board, main
 
 import zoo
 from zoo.records import SEEKER, SUPPORTER, Corpus, Dialogue, Document, Ranking, Triple, Turn
@@ -57,15 +57,12 @@ def test_the_lahore_export_ranks() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stored_checkpoint_resumes(method: str, tmp_path: Path) -> None:
     """Steps 3 and 4 have the losses that the code of then had after the checkpoint."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     main(
         *("fit", "--config", str(STORED / method / "config.yaml")),
         *("--ckpt_path", str(STORED / method / "last.ckpt"), "--trainer.max_steps", "4"),
         *("--trainer.default_root_dir", str(tmp_path)),
     )
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
+    events = board(tmp_path)
     for tag, losses in EXPECTED[method]["losses"].items():
         assert [event.step for event in events.Scalars(tag)] == [3, 4]
         assert [event.value for event in events.Scalars(tag)] == pytest.approx(losses, rel=1e-5)

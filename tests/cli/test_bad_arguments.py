@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
-from running import CONFIG, main, refusal
+from running import METHANOL, main
 
+CONFIG = METHANOL[1]
 Refused = Callable[..., str]
-
-
-@pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Refused:
-    """Run a command that must fail in an empty folder; return its line without `error: `."""
-    monkeypatch.chdir(tmp_path)
-    return partial(refusal, capfd, tmp_path)
 
 
 def yaml(tmp_path: Path, text: str) -> str:

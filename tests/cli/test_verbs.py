@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running import CONFIG, ROOT, SMALL, TINY, main
+from running import LORA, METHANOL, ROOT, main, overlays
 
 from zoo.cli.main import ZooCLI
 
+CONFIG = METHANOL[1]
 VERBS = sorted(ZooCLI.subcommands())
 NEEDS = {
     "export": ("--ckpt_path", "x", "--output", "y"),
@@ -79,7 +80,7 @@ def test_short_overrides(tmp_path: Path) -> None:
 def test_override_reaches_the_run(tmp_path: Path) -> None:
     """`--data.path` of a folder without the files is what the error names."""
     err = io.StringIO()
-    args = ("--config", str(ROOT / "configs" / "methanol_tomi.yaml"), *SMALL)
+    args = ("--config", str(ROOT / "configs" / "methanol_tomi.yaml"), *overlays("methanol"))
     with contextlib.redirect_stderr(err), pytest.raises(SystemExit):
         main("fit", *args, "--data.path", str(tmp_path))
     assert err.getvalue().startswith(f"error: {tmp_path}: ")
@@ -93,7 +94,7 @@ def test_check(
 ) -> None:
     """Parameters, memory, masks in colour; nothing is written and no weights are made."""
     monkeypatch.chdir(tmp_path)
-    main("check", "--config", CONFIG, *SMALL)
+    main("check", *METHANOL)
     out = capsys.readouterr().out
     import zoo
 
@@ -115,8 +116,7 @@ def test_check(
 
 
 def test_check_counts_adapters(capsys: pytest.CaptureFixture[str]) -> None:
-    lora = str(ROOT / "configs" / "overlays" / "lora.yaml")
-    main("check", "--config", CONFIG, "--config", lora, *SMALL)
+    main("check", *METHANOL, "--config", LORA)
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("parameters"))
     total, trained, new = (int(x.replace(",", "")) for x in re.findall(r"[\d,]+\d", line))
     assert new < trained < total
@@ -124,9 +124,8 @@ def test_check_counts_adapters(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_check_ignores_the_cards_of_the_config(capsys: pytest.CaptureFixture[str]) -> None:
     """A config for eight cards can be checked on a laptop."""
-    overlays = [f"--config={ROOT / 'configs' / 'overlays' / n}.yaml" for n in ("gpu", "fsdp2")]
-    args = [arg for arg in SMALL if arg not in ("--trainer.accelerator", "cpu")]
-    main("check", "--config", CONFIG, *overlays, *args)
+    cards = [f"--config={ROOT / 'configs' / 'overlays' / n}.yaml" for n in ("gpu", "fsdp2")]
+    main("check", *METHANOL, *cards, "--trainer.accelerator", "gpu")
     assert "parameters" in capsys.readouterr().out
 
 
@@ -144,21 +143,10 @@ def test_check_of_the_real_backbone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Thought and answer beside the gold ones; a prompt of one's own; a thought put in."""
-    main("generate", "--config", CONFIG, *SMALL, "--num_records", "2")
+    main("generate", *METHANOL, "--num_records", "2")
     out = capsys.readouterr().out
     assert len(re.findall(r"^query:", out, re.MULTILINE)) == 2
     assert len(re.findall(r"^thought:.*\[gold: ", out, re.MULTILINE | re.DOTALL)) >= 1
-    main(
-        "generate",
-        "--config",
-        CONFIG,
-        *TINY,
-        "--model.thinking_layer",
-        "2",
-        "--prompt",
-        "Hi",
-        "--given",
-        "Greet.",
-    )
+    main("generate", *METHANOL, "--prompt", "Hi", "--given", "Greet.")
     out = capsys.readouterr().out
     assert "query:   Hi\nthought: Greet.\nanswer:" in out

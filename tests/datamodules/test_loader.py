@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from training import quiet_trainer
 
 import zoo
 from datamodules.base import ZooDataModule
@@ -258,18 +259,8 @@ def trainer(tmp_path: Path) -> Callable[..., Any]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     def build(**options: Any) -> Any:
-        quiet = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": tmp_path,
-            "num_sanity_val_steps": 0,
-            "limit_val_batches": 0,
-        }
-        return lightning.Trainer(**{**quiet, **options})
+        quiet = {"num_sanity_val_steps": 0, "limit_val_batches": 0, "default_root_dir": tmp_path}
+        return quiet_trainer(**{**quiet, **options})
 
     return build
 

@@ -7,17 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from training import batch_of, silence
 
 
 def gradients(module: Any, triples: list[Any], *, autocast: bool = False) -> dict[str, Any]:
-    from zoo.encoding import sum_head_weights
-
-    encoder = module.encoder()
-    examples = [example for record in triples for example in encoder(record)]
-    batch = encoder.collate(examples, sum_head_weights(examples))
-    module.log = lambda *args, **kwargs: None
+    batch = batch_of(module, triples)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        loss = module.training_step(batch, 0)
+        loss = silence(module).training_step(batch, 0)
     loss.backward()
     return {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
 

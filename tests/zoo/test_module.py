@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from training import quiet_trainer
 
 import zoo
 from zoo.backbone import as_config
@@ -39,17 +40,7 @@ def fit(tmp_path: Path, triples: list[Any]) -> Callable[..., Any]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     def run(module: Any, **options: Any) -> Any:
-        quiet = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "default_root_dir": tmp_path,
-            "max_epochs": 1,
-        }
-        trainer = lightning.Trainer(**{**quiet, **options})
+        trainer = quiet_trainer(**{"default_root_dir": tmp_path, "max_epochs": 1, **options})
         trainer.fit(module, datamodule=Fixed(triples))
         return trainer
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from dialogues import TALK
 
 import zoo
 from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
@@ -26,22 +27,12 @@ from zoo.methods.coct.concepts import (
 )
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.metrics.text import tokenize
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.records import SUPPORTER, Turn
 from zoo.support.decisions import decisions
 from zoo.support.labels import ACTS, SUPPORT
 
 TWO = ("tiny-llama", "tiny-gemma")
 WIDE = {"max_length": 8192, "reserve": 2048, "max_new_tokens": 4}
-TALK = Dialogue(
-    (
-        Turn(SEEKER, "I lost my job."),
-        Turn(SUPPORTER, "When?", strategy="Question"),
-        Turn(SEEKER, "Last week."),
-        Turn(SUPPORTER, "You will find one.", strategy="Affirmation and Reassurance"),
-    ),
-    emotion="sadness",
-    id="talk:1",
-)
 ESC = Concepts(INVENTORIES["esconv"])
 WORDS = "<Reflection of Feelings> That hurts. <sadness>I am sorry. <Questions> Since when?"
 

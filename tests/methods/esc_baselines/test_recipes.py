@@ -8,27 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from dialogues import TALK
 
 from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
 from zoo.methods.esc_baselines.recipes import RECIPES
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.records import SEEKER, SUPPORTER, Turn
 from zoo.support.decisions import decisions
 from zoo.support.labels import STRATEGIES, SUPPORT
 from zoo.support.read_reply import read_points, read_reply
 
 WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}
-TALK = Dialogue(
-    (
-        Turn(SEEKER, "I lost my job."),
-        Turn(SUPPORTER, "When?", strategy="Question"),
-        Turn(SEEKER, "Last week."),
-        Turn(SUPPORTER, "You will find one.", strategy="Affirmation and Reassurance"),
-    ),
-    emotion="sadness",
-    id="talk:1",
-)
 RESTATE = "Restatement or Paraphrasing"
 WHEN = ("When?", "Question", True)
 RUN_ON = (

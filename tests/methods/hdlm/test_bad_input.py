@@ -8,23 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from running import ROOT, refusal
+from running import tiny
 
 Refused = Callable[..., str]
-HDLM = (
-    *("--config", str(ROOT / "configs" / "hdlm.yaml"), "--model.backbone.name", "tiny-llama"),
-    *("--model.layers", "[2]", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
-)
+HDLM = (*tiny("hdlm"), "--model.layers", "[2]", "--model.max_length", "512")
 GOOD = ("text,level_1,level_2", "Deaf.,med,ear", "Blind.,med,eye", "Heir.,law,will")
 
 
 @pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Refused:
-    """Run a command that must fail in an empty folder; return its line without `error: `."""
-    monkeypatch.chdir(tmp_path)
-    return partial(refusal, capfd, tmp_path, given=HDLM)
+def refused(refused: Refused) -> Refused:
+    """Run HdLM with something that must fail; return its line without `error: `."""
+    return partial(refused, given=HDLM)
 
 
 def texts(tmp_path: Path, *lines: str, **files: tuple[str, ...]) -> list[str]:

@@ -27,6 +27,7 @@ from methods.hdlm.hdlm_reference import (
     render,
 )
 from torch.utils.flop_counter import FlopCounterMode
+from training import assert_same_gradients, batch_of, our_gradients, silence
 
 from zoo.records import LabelPath, Taxonomy, Triple
 
@@ -35,47 +36,6 @@ CASES = [([3], papers()), ([1, 3], deep_papers())]
 
 
 # -- helpers -----------------------------------------------------------------------------------
-
-
-def batch_of(module: Any, records: Sequence[Any]) -> Any:
-    """Return one batch whose normalisers are the supervised tokens of each head."""
-    from zoo.encoding import sum_head_weights
-
-    encoder = module.encoder()
-    examples = [example for record in records for example in encoder(record)]
-    return encoder.collate(examples, sum_head_weights(examples))
-
-
-def silence(module: Any) -> Any:
-    """Let `training_step` run without a Trainer."""
-    module.log = lambda *args, **kwargs: None
-    return module
-
-
-def our_gradients(module: Any, batch: Any) -> dict[str, torch.Tensor | None]:
-    """Return the gradient of the module's own training loss by parameter name."""
-    module.zero_grad(set_to_none=True)
-    silence(module).training_step(batch, 0).backward()
-    return {name: p.grad for name, p in module.named_parameters()}
-
-
-def assert_same_gradients(
-    ours: dict[str, torch.Tensor | None], expected: dict[str, torch.Tensor | None]
-) -> None:
-    assert ours.keys() == expected.keys()
-    for name, want in expected.items():
-        got = ours[name]
-        if want is None:
-            assert got is None or not got.any(), f"{name} should get no gradient"
-            continue
-        assert got is not None, f"{name} gets no gradient"
-        torch.testing.assert_close(
-            got,
-            want,
-            rtol=1e-4,
-            atol=1e-5 * want.abs().max().item() + 1e-9,
-            msg=lambda m, n=name: f"{n}: {m}",
-        )
 
 
 def plans_of(module: Any, records: Sequence[Any]) -> list[Any]:

@@ -25,6 +25,7 @@ from methods.lahore.lahore_reference import (
     quality,
     task,
 )
+from training import quiet_trainer
 
 from zoo.decoding.option_logits import literal_score, relevance_score
 from zoo.losses.preference import dpo_loss
@@ -236,18 +237,9 @@ def dpo_run(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: s
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
             losses.append(outputs["loss"].item())
 
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_steps=3,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        limit_val_batches=0,
-        callbacks=[Losses()],
-    )
+    options = {"default_root_dir": tmp_path, "limit_val_batches": 0, "callbacks": [Losses()]}
     data = Data(RECORDS, batch_size=8)
-    trainer.fit(module, data)
+    quiet_trainer(max_steps=3, **options).fit(module, data)
     return SimpleNamespace(
         module=module.eval(),
         losses=losses,

@@ -1,4 +1,4 @@
-"""LaHoRe through the command line: fit, resume with a reference, rank, index, search, export."""
+"""LaHoRe in runs: rankings by every way, resuming with a reference, index and search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from running import ROOT, TINY, main, refusal
+from running import main, refusal, tiny
+from runs import Runs
 from transformers import AutoModelForCausalLM
 
 import zoo
@@ -17,9 +18,8 @@ from datamodules import ESConvStrategies
 from zoo.cli.trainer import ZooTrainer
 from zoo.errors import InputError
 
-CONFIG = ("--config", str(ROOT / "configs" / "lahore.yaml"))
 SMALL = (
-    *(*TINY[:-4], "--data.max_train", "2", "--data.max_val", "2", "--data.max_test", "2"),
+    *(*tiny("lahore"), "--data.max_train", "2", "--data.max_val", "2", "--data.max_test", "2"),
     *("--data.max_turns", "1"),
 )
 
@@ -30,43 +30,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def fit(folder: Path, *args: str, steps: int = 2) -> Path:
-    """Train a few steps; return the last checkpoint."""
-    main(
-        *("fit", *CONFIG, *SMALL, *args, "--trainer.max_steps", str(steps)),
-        *("--trainer.val_check_interval", "2", "--checkpoint.every_n_train_steps", "1"),
-        *("--trainer.default_root_dir", str(folder), "--checkpoint.save_top_k", "-1"),
-    )
-    return folder / "checkpoints" / "last.ckpt"
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)["state_dict"]
-
-
 def test_from_training_to_rankings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Checkpoint -> generate, predict, export -> the same scores in Python, by transformers too."""
-    monkeypatch.chdir(tmp_path)
-    last = fit(tmp_path / "run")
-    capsys.readouterr()
-    main("generate", *CONFIG, *SMALL, "--ckpt_path", str(last), "--num_records", "1")
-    shown = capsys.readouterr().out
-    assert shown.startswith("query:")
-    assert sum(line[9:10] == "*" for line in shown.splitlines()) == 1, shown
-    main(
-        *("predict", *CONFIG, *SMALL, "--ckpt_path", str(last)),
-        *("--trainer.default_root_dir", str(tmp_path / "out")),
-    )
-    rows = [json.loads(x) for x in (tmp_path / "out" / "predictions.jsonl").open()]
-    assert len(rows) == 2
-    main("export", *CONFIG, *SMALL, "--ckpt_path", str(last), "--output", str(tmp_path / "e"))
-    module = zoo.load(tmp_path / "e")
-    records = ESConvStrategies(max_test=2, max_turns=1).records("test")
-    for row, record, found in zip(rows, records, module.scores(records), strict=True):
-        assert dict(row["ranking"]) == pytest.approx(dict(zip(record.pool, found, strict=True)))
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "e").eval()
+    first = runs.generate("lahore").split("\n\n")[0]
+    assert first.startswith("query:")
+    assert sum(line[9:10] == "*" for line in first.splitlines()) == 1, first
+    rows, folder = runs.predict("lahore"), runs.export("lahore")
+    module = zoo.load(folder)
+    records = runs.data("lahore").records("test")
+    for row, record, scores in zip(rows, records, module.scores(records), strict=True):
+        assert dict(row["ranking"]) == pytest.approx(
+            dict(zip(record.pool, scores, strict=True)), abs=1e-5
+        )
+    plain = AutoModelForCausalLM.from_pretrained(folder).eval()
     head, tail = module.encoder().halves(records[0].query, records[0].corpus.documents["Others"])
     with torch.no_grad():
         logits = plain(torch.tensor([[*head, *tail]])).logits[0, -1]
@@ -74,17 +52,18 @@ def test_from_training_to_rankings(
     score = (logits[true] - logits[false]).item()
     assert dict(rows[0]["ranking"])["Others"] == pytest.approx(score, abs=1e-4)
 
-    index = ("--ckpt_path", str(tmp_path / "e"))
-    main("index", *CONFIG, *SMALL, *index, "--output", str(tmp_path / "i"))
+    given = ("--config", str(runs.fit("lahore") / "config.yaml"), "--ckpt_path", str(folder))
+    capsys.readouterr()
+    main("index", *given, "--output", str(tmp_path / "i"))
     assert f"index       {tmp_path / 'i'}: 8 documents, 8 new" in capsys.readouterr().out
     search = ("--index", str(tmp_path / "i"), "--k", "3")
-    main("search", *CONFIG, *SMALL, *index, *search, "--output", str(tmp_path / "r.jsonl"))
+    main("search", *given, *search, "--output", str(tmp_path / "r.jsonl"))
     for line, row in zip((tmp_path / "r.jsonl").open(), rows, strict=True):
-        found = json.loads(line)
-        assert found["id"] == row["id"]
-        assert [n for n, _ in found["ranking"]] == [n for n, _ in row["ranking"][:3]]
+        result = json.loads(line)
+        assert result["id"] == row["id"]
+        assert [n for n, _ in result["ranking"]] == [n for n, _ in row["ranking"][:3]]
     capsys.readouterr()
-    main("search", *CONFIG, *SMALL, *index, *search, "--query", "seeker: hello")
+    main("search", *given, *search, "--query", "seeker: hello")
     (line,) = capsys.readouterr().out.splitlines()
     assert len(json.loads(line)["ranking"]) == 3
 
@@ -165,7 +144,7 @@ def test_refusals(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = refusal(capfd, tmp_path, *args, verb=verb, given=(*CONFIG, *SMALL))
+    line = refusal(capfd, tmp_path, *args, verb=verb, given=SMALL)
     assert line.startswith(said)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
+from training import quiet_trainer
 
 import zoo
 from datamodules import CommonsenseQA, FactWorld
@@ -124,17 +124,8 @@ def test_uniform_logits(make: Make) -> None:
 
 
 def trainer(**options: Any) -> Any:
-    quiet = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "limit_val_batches": 0,
-        "max_epochs": -1,
-    }
-    return lightning.Trainer(**{**quiet, **options})
+    quiet = {"num_sanity_val_steps": 0, "limit_val_batches": 0, "max_epochs": -1}
+    return quiet_trainer(**{**quiet, **options})
 
 
 class Questions(FactWorld):

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 import torch
+from training import quiet_trainer
 
 import zoo
 from datamodules import FactWorld
@@ -67,16 +67,7 @@ RIGHT = [i % 2 == 0 for i in range(8)]
 
 
 def trainer(**options: Any) -> Any:
-    quiet = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "max_epochs": 1,
-    }
-    return lightning.Trainer(**{**quiet, **options})
+    return quiet_trainer(**{"num_sanity_val_steps": 0, "max_epochs": 1, **options})
 
 
 def test_scores_of_a_test_run() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from methods.lamss import lamss_world
-from running import ROOT, TINY, main
+from running import ROOT, main, tiny
 
 import zoo
 from zoo.encoding import IGNORE, NO_HEAD, sum_head_weights
@@ -747,17 +747,16 @@ def test_ablations_run_from_stage_one(name: str, tmp_path: Path) -> None:
     """Stage 1 (with and without levels), its export, and stage 2 from that folder."""
     first = "lamss_no_cpt" if name == "lamss_no_interleave" else "lamss_cpt"
     levels = ("--model.num_levels", "2") if name == "lamss_two_levels" else ()
-    small = (*TINY[:-4], "--model.max_answer_tokens", "3", "--model.max_length", "4096")
+    small = ("--model.max_answer_tokens", "3")
     short = ("--data.max_train", "8", "--data.max_val", "6", "--data.batch_size", "4")
     steps = ("--trainer.max_steps", "1", "--trainer.logger", "false")
     ckpt = tmp_path / "one" / "checkpoints" / "last.ckpt"
-    config = ("--config", str(ROOT / "configs" / f"{first}.yaml"))
-    run = (*config, *small, *levels, *short, *steps)
+    run = (*tiny(first), *small, *levels, *short, *steps)
     main("fit", *run, "--trainer.default_root_dir", str(tmp_path / "one"))
     out = tmp_path / "export"
     main("export", *run, "--ckpt_path", str(ckpt), "--output", str(out))
     main(
-        *("fit", "--config", str(ROOT / "configs" / f"{name}.yaml"), *small, *short, *steps),
+        *("fit", *tiny(name), *small, *short, *steps),
         *("--model.backbone.name", str(out), "--trainer.val_check_interval", "1"),
         *("--trainer.default_root_dir", str(tmp_path / "two")),
     )

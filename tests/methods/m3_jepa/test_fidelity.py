@@ -17,12 +17,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear
+from training import quiet_trainer
 from transformers import AutoModel
 
 import zoo
@@ -410,18 +410,8 @@ class Watch(Callback):
 def fit(module: Any, steps: int, *, ckpt_path: str | None = None, **options: Any) -> Any:
     """Train on digits with Lightning's own Trainer; return the trainer and what was watched."""
     watch = Watch()
-    trainer = lightning.Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        gradient_clip_val=1.0,
-        callbacks=[watch],
-        **options,
-    )
+    once = {"max_steps": steps, "limit_val_batches": 0, "gradient_clip_val": 1.0}
+    trainer = quiet_trainer(**once, callbacks=[watch], **options)
     data = DigitsText(batch_size=4, max_train=40, max_val=8)
     trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return trainer, watch
@@ -653,18 +643,8 @@ def test_a_short_window_at_the_end_of_an_epoch_is_one_turn() -> None:
     """Three batches of an epoch in windows of two: the lone third is a turn of its own."""
     module = learner(PAIRS_OF_TOWERS[0])
     watch = Watch()
-    trainer = lightning.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        limit_train_batches=3,
-        accumulate_grad_batches=2,
-        callbacks=[watch],
-    )
+    few = {"limit_val_batches": 0, "limit_train_batches": 3, "accumulate_grad_batches": 2}
+    trainer = quiet_trainer(max_epochs=2, **few, callbacks=[watch])
     trainer.fit(module, datamodule=DigitsText(batch_size=4, max_train=40, max_val=8))
     assert watch.ways == [[I2T, I2T], [T2I], [I2T, I2T], [T2I]]
 
@@ -842,10 +822,7 @@ def test_an_evaluation_encodes_every_item_once(captions: int) -> None:
     examples = [example for record in records for example in encoder(record)]
     batches = [encoder.collate(examples[i : i + 4], {0: 4.0}) for i in range(0, len(examples), 4)]
     count = Count(module)
-    trainer = lightning.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
-    )
-    (found,) = trainer.validate(
+    (found,) = quiet_trainer().validate(
         module, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False
     )
     # By hand, one batch of everything; a query is right if an item of its record is among the k.

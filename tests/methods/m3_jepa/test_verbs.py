@@ -1,4 +1,4 @@
-"""M3-JEPA through the command line on tiny encoders: every verb, figures, export, resuming."""
+"""M3-JEPA through the command line on tiny encoders: every verb, figures, export."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from recorder import lines, overlay
-from running import JEPA, command, main, start
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_resume import kill_after, last, load
+from running import board, last, main, tiny
 
 import zoo
 from datamodules import DigitsText
 
 DATA = ("--data.max_train", "60", "--data.max_val", "14", "--data.max_test", "6")
 WAYS = ("image2text", "text2image")
-GIVEN = (*JEPA, *DATA)
+GIVEN = (*tiny("m3_jepa"), *DATA)
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +37,12 @@ def ckpt(run: Path) -> tuple[str, ...]:
     return ("--ckpt_path", str(last(run)))
 
 
-def events(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0, "scalars": 0})
-    found.Reload()
-    return found
-
-
 # -- TensorBoard -------------------------------------------------------------------------------
 
 
 def test_scalars(run: Path) -> None:
     """Each direction's losses from its first turn; recall of both views after each validation."""
-    found = events(run)
+    found = board(run)
     tags = set(found.Tags()["scalars"])
     for term in ("regression", "contrastive"):
         steps = [[e.step for e in found.Scalars(f"train/{way}_{term}_loss")] for way in WAYS]
@@ -64,7 +55,7 @@ def test_scalars(run: Path) -> None:
 
 def test_figures(run: Path) -> None:
     """Gate usage and a grid of retrieved pictures, after each validation."""
-    found = events(run)
+    found = board(run)
     assert {"val/gate_usage", "val/retrieval"} <= set(found.Tags()["images"])
     for tag in ("val/gate_usage", "val/retrieval"):
         images = found.Images(tag)
@@ -108,12 +99,12 @@ def test_check(
 def test_evaluation(verb: str, run: Path, tmp_path: Path) -> None:
     root = ("--trainer.default_root_dir", str(tmp_path))
     main(verb, *GIVEN, *ckpt(run), *root)
-    found = events(tmp_path)
+    found = board(tmp_path)
     stage = "val" if verb == "validate" else "test"
     assert {f"{stage}/gate_usage", f"{stage}/retrieval"} <= set(found.Tags()["images"])
     if verb == "validate":  # what the training run has logged
         for tag in ("val/R@1", "val/image2text_regression_loss"):
-            expected = events(run).Scalars(tag)[-1].value
+            expected = board(run).Scalars(tag)[-1].value
             assert found.Scalars(tag)[-1].value == pytest.approx(expected, abs=1e-5)
 
 
@@ -201,43 +192,3 @@ def test_export_keeps_how_pictures_are_prepared(tmp_path: Path) -> None:
     loaded = zoo.load(tmp_path / "out")
     for ours, theirs in zip(vectors(loaded), vectors(module), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-
-
-# -- resuming ----------------------------------------------------------------------------------
-
-STEPS = 15  # a checkpoint is saved every third
-EXACT = ("--model.text.cache_gib", "0", "--model.image.cache_gib", "0")
-
-
-def arguments(tmp_path: Path, name: str, pause: float = 0.0) -> tuple[str, ...]:
-    more = overlay(tmp_path / f"{name}.yaml", tmp_path / f"{name}.log", pause=pause)
-    return (
-        *("fit", *GIVEN, *EXACT, "--config", more, "--trainer.max_steps", str(STEPS)),
-        *("--trainer.val_check_interval", "5", "--checkpoint.every_n_train_steps", "3"),
-        *("--trainer.default_root_dir", str(tmp_path / name)),
-    )
-
-
-def test_killed_and_resumed(tmp_path: Path) -> None:
-    """Directions, batches and weights of the unbroken run, bit for bit."""
-    main(*arguments(tmp_path, "whole"))
-    process = start(*arguments(tmp_path, "broken", pause=0.1), cwd=tmp_path)
-    saved = kill_after(process, tmp_path / "broken", 3)
-    assert saved < STEPS
-    again = ("--ckpt_path", str(last(tmp_path / "broken")))
-    done = command(*arguments(tmp_path, "again"), *again, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    expected = lines(tmp_path / "whole.log")[saved:]
-    found = lines(tmp_path / "again.log")
-    assert len(found) == STEPS - saved
-    for ours, theirs in zip(found, expected, strict=True):
-        assert {**ours, "norm": 0} == {**theirs, "norm": 0}
-    whole, resumed = load(last(tmp_path / "whole")), load(last(tmp_path / "again"))
-    assert whole["global_step"] == resumed["global_step"] == STEPS
-    for name, value in whole["state_dict"].items():
-        assert torch.equal(value, resumed["state_dict"][name]), name
-    states = [content["optimizer_states"][0]["state"] for content in (whole, resumed)]
-    assert states[0].keys() == states[1].keys()
-    for index, state in states[0].items():
-        for name, value in state.items():
-            assert torch.equal(value, states[1][index][name]), (index, name)

@@ -15,6 +15,7 @@ import torch
 from methods.megan.megan_reference import Reference
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from training import batch_of
 
 from datamodules.conditioned_chat import shuffled_conditions
 from zoo.records import Conditioned
@@ -68,14 +69,6 @@ def build(make: Make, name: str, hyper: dict[str, Any], *, strong: bool = True, 
             for parameter in module.hypers.parameters() if hasattr(module, "hypers") else ():
                 parameter.normal_(std=0.4)
     return module
-
-
-def batch_of(module: Any, found: Sequence[Conditioned]) -> Any:
-    from zoo.encoding import sum_head_weights
-
-    encoder = module.encoder()
-    examples = [example for record in found for example in encoder(record)]
-    return encoder.collate(examples, sum_head_weights(examples))
 
 
 def logits_of(module: Any, found: Sequence[Conditioned]) -> list[Tensor]:

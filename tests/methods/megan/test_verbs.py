@@ -1,4 +1,4 @@
-"""MeGan through the command line: fit, resume, generate, export; wrong settings and data."""
+"""MeGan in runs: what its verbs show, two processes; wrong settings and data."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_pair import DDP, SHARDED, ProcessPair, recorded, same_steps, steps
 from recorder import lines
-from running import ROOT, TINY, main, refusal
-from test_distributed import launch, objective, run_here, scalars, validate
+from running import METHANOL, board, last, load, main, scalars, tiny
+from runs import Runs
 
 import zoo
 from datamodules import ConditionedChat
 from zoo.errors import InputError
 from zoo.records import Conditioned
 
-FSDP2 = str(ROOT / "configs" / "overlays" / "fsdp2.yaml")
-SMALL = (
-    *("--config", str(ROOT / "configs" / "megan.yaml"), *TINY[:-4]),
-    *("--model.max_length", "4096", "--model.max_answer_tokens", "3"),
-    *("--model.hyper.bottleneck", "8", "--model.optimizer.lr", "0.01"),
-)
+SMALL = (*tiny("megan"), "--model.max_answer_tokens", "3", "--model.optimizer.lr", "0.01")
 Refused = Callable[..., str]
 
 
@@ -39,152 +35,85 @@ def chat(path: Path, *conditions: str) -> str:
     return str(path)
 
 
-def fit(folder: Path, *args: str) -> Path:
-    main(
-        *("fit", *SMALL, "--data.batch_size", "2", "--trainer.default_root_dir", str(folder)),
-        *("--checkpoint.every_n_train_steps", "2", "--checkpoint.save_top_k", "-1"),
-        *("--trainer.log_every_n_steps", "1", *args),
-    )
-    return folder / "checkpoints" / "last.ckpt"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four steps with a validation at the end; adapters, recomputed blocks, bfloat16."""
-    folder = tmp_path_factory.mktemp("megan") / "run"
-    fit(folder, *MIXED, *STEPS, "--trainer.val_check_interval", "4")
-    return folder
-
-
-LORA = ("--config", str(ROOT / "configs" / "overlays" / "lora.yaml"))
-MIXED = (*LORA, "--model.backbone.gradient_checkpointing", "true")
-MIXED = (*MIXED, "--trainer.precision", "bf16-mixed", "--model.lambda_beta", "1e-6")
-STEPS = ("--trainer.max_steps", "4", "--model.optimizer.lr", "0.01")
-
-
-def test_what_a_run_shows(trained: Path) -> None:
+def test_what_a_run_shows(runs: Runs) -> None:
     """Losses, accuracy, the heat map; it trains the hypernetwork and the adapters only."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found = scalars(trained)
-    assert {"train/reply_loss", "train/beta_loss", "val/reply_loss", "val/accuracy"} <= set(found)
-    assert found["train/beta_loss"] > 0
-    events = EventAccumulator(str(trained), size_guidance={"images": 0})
-    events.Reload()
-    assert "val/beta" in events.Tags()["images"]
-    first, last = (
-        torch.load(trained / "checkpoints" / name, weights_only=True)["state_dict"]
-        for name in ("step-2.ckpt", "last.ckpt")
-    )
-    for name, value in last.items():
+    folder = runs.fit("megan_mixed")
+    values = scalars(folder)
+    assert {"train/reply_loss", "train/beta_loss", "val/reply_loss", "val/accuracy"} <= set(values)
+    assert values["train/beta_loss"] > 0
+    assert "val/beta" in board(folder).Tags()["images"]
+    first = load(folder / "checkpoints" / "step-2.ckpt")["state_dict"]
+    for name, value in load(last(folder))["state_dict"].items():
         changed = not torch.equal(value, first[name])
         assert changed == (name.startswith("hypers.") or ".lora_" in name), name
 
 
-def test_resume_is_exact(trained: Path, tmp_path: Path) -> None:
-    saved = trained / "checkpoints" / "step-2.ckpt"
-    last = fit(
-        tmp_path / "run",
-        *MIXED,
-        *STEPS,
-        "--ckpt_path",
-        str(saved),
-        "--trainer.val_check_interval",
-        "4",
-    )
-    ours, theirs = (
-        torch.load(path, weights_only=True)["state_dict"]
-        for path in (last, trained / "checkpoints" / "last.ckpt")
-    )
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_export_and_load(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The folder is the plain backbone, adapters merged; the hypernetwork lies beside it."""
+def test_export(runs: Runs) -> None:
+    """The hypernetwork lies beside the plain backbone; without condition all betas are 1."""
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM
 
-    given = ("--config", str(trained / "config.yaml"))
-    given += ("--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
-    out = tmp_path / "out"
-    main("export", *given, "--output", str(out))
-    lm = AutoModelForCausalLM.from_pretrained(out, local_files_only=True).eval()
+    out = runs.export("megan_mixed")
     module = zoo.load(out)
-    ids = torch.arange(3, 43)[None]
     records = ConditionedChat().records("test")
     bare = [Conditioned("", r.prompt, r.response, system=r.system) for r in records]
     assert set(load_file(out / "zoo.safetensors")) == {
         name for name in module.state_dict() if name.startswith("hypers.")
     }
-    with torch.no_grad():
-        torch.testing.assert_close(lm(ids).logits, module.lm(ids).logits)
-        plain = module.generate(bare)
-        assert all(reply.betas == [1.0] * 4 for reply in plain)
-        assert module.generate(records)[0].betas != plain[0].betas
-    state = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    plain = module.generate(bare)
+    assert all(reply.betas == [1.0] * 4 for reply in plain)
+    assert module.generate(records)[0].betas != plain[0].betas
+    state = load(last(runs.fit("megan_mixed")))["state_dict"]
     for name, value in module.hypers.state_dict().items():
         assert torch.equal(value, state[f"hypers.{name}"])
-    capsys.readouterr()
-    main("generate", *given, "--num_records", "2")
-    text = capsys.readouterr().out
+
+
+def test_generate(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    """The gates of each block beside the reply; all open without a condition."""
+    text = runs.generate("megan_mixed")
     assert len(re.findall(r"^beta: +block 1 [01]\.\d{4}, block 2 ", text, re.MULTILINE)) == 2
     assert len(re.findall(r"^reply: .*\[gold: ", text, re.MULTILINE)) == 2
-    main("generate", *given, "--prompt", "Hi", "--condition", "")
+    capsys.readouterr()
+    main("generate", *runs.given("megan_mixed"), "--prompt", "Hi", "--condition", "")
     text = capsys.readouterr().out
     assert "condition: none\nquery:   Hi\nreply:" in text
     assert "block 4 1.0000" in text
 
 
-def test_predictions(trained: Path, tmp_path: Path) -> None:
-    given = ("--config", str(trained / "config.yaml"), "--data.max_test", "2")
-    main("predict", *given, "--trainer.default_root_dir", str(tmp_path))
-    rows = [json.loads(x) for x in (tmp_path / "predictions.jsonl").read_text().splitlines()]
-    assert [set(row) for row in rows] == [{"id", "answer", "betas"}] * 2
+def test_predictions(runs: Runs) -> None:
+    assert [set(row) for row in runs.predict("megan_mixed")] == [{"id", "answer", "betas"}] * 2
 
 
-@pytest.mark.slow
-def test_ddp_steps(tmp_path: Path) -> None:
-    """Two copies take the steps of one process, one of them with rows without condition."""
-    options = ("--trainer.strategy", "ddp", "--trainer.devices", "2")
-    two_processes(tmp_path, *options)
+@pytest.mark.parametrize(
+    "strategy", [pytest.param(DDP, marks=pytest.mark.slow), SHARDED], ids=["ddp", "fsdp2"]
+)
+def test_two_processes(strategy: tuple[str, ...], tmp_path: Path, pair: ProcessPair) -> None:
+    """Two records in each of two processes, rows without condition among them, as four in one.
 
-
-def test_fsdp2_steps(tmp_path: Path) -> None:
-    """So do two shards; the hypernetwork is in the root group, used in every block."""
-    two_processes(tmp_path, "--config", FSDP2, "--trainer.accelerator", "cpu")
-
-
-def two_processes(tmp_path: Path, *strategy: str) -> None:
-    """Two records in each of two processes: the steps of four in one, validation and export."""
+    The hypernetwork is in the root group of shards, and used in every block.
+    """
     file = chat(tmp_path / "chat.jsonl", "be kind", "", "be rude and short", "x", "", "", "be", "b")
-    given = (*SMALL, "--data.train", file, "--data.val", file, "--data.allow_missing", "true")
-    given += ("--data.eval_batch_size", "2", "--trainer.precision", "32-true")
-    given += ("--trainer.max_steps", "3", "--model.lambda_beta", "1e-6")
-    one = ("--data.batch_size", "2", "--trainer.accumulate_grad_batches", "2", *validate(4))
-    home = run_here(tmp_path, "one", *one, given=given)
-    two = ("--data.batch_size", "2", *validate(2), *strategy, "--trainer.precision", "32-true")
-    folder = launch(tmp_path, "two", *two, given=given)
-    ours, theirs = objective(tmp_path, "two", 2, 1), objective(tmp_path, "one", 1, 2)
-    for (loss, norm), (other, other_norm) in zip(ours, theirs, strict=True):
-        assert loss == pytest.approx(other, rel=1e-5)  # sums in another order
-        assert norm == pytest.approx(other_norm, rel=1e-3)
-    assert len(lines(tmp_path / "two.log", 1)) == 3
-    found, expected = scalars(folder), scalars(home)
+    given = (
+        *(*SMALL, "--data.train", file, "--data.val", file, "--data.allow_missing", "true"),
+        *("--data.batch_size", "2", "--data.eval_batch_size", "2", "--trainer.max_steps", "3"),
+        *("--model.lambda_beta", "1e-6", "--trainer.check_val_every_n_epoch", "null"),
+    )
+    one = ("--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "4")
+    main(*recorded(tmp_path / "one", *given, *one))
+    pair.run(*recorded(tmp_path / "two", *given, "--trainer.val_check_interval", "2", *strategy))
+    same_steps(steps(tmp_path / "two", ranks=2), steps(tmp_path / "one"))
+    assert len(lines(tmp_path / "two" / "log", 1)) == 3
+    ours, theirs = scalars(tmp_path / "two"), scalars(tmp_path / "one")
     for key in ("val/reply_loss", "val/beta_loss", "val/accuracy"):
-        assert found[key] == pytest.approx(expected[key], abs=1e-4), key
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
 
 
 # -- what may be wrong -------------------------------------------------------------------------
 
 
 @pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Refused:
-    """Run a command that must fail in an empty folder; return its line without `error: `."""
-    monkeypatch.chdir(tmp_path)
-    return partial(refusal, capfd, tmp_path, given=SMALL)
+def refused(refused: Refused) -> Refused:
+    """Run MeGan with something that must fail; return its line without `error: `."""
+    return partial(refused, given=SMALL)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +168,5 @@ def test_rows_without_condition(tmp_path: Path, refused: Refused) -> None:
 
 
 def test_a_condition_for_a_method_without(refused: Refused) -> None:
-    methanol = ("--config", str(ROOT / "configs" / "methanol.yaml"), *TINY)
-    given = (*methanol, "--model.thinking_layer", "2")
-    said = refused("--condition", "x", verb="generate", given=given)
+    said = refused("--condition", "x", verb="generate", given=METHANOL)
     assert said == "condition: MeTHanol takes none; leave it out"

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from training import assert_same_gradients, batch_of, our_gradients, silence
 
 from zoo.records import Dialogue, Triple
 
@@ -141,44 +142,6 @@ class Reference:
 def methanol(make: Any, shape: str) -> Any:
     """An untrained MeTHanol, weights spread enough that states and gradients are well apart."""
     return make("MeTHanol", shape, spread=5.0)
-
-
-def silence(module: Any) -> Any:
-    """Let `training_step` run without a Trainer."""
-    module.log = lambda *args, **kwargs: None
-    return module
-
-
-def batch_of(module: Any, records: Sequence[Triple]) -> Any:
-    """Return one batch whose normalisers are the supervised tokens of each head."""
-    from zoo.encoding import sum_head_weights
-
-    encoder = module.encoder()
-    examples = [example for record in records for example in encoder(record)]
-    return encoder.collate(examples, sum_head_weights(examples))
-
-
-def our_gradients(module: Any, batch: Any) -> dict[str, torch.Tensor | None]:
-    """Return the gradient of the module's own training loss by parameter name."""
-    module.zero_grad(set_to_none=True)
-    silence(module).training_step(batch, 0).backward()
-    return {name: p.grad for name, p in module.named_parameters()}
-
-
-def assert_same_gradients(
-    ours: dict[str, torch.Tensor | None], expected: dict[str, torch.Tensor | None]
-) -> None:
-    assert ours.keys() == expected.keys()
-    for name, want in expected.items():
-        got = ours[name]
-        if want is None:
-            assert got is None or not got.any(), f"{name} should get no gradient"
-        else:
-            assert got is not None, f"{name} gets no gradient"
-            scale = want.abs().max().item()
-            torch.testing.assert_close(
-                got, want, rtol=1e-4, atol=1e-5 * scale + 1e-9, msg=lambda m, n=name: f"{n}: {m}"
-            )
 
 
 def train(

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from methods.lahore.lahore_reference import CUES, SHORT, Data, ids_of, quality, train
+from training import quiet_trainer
 
 from zoo import export
 from zoo.cache import weights_digest
@@ -135,10 +135,7 @@ def test_only_the_predictor_changes(make: Any, shape: str, tmp_path: Path) -> No
     module = make("Rabtriever", shape, optimizer={"lr": 1e-2, "warmup_ratio": 0.0})
     before = weights_digest(module.lm.state_dict().items())
     start = {n: p.clone() for n, p in module.predictor.named_parameters()}
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = lightning.Trainer(
-        accelerator="cpu", max_steps=2, default_root_dir=tmp_path, limit_val_batches=0, **quiet
-    )
+    trainer = quiet_trainer(max_steps=2, default_root_dir=tmp_path, limit_val_batches=0)
     trainer.fit(module, Data(RECORDS, batch_size=6))
     assert weights_digest(module.lm.state_dict().items()) == before
     for name, parameter in module.predictor.named_parameters():

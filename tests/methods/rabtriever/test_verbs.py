@@ -10,11 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from running import ROOT, TINY, main, refusal
+from running import board, main, refusal, tiny
+from runs import Runs
+from training import quiet_trainer
 
 import datamodules
 import zoo
@@ -30,11 +31,6 @@ from zoo.ranking.index import Index, build
 from zoo.records import Corpus, Document, Ranking
 from zoo.tiny_models import byte_tokenizer
 
-CONFIG = ("--config", str(ROOT / "configs" / "rabtriever.yaml"))
-SMALL = (
-    *(*TINY[:-4], "--data.max_train", "2", "--data.max_val", "2", "--data.max_test", "2"),
-    *("--data.max_turns", "1"),
-)
 DOCUMENTS = [Document(f"d{i}", text) for i, text in enumerate(["tea", "a dog", "ferry", "wool"])]
 Make = Callable[..., Any]
 
@@ -74,7 +70,7 @@ def test_refusals_write_nothing(
         ("fit", ("--model.labels", "[A, A]"), "model.labels: 'A' and 'A' are the same token"),
         ("search", ("--index", "none"), "none: no index.json there; it is no index"),
     ):
-        line = refusal(capfd, tmp_path, *args, verb=verb, given=(*CONFIG, *SMALL))
+        line = refusal(capfd, tmp_path, *args, verb=verb, given=tiny("rabtriever"))
         assert line.startswith(said)
 
 
@@ -96,7 +92,7 @@ def test_long_documents_lose_their_end_and_are_counted(
     student.encoder().cut.clear()
     student.encoder()._halves.clear()
     with caplog.at_level(logging.WARNING):
-        _trainer(tmp_path, logger=False).validate(student, Given([record]), verbose=False)
+        quiet_trainer().validate(student, Given([record]), verbose=False)
     assert "2 texts are longer than the slot of a document, 32 tokens, and lose their end" in [
         row.getMessage() for row in caplog.records
     ]
@@ -179,22 +175,22 @@ def test_what_changed_since_is_named(student: Any, make: Make, tmp_path: Path) -
 
 
 def test_fit_index_and_search_by_commands(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    runs: Runs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both engines print the same ranking of an index that a trained student built."""
     pytest.importorskip("faiss")
     monkeypatch.chdir(tmp_path)
-    main(
-        *("fit", *CONFIG, *SMALL, "--trainer.max_steps", "1", "--trainer.val_check_interval", "1"),
-        *("--checkpoint.every_n_train_steps", "1", "--trainer.default_root_dir", "run"),
-    )
-    last = ("--ckpt_path", "run/checkpoints/last.ckpt")
-    main("index", *CONFIG, *SMALL, *last, "--output", "i")
+    given = runs.given("rabtriever")
+    capsys.readouterr()
+    main("index", *given, "--output", "i")
     assert "index       i: 8 documents, 8 new" in capsys.readouterr().out
     printed = []
     for engine in ("torch", "faiss"):
         asked = ("--query", "seeker: hello", "--k", "3", "--engine", engine)
-        main("search", *CONFIG, *SMALL, *last, "--index", "i", *asked)
+        main("search", *given, "--index", "i", *asked)
         (line,) = capsys.readouterr().out.splitlines()
         printed.append(json.loads(line)["ranking"])
     assert [name for name, _ in printed[0]] == [name for name, _ in printed[1]]
@@ -254,19 +250,10 @@ class Given(datamodules.ZooDataModule):
         return [*self.given]
 
 
-def _trainer(folder: Path, **options: Any) -> lightning.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
-    return lightning.Trainer(
-        accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet, **options
-    )
-
-
 def test_the_board_shows_scores_recall_and_document_states(student: Any, tmp_path: Path) -> None:
     """Histograms of both kinds of documents, recall at k, and e_D[-1] in the projector."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     data = datamodules.BEIR()
-    trainer = _trainer(tmp_path, logger=TensorBoardLogger(tmp_path), callbacks=[Figures()])
+    trainer = quiet_trainer(logger=TensorBoardLogger(tmp_path), callbacks=[Figures()])
     trainer.validate(student, data, verbose=False)
     corpus = data.records("val")[0].corpus
     vectors, titles = student.figures()["documents"]
@@ -280,8 +267,7 @@ def test_the_board_shows_scores_recall_and_document_states(student: Any, tmp_pat
     (axes,) = student.figures()["scores"].axes
     assert len(axes.get_legend().get_texts()) == 2
     folder = Path(trainer.logger.log_dir)
-    board = EventAccumulator(str(folder)).Reload()
-    assert set(board.Tags()["images"]) == {"val/scores", "val/recall"}
+    assert set(board(folder).Tags()["images"]) == {"val/scores", "val/recall"}
     for file in ("tensors.tsv", "metadata.tsv"):
         (written,) = folder.rglob(file)
         assert "documents" in str(written.relative_to(folder))

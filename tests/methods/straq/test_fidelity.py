@@ -13,13 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from methods.straq.straq_reference import NAMES, Reference, prompt
 from support_judges import strategy
 from torch.utils.data import DataLoader
+from training import quiet_trainer, silence
 
 import zoo
 from datamodules import ESConv
@@ -64,17 +64,6 @@ DIALOGUE = talk(
 
 def batch_of(module: Any, examples: Sequence[Transition]) -> Any:
     return module.encoder().collate(examples, sum_head_weights(examples))
-
-
-def silence(module: Any) -> Any:
-    """Let `training_step` run without a Trainer."""
-    module.log = lambda *args, **kwargs: None
-    return module
-
-
-def trainer(**options: Any) -> L.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    return L.Trainer(accelerator="cpu", enable_checkpointing=False, **{**quiet, **options})
 
 
 def bare(ids: list[int], following: list[int] | None, *judged: tuple[int, float]) -> Transition:
@@ -275,7 +264,7 @@ def test_target_is_copied_every_tenth_step(name: str, lora: Any) -> None:
     module.configure_model()
     start = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     watch = Watch()
-    run = trainer(max_steps=22, accumulate_grad_batches=2, callbacks=[watch])
+    run = quiet_trainer(max_steps=22, accumulate_grad_batches=2, callbacks=[watch])
     run.fit(module, repeated(chain(module), 44))
     assert len(watch.online) == 22
     for step, (online, target) in enumerate(zip(watch.online, watch.target, strict=True), 1):
@@ -346,7 +335,7 @@ def test_discount_decides(two: str, gamma: float, best: str) -> None:
     )
     module.configure_model()
     batch = chain(module)
-    trainer(max_steps=500).fit(module, repeated(batch, 500))
+    quiet_trainer(max_steps=500).fit(module, repeated(batch, 500))
     with torch.no_grad():
         q = module.eval()(batch.now)[::3]
     torch.testing.assert_close(q, value_iteration(gamma), rtol=0, atol=1e-2)
@@ -390,7 +379,7 @@ def test_scores_do_not_depend_on_the_responder(make: Any, two: str) -> None:
         if callable(responder):
             module.responder = responder
         data = ESConv(eval_batch_size=4, max_test=2)
-        scores.append(trainer().test(module, data, verbose=False)[0])
+        scores.append(quiet_trainer().test(module, data, verbose=False)[0])
         if module.responder is not None:
             replies.append(module.reply(data.records("test")))
     assert {"test/accuracy", "test/proficiency", "test/bias"} <= set(scores[0])
@@ -419,7 +408,7 @@ def test_ablations_run_from_the_same_data_module(two: str) -> None:
         module = zoo.StraQ(backbone={"name": two}, **options)
         module.configure_model()
         before = {n: t.clone() for n, t in module.state_dict().items()}
-        run = trainer(
+        run = quiet_trainer(
             max_steps=1, val_check_interval=1, limit_val_batches=1, num_sanity_val_steps=0
         )
         run.fit(module, data)
@@ -589,7 +578,7 @@ def policies(request: pytest.FixtureRequest) -> SimpleNamespace:
         module.judge = SupportJudge(ScriptedJudge(suitable), ACTS)
         module.configure_model()
         found.setdefault("direct", scores_of(module))
-        trainer(max_steps=80).fit(module, repeated(batch_of(module, states(module)), 80))
+        quiet_trainer(max_steps=80).fit(module, repeated(batch_of(module, states(module)), 80))
         found[kind] = scores_of(module)
     return SimpleNamespace(**found)
 

@@ -1,11 +1,9 @@
-"""straQ* from the command line and in runs: verbs, export, resume, sharding, two processes."""
+"""straQ* in runs: what its verbs show, its target after a resume, sharding, two processes."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +11,20 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from running import ROOT, main, refusal, start
+from process_pair import DDP, SHARDED, ProcessPair
+from running import board, main, refusal, tiny
+from runs import Runs
 
 import zoo
 from datamodules import ESConv
 from zoo.cli.trainer import ZooTrainer
 from zoo.support.labels import STRATEGIES
 
-CONFIG = ("--config", str(ROOT / "configs" / "straq.yaml"))
-TINY = (
-    *("--model.backbone.name", "tiny-llama", "--model.max_length", "4096"),
-    *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
-    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
-    *("--data.max_train", "2", "--data.max_val", "1", "--data.max_test", "1"),
-    *("--data.batch_size", "2", "--trainer.accumulate_grad_batches", "1"),
-)
-SPEAKING = ("--model.responder.name", "tiny-qwen2", "--model.max_new_tokens", "3")
-
-
-def last(folder: Path) -> Path:
-    return folder / "checkpoints" / "last.ckpt"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps with a validation."""
-    folder = tmp_path_factory.mktemp("straq")
-    main(
-        *("fit", *CONFIG, *TINY, *SPEAKING, "--trainer.max_steps", "2"),
-        *("--trainer.log_every_n_steps", "1"),
-        *("--trainer.val_check_interval", "2", "--trainer.default_root_dir", str(folder)),
-    )
-    return folder
-
-
 # -- verbs -------------------------------------------------------------------------------------
 
 
-def test_tensorboard_has_scores_figures_and_samples(run: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run))
-    events.Reload()
+def test_tensorboard_has_scores_figures_and_samples(runs: Runs) -> None:
+    events = board(runs.fit("straq"))
     tags = events.Tags()
     scores = {"val/td_loss", "val/accuracy", "val/proficiency", "val/bias", "train/td_loss"}
     assert scores <= set(tags["scalars"])
@@ -66,10 +36,9 @@ def test_tensorboard_has_scores_figures_and_samples(run: Path) -> None:
     assert "gold: " in table
 
 
-def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate(runs: Runs) -> None:
     """State, all eight values in order, the best one as the strategy, and the reply."""
-    main("generate", *CONFIG, *TINY, *SPEAKING, "--ckpt_path", str(last(run)))
-    out = capsys.readouterr().out
+    out = runs.generate("straq")
     assert out.startswith("state:")
     assert "\nSeeker: " in out
     values = re.search(r"^Q: +(.*)$", out, re.MULTILINE)
@@ -83,9 +52,9 @@ def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_generate_for_a_prompt_by_a_given_strategy(
-    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    runs: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    given = (*CONFIG, *TINY, *SPEAKING, "--ckpt_path", str(last(run)), "--prompt", "I lost my job.")
+    given = (*runs.given("straq"), "--prompt", "I lost my job.")
     main("generate", *given, "--given", "questions")
     out = capsys.readouterr().out
     assert "state:   Seeker: I lost my job.\nQ:" in out
@@ -95,13 +64,13 @@ def test_generate_for_a_prompt_by_a_given_strategy(
     assert said.startswith("given: no support strategy 'Hugs'; one of: Affirmation")
 
 
-def test_predict_and_test(run: Path, tmp_path: Path) -> None:
-    root = ("--trainer.default_root_dir", str(tmp_path), "--ckpt_path", str(last(run)))
-    main("predict", *CONFIG, *TINY, *SPEAKING, *root)
-    rows = [json.loads(x) for x in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+def test_predict(runs: Runs) -> None:
+    rows = runs.predict("straq")
     module = zoo.StraQ(backbone={"name": "tiny-llama"}, max_length=4096)
-    found = module.encoder()(ESConv().records("test")[0])
-    assert [row["id"] for row in rows] == [one.record.id for one in found]
+    expected = [
+        x for record in ESConv(max_test=2).records("test") for x in module.encoder()(record)
+    ]
+    assert [row["id"] for row in rows] == [example.record.id for example in expected]
     for row in rows:
         assert set(row) == {"id", "strategy", "values", "gold", "reply", "gold_reply"}
         assert list(row["values"]) == list(STRATEGIES)
@@ -109,11 +78,11 @@ def test_predict_and_test(run: Path, tmp_path: Path) -> None:
 
 
 def test_check_counts_no_new_parameter(capsys: pytest.CaptureFixture[str]) -> None:
-    main("check", *CONFIG, *TINY)
+    main("check", *tiny("straq"))
     out = capsys.readouterr().out
     assert re.search(r"new +none\n", out)
     assert "rewards     " in out
-    main("check", *CONFIG, *TINY, "--model.readout", "value_head")
+    main("check", *tiny("straq"), "--model.readout", "value_head")
     assert "new         value_head.bias, value_head.weight" in capsys.readouterr().out
 
 
@@ -131,32 +100,17 @@ def test_part_of_the_optimiser_keeps_the_rest(capsys: pytest.CaptureFixture[str]
     }
 
 
-@pytest.mark.parametrize("readout", ["mean_logit", "value_head"])
-def test_export(make: Any, readout: str, tmp_path: Path) -> None:
-    """A plain model gives the letters' logits; `zoo.load` the same plans, adapters merged."""
+def test_export(runs: Runs) -> None:
+    """A plain model gives the letters' logits, adapters merged."""
     from transformers import AutoModelForCausalLM
 
-    from zoo import export
-
-    lora = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
-    module = make("StraQ", "tiny-qwen2", backbone={"lora": lora}, readout=readout, max_length=4096)
+    plain = AutoModelForCausalLM.from_pretrained(runs.export("straq_lora")).eval()
+    encoder = zoo.load(runs.export("straq_lora")).encoder()
+    example = encoder(runs.data("straq_lora").records("test")[0])[0]
     with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
-    module.target.sync(module)
-    records = ESConv().records("test")[:2]
-    plans = module.plan(records)
-    export.save(module, tmp_path / "out")
-    restored = zoo.load(tmp_path / "out")
-    for ours, theirs in zip(restored.plan(records), plans, strict=True):
-        assert ours.values == pytest.approx(theirs.values, abs=1e-4)
-    if readout == "mean_logit":
-        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
-        ids = module.encoder()(records[0])[-1].ids
-        with torch.no_grad():
-            logits = plain(torch.tensor([ids])).logits[0, -1, module.encoder().letter_ids]
-        assert plans[0].values == pytest.approx(logits.tolist(), abs=1e-4)
+        logits = plain(torch.tensor([example.ids])).logits[0, -1, encoder.letter_ids]
+    values = list(runs.predict("straq_lora")[0]["values"].values())
+    assert values == pytest.approx(logits.tolist(), abs=1e-4)
 
 
 # -- resume ------------------------------------------------------------------------------------
@@ -188,10 +142,8 @@ def trained(
     saving = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     run = ZooTrainer(
         **{"accelerator": "cpu", "max_steps": STEPS, "accumulate_grad_batches": 2, **options},
-        logger=False,
+        **{"logger": False, "enable_progress_bar": False, "enable_model_summary": False},
         callbacks=[watch, saving],
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=1,
     )
     run.fit(module, datamodule=ESConv(batch_size=1, max_train=2, max_val=1), ckpt_path=ckpt)
@@ -240,54 +192,42 @@ def test_sharded_in_one_process(tmp_path: Path) -> None:
         assert rest == sharded[12:]
     finally:
         torch.distributed.destroy_process_group()
-
-
-FSDP2 = ("--config", str(ROOT / "configs" / "overlays" / "fsdp2.yaml"))
-PLACES = {
-    "fsdp2": (*FSDP2, "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
-    "ddp": ("--trainer.strategy", "ddp", "--trainer.devices", "2"),
-    "ddp_value_head": (
-        *("--trainer.strategy", "ddp", "--trainer.devices", "2"),
-        *("--model.readout", "value_head"),
-    ),
-}
-
-
-def launch(tmp_path: Path, name: str, *args: str) -> dict[str, list[float]]:
-    """Run `fit` in a process group of its own; return losses, norms and scores."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    process = start(
-        *("fit", *CONFIG, *TINY, *args, "--trainer.default_root_dir", str(tmp_path / name)),
-        *("--trainer.max_steps", "9", "--trainer.val_check_interval", "1.0"),
-        *("--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1"),
-        *("--model.sync_every", "4", "--model.optimizer.lr", "0.003"),
-        *("--checkpoint.every_n_train_steps", "6", "--data.max_val", "2"),
-        cwd=tmp_path,
-        start_new_session=True,
-    )
-    try:
-        _, err = process.communicate(timeout=900)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, err[-3000:]
-    events = EventAccumulator(str(tmp_path / name))
-    events.Reload()
-    tags = events.Tags()["scalars"]
-    return {tag: [e.value for e in events.Scalars(tag)] for tag in tags}
+        os.environ.pop("LOCAL_RANK", None)  # Lightning sets it; later runs are no children
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", PLACES)
-def test_two_processes_take_the_steps_of_one(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("readout", "strategy"),
+    [("mean_logit", SHARDED), ("mean_logit", DDP), ("value_head", DDP)],
+    ids=["fsdp2", "ddp", "ddp_value_head"],
+)
+def test_two_processes_take_the_steps_of_one(
+    readout: str, strategy: tuple[str, ...], tmp_path: Path, pair: ProcessPair
+) -> None:
     """Gradient norms of all steps, over two copies to the target, and after a resume."""
-    head = PLACES[place][-2:] if "value_head" in place else ()
-    alone = launch(tmp_path, "alone", *head, "--trainer.accumulate_grad_batches", "2")
-    two = launch(tmp_path, "two", *PLACES[place])
-    assert two["train/grad_norm"] == pytest.approx(alone["train/grad_norm"], rel=1e-3)
-    for name in ("val/td_loss", "val/accuracy", "val/bias"):
-        assert two[name] == pytest.approx(alone[name], rel=1e-3)
+
+    def fit(name: str, *args: str) -> tuple[str, ...]:
+        return (
+            *("fit", *tiny("straq"), "--model.responder", "null", "--model.readout", readout),
+            *("--data.max_train", "2", "--data.max_val", "2", "--data.batch_size", "2"),
+            *("--trainer.max_steps", "9", "--trainer.val_check_interval", "1.0"),
+            *("--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1"),
+            *("--model.sync_every", "4", "--model.optimizer.lr", "0.003"),
+            *("--checkpoint.every_n_train_steps", "6", *args),
+            *("--trainer.default_root_dir", str(tmp_path / name)),
+        )
+
+    def logged(name: str) -> dict[str, list[float]]:
+        events = board(tmp_path / name)
+        return {t: [e.value for e in events.Scalars(t)] for t in events.Tags()["scalars"]}
+
+    two = ("--trainer.accumulate_grad_batches", "1", *strategy)
+    main(*fit("alone", "--trainer.accumulate_grad_batches", "2"))
+    pair.run(*fit("two", *two))
     ckpt = tmp_path / "two" / "checkpoints" / "step-6.ckpt"
-    again = launch(tmp_path, "again", *PLACES[place], "--ckpt_path", str(ckpt))
-    assert again["train/grad_norm"] == pytest.approx(two["train/grad_norm"][6:], rel=1e-5)
+    pair.run(*fit("again", *two, "--ckpt_path", str(ckpt)))
+    ours, theirs, resumed = logged("two"), logged("alone"), logged("again")
+    assert ours["train/grad_norm"] == pytest.approx(theirs["train/grad_norm"], rel=1e-3)
+    for name in ("val/td_loss", "val/accuracy", "val/bias"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
+    assert resumed["train/grad_norm"] == pytest.approx(ours["train/grad_norm"][6:], rel=1e-5)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from running import CONFIG, SMALL, main
+from running import METHANOL, board, main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -18,12 +18,6 @@ from zoo.callbacks.samples import table
 DATA = ("--data.num_train", "32", "--data.num_val", "8", "--data.max_val", "4")
 
 
-def events(folder: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0})
-    accumulator.Reload()
-    return accumulator
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Path]]]:
     """A short run without `default_root_dir`; yields the working folder and what is in it."""
@@ -31,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[P
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
         main(
-            *("fit", "--config", CONFIG, *SMALL, *DATA, "--trainer.max_steps", "4"),
+            *("fit", *METHANOL, *DATA, "--trainer.max_steps", "4"),
             *("--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "2"),
         )
         yield cwd, sorted(cwd.rglob("*"))
@@ -59,7 +53,7 @@ def test_samples_of_every_validation(run: tuple[Path, list[Path]]) -> None:
     """Query, thought, answer and both gold texts, at the steps of the validations."""
     cwd, _ = run
     (folder,) = (cwd / "runs" / "methanol").iterdir()
-    written = text(events(folder), "samples/val")
+    written = text(board(folder), "samples/val")
     assert [step for step, _ in written] == [2, 4]
     for _, content in written:
         header, rule, *rows = content.splitlines()
@@ -72,7 +66,7 @@ def test_samples_of_every_validation(run: tuple[Path, list[Path]]) -> None:
 def test_scalars(run: tuple[Path, list[Path]]) -> None:
     cwd, _ = run
     (folder,) = (cwd / "runs" / "methanol").iterdir()
-    found = events(folder)
+    found = board(folder)
     tags = set(found.Tags()["scalars"])
     speed = {"speed/tokens_per_s", "speed/supervised_tokens_per_s", "speed/peak_memory_gib"}
     losses = {f"{stage}/{head}_loss" for stage in ("train", "val") for head in ("think", "speak")}
@@ -88,7 +82,7 @@ def test_scalars(run: tuple[Path, list[Path]]) -> None:
 def hyperparameters(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Return what TensorBoard's HPARAMS page knows of a run: settings, and names of scores."""
     found: dict[str, Any] = {}
-    for tag, metadata in events(folder).summary_metadata.items():
+    for tag, metadata in board(folder).summary_metadata.items():
         data = plugin_data_pb2.HParamsPluginData()
         data.ParseFromString(metadata.plugin_data.content)
         found[tag.rpartition("/")[2]] = data
@@ -104,7 +98,7 @@ def test_hyperparameters_stand_beside_the_headline_score(run: tuple[Path, list[P
     assert scores == ["val/accuracy"]
     assert settings["backbone.name"].string_value == "tiny-llama"
     assert settings["thinking_layer"].number_value == 2
-    found = events(folder)
+    found = board(folder)
     assert not {"hp_metric", "epoch"} & set(found.Tags()["scalars"])
     assert [e.step for e in found.Scalars("val/accuracy")] == [1, 3]  # Lightning counts so
 
@@ -135,13 +129,13 @@ def test_headline_score(tmp_path: Path, shown: tuple[str, ...], headline: list[s
         assert scores == headline
         assert settings["optimizer.lr"].number_value == 0.1
         assert settings["layers"].string_value == "[2, 3]"
-    assert events(tmp_path).Tags()["scalars"] == ["val/joint_accuracy"]
+    assert board(tmp_path).Tags()["scalars"] == ["val/joint_accuracy"]
 
 
 def test_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--trainer.default_root_dir` takes everything, also of test and predict."""
     monkeypatch.chdir(tmp_path)
-    given = ("--config", CONFIG, *SMALL, *DATA, "--data.max_test", "2")
+    given = (*METHANOL, *DATA, "--data.max_test", "2")
     root = ("--trainer.default_root_dir", str(tmp_path / "here"))
     once = ("--trainer.max_steps", "1", "--trainer.val_check_interval", "1")
     main("fit", *given, *root, *once)
@@ -149,7 +143,7 @@ def test_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main("test", *given, *root, *ckpt)
     main("predict", *given, *root, *ckpt)
     assert [p.name for p in tmp_path.iterdir()] == ["here"]
-    assert text(events(tmp_path / "here"), "samples/test")
+    assert text(board(tmp_path / "here"), "samples/test")
     assert len((tmp_path / "here" / "predictions.jsonl").read_text().splitlines()) == 2
 
 

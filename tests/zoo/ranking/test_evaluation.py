@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import lightning
 import pytest
 import torch
-from running import start
+from running import board, start
 from toy_ranker import Toy, score
+from training import quiet_trainer
 
 import datamodules
 from zoo.encoding import collate
@@ -19,13 +18,6 @@ from zoo.ranking.metrics import mean_scores, query_scores, ranked
 from zoo.records import Ranking
 
 NAMES = ("R@1", "R@3", "MRR@10", "nDCG@10")
-
-
-def trainer(folder: Path, **options: Any) -> lightning.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    return lightning.Trainer(
-        accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet, **options
-    )
 
 
 def expected(records: list[Ranking]) -> dict[str, float]:
@@ -45,25 +37,25 @@ def toy() -> Toy:
 def test_scores_are_those_of_the_metrics_and_every_record_is_ranked_once(tmp_path: Path) -> None:
     data = datamodules.BEIR(eval_batch_size=3)  # eight documents a query: batches cut queries
     module = Toy()
-    (found,) = trainer(tmp_path).test(module, data, verbose=False)
+    (found,) = quiet_trainer(default_root_dir=tmp_path).test(module, data, verbose=False)
     records = data.records("test")
     assert {k: found[f"test/{k}"] for k in NAMES} == pytest.approx(expected(records))
     assert found["test/toy_loss"] > 0
     assert module.ranked == [record.id for record in records]
-    (again,) = trainer(tmp_path).validate(module, data, verbose=False)
+    (again,) = quiet_trainer(default_root_dir=tmp_path).validate(module, data, verbose=False)
     assert {k: again[f"val/{k}"] for k in NAMES} == pytest.approx(expected(data.records("val")))
 
 
 def test_scores_by_kind_and_max_ranked(tmp_path: Path) -> None:
     data = datamodules.RankingRecords()
-    (found,) = trainer(tmp_path).validate(Toy(), data, verbose=False)
+    (found,) = quiet_trainer(default_root_dir=tmp_path).validate(Toy(), data, verbose=False)
     records = data.records("val")
     for kind in ("quality", "network"):
         mine = [record for record in records if record.kind == kind]
         assert found[f"val/MRR@10_{kind}"] == pytest.approx(expected(mine)["MRR@10"])
     assert found["val/MRR@10"] == pytest.approx(expected(records)["MRR@10"])
     module = Toy(max_ranked=1)
-    (found,) = trainer(tmp_path).validate(module, data, verbose=False)
+    (found,) = quiet_trainer(default_root_dir=tmp_path).validate(module, data, verbose=False)
     assert module.ranked == [records[0].id]
     assert found["val/MRR@10"] == pytest.approx(expected(records[:1])["MRR@10"])
 
@@ -71,7 +63,7 @@ def test_scores_by_kind_and_max_ranked(tmp_path: Path) -> None:
 def test_it_trains_and_forgets_old_rankings(tmp_path: Path) -> None:
     module = Toy()
     data = datamodules.ESConvStrategies(max_train=2, max_val=3, max_turns=2)
-    trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1).fit(module, data)
+    quiet_trainer(default_root_dir=tmp_path, max_epochs=2, num_sanity_val_steps=1).fit(module, data)
     ids = [record.id for record in data.records("val")]
     assert module.ranked == [ids[0], ids[1], *ids, *ids]  # a sanity batch of 16, two validations
     assert list(module.answers) == ids
@@ -133,7 +125,7 @@ def test_show_marks_what_is_relevant(toy: Toy) -> None:
 
 def test_figures(toy: Toy, tmp_path: Path) -> None:
     assert toy.figures() == {}
-    trainer(tmp_path).validate(toy, datamodules.BEIR(), verbose=False)
+    quiet_trainer(default_root_dir=tmp_path).validate(toy, datamodules.BEIR(), verbose=False)
     figures = toy.figures()
     assert set(figures) == {"scores", "recall"}
     (axes,) = figures["scores"].axes
@@ -150,7 +142,7 @@ def test_figures(toy: Toy, tmp_path: Path) -> None:
 
 def test_figures_when_all_scores_are_equal(toy: Toy, tmp_path: Path) -> None:
     toy.scores = lambda records: [[0.0] * len(record.pool) for record in records]  # type: ignore
-    trainer(tmp_path).validate(toy, datamodules.BEIR(), verbose=False)
+    quiet_trainer(default_root_dir=tmp_path).validate(toy, datamodules.BEIR(), verbose=False)
     for name, figure in toy.figures().items():
         figure.savefig(tmp_path / f"{name}.png")
 
@@ -182,10 +174,7 @@ def test_two_processes_share_the_records(tmp_path: Path) -> None:
     assert all(parts)
     assert sorted(parts[0] + parts[1]) == sorted(record.id for record in records)
 
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "run"))
-    events.Reload()
+    events = board(tmp_path / "run")
     found = {k: events.Scalars(f"val/{k}")[-1].value for k in NAMES}
     assert found == pytest.approx(expected(records), abs=1e-6)
     assert {"val/scores", "val/recall"} <= set(events.Tags()["images"])

@@ -143,6 +143,7 @@ class LaHoRe(RankingModule):
 
     def log_probs(self, batch: RelevanceBatch) -> tuple[Tensor, ...]:
         """Return log pi(a+ | x) and log pi(a- | x) of each pair, end-of-turn included."""
+        # The batch first: it gathers the head's weight too, where weights are sharded.
         return sequence_log_probs(self(batch), batch, *self.output_head).chunk(2)
 
     def preference(self, batch: RelevanceBatch) -> dict[str, Term]:

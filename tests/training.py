@@ -1,0 +1,55 @@
+"""Training in a test: a batch of records, gradients without a Trainer, a Trainer that is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+
+from zoo.encoding import sum_head_weights
+
+
+def batch_of(module: Any, records: Sequence[Any]) -> Any:
+    """Return one batch whose normalisers are the supervised weights of each head."""
+    encoder = module.encoder()
+    examples = [example for record in records for example in encoder(record)]
+    return encoder.collate(examples, sum_head_weights(examples))
+
+
+def silence(module: Any) -> Any:
+    """Let `training_step` run without a Trainer."""
+    module.log = lambda *args, **kwargs: None
+    return module
+
+
+def our_gradients(module: Any, batch: Any) -> dict[str, torch.Tensor | None]:
+    """Return the gradient of the module's own training loss by parameter name."""
+    module.zero_grad(set_to_none=True)
+    silence(module).training_step(batch, 0).backward()
+    return {name: p.grad for name, p in module.named_parameters()}
+
+
+def assert_same_gradients(
+    ours: dict[str, torch.Tensor | None], expected: dict[str, torch.Tensor | None]
+) -> None:
+    """Compare gradients by parameter name; None is no gradient, or one of zeros."""
+    assert ours.keys() == expected.keys()
+    for name, want in expected.items():
+        got = ours[name]
+        if want is None:
+            assert got is None or not got.any(), f"{name} should get no gradient"
+            continue
+        assert got is not None, f"{name} gets no gradient"
+        tolerance = {"rtol": 1e-4, "atol": 1e-5 * want.abs().max().item() + 1e-9}
+        torch.testing.assert_close(got, want, **tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def quiet_trainer(**options: Any) -> lightning.Trainer:
+    """Return a Trainer on the CPU that prints and writes nothing."""
+    quiet = {
+        **{"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False},
+        **{"enable_progress_bar": False, "enable_model_summary": False},
+    }
+    return lightning.Trainer(**{**quiet, **options})
