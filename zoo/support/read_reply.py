@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     emotion: str = ""
 
 
-class Part(NamedTuple):
+class ReplyField(NamedTuple):
     """A field of a model's words and where its text starts and ends.
 
     Attributes:
@@ -96,26 +96,26 @@ def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
             strategy = strategy or _planned(text, parts, part, labels)
             given = part.name in (ALONE if alone else SAID)
             return Reading(reply, strategy, text[:start], given, emotion)
-    nowhere = Part("", len(text), len(text))
+    nowhere = ReplyField("", len(text), len(text))
     return Reading("", _planned(text, parts, nowhere, labels), text, given=False, emotion=emotion)
 
 
-def _sought(parts: Sequence[Part], *, alone: bool) -> list[Part]:
+def _sought(parts: Sequence[ReplyField], *, alone: bool) -> list[ReplyField]:
     """Return the parts that may be the reply, the likeliest first."""
     order = [ALONE] if alone else [SAID, ("supporter",), ("",)]
     found = [part for names in order for part in parts if part.name in names]
     return found + [p for name in ("draft", "simulation") for p in parts[::-1] if p.name == name]
 
 
-def _parts(text: str, labels: Labels, begins: str, *, alone: bool) -> list[Part]:
+def _parts(text: str, labels: Labels, begins: str, *, alone: bool) -> list[ReplyField]:
     """Return the parts of a text that are not empty, in order."""
     name, start, note, spoken = begins.rstrip(":").lower(), 0, "", False
-    found: list[Part] = []
+    found: list[ReplyField] = []
     for begin, end, new, said in [*_marks(text, labels, alone=alone), (len(text), 0, "", "")]:
         label = name in ("emotion", "strategy")  # ends with its line
         stop = text.find("\n", start, begin) if label else -1
         cut = begin if stop < 0 else stop
-        parts = [Part(name, start, cut, note), Part("", cut, begin)]
+        parts = [ReplyField(name, start, cut, note), ReplyField("", cut, begin)]
         parts = [p for p in parts if text[p.start : p.end].strip(" \t\n*_`\"'")]
         words = any(p.name in ALONE and _after_tags(text, p, labels)[0] < p.end for p in parts)
         inside = alone and (spoken or words) and end and new not in ("supporter", "seeker")
@@ -148,7 +148,7 @@ def _marks(text: str, labels: Labels, *, alone: bool) -> list[tuple[int, int, st
     return sorted(marks)
 
 
-def _after_tags(words: str, part: Part, labels: Labels) -> tuple[int, str | None]:
+def _after_tags(words: str, part: ReplyField, labels: Labels) -> tuple[int, str | None]:
     """Return where the text of a part starts, and the strategy of the tags or note before it."""
     start, strategy = part.start, labels.find(part.note) if part.note else None
     while True:
@@ -162,7 +162,9 @@ def _after_tags(words: str, part: Part, labels: Labels) -> tuple[int, str | None
         start += tag.end()
 
 
-def _planned(words: str, parts: Sequence[Part], reply: Part, labels: Labels) -> str | None:
+def _planned(
+    words: str, parts: Sequence[ReplyField], reply: ReplyField, labels: Labels
+) -> str | None:
     """Return the strategy that other parts name: the last before a reply, or the first after it."""
     before = [part for part in parts if part.end <= reply.start]
     for part in before[::-1] + [part for part in parts if part.start >= reply.end]:

@@ -181,19 +181,19 @@ TITLED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TaggedText:
     """A tag (None before the first one) and the text up to the next one, as they were written."""
 
     tag: str | None
     text: str
 
 
-def split_tags(words: str, concepts: Concepts) -> list[Part]:
+def split_tags(words: str, concepts: Concepts) -> list[TaggedText]:
     """Return a reply as parts; `join_tags` gives the reply back, letter by letter.
 
     Example:
         >>> split_tags("<Question> How? <sadness>Oh.", Concepts({}))
-        [Part(tag='Question', text=' How? '), Part(tag='sadness', text='Oh.')]
+        [TaggedText(tag='Question', text=' How? '), TaggedText(tag='sadness', text='Oh.')]
     """
     opening, closing = (re.escape(mark) for mark in DELIMITERS[concepts.delimiter])
     if opening == closing:  # words behind an opening sign: two signs may be far apart by chance
@@ -208,19 +208,19 @@ def split_tags(words: str, concepts: Concepts) -> list[Part]:
     parts, last, tag = [], 0, None
     for match in pattern.finditer(words):
         if tag is not None or match.start() > last:
-            parts.append(Part(tag, words[last : match.start()]))
+            parts.append(TaggedText(tag, words[last : match.start()]))
         tag, last = match[1], match.end()
-    return [*parts, Part(tag, words[last:])]
+    return [*parts, TaggedText(tag, words[last:])]
 
 
-def join_tags(parts: Sequence[Part], concepts: Concepts) -> str:
+def join_tags(parts: Sequence[TaggedText], concepts: Concepts) -> str:
     """Return parts as the tagged text that they come from."""
     return "".join(
         (concepts.tag(part.tag) if part.tag is not None else "") + part.text for part in parts
     )
 
 
-def spoken(parts: Sequence[Part], concepts: Concepts) -> str:
+def spoken(parts: Sequence[TaggedText], concepts: Concepts) -> str:
     """Return the reply without tags, and without what is left of broken ones.
 
     A name right behind an opening delimiter that nothing closes is a broken tag too. A free `&`

@@ -29,12 +29,10 @@ class Call:
     Attributes:
         name: What later tasks call the answer.
         task: What is asked; `{names}`, `{defined}`, `{emotions}` and earlier answers are filled in.
-        begins: What the model's answer is begun with: its first field, or the name of who speaks
-            (small models otherwise go on as the seeker).
         reads: What the answer is: `words`; `points`, a list, a line each; `vote`, the number of one
             of the points before it, whose text is the answer; `each`, asked for every point, the
-            answers joined; a `draft` of a reply; a label; what a retriever `found`, without asking
-            the model; or the `reply`.
+            answers joined; a `draft` of a reply; a label (`emotion`, `strategy`); `found`, the text
+            that a retriever gives, without a question to the model; or the `reply`.
         begins: What the answer is begun with: its first field, or the name of who speaks (small
             models otherwise go on as the seeker).
     """

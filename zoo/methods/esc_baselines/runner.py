@@ -18,7 +18,7 @@ HIDDEN = ("reply", "strategy", "emotion")  # answers that have a place of their 
 
 
 @dataclass
-class Row:
+class RecipeState:
     """What is known of a conversation.
 
     Attributes:
@@ -79,58 +79,61 @@ class RecipeRunner:
         Raises:
             InputError: A conversation does not fit the window.
         """
-        rows, calls = [Row(filled) for _ in golds], 0
+        states, calls = [RecipeState(filled) for _ in golds], 0
         for call in recipe:
             if call.reads == "found":
                 texts = self.retrieve()
             else:
-                texts = self._every_point(call, rows) if call.reads == "each" else []
-                texts = texts or self._ask(call, rows)
+                texts = self._every_point(call, states) if call.reads == "each" else []
+                texts = texts or self._ask(call, states)
                 calls += POINTS if call.reads == "each" else 1
-            for row, text in zip(rows, texts, strict=True):
-                self._take(call, row, text)
+            for state, text in zip(states, texts, strict=True):
+                self._take(call, state, text)
             if call.reads == "reply":
-                begun, asked = [row.begun for row in rows], [self._asked(call, row) for row in rows]
-                found = self.context.answer_nll(asked, begun, golds)
-                for row, gold in zip(rows, found, strict=True):
-                    row.gold = gold
-        return [said(row, calls) for row in rows]
+                begun, asked = (
+                    [state.begun for state in states],
+                    [self._asked(call, state) for state in states],
+                )
+                scores = self.context.answer_nll(asked, begun, golds)
+                for state, score in zip(states, scores, strict=True):
+                    state.gold = score
+        return [as_reply(state, calls) for state in states]
 
-    def _asked(self, call: Call, row: Row, **more: str) -> str:
-        return self.question(row.fill(call.task, **more), call.begins)
+    def _asked(self, call: Call, state: RecipeState, **more: str) -> str:
+        return self.question(state.fill(call.task, **more), call.begins)
 
-    def _ask(self, call: Call, rows: list[Row]) -> list[str]:
+    def _ask(self, call: Call, states: list[RecipeState]) -> list[str]:
         votes = call.reads == "vote"
         return self.context.ask(
-            [self._asked(call, row) for row in rows],
+            [self._asked(call, state) for state in states],
             max_new_tokens=self.max_new_tokens,
             choices=[str(i + 1) for i in range(POINTS)] if votes else None,
             temperature=0.0 if votes else self.temperature,
         )
 
-    def _every_point(self, call: Call, rows: list[Row]) -> list[str]:
-        """Return each row's points, written out one by one and joined."""
-        points = [read_points(row.answers["skeleton"], POINTS) for row in rows]
-        texts: list[list[str]] = [[] for _ in rows]
+    def _every_point(self, call: Call, states: list[RecipeState]) -> list[str]:
+        """Return each state's points, written out one by one and joined."""
+        points = [read_points(state.answers["skeleton"], POINTS) for state in states]
+        texts: list[list[str]] = [[] for _ in states]
         for i in range(POINTS):
             asked = [
-                self._asked(call, row, point=listed[i]) if i < len(listed) else None
-                for row, listed in zip(rows, points, strict=True)
+                self._asked(call, state, point=listed[i]) if i < len(listed) else None
+                for state, listed in zip(states, points, strict=True)
             ]
-            limit, heat = self.max_new_tokens, self.temperature
-            new = self.context.ask(asked, max_new_tokens=limit, temperature=heat)
-            for found, text in zip(texts, new, strict=True):
-                found.append(" ".join(read_reply(text, self.labels, call.begins).reply.split()))
-        return [" ".join(part for part in found if part) for found in texts]
+            limit, temperature = self.max_new_tokens, self.temperature
+            new = self.context.ask(asked, max_new_tokens=limit, temperature=temperature)
+            for written, text in zip(texts, new, strict=True):
+                written.append(" ".join(read_reply(text, self.labels, call.begins).reply.split()))
+        return [" ".join(part for part in written if part) for written in texts]
 
-    def _take(self, call: Call, row: Row, text: str) -> None:
+    def _take(self, call: Call, state: RecipeState, text: str) -> None:
         """Keep an answer, and what could not be read of it."""
-        answers = row.answers
+        answers = state.answers
         if call.reads in ("emotion", "strategy"):
             labels = self.labels if call.reads == "strategy" else self.emotions
             name = labels.find(text)
             text = name or labels.fallback
-            row.failed += [] if name else [call.reads]
+            state.failed += [] if name else [call.reads]
         elif call.reads == "points":
             points = read_points(text, POINTS)
             text = "\n".join(f"{i}. {point}" for i, point in enumerate(points, start=1))
@@ -138,32 +141,32 @@ class RecipeRunner:
             listed = read_points(answers[f"{call.name}s"], POINTS)
             text = listed[min(int(text), len(listed)) - 1]
         elif call.reads in ("reply", "each", "draft"):
-            text = self._read(call, row, text)
+            text = self._read(call, state, text)
         answers[call.name] = text
 
-    def _read(self, call: Call, row: Row, text: str) -> str:
+    def _read(self, call: Call, state: RecipeState, text: str) -> str:
         """Return the reply in an answer, or the draft before it; keep strategy and beginning."""
-        answers = row.answers
-        row.words = text
-        reply, strategy, row.begun, given, _ = read_reply(text, self.labels, call.begins)
+        answers = state.answers
+        state.words = text
+        reply, strategy, state.begun, given, _ = read_reply(text, self.labels, call.begins)
         if call.reads == "draft":
-            row.drafted = strategy
+            state.drafted = strategy
             return f"[{strategy}] {reply}" if strategy else reply
         if not reply and "draft" in answers:
             reply = read_reply(answers["draft"], self.labels).reply
-        row.failed += [] if given else ["reply"]
+        state.failed += [] if given else ["reply"]
         if "strategy" not in answers:  # else chosen by a call of its own
-            strategy = strategy or row.drafted
+            strategy = strategy or state.drafted
             answers["strategy"] = strategy or self.labels.fallback
-            row.failed += [] if strategy else ["strategy"]
+            state.failed += [] if strategy else ["strategy"]
         return reply
 
 
-def said(row: Row, calls: int) -> SupportReply:
-    """Return what was said in a conversation."""
-    reply, strategy, emotion = (row.answers.get(name, "") for name in HIDDEN)
-    steps = tuple((name, text) for name, text in row.answers.items() if name not in HIDDEN)
-    nll, tokens = row.gold
-    failed = tuple(row.failed)
+def as_reply(state: RecipeState, calls: int) -> SupportReply:
+    """Return the reply of a conversation, with the recipe's other answers as steps."""
+    reply, strategy, emotion = (state.answers.get(name, "") for name in HIDDEN)
+    steps = tuple((name, text) for name, text in state.answers.items() if name not in HIDDEN)
+    nll, tokens = state.gold
+    failed = tuple(state.failed)
     counted: dict[str, Any] = {"failed": failed, "calls": calls, "nll": nll, "tokens": tokens}
-    return SupportReply(reply, strategy, emotion, steps, words=row.words, **counted)
+    return SupportReply(reply, strategy, emotion, steps, words=state.words, **counted)

@@ -47,7 +47,7 @@ from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
 from zoo.methods.lahore.encoder import ANSWER, PAIR, RelevanceBatch, RelevanceEncoder
 from zoo.methods.lahore.prompts import SYSTEM, Order
-from zoo.methods.lahore.reference_logprobs import Reference
+from zoo.methods.lahore.reference_logprobs import ReferenceLogProbs
 from zoo.module import evaluating, total_loss
 from zoo.optimizer import Optimizer
 from zoo.ranking.evaluation import RankingModule
@@ -116,7 +116,7 @@ class LaHoRe(RankingModule):
             "max_length": max_length,
         }
         self.negatives, self.padding_free, self.cache_gib = negatives, padding_free, cache_gib
-        self.reference = Reference()
+        self.reference = ReferenceLogProbs()
         self.store: Store[Prefixes] | None = None  # documents kept during an evaluation
 
     def validate(self) -> None:

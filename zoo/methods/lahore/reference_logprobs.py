@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 BUDGET = 8192  # tokens at a time
 
 
-class Reference:
+class ReferenceLogProbs:
     """log pi_0 of both answers of every training pair; nothing here is a parameter."""
 
     def __init__(self) -> None:

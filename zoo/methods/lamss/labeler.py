@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BATCH = 32  # answers at a time
 
 
-class Reference:
+class AnswerLabeler:
     """Scores and answers of a language model before training.
 
     Args:

@@ -51,7 +51,7 @@ from zoo.methods.lamss.decoding import (
 )
 from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
-from zoo.methods.lamss.labeler import Reference
+from zoo.methods.lamss.labeler import AnswerLabeler
 from zoo.methods.lamss.level_tokens import add_levels, grow
 from zoo.methods.lamss.questions import Askable
 from zoo.module import evaluating, total_loss
@@ -172,7 +172,7 @@ class LaMsS(SelectiveModule):
         )
         if self.lm is None or self.lm.device.type != "meta":
             name = self.label_from or self.backbone.name
-            encoder.labels = Reference(
+            encoder.labels = AnswerLabeler(
                 replace(self.backbone, name=name, lora=None),
                 tokenizer,
                 stop_id=encoder.stop_id,

@@ -25,7 +25,7 @@ from zoo.records import Media, MediaText
 CHUNK = 64  # items encoded at a time
 
 
-class Views(NamedTuple):
+class ComparedVectors(NamedTuple):
     """The two pairs of vectors that are compared, a row per pair.
 
     Attributes:
@@ -40,13 +40,13 @@ class Views(NamedTuple):
     source: Tensor
     target: Tensor
 
-    def rows(self, keep: Sequence[int]) -> Views:
+    def rows(self, keep: Sequence[int]) -> ComparedVectors:
         """Return some of the rows."""
-        return Views(*(part[list(keep)] for part in self))
+        return ComparedVectors(*(part[list(keep)] for part in self))
 
 
 class AligningModule(EvaluatedModule):
-    """A module with `directions`, `encode(batch, part)`, `forward` to `Views`, and `losses(views)`.
+    """A module with `directions`, `encode(batch, part)`, `forward` to `ComparedVectors`, and `losses(views)`.
 
     What is kept of an evaluation are not answers to records but vectors of queries and items, each
     encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src with c_tgt,
@@ -62,7 +62,7 @@ class AligningModule(EvaluatedModule):
         """Return the token states of one modality of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement encode(batch, modality)")
 
-    def losses(self, views: Views, normalizer: float | None = None) -> dict[str, Term]:
+    def losses(self, views: ComparedVectors, normalizer: float | None = None) -> dict[str, Term]:
         """Return the loss terms of some pairs."""
         raise TypeError(f"{type(self).__name__} does not implement losses(views)")
 

@@ -44,7 +44,7 @@ from zoo.media import decode_picture, decode_sound, picture_format
 from zoo.methods.m3_jepa import towers
 from zoo.methods.m3_jepa.contrastive import info_nce
 from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
-from zoo.methods.m3_jepa.evaluation import AligningModule, Views, reads, sources
+from zoo.methods.m3_jepa.evaluation import AligningModule, ComparedVectors, reads, sources
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower
@@ -220,7 +220,7 @@ class M3JEPA(AligningModule):
         states_BLD = tower(inputs, batch.keys[modality] if kept else None)
         return lay_out(states_BLD, inputs.get("attention_mask") if self.mask_padding else None)
 
-    def forward(self, tokens: Mapping[str, Tokens], direction: Direction) -> Views:
+    def forward(self, tokens: Mapping[str, Tokens], direction: Direction) -> ComparedVectors:
         """Return what the losses and the scores of a direction compare.
 
         Args:
@@ -232,9 +232,9 @@ class M3JEPA(AligningModule):
         wanted = target.mean()
         contrasted = self.predictor.target(target, direction.target)
         wanted = wanted.detach() if self.detach_target else wanted
-        return Views(predicted, wanted, source, contrasted)
+        return ComparedVectors(predicted, wanted, source, contrasted)
 
-    def losses(self, views: Views, normalizer: float | None = None) -> dict[str, Term]:
+    def losses(self, views: ComparedVectors, normalizer: float | None = None) -> dict[str, Term]:
         """Return L_reg and L_cl, equations (9) and (10), summed over pairs.
 
         A batch of one pair has no negatives: its contrastive term is left out.

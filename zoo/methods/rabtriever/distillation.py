@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Views(NamedTuple):
+class StateComparison(NamedTuple):
     """States of some pairs from student and teacher.
 
     Attributes:
@@ -33,7 +33,7 @@ class Views(NamedTuple):
         return self.predicted[rows, self.last], self.wanted[rows, self.last]
 
 
-def state_errors(views: Views, *, last: bool = False) -> Tensor:
+def state_errors(views: StateComparison, *, last: bool = False) -> Tensor:
     """Return the squared error of each real position, `(N,)`: the mean over the width.
 
     Args:
@@ -46,7 +46,7 @@ def state_errors(views: Views, *, last: bool = False) -> Tensor:
     return (views.predicted - views.wanted).square().mean(2)[views.real]
 
 
-def head_divergence(views: Views, weight_VD: Tensor, *, forward: bool = False) -> Tensor:
+def head_divergence(views: StateComparison, weight_VD: Tensor, *, forward: bool = False) -> Tensor:
     """Return KL(P_student || P_teacher) at each pair's last position in nats, `(R,)`.
 
     Args:

@@ -42,7 +42,7 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import SYSTEM
-from zoo.methods.rabtriever.distillation import Views, head_divergence, state_errors
+from zoo.methods.rabtriever.distillation import StateComparison, head_divergence, state_errors
 from zoo.methods.rabtriever.document_vectors import DocumentVectors
 from zoo.methods.rabtriever.encoder import STATES, StateBatch, StateEncoder, StatePair
 from zoo.methods.rabtriever.frozen_states import FrozenStates
@@ -164,12 +164,12 @@ class Rabtriever(RankingModule):
         predicted: Tensor = self.predictor(queries)
         return predicted * documents.float() if self.product else predicted
 
-    def views(self, pairs: Sequence[StatePair]) -> Views:
+    def views(self, pairs: Sequence[StatePair]) -> StateComparison:
         """Run teacher and student on pairs, equations (1) and (2)."""
         heads, tails = [pair.head for pair in pairs], [pair.tail for pair in pairs]
         seen = self.frozen.pairs(self.lm, heads, tails, self.everyone_done)
         made = self(seen.blind, seen.ends[:, None])
-        return Views(made, seen.seeing.float(), seen.real, seen.last)
+        return StateComparison(made, seen.seeing.float(), seen.real, seen.last)
 
     def losses(self, batch: Any) -> dict[str, Term]:
         """Return both terms of equation (4): over query positions, and over pairs."""
