@@ -90,10 +90,8 @@ class RecipeRunner:
             for state, text in zip(states, texts, strict=True):
                 self._take(call, state, text)
             if call.reads == "reply":
-                begun, asked = (
-                    [state.begun for state in states],
-                    [self._asked(call, state) for state in states],
-                )
+                begun = [state.begun for state in states]
+                asked = [self._asked(call, state) for state in states]
                 scores = self.context.answer_nll(asked, begun, golds)
                 for state, score in zip(states, scores, strict=True):
                     state.gold = score

@@ -46,7 +46,7 @@ class ComparedVectors(NamedTuple):
 
 
 class AligningModule(EvaluatedModule):
-    """A module with `directions`, `encode(batch, part)`, `forward` to `ComparedVectors`, and `losses(views)`.
+    """A module with `directions`, `encode(batch, part)`, `forward` and `losses(views)`.
 
     What is kept of an evaluation are not answers to records but vectors of queries and items, each
     encoded once. `VIEW_R@k` is the recall of a view: `contrastive` compares c_src with c_tgt,
