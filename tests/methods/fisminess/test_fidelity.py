@@ -18,8 +18,8 @@ from datamodules import DailyDialog, ESConv
 from zoo.decoding.shared_context import SharedContext
 from zoo.encoding import IGNORE, sum_head_weights
 from zoo.errors import InputError
+from zoo.methods.fisminess.conversations import group
 from zoo.methods.fisminess.machine import IllegalMoveError, Machine, rounds
-from zoo.methods.fisminess.routes import dialogues
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, current_decision, decisions
 from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES, SUPPORT
@@ -222,7 +222,7 @@ def test_prompts_hold_the_state(make: Any, monkeypatch: Any, oracle: bool) -> No
 @pytest.mark.fidelity("fisminess", 3)
 def test_history_as_text() -> None:
     machine = Machine()
-    for one in rounds(decisions(ONE)[-1])[1]:
+    for one in rounds(decisions(ONE)[-1]):
         machine = machine.move("message", one.message).move("emotion", "fear")
         machine = machine.move("strategy", one.strategy).move("reply", one.reply)
     assert machine.text().count("Emotion: fear\n") == machine.text().count("Strategy: ") == 4
@@ -509,7 +509,8 @@ def test_dialogues_that_begin_alike_are_walked_apart(make: Any) -> None:
     for record, one in zip(talks, together, strict=True):
         module.known = {}
         assert triples(module.respond([record])) == triples([one])
-    keys = [row.key(0) for row in dialogues([current_decision(t) for t in talks], module.encoder())]
+    asked = [current_decision(talk) for talk in talks]
+    keys = [conversation.key(0) for conversation in group(asked, module.encoder())]
     assert len(set(keys)) == len(keys)
 
 

@@ -14,7 +14,16 @@ from typing import ClassVar
 
 from zoo.encoding import NO_HEAD, Example, join, unlearned
 from zoo.errors import InputError
-from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, Round, line, rounds
+from zoo.methods.fisminess.machine import (
+    EMOTION,
+    MESSAGE,
+    REPLY,
+    STRATEGY,
+    Round,
+    line,
+    opening,
+    rounds,
+)
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
@@ -145,7 +154,7 @@ class WalkEncoder(PromptEncoder):
             InputError: An emotion is unknown or missing, and `strict`.
         """
         found = []
-        for one in rounds(decision, annotated=self.annotated)[1]:
+        for one in rounds(decision, annotated=self.annotated):
             emotion = one.emotion if self.given is None else self.given.get(one.id, "")
             if not (strict and one.strategy):
                 emotion = self.emotions.known(emotion) or ""
@@ -167,8 +176,7 @@ class WalkEncoder(PromptEncoder):
 
     def before(self, decision: Decision, turns: Sequence[Round]) -> list[str]:
         """Return the lines of s0 of the last of some turns."""
-        opening = rounds(decision)[0]
-        lines = [line(REPLY, opening)] if opening else []
+        lines = [line(REPLY, opening(decision))]
         for k, one in enumerate(turns):
             lines.append(line(MESSAGE, one.message))
             if k + 1 < len(turns):

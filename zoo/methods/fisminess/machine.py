@@ -1,9 +1,9 @@
 """FiSMiness' finite state machine: the states of a turn, the only legal moves, and its text.
 
 A turn walks s0 -emotion-> s1 -strategy-> s2 -reply-> s3, and the seeker's next message leads to s0
-again. The text of a state is the text of all moves so far, a line each, in the order in which they
-were made: s1 = [h, u_k, e] begins with s0 = [h, u_k] letter by letter, and the history of the next
-turn holds every emotion and strategy.
+again. The text of a state holds all moves so far, a line each, in their order: the text of
+s1 = [h, u_k, e] begins with the text of s0 = [h, u_k], and the history of the next turn holds every
+emotion and strategy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class IllegalMoveError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a conversation stands. It starts in s3 with nothing said, waiting for a message.
+    """The current state of a conversation; the first is s3, before the seeker's first message.
 
     Attributes:
         state: `s0`, `s1`, `s2` or `s3`.
@@ -51,7 +51,7 @@ class Machine:
 
         Args:
             action: `emotion`, `strategy`, `reply` or `message`.
-            text: What was found, written or said; a message may be empty.
+            text: The label or the utterance; a message may be empty.
 
         Raises:
             IllegalMoveError: The state does not allow the action; the legal one is named.
@@ -99,8 +99,14 @@ class Round:
     id: str
 
 
-def rounds(decision: Decision, *, annotated: bool = False) -> tuple[str, list[Round]]:
-    """Return what a supporter said before all else, and the turns up to this decision's own.
+def opening(decision: Decision) -> str:
+    """Return what the supporter says before the seeker's first turn; empty if nothing."""
+    first = (*decision.turns, decision.target)[0]
+    return first.text if first.speaker == SUPPORTER else ""
+
+
+def rounds(decision: Decision, *, annotated: bool = False) -> list[Round]:
+    """Return the turns up to this decision's own, without the supporter's opening.
 
     Args:
         decision: The state and the supporter's utterance.
@@ -108,19 +114,18 @@ def rounds(decision: Decision, *, annotated: bool = False) -> tuple[str, list[Ro
             dialogue's.
     """
     turns = (*decision.turns, decision.target)
-    opened = turns[0].speaker == SUPPORTER  # perhaps without words
-    opening = turns[0].text if opened else ""
     emotion = "" if annotated else decision.emotion
-    found, said = [], list[str]()
-    for i, turn in enumerate(turns[opened:], start=opened):
+    complete: list[Round] = []
+    message: list[str] = []
+    for i, turn in enumerate(turns):
         if turn.speaker != SUPPORTER:
-            said.append(" ".join(turn.text.split()))
+            message.append(" ".join(turn.text.split()))
             emotion = (turn.emotion or emotion) if annotated else emotion
-            continue
-        name = f"{decision.dialogue}, turn {i}"
-        found.append(Round("\n".join(said), emotion, turn.strategy, turn.text, name))
-        said = []
-    return opening, found
+        elif i > 0:
+            name = f"{decision.dialogue}, turn {i}"
+            complete.append(Round("\n".join(message), emotion, turn.strategy, turn.text, name))
+            message = []
+    return complete
 
 
 def with_seeker_emotion(turns: tuple[Turn, ...], emotion: str) -> tuple[Turn, ...]:

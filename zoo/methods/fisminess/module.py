@@ -39,9 +39,10 @@ from zoo.backbone import Backbone, as_config
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.fisminess.conversations import ActionModel, StateKey
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import with_seeker_emotion
-from zoo.methods.fisminess.walk import ActionModel, LabelDecoding, StateKey, Walk
+from zoo.methods.fisminess.walk import LabelDecoding, Walk
 from zoo.module import evaluating, total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
