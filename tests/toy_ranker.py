@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from zoo.encoding import Batch, Example, Segment, collate, encode
-from zoo.losses.cross_entropy import Term, head_loss
-from zoo.module import total_loss
+from zoo.losses.cross_entropy import Term, head_loss, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.ranking.evaluation import RankingModule
 from zoo.records import Ranking

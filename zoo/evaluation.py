@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from zoo import parallel
-from zoo.losses.cross_entropy import Term
 from zoo.module import ZooModule
 
 Pair = tuple[Any, Any]
@@ -43,17 +42,17 @@ class EvaluatedModule(ZooModule):
 
     # -- for a method to write -----------------------------------------------------------------
 
-    def losses(self, batch: Any) -> dict[str, Term]:
-        """Return the loss terms of a batch."""
-        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+    def generate(self, records: Sequence[Any], **options: Any) -> Sequence[Any]:
+        """Return what the method writes for each record."""
+        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
 
     def answer(self, records: Sequence[Any]) -> Sequence[Any]:
-        """Return an answer to each record.
+        """Return an answer to each record: what `generate` writes, unless a method says otherwise.
 
         Where weights are sharded every process calls it at the same time, not always with as many
         records: loops over the blocks end when `everyone_done` says so.
         """
-        raise TypeError(f"{type(self).__name__} does not implement answer(records)")
+        return self.generate(records)
 
     def sample(self, record: Any, answer: Any) -> dict[str, str]:
         """Return the row that TensorBoard shows of an answer."""

@@ -2,8 +2,8 @@
 
 Life cycle of the backbone (load, install, freeze, shard, compile: in that order), optimiser,
 gradient clipping that is valid under sharding, logging of loss terms weighted by their tokens,
-random state in checkpoints. A method adds `install`, `build_encoder`, `forward`, `losses` and
-`training_step`; `zoo.evaluation` adds validation, test and prediction.
+random state in checkpoints. A method adds `install`, `build_encoder`, `losses` and, if its pass is
+not the plain one, `forward`; `zoo.evaluation` adds validation, test and prediction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.export import Pretrained
-from zoo.losses.cross_entropy import Term
+from zoo.losses.cross_entropy import Term, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.optimizer import Optimizer, adamw, total_steps
 
@@ -47,6 +47,7 @@ class ZooModule(LightningModule):
     takes: ClassVar[tuple[type, ...]] = ()
     passes: ClassVar[tuple[str, ...]] = parallel.STEPS
     may_start_new: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that weights may lack
+    loss_weights: Mapping[str, float] | None = None  # of each term of `losses`; None for ones
 
     def __init__(
         self,
@@ -74,6 +75,20 @@ class ZooModule(LightningModule):
         """Return the method's encoder (see `zoo.encoding.Encoder`)."""
         raise TypeError(f"{type(self).__name__} does not implement build_encoder(tokenizer)")
 
+    def forward(self, batch: Any) -> Any:
+        """Return the residual stream after the last block, `(B, L, D)`."""
+        return self.run_blocks(batch)
+
+    def losses(self, batch: Any) -> dict[str, Term]:
+        """Return the loss terms of a batch by name."""
+        raise TypeError(f"{type(self).__name__} does not implement losses(batch)")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Log the loss terms; return their sum, weighted by `loss_weights`."""
+        terms = self.losses(batch)
+        self.log_terms("train", terms)
+        return total_loss(terms, self.loss_weights)
+
     def pretrained(self) -> list[Pretrained]:
         """Return the Hugging Face models inside this module; one language model by default."""
         plain = {"lora": None, "load_4bit": False}
@@ -86,11 +101,9 @@ class ZooModule(LightningModule):
     def show(self, records: Sequence[Any], *, prompt: str | None = None) -> list[dict[str, str]]:
         """Return what `generate` prints of some records, a mapping of names to texts each.
 
-        A method may take more by name, for example `given`: what to use instead of deciding it.
-
         Args:
             records: What to answer.
-            prompt: Answer this text instead.
+            prompt: Answer this text instead. A method may take more by name, for example `given`.
         """
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 
@@ -160,8 +173,7 @@ class ZooModule(LightningModule):
             batch: Token ids with their places (see `zoo.encoding.Batch`).
             options: Further arguments of the blocks; they replace those of the batch.
         """
-        blocks = Blocks(self.lm, 0, num_blocks(self.lm))
-        return blocks(batch.input_ids, **{**place(batch), **options})
+        return Blocks(self.lm, 0, num_blocks(self.lm))(batch.input_ids, **(place(batch) | options))
 
     @property
     def output_head(self) -> tuple[Tensor, nn.Module]:
@@ -286,11 +298,3 @@ def evaluating(method: Callable[..., R]) -> Callable[..., R]:
             self.train(training)
 
     return wrapped
-
-
-def total_loss(terms: Mapping[str, Term], weights: Mapping[str, float] | None = None) -> Tensor:
-    """Return sum_i weights[i] * terms[i].loss; every weight is 1 by default."""
-    parts = [
-        term.loss * (1.0 if weights is None else weights[name]) for name, term in terms.items()
-    ]
-    return torch.stack(parts).sum()

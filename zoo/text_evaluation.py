@@ -14,14 +14,6 @@ from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
 class ReplyingModule(EvaluatedModule):
     """A module that answers with text: `generate` returns `zoo.decoding.think_answer.Reply`s."""
 
-    def generate(self, records: Sequence[Any], **options: Any) -> Sequence[Any]:
-        """Return a reply to each record."""
-        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
-
-    def answer(self, records: Sequence[Any]) -> Sequence[Any]:
-        """Return a reply to each record."""
-        return self.generate(records)
-
     def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
         """Return strict and lenient accuracy of the queries, in total and by kind."""
         asked = [(record, reply) for record, reply in pairs if isinstance(record, Triple)]

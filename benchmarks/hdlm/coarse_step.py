@@ -35,8 +35,8 @@ from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, read_config, resolve
 from zoo.encoding import NO_HEAD, Batch, Example, collate, join
+from zoo.losses.cross_entropy import total_loss
 from zoo.methods.hdlm.module import HdLM
-from zoo.module import total_loss
 from zoo.prompts.chat_format import chat_format
 
 CLAIM = "coarse-only step at k = K/2: <= 0.6x the time of the step at full depth"

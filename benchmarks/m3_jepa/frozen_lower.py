@@ -33,11 +33,11 @@ from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
 from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
+from zoo.losses.cross_entropy import total_loss
 from zoo.methods.m3_jepa.encoder import PairBatch
 from zoo.methods.m3_jepa.evaluation import reads
 from zoo.methods.m3_jepa.module import M3JEPA
 from zoo.methods.m3_jepa.towers import Tower
-from zoo.module import total_loss
 
 CLAIM = "M3-JEPA step: <= 0.65x of one that tracks the frozen blocks; cached, >= 2x as fast again"
 NAME = "frozen_lower"

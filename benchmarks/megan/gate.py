@@ -41,10 +41,10 @@ from benchmarks.result import Result, agree, compare, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.encoding import sum_head_weights
+from zoo.losses.cross_entropy import total_loss
 from zoo.methods.megan.encoder import ConditionedBatch, ConditionedExample, ConditionEncoder
 from zoo.methods.megan.hypernetwork import Hyper
 from zoo.methods.megan.module import MeGan
-from zoo.module import total_loss
 from zoo.records import Conditioned, Dialogue
 
 CLAIM = (

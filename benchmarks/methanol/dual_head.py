@@ -33,9 +33,9 @@ from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.workload import BACKBONE, dialogues, thought_batches
 from zoo.backbone import Backbone
 from zoo.encoding import IGNORE, Batch, Example, collate
+from zoo.losses.cross_entropy import total_loss
 from zoo.methods.methanol.module import SPEAK, THINK, MeTHanol
 from zoo.methods.sft.module import SFT
-from zoo.module import total_loss
 
 CLAIM = "dual-head step: time of a one-head step (<= 1.1x), >= 1.25x as fast as two full heads"
 NAME = "dual_head"

@@ -9,7 +9,7 @@ many rows as fit. The matrix products run in the type of the hidden states, soft
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +43,14 @@ class Term(NamedTuple):
     def mean(self) -> Tensor:
         """Loss per unit of weight in nats, without gradient; 0 where nothing is supervised."""
         return self.sum.detach() / self.weight.clamp_min(1e-12)
+
+
+def total_loss(terms: Mapping[str, Term], weights: Mapping[str, float] | None = None) -> Tensor:
+    """Return sum_i weights[i] * terms[i].loss; every weight is 1 by default."""
+    parts = [
+        term.loss * (1.0 if weights is None else weights[name]) for name, term in terms.items()
+    ]
+    return torch.stack(parts).sum()
 
 
 def linear_cross_entropy(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,14 +25,6 @@ def faiss_index(vectors: Tensor) -> Any:
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors.float().cpu().contiguous().numpy())
     return index
-
-
-def save_faiss(vectors: Tensor, path: str | Path) -> None:
-    """Write a FAISS index that `faiss.read_index` opens; row i is document i."""
-    index = faiss_index(vectors)
-    import faiss
-
-    faiss.write_index(index, str(path))
 
 
 def vector_search(

@@ -1,20 +1,13 @@
-"""What methods share that answer a `TalkEncoder`'s prompt with the backbone's own language head."""
+"""Conversations as a language model reads them once, before it is asked about them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from zoo.decoding.shared_context import SharedContext
-from zoo.encoding import Batch
-from zoo.losses.cross_entropy import Term, head_loss
 from zoo.module import ZooModule
 from zoo.support.decisions import Decision
-from zoo.support.encoder import SPEAK, TalkEncoder
-
-
-def reply_loss(module: ZooModule, batch: Batch) -> dict[str, Term]:
-    """Return the loss of the replies: the mean over their tokens."""
-    return {"speak": head_loss(module(batch), batch, SPEAK, *module.output_head)}
+from zoo.support.encoder import TalkEncoder
 
 
 def conversation_context(module: ZooModule, decisions: Sequence[Decision]) -> SharedContext:

@@ -6,15 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from torch import Tensor
-
-from zoo.encoding import Batch
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.losses.cross_entropy import Term
-from zoo.module import total_loss
+from zoo.losses.cross_entropy import Term, head_loss
 from zoo.optimizer import Optimizer
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision, description, transcript
+from zoo.support.encoder import SPEAK
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.scores import reply_figures, reply_scores
@@ -42,21 +39,11 @@ class TalkingModule(EvaluatedModule):
         """Return the annotated emotion that a recognised one is compared with; may be empty."""
         return self.emotions.known(decision.emotion) or ""
 
-    # -- training ------------------------------------------------------------------------------
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return self.run_blocks(batch)
-
     def losses(self, batch: Any) -> dict[str, Term]:
-        """Return the loss terms of a batch; none by default."""
-        return {}
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the sum of the terms."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms)
+        """Return the mean over the tokens of the replies; nothing if nothing is trained."""
+        if self.untrained():
+            return {}
+        return {"speak": head_loss(self(batch), batch, SPEAK, *self.output_head)}
 
     # -- evaluation ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 
 from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
+from zoo.losses.cross_entropy import total_loss
 from zoo.methods.hdlm.encoder import LevelEncoder, shorten
 from zoo.methods.hdlm.prompts import (
     ANSWER_SYSTEM,
@@ -20,7 +21,6 @@ from zoo.methods.hdlm.prompts import (
     plans,
     role_names,
 )
-from zoo.module import total_loss
 from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Question, Taxonomy, Triple, Turn
 from zoo.tiny_models import byte_tokenizer
 

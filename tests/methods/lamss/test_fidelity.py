@@ -405,7 +405,7 @@ def test_wrong_answers_teach_nothing_but_doubt(make: Make, shape: str) -> None:
 
     wrong = [e for e in examples if learned(e)[-1][1:] == (module.level_ids[-1], LEVEL)]
     assert wrong
-    module.weights = {"token": 1.0, "sigma": 1.0, "level": 0.0}
+    module.loss_weights = {"token": 1.0, "sigma": 1.0, "level": 0.0}
     module.zero_grad(set_to_none=True)
     module.training_step(batch_of(module, wrong), 0).backward()
     assert all(p.grad is None or not p.grad.any() for p in module.parameters())

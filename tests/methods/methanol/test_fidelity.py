@@ -328,7 +328,7 @@ def test_gradients_are_those_of_the_weighted_sum(
     Where W_A is tied to the embedding, its gradient as an embedding is legitimate; the
     transcription, whose speaking head is never called if lambda_A = 0, has exactly that part.
     """
-    methanol.weights = {"think": think, "speak": speak}
+    methanol.loss_weights = {"think": think, "speak": speak}
     ours = our_gradients(methanol, batch_of(methanol, triples))
     samples = [render(methanol.tokenizer, record) for record in triples]
     expected = Reference(methanol).gradients(samples, think, speak)

@@ -18,13 +18,15 @@ from training import quiet_trainer
 
 from zoo import export
 from zoo.cache import weights_digest
+from zoo.decoding.option_logits import option_logits, relevance_score
 from zoo.decoding.prefix_cache import prefill, run_packed
 from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.rabtriever.distillation import divergence
 from zoo.methods.rabtriever.encoder import STATES
-from zoo.methods.rabtriever.teacher import teacher_scores
+from zoo.module import evaluating
 from zoo.ranking.index import Index, build
 from zoo.ranking.metrics import query_scores, ranked
+from zoo.ranking.pair_scoring import read_pairs
 from zoo.records import Corpus, Document, Ranking
 
 POOL = Corpus(
@@ -39,6 +41,29 @@ RECORDS = [
     Ranking("seeker: hi", POOL, (("ask", 1),), id="two"),
 ]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@evaluating
+def teacher_scores(module: Any, records: list[Ranking]) -> list[list[float]]:
+    """Return the teacher's score for each document of each record's pool, an LLM pass a pair.
+
+    Args:
+        module: The student, which holds the teacher.
+        records: What to rank.
+    """
+    grid, options = module.encoder().grid(records), module.encoder().option_ids
+    head, norm = module.output_head
+    found = read_pairs(
+        module.lm,
+        grid.heads,
+        grid.tails,
+        grid.pairs,
+        lambda states: relevance_score(option_logits(states, norm, head, options)),
+        slot=module.frozen.slot,
+        everyone_done=module.everyone_done,
+    )
+    values = iter(found.tolist())
+    return [[next(values) for _ in record.pool] for record in records]
 
 
 def student(make: Any, shape: str, **options: Any) -> Any:

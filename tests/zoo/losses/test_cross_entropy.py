@@ -10,8 +10,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from zoo.encoding import Batch
-from zoo.losses.cross_entropy import LOGITS_BUDGET, Term, head_loss, linear_cross_entropy
-from zoo.module import total_loss
+from zoo.losses.cross_entropy import (
+    LOGITS_BUDGET,
+    Term,
+    head_loss,
+    linear_cross_entropy,
+    total_loss,
+)
 
 N, D, V = 300, 16, 50  # more rows than the softmax takes at a time
 

@@ -33,10 +33,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from zoo.backbone import Backbone
-from zoo.encoding import Batch
 from zoo.errors import InputError, nearest
 from zoo.evaluation import Pair
-from zoo.losses.cross_entropy import Term
 from zoo.methods.coct.concepts import (
     DELIMITERS,
     INVENTORIES,
@@ -60,7 +58,7 @@ from zoo.methods.coct.tagged_replies import (
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
-from zoo.support.conversation import conversation_context, reply_loss
+from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder
 from zoo.support.evaluation import DEFAULTS, DRAWS, TalkingModule
@@ -208,12 +206,6 @@ class CoCT(TalkingModule):
             reserve=self.reserve,
             packed=self.padding_free,
         )
-
-    # -- training ------------------------------------------------------------------------------
-
-    def losses(self, batch: Batch) -> dict[str, Term]:
-        """Return L of equation (4); nothing if nothing is learned."""
-        return reply_loss(self, batch) if self.learn else {}
 
     # -- replies -------------------------------------------------------------------------------
 

@@ -34,15 +34,13 @@ from torch import Tensor
 from zoo.backbone import Backbone
 from zoo.decoding.prefix_cache import run_packed
 from zoo.decoding.shared_context import SharedContext
-from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.losses.cross_entropy import Term
 from zoo.methods.esc_baselines.recipes import RECIPES, SYSTEM
 from zoo.methods.esc_baselines.runner import RecipeRunner
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
-from zoo.support.conversation import conversation_context, reply_loss
+from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder
 from zoo.support.evaluation import DEFAULTS, TalkingModule
@@ -157,12 +155,6 @@ class ESCBaseline(TalkingModule):
             reserve=self.reserve,
             packed=self.padding_free,
         )
-
-    # -- training ------------------------------------------------------------------------------
-
-    def losses(self, batch: Batch) -> dict[str, Term]:
-        """Return the one term; nothing if nothing is learned."""
-        return reply_loss(self, batch) if self.learns else {}
 
     # -- recipes -------------------------------------------------------------------------------
 

@@ -32,8 +32,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
-
 from zoo import backbone as backbones
 from zoo.backbone import Backbone, as_config
 from zoo.encoding import Batch
@@ -43,7 +41,7 @@ from zoo.methods.fisminess.conversations import ActionModel, StateKey
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
 from zoo.methods.fisminess.machine import with_seeker_emotion
 from zoo.methods.fisminess.walk import LabelDecoding, Walk
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, current_decision
@@ -109,7 +107,7 @@ class FiSMiness(TalkingModule):
         self.emotion_source, self.predicted = emotion_source, predicted
         self.labels = ACTS if labels == "acts" else SUPPORT
         self.emotions = EMOTION_SETS[emotions]
-        self.weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
+        self.loss_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
         self.max_length, self.padding_free = max_length, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.known: dict[StateKey, tuple[str, str]] = {}  # (emotion, strategy) decoded so far
@@ -157,12 +155,6 @@ class FiSMiness(TalkingModule):
         """Return L_e, L_g and L_u of equation (5); a target's tokens weigh 1 together."""
         states_BLD, head = self(batch), self.output_head
         return {task: head_loss(states_BLD, batch, i, *head) for i, task in enumerate(TASKS)}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L of equation (5)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, self.weights)
 
     # -- inference -----------------------------------------------------------------------------
 

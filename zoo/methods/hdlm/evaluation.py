@@ -24,16 +24,6 @@ class LevelingModule(EvaluatedModule):
 
     headline: ClassVar[tuple[str, ...]] = ("joint_accuracy",)
 
-    def generate(
-        self, plans: Sequence[Plan], *, forced: Sequence[Sequence[str]] | None = None
-    ) -> list[list[str]]:
-        """Return the name decoded at each level of each plan; `forced` gives the first ones."""
-        raise TypeError(f"{type(self).__name__} does not implement generate(plans)")
-
-    def answer(self, records: Sequence[Plan]) -> list[list[str]]:
-        """Return the path that is decoded for each plan."""
-        return self.generate(records)
-
     def prediction(self, record: Plan, answer: list[str]) -> dict[str, Any]:
         """Return the decoded path beside the right one."""
         return {"id": record.id, "path": answer, "gold": list(record.names)}

@@ -42,7 +42,7 @@ from zoo.methods.hdlm.encoder import LevelEncoder
 from zoo.methods.hdlm.evaluation import LevelingModule
 from zoo.methods.hdlm.metrics import FAILED
 from zoo.methods.hdlm.prompts import Guide, Plan
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
 from zoo.optimizer import Optimizer
@@ -96,6 +96,7 @@ class HdLM(LevelingModule):
         self.layers = layers
         self.depth = depth if layers is None else len(layers) + 1
         self.level_weights = weights or [1.0] * self.depth
+        self.loss_weights = {f"level_{i + 1}": w for i, w in enumerate(self.level_weights)}
         self.head_norm, self.share_head, self.constrain = head_norm, share_head, constrain
         self.guide: list[Guide] = guide or ["strategy"]
         self.separate, self.max_length, self.padding_free = separate, max_length, padding_free
@@ -169,13 +170,6 @@ class HdLM(LevelingModule):
             weight, norm = self.head(level)
             terms[f"level_{level + 1}"] = head_loss(hidden_BLD, batch, level, weight, norm)
         return terms
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L of equation (4)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        weights = {f"level_{i + 1}": w for i, w in enumerate(self.level_weights)}
-        return total_loss(terms, weights)
 
     def head(self, level: int) -> tuple[Tensor, nn.Module]:
         """Return the weight of a level's head and the norm before it."""

@@ -43,12 +43,12 @@ from zoo.decoding.option_logits import literal_score, option_logits, relevance_s
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.losses.cross_entropy import Term, head_loss
+from zoo.losses.cross_entropy import Term, head_loss, total_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
 from zoo.methods.lahore.encoder import ANSWER, PAIR, RelevanceBatch, RelevanceEncoder
 from zoo.methods.lahore.prompts import SYSTEM, Order
 from zoo.methods.lahore.reference_logprobs import ReferenceLogProbs
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.ranking.evaluation import RankingModule
 from zoo.ranking.pair_scoring import Store, pack, read_pairs, store_of, unpack
@@ -132,10 +132,6 @@ class LaHoRe(RankingModule):
             preference=self.objective == "dpo",
             packed=self.padding_free,
         )
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return L_SFT of equation (3), over the right answers."""

@@ -60,7 +60,7 @@ from zoo.methods.lamss.token_confidence import (
     decode_with_confidence,
     shades,
 )
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
 
@@ -122,10 +122,6 @@ class ConfidentSFT(SelectiveModule):
             packed=self.padding_free,
         )
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return self.run_blocks(batch)
-
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return a term for each kind of target in the batch; `sure` in training only."""
         heads = {"answer": ANSWER, "text": TEXT}
@@ -143,9 +139,7 @@ class ConfidentSFT(SelectiveModule):
         """Return the loss; before the first step of a `sure` run the model answers."""
         if "sure" in self.confidence and self.was_right is None:
             self.was_right = right_beforehand(self.trainer, self.greedy)
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms)
+        return super().training_step(batch, batch_idx)
 
     @evaluating
     def answer(self, records: Sequence[Askable]) -> list[DoubtedAnswer]:

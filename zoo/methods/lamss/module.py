@@ -54,7 +54,7 @@ from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.labeler import AnswerLabeler
 from zoo.methods.lamss.level_tokens import add_levels, grow
 from zoo.methods.lamss.questions import Askable
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.nn.blocks import explicit_mask
 from zoo.optimizer import Optimizer
 from zoo.records import PlainText, Question, Triple
@@ -117,7 +117,7 @@ class LaMsS(SelectiveModule):
         )
         self.save_hyperparameters()
         self.num_levels, self.doubt_source, self.label_from = num_levels, doubt_source, label_from
-        self.weights = {"token": 1.0, "sigma": sigma_weight, "level": level_weight}
+        self.loss_weights = {"token": 1.0, "sigma": sigma_weight, "level": level_weight}
         self.interleave, self.interleave_query = interleave, interleave_query
         self.hide_sigma, self.shared_positions = hide_sigma, shared_positions
         self.max_length = max_length
@@ -193,12 +193,6 @@ class LaMsS(SelectiveModule):
         return {
             name: head_loss(hidden_BLD, batch, head, *language_head) for name, head in HEADS.items()
         }
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L of equation (4)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, self.weights)
 
     @evaluating
     def answer(self, records: Sequence[Askable]) -> list[DoubtedAnswer]:

@@ -20,7 +20,7 @@ from zoo.methods.m3_jepa.plots import gate_usage
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, join
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.module import evaluating
-from zoo.records import Media, MediaText
+from zoo.records import MediaText
 
 CHUNK = 64  # items encoded at a time
 
@@ -186,12 +186,6 @@ class AligningModule(EvaluatedModule):
             tokens = {part: self.encode(batch, part) for part in asks(way)}
             chunks.append(self.predictor(sources(tokens, way), direction)[1])
         return F.normalize(torch.cat(chunks).float(), dim=1)
-
-    def classify(self, media: Sequence[Media], names: Sequence[str]) -> list[str]:
-        """Return the class name nearest to each picture or sound."""
-        modality = next(m for m in self.configs if m != "text")
-        scores = self.ask(media, f"{modality}2text") @ self.embed(names, "text").t()
-        return [names[i] for i in scores.argmax(1).tolist()]
 
     def answer(  # type: ignore[override]
         self, records: Sequence[MediaText], candidates: Sequence[str]

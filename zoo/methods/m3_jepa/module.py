@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from zoo.backbone import as_config, load_tokenizer
 from zoo.errors import InputError, nearest
 from zoo.export import Pretrained
-from zoo.losses.cross_entropy import Term
+from zoo.losses.cross_entropy import Term, total_loss
 from zoo.media import decode_picture, decode_sound, picture_format
 from zoo.methods.m3_jepa import towers
 from zoo.methods.m3_jepa.contrastive import info_nce
@@ -48,7 +48,6 @@ from zoo.methods.m3_jepa.evaluation import AligningModule, ComparedVectors, read
 from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower
-from zoo.module import total_loss
 from zoo.optimizer import Optimizer
 from zoo.records import MediaText
 
@@ -220,7 +219,9 @@ class M3JEPA(AligningModule):
         states_BLD = tower(inputs, batch.keys[modality] if kept else None)
         return lay_out(states_BLD, inputs.get("attention_mask") if self.mask_padding else None)
 
-    def forward(self, tokens: Mapping[str, Tokens], direction: Direction) -> ComparedVectors:
+    def forward(  # type: ignore[override]
+        self, tokens: Mapping[str, Tokens], direction: Direction
+    ) -> ComparedVectors:
         """Return what the losses and the scores of a direction compare.
 
         Args:

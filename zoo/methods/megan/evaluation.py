@@ -30,14 +30,6 @@ class ConditionedReply:
 class ConditioningModule(EvaluatedModule):
     """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s."""
 
-    def generate(self, records: Sequence[Conditioned]) -> Sequence[ConditionedReply]:
-        """Return the reply to each record under its condition."""
-        raise TypeError(f"{type(self).__name__} does not implement generate(records)")
-
-    def answer(self, records: Sequence[Conditioned]) -> Sequence[ConditionedReply]:
-        """Return the reply to each record under its condition."""
-        return self.generate(records)
-
     def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
         """Return accuracy in total, by task and by group.
 

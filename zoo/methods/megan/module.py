@@ -44,7 +44,7 @@ from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder,
 from zoo.methods.megan.evaluation import ConditionedReply, ConditioningModule
 from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
 from zoo.methods.megan.hypernetwork import Hyper, build
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.nn.blocks import num_blocks
 from zoo.nn.swiglu import check_swiglu
 from zoo.optimizer import Optimizer
@@ -103,6 +103,7 @@ class MeGan(ConditioningModule):
         self.hyper = as_config(Hyper, hyper)
         self.gate, self.trained = gate, train
         self.lambdas = {"beta": lambda_beta, "weight": lambda_w}
+        self.loss_weights = {"reply": 1.0, **self.lambdas}
         self.official_condition_len, self.condition_mask = official_condition_len, condition_mask
         self.max_condition, self.max_length = max_condition, max_length
         self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
@@ -208,12 +209,6 @@ class MeGan(ConditioningModule):
             norms = torch.stack([p.norm() for n, p in self.hypers.named_parameters() if HEAD in n])
             terms["weight"] = Term(norms.sum(), torch.tensor(float(len(norms))), filler)
         return terms
-
-    def training_step(self, batch: ConditionedBatch, batch_idx: int) -> Tensor:
-        """Return L of equation (6)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, {"reply": 1.0, **self.lambdas})
 
     @evaluating
     def generate(

@@ -34,7 +34,7 @@ from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
 from zoo.optimizer import Optimizer
@@ -85,7 +85,11 @@ class MeTHanol(ReplyingModule):
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.save_hyperparameters()
         self.thinking_layer = thinking_layer
-        self.weights = {"think": think_weight, "speak": speak_weight}
+        self.loss_weights: dict[str, float] = {  # of equation (4)
+            "think": think_weight,
+            "speak": speak_weight,
+            "speak_thought": speak_weight,
+        }
         self.thinking_norm, self.speak_on_thought = thinking_norm, speak_on_thought
         self.keep_thoughts, self.max_length = keep_thoughts, max_length
         self.padding_free = padding_free
@@ -130,7 +134,7 @@ class MeTHanol(ReplyingModule):
         """
         where = place(batch)
         middle_BLD = Blocks(self.lm, 0, self.k)(batch.input_ids, **where)
-        if self.weights["speak"] == 0:
+        if self.loss_weights["speak"] == 0:
             return middle_BLD, None
         return middle_BLD, Blocks(self.lm, self.k, num_blocks(self.lm))(middle_BLD, **where)
 
@@ -147,12 +151,6 @@ class MeTHanol(ReplyingModule):
             if self.speak_on_thought:
                 terms["speak_thought"] = head_loss(top_BLD, batch, THINK, *self.output_head)
         return terms
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L of equation (4)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, {"speak_thought": self.weights["speak"], **self.weights})
 
     @evaluating
     def generate(

@@ -44,11 +44,11 @@ from zoo.methods.lahore.encoder import PAIR
 from zoo.methods.lahore.prompts import SYSTEM
 from zoo.methods.rabtriever.distillation import StateComparison, head_divergence, state_errors
 from zoo.methods.rabtriever.document_vectors import DocumentVectors
-from zoo.methods.rabtriever.encoder import STATES, StateBatch, StateEncoder, StatePair
+from zoo.methods.rabtriever.encoder import STATES, StateEncoder, StatePair
 from zoo.methods.rabtriever.frozen_states import FrozenStates
 from zoo.methods.rabtriever.state_predictor import StatePredictor
 from zoo.methods.rabtriever.teacher import check_prompt
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.ranking.evaluation import RankingModule
 from zoo.records import Document, Ranking
@@ -143,10 +143,13 @@ class Rabtriever(RankingModule):
         self.encoder()
 
     def install(self) -> None:
-        """Freeze the teacher and add the predictor."""
+        """Freeze the teacher; add the predictor and the weights of the terms of equation (4)."""
         self.lm.requires_grad_(False)
         self.predictor = StatePredictor(self.lm.config.hidden_size, self.num_layers)
         self.frozen = FrozenStates(self.encoder().slot, self.cache_gib * 2**30)
+        scale = 1.0 if self.form == "w" else 1 / self.kl_weight  # 1 and w, or w_e = 1 / w and 1
+        kl = self.kl_weight * scale if self.divergence != "none" else 0.0
+        self.loss_weights = {"mse": scale if self.mse else 0.0, "kl": kl}
 
     def train(self, mode: bool = True) -> Rabtriever:
         """Switch the predictor; the teacher stays in evaluation mode."""
@@ -159,7 +162,9 @@ class Rabtriever(RankingModule):
         """Return the encoder of pairs."""
         return StateEncoder(tokenizer, **self.prompt, negatives=self.negatives)
 
-    def forward(self, queries: Tensor, documents: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, queries: Tensor, documents: Tensor
+    ) -> Tensor:
         """Return e_stu of equation (2), `(..., D)`, from e_Q and e_D[-1]."""
         predicted: Tensor = self.predictor(queries)
         return predicted * documents.float() if self.product else predicted
@@ -181,19 +186,6 @@ class Rabtriever(RankingModule):
             "mse": Term(squares.sum(), counts[0], batch.normalizers[over]),
             "kl": Term(apart.sum(), counts[1], batch.normalizers[PAIR]),
         }
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """Weight of each term: 1 and w, or w_e = 1 / w and 1."""
-        scale = 1.0 if self.form == "w" else 1 / self.kl_weight
-        kl = self.kl_weight * scale if self.divergence != "none" else 0.0
-        return {"mse": scale if self.mse else 0.0, "kl": kl}
-
-    def training_step(self, batch: StateBatch, batch_idx: int) -> Tensor:
-        """Return F of equation (4)."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms, self.loss_weights)
 
     def on_train_start(self) -> None:
         """Say how the terms are weighted, in both of the paper's forms."""

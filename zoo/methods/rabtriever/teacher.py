@@ -1,18 +1,14 @@
-"""The teacher of a distilled retriever: its prompt has to be the student's; its own scores."""
+"""The teacher of a distilled retriever: its prompt has to be the student's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.decoding.option_logits import option_logits, relevance_score
 from zoo.errors import InputError
 from zoo.export import CARD, read_checkpoint
-from zoo.module import evaluating
-from zoo.ranking.pair_scoring import read_pairs
-from zoo.records import Ranking
 
 SHARED = ("template", "relevance", "choice", "labels", "system")
 
@@ -43,26 +39,3 @@ def check_prompt(prompt: Mapping[str, Any], source: str | None) -> None:
                 f"model.{name}: {prompt[name]!r}, but the teacher {source} was trained with "
                 f"{value!r}; set it to that"
             )
-
-
-@evaluating
-def teacher_scores(module: Any, records: Sequence[Ranking]) -> list[list[float]]:
-    """Return the teacher's score for each document of each record's pool, an LLM pass a pair.
-
-    Args:
-        module: The student, which holds the teacher.
-        records: What to rank.
-    """
-    grid, options = module.encoder().grid(records), module.encoder().option_ids
-    head, norm = module.output_head
-    found = read_pairs(
-        module.lm,
-        grid.heads,
-        grid.tails,
-        grid.pairs,
-        lambda states: relevance_score(option_logits(states, norm, head, options)),
-        slot=module.frozen.slot,
-        everyone_done=module.everyone_done,
-    )
-    values = iter(found.tolist())
-    return [[next(values) for _ in record.pool] for record in records]

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from zoo.backbone import Backbone
 from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.encoding import Batch
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple
@@ -69,19 +67,9 @@ class SFT(ReplyingModule):
             packed=self.padding_free,
         )
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the residual stream after the last block, `(B, L, D)`."""
-        return self.run_blocks(batch)
-
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the one term."""
         return {"speak": head_loss(self(batch), batch, SPEAK, *self.output_head)}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss."""
-        terms = self.losses(batch)
-        self.log_terms("train", terms)
-        return total_loss(terms)
 
     @evaluating
     def generate(

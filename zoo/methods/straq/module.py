@@ -46,7 +46,7 @@ from zoo.backbone import Backbone, as_config
 from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
 from zoo.errors import InputError
-from zoo.losses.cross_entropy import Term
+from zoo.losses.cross_entropy import Term, total_loss
 from zoo.methods.straq.encoder import VALUES, TransitionBatch, TransitionEncoder
 from zoo.methods.straq.evaluation import PlanningModule, Respond
 from zoo.methods.straq.grading import FEEDBACK, Distilled, open_grader
@@ -54,7 +54,7 @@ from zoo.methods.straq.responder import Responder
 from zoo.methods.straq.rewards import Imitated, Reward
 from zoo.methods.straq.target_network import Target
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
-from zoo.module import evaluating, total_loss
+from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.evaluation import DEFAULTS
