@@ -92,6 +92,18 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return hasher.hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield where to write a file, which then appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_suffix(".lock")):
@@ -100,12 +112,8 @@ def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]
         results = list(compute(part))
         if len(results) != len(part):
             raise RuntimeError(f"{len(results)} results for {len(part)} inputs")
-        scratch = path.with_suffix(f".{os.getpid()}.part")
-        try:
+        with whole_file(path) as scratch:
             scratch.write_text(json.dumps(results))
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -141,27 +141,6 @@ class Batch:
     def num_supervised(self) -> int:
         """Number of tokens that some head learns."""
         return int((self.head_ids != NO_HEAD).sum())
-
-
-class Encoder(Protocol):
-    """A method's side of its data: the record types it takes, encoding and collation.
-
-    An encoder that has to see a whole split before it encodes a record of it has a method
-    `study(records, split)`, which is called once right before.
-    """
-
-    @property
-    def records(self) -> tuple[type, ...]:
-        """Record types that this method takes."""
-        ...
-
-    def __call__(self, record: Any) -> list[Example]:
-        """Encode one record; several examples if one record holds several."""
-        ...
-
-    def collate(self, examples: Sequence[Example], normalizers: dict[int, float]) -> Any:
-        """Join examples into the batch that `training_step` gets."""
-        ...
 
 
 def encode(

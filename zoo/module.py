@@ -72,7 +72,7 @@ class ZooModule(LightningModule):
         """Add the paper's parts to the loaded backbone, on full weights."""
 
     def build_encoder(self, tokenizer: Any) -> Any:
-        """Return the method's encoder (see `zoo.encoding.Encoder`)."""
+        """Return the method's encoder (see `zoo.prompts.base.PromptEncoder`)."""
         raise TypeError(f"{type(self).__name__} does not implement build_encoder(tokenizer)")
 
     def forward(self, batch: Any) -> Any:
@@ -197,10 +197,9 @@ class ZooModule(LightningModule):
         """
         return kind(
             self.lm,
-            [num_blocks(self.lm)] if depths is None else depths,
+            depths,
             batch_size=num_rows,
             pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
             everyone_done=self.everyone_done,
             **options,
         )

@@ -107,9 +107,7 @@ def ours(
         return without(stop, lambda states: module.logits(i, states))
 
     def reply(query: list[int]) -> Reply:
-        decoder = decoder_type(
-            module.lm, module.ks, batch_size=1, pad_id=0, device=torch.device(setting.device)
-        )
+        decoder = decoder_type(module.lm, module.ks, batch_size=1, pad_id=0)
         decoder.feed([query], 0)
         more: dict[str, Any] = {"max_new_tokens": coarse_tokens - 1, "close": fine_tokens > 0}
         (coarse,) = decoder.decode(0, level(0), stop_id=stop, **more)

@@ -68,9 +68,7 @@ def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
     depths = [module.k, len(module.lm.model.layers)]
 
     def reply(prompt: list[int]) -> Reply:
-        decoder = DepthDecoder(
-            module.lm, depths, batch_size=1, pad_id=0, device=torch.device(setting.device)
-        )
+        decoder = DepthDecoder(module.lm, depths, batch_size=1, pad_id=0)
         stop = bridge[0]
         think, speak = without(stop, module.think_logits), without(stop, module.last_logits)
         decoder.feed([prompt], 0)

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
+from zoo.cache import whole_file
 from zoo.cli import chat as chatting
 from zoo.cli.listing import describe
 from zoo.errors import InputError
@@ -31,14 +32,8 @@ class WholeFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """Write the file."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.part")
-        try:
+        with whole_file(Path(path)) as scratch:
             torch.save(checkpoint, scratch)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
 
 
 class ZooTrainer(Trainer):

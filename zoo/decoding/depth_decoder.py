@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from zoo.decoding.constrained import finish, keep_only, pick
 from zoo.decoding.prefix_cache import prefill
-from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first
+from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first, num_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +43,27 @@ class DepthDecoder:
 
     Args:
         lm: Causal language model.
-        depths: Block counts in ascending order; decoding happens at these depths.
+        depths: Block counts in ascending order, where tokens are decoded; None for the last block.
         batch_size: Number of sequences.
         pad_id: Token id fed for rows that have finished.
-        device: Where to decode.
         everyone_done: Says whether all processes have finished, given whether this one has.
     """
 
     def __init__(
         self,
         lm: Any,
-        depths: Sequence[int],
+        depths: Sequence[int] | None = None,
         *,
         batch_size: int,
         pad_id: int,
-        device: torch.device,
         everyone_done: Callable[[bool], bool] = bool,
     ) -> None:
         self.lm = lm
+        depths = [num_blocks(lm)] if depths is None else depths
         self.stages = [Blocks(lm, start, stop) for start, stop in pairwise([0, *depths])]
         self.caches = [stage.new_cache() for stage in self.stages]
         self.waiting: list[list[Tensor]] = [[] for _ in self.stages]  # states below each stage
-        self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
+        self.mask_BL = torch.zeros(batch_size, 0, dtype=torch.long, device=lm.device)
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
         self.pad_id, self.everyone_done = pad_id, everyone_done

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder, Place
-from zoo.nn.blocks import num_blocks
 from zoo.prompts.truncation import first_kept
 
 ONLY = 0  # the one depth
@@ -240,10 +239,8 @@ class SharedContext:
     def _new_decoder(self) -> DepthDecoder:
         return DepthDecoder(
             self.lm,
-            [num_blocks(self.lm)],
             batch_size=len(self.prefixes),
             pad_id=self.tokenizer.pad_token_id,
-            device=self.lm.device,
             everyone_done=self.everyone_done,
         )
 

@@ -14,7 +14,10 @@ from zoo.sample_preview import preview
 
 @dataclass
 class PromptEncoder:
-    """The base of an encoder: a method's own says how a record becomes examples.
+    """The base of an encoder: a method's own says how a record becomes examples, by `__call__`.
+
+    An encoder that has to see a whole split before it encodes a record of it has a method
+    `study(records, split)`, which is called once right before.
 
     Attributes:
         tokenizer: A Hugging Face tokenizer.

@@ -12,7 +12,6 @@ and `offline_settings()`, what of its prompt the documents' states depend on.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo.cache import digest, weights_digest
+from zoo.cache import digest, weights_digest, whole_file
 from zoo.errors import InputError
 from zoo.ranking.faiss_search import vector_search
 from zoo.records import Document
@@ -91,7 +90,8 @@ def build(
         left.unlink()
     if not (target / CARD).is_file():
         lines = [json.dumps({"id": d.id, "title": d.title}) + "\n" for d in documents]
-        _write(target / NAMES, lambda path: path.write_text("".join(lines), "utf-8"))
+        with whole_file(target / NAMES) as scratch:
+            scratch.write_text("".join(lines), "utf-8")
         _write_card(target, {**card, "complete": False})
     starts = range(0, len(documents), shard_size)
     done = [start for start in starts if _shard(target, start // shard_size).is_file()]
@@ -101,12 +101,13 @@ def build(
             if start in done:
                 continue
             parts = []
-            for chunk in _chunks(documents[start : start + shard_size]):
+            for first in range(start, min(start + shard_size, len(documents)), CHUNK):
+                chunk = documents[first : min(first + CHUNK, start + shard_size)]
                 parts.append({n: t.cpu() for n, t in module.offline(chunk).items()})
                 bar.update(len(chunk))
             whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            path = _shard(target, start // shard_size)
-            _write(path, lambda scratch, whole=whole: save_file(whole, scratch))
+            with whole_file(_shard(target, start // shard_size)) as scratch:
+                save_file(whole, scratch)
     _write_card(target, {**card, "complete": True})
     return sum(min(shard_size, len(documents) - s) for s in starts if s not in done)
 
@@ -219,24 +220,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    text = json.dumps(card, indent=2) + "\n"
-    _write(folder / CARD, lambda path: path.write_text(text, "utf-8"))
-
-
-def _write(path: Path, fill: Any) -> None:
-    """Write a file that is whole or not there."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        fill(scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(folder / CARD) as scratch:
+        scratch.write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
 def _shard(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05}.safetensors"
-
-
-def _chunks(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
-    for start in range(0, len(documents), CHUNK):
-        yield documents[start : start + CHUNK]

@@ -50,6 +50,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
 
 
+def separate(stream: list[int]) -> tuple[list[int], list[int]]:
+    """Return the tokens and the levels of an interleaved stream."""
+    return stream[0::2], stream[1::2]
+
+
 def choices(module: Any) -> list[Question]:
     """Return eight questions of which the model answers three rightly before training."""
     found = []
@@ -208,7 +213,7 @@ def test_texts_are_interleaved_with_balanced_levels(
     make: Make, shape: str, num_levels: int
 ) -> None:
     """x_1 s_1 ... x_n s_n of length 2n; levels are quantiles of 1 - p0 and equally many."""
-    from zoo.methods.lamss.doubt_labels import interleave, separate
+    from zoo.methods.lamss.doubt_labels import interleave
 
     module = make("LaMsS", shape, num_levels=num_levels, max_length=40)
     streams = [example.input_ids for example in examples_of(module, TEXTS)]
@@ -265,7 +270,6 @@ def doubts_of(module: Any, context: Sequence[int], ids: Sequence[int]) -> list[f
 @pytest.mark.fidelity("lamss", 2)
 def test_levels_from_spans(make: Make, shape: str) -> None:
     """`span_labels`: every token of a doubted span gets its level, all others s_0."""
-    from zoo.methods.lamss.doubt_labels import separate
 
     text = "The moon, cold as it is, is made of old cheese. <|skeptic_4|>"
     start, stop = text.index("made"), text.index(".")
@@ -428,7 +432,6 @@ def test_right_and_wrong_are_balanced_in_training_only(make: Make, shape: str) -
 @pytest.mark.fidelity("lamss", 4)
 def test_levels_in_the_query_are_not_learned(make: Make, shape: str) -> None:
     """On demand Q is interleaved too, in quantiles of its own doubts; all else is as without."""
-    from zoo.methods.lamss.doubt_labels import separate
 
     plain = examples_of(make("LaMsS", shape), OPEN)
     module = make("LaMsS", shape, interleave_query=True)

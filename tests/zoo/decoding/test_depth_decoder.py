@@ -33,7 +33,7 @@ def endless(lm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def decoder_of(lm: Any, size: int, depths: tuple[int, ...] = (2, 4)) -> DepthDecoder:
-    return DepthDecoder(lm, depths, batch_size=size, pad_id=PAD, device=torch.device("cpu"))
+    return DepthDecoder(lm, depths, batch_size=size, pad_id=PAD)
 
 
 def two_phases(lm: Any, prompts: list[list[int]], stop: int, limit: int = 8) -> list[Any]:

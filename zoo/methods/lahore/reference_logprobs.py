@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo import parallel
-from zoo.cache import digest, weights_digest
+from zoo.cache import digest, root, weights_digest, whole_file
 from zoo.decoding.batching import chunks, in_step
 from zoo.errors import InputError
 from zoo.methods.lahore.encoder import Pair
@@ -81,7 +80,8 @@ class ReferenceLogProbs:
             log.warning("log-probabilities of the reference for %d pairs (once)", len(pairs))
             values = _compute(module, pairs)
             if path is not None and trainer.is_global_zero:
-                _write(path, values)
+                with whole_file(path) as scratch:
+                    save_file({"values": values}, scratch)
         self.values = values
 
     def state(self) -> dict[str, Any]:
@@ -121,16 +121,4 @@ def _path(module: Any, pairs: Sequence[Pair]) -> Path:
         contents.update(array("q", (*pair.head, *pair.tail)).tobytes())
     weights = weights_digest(module.state_dict().items())
     name = digest([weights, str(module.trainer.precision), contents.hexdigest()])
-    root = Path(os.environ.get("ZOO_CACHE", "~/.cache/zoo")).expanduser()
-    return root / f"reference-{name}.safetensors"
-
-
-def _write(path: Path, values: Tensor) -> None:
-    """Write a file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({"values": values}, scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    return root() / f"reference-{name}.safetensors"

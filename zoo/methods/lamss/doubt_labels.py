@@ -10,30 +10,11 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from zoo.errors import InputError
 from zoo.records import PlainText
 
 Span = tuple[int, int]
-
-
-class DoubtLabels(Protocol):
-    """What labels the data: a language model before training."""
-
-    def doubts(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Return the doubt about each token of (context, tokens), in [0, 1]."""
-        ...
-
-    def answers(
-        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]] | None]
-    ) -> list[list[int]]:
-        """Return the ids of the answer to each prompt, one of its choices if it has any."""
-        ...
-
-    def drop(self) -> None:
-        """Free memory."""
-        ...
 
 
 @dataclass
@@ -115,16 +96,6 @@ def interleave(ids: Sequence[int], levels: Sequence[int]) -> list[int]:
         [5, 90, 6, 91]
     """
     return [token for pair in zip(ids, levels, strict=True) for token in pair]
-
-
-def separate(stream: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the tokens and the levels of an interleaved stream.
-
-    Example:
-        >>> separate([5, 90, 6, 91])
-        ([5, 6], [90, 91])
-    """
-    return list(stream[0::2]), list(stream[1::2])
 
 
 def quantile_edges(doubts: Sequence[Sequence[float]], num_levels: int) -> list[float]:

@@ -22,7 +22,6 @@ import torch
 from zoo.encoding import NO_HEAD, Batch, Example, join
 from zoo.errors import InputError
 from zoo.methods.lamss.doubt_labels import (
-    DoubtLabels,
     Studied,
     balance,
     interleave,
@@ -32,6 +31,7 @@ from zoo.methods.lamss.doubt_labels import (
     span_levels,
     study_texts,
 )
+from zoo.methods.lamss.labeler import AnswerLabeler
 from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
 from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
 from zoo.prompts.base import PromptEncoder
@@ -65,7 +65,7 @@ class SkepticEncoder(PromptEncoder):
     records: ClassVar[tuple[type, ...]] = (PlainText, Question, Triple)
 
     level_ids: Sequence[int]
-    labels: DoubtLabels | None
+    labels: AnswerLabeler | None
     doubt_source: Literal["ref_prob", "span_labels"] = "ref_prob"
     interleave: bool = True
     interleave_query: bool = False

@@ -23,7 +23,6 @@ from zoo.methods.lamss.decoding import decode_graded, read_graded
 from zoo.methods.lamss.level_tokens import MARK, level_ids
 from zoo.methods.lamss.token_probabilities import Row, probabilities
 from zoo.model_files import resolve
-from zoo.nn.blocks import num_blocks
 from zoo.tiny_models import TINY
 
 log = logging.getLogger(__name__)
@@ -124,13 +123,7 @@ class AnswerLabeler:
 
     def _batch(self, items: Sequence[Any]) -> list[list[int]]:
         lm = self.lm()
-        decoder = DepthDecoder(
-            lm,
-            [num_blocks(lm)],
-            batch_size=len(items),
-            pad_id=self.tokenizer.pad_token_id,
-            device=lm.device,
-        )
+        decoder = DepthDecoder(lm, batch_size=len(items), pad_id=self.tokenizer.pad_token_id)
         prompts = [prompt for prompt, _ in items]
         limits: dict[str, Any] = {
             "stop_id": self.stop_id,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.decoding.batching import BUDGET, chunks
 from zoo.encoding import NO_HEAD, collate, join
 from zoo.nn.blocks import Blocks, num_blocks, place
 
-BUDGET = 4096  # tokens of a forward pass
 SCORED = 0
 ROWS = 256  # tokens that are projected at a time
 Row = tuple[Sequence[int], Sequence[int]]
@@ -28,7 +28,8 @@ def probabilities(lm: Any, rows: Sequence[Row], *, budget: int = BUDGET) -> list
         budget: Tokens of a forward pass; one row may have more.
     """
     found: list[list[float]] = []
-    for part in _parts(rows, budget):
+    lengths = [len(context) + len(tokens) for context, tokens in rows]
+    for part in chunks(rows, lengths, budget, padded=False):
         pieces = [[(context, NO_HEAD, 0.0), (tokens, SCORED, 1.0)] for context, tokens in part]
         batch = collate([join(piece) for piece in pieces]).to(lm.device)
         hidden_ND = Blocks(lm, 0, num_blocks(lm))(batch.input_ids, **place(batch))[0]
@@ -44,17 +45,3 @@ def _chances(lm: Any, hidden_ND: Tensor, labels_N: Tensor) -> Tensor:
     parts = zip(hidden_ND.split(ROWS), labels_N.split(ROWS), strict=True)
     logits = ((lm.lm_head(lm.model.norm(hidden)).float(), labels) for hidden, labels in parts)
     return torch.cat([one.softmax(-1).gather(1, to[:, None])[:, 0] for one, to in logits])
-
-
-def _parts(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
-    part: list[Row] = []
-    size = 0
-    for row in rows:
-        length = len(row[0]) + len(row[1])
-        if part and size + length > budget:
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += length
-    if part:
-        yield part

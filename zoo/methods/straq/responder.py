@@ -19,7 +19,6 @@ from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
 from zoo.methods.sft.module import SFT, SPEAK
 from zoo.methods.straq.prompts import reply_query
-from zoo.nn.blocks import num_blocks
 from zoo.prompts.chat_format import ChatFormat
 from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
 from zoo.records import Dialogue, Triple
@@ -162,14 +161,8 @@ class Responder:
             labels=self.labels,
         )
         queries = [encoder.query(s, name) for s, name in zip(states, strategies, strict=True)]
-        decoder = DepthDecoder(
-            lm,
-            [num_blocks(lm)],
-            batch_size=len(queries),
-            pad_id=self.tokenizer.pad_token_id,
-            device=lm.device,
-        )
+        decoder = DepthDecoder(lm, batch_size=len(queries), pad_id=self.tokenizer.pad_token_id)
         speak = Phase(0, lambda hidden: lm.lm_head(lm.model.norm(hidden)), self.max_new_tokens)
         prompts = [encoder.prompt(query) for query in queries]
-        found = think_and_answer(decoder, encoder, prompts, think=None, speak=speak)
-        return [one_turn(reply.answer) for reply in found]
+        replies = think_and_answer(decoder, encoder, prompts, think=None, speak=speak)
+        return [one_turn(reply.answer) for reply in replies]
