@@ -91,21 +91,17 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
 
     attention = implementation(backbone.attention)
     dtype = DTYPES[backbone.dtype]
-    if backbone.name in TINY:
-        lm, tokenizer = tiny_model(backbone.name, dtype, attention, meta=meta)
-        replace_norms(lm)
-        replace_mlps(lm)
-        return lm, tokenizer
-    folder = resolve(backbone.name)
     tokenizer = load_tokenizer(backbone.name)
-    if meta:
+    if backbone.name in TINY:
+        lm = tiny_model(backbone.name, dtype, attention, meta=meta)
+    elif meta:
         with torch.device("meta"):
             lm = AutoModelForCausalLM.from_config(
                 read_config(backbone.name), dtype=dtype, attn_implementation=attention
             )
     else:
         lm = AutoModelForCausalLM.from_pretrained(
-            folder,
+            resolve(backbone.name),
             dtype=dtype,
             attn_implementation=attention,
             quantization_config=_four_bit(dtype) if backbone.load_4bit else None,

@@ -265,6 +265,16 @@ def collate(
     )
 
 
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return token ids padded on the right, `(B, L)`, and the mask with 1 for tokens."""
+    width = max(map(len, rows))
+    ids = [[*row, *[pad_id] * (width - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
 def extended(kind: type[T], base: Example | Batch, **more: Any) -> T:
     """Return an example or batch of a derived class: the fields of `base` and some more."""
     return kind(**{f.name: getattr(base, f.name) for f in fields(base)}, **more)

@@ -34,17 +34,16 @@ def tiny_config(name: str) -> Any:
     return GemmaConfig(**shape, head_dim=8)
 
 
-def tiny_model(name: str, dtype: torch.dtype, attention: str, *, meta: bool) -> tuple[Any, Any]:
-    """Return a randomly initialised model (seed 0) with a byte tokenizer."""
+def tiny_model(name: str, dtype: torch.dtype, attention: str, *, meta: bool) -> Any:
+    """Return a randomly initialised model (seed 0)."""
     from transformers import AutoModelForCausalLM
 
     device = torch.device("meta") if meta else torch.device("cpu")
     with torch.random.fork_rng(devices=[]), device:
         torch.manual_seed(0)
-        lm = AutoModelForCausalLM.from_config(
+        return AutoModelForCausalLM.from_config(
             tiny_config(name), dtype=dtype, attn_implementation=attention
         )
-    return lm, byte_tokenizer()
 
 
 def tiny_tower_config(name: str) -> Any:

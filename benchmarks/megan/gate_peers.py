@@ -124,7 +124,7 @@ def load_plain(backbone: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     if backbone in TINY:
-        return tiny_model(backbone, torch.float32, "sdpa", meta=False)[0]
+        return tiny_model(backbone, torch.float32, "sdpa", meta=False)
     return AutoModelForCausalLM.from_pretrained(
         resolve(backbone), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
     )

@@ -30,7 +30,27 @@ class RunLogger(TensorBoardLogger):
         super().log_metrics({n: v for n, v in metrics.items() if n != "epoch"}, step)
 
 
-class Hyperparameters(Callback):
+class EvaluationWriter(Callback):
+    """Writes to the TensorBoard folder, in the first process, when a validation or test ends."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write after a validation."""
+        self._write_to_board(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write after a test."""
+        self._write_to_board(trainer, pl_module, "test")
+
+    def write(self, board: Any, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Write to a `SummaryWriter`; `stage` is `val` or `test`."""
+        raise NotImplementedError
+
+    def _write_to_board(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
+            self.write(trainer.logger.experiment, trainer, module, stage)
+
+
+class Hyperparameters(EvaluationWriter):
     """Write the hyperparameters once, when the first validation or test gives the main score.
 
     The main score is the first that the method shows in the progress bar; its first loss where it
@@ -40,26 +60,17 @@ class Hyperparameters(Callback):
     def __init__(self) -> None:
         self.written = False
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them after a validation."""
-        self._write(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them after a test."""
-        self._write(trainer, pl_module, "test")
-
-    def _write(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        logger, metrics = trainer.logger, trainer.progress_bar_metrics
+    def write(self, board: Any, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Write them unless that was done."""
+        metrics = trainer.progress_bar_metrics
         names = [name for name in metrics if name.startswith(f"{stage}/")]
         names.sort(key=lambda name: name.endswith("_loss"))  # stable: scores before losses
         if self.written or trainer.sanity_checking or not names:
             return
-        if not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
-            return
         self.written = True
         # Not logger.log_hyperparams: it would write the score a second time at this step.
         for summary in hparams(flat(module.hparams), {names[0]: metrics[names[0]]}):
-            logger.experiment.file_writer.add_summary(summary)
+            board.file_writer.add_summary(summary)
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, bool | float | str]:

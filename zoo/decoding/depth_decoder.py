@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from zoo.decoding.constrained import finish, keep_only, pick
 from zoo.decoding.prefix_cache import prefill
+from zoo.encoding import pad_rows
 from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first, num_blocks
 
 
@@ -102,7 +103,7 @@ class DepthDecoder:
             level: Index into `depths` of the depth that the next decoding needs.
         """
         if any(ids):
-            self._feed(*self._padded(ids), level)
+            self._feed(*pad_rows(ids, self.pad_id, self.mask_BL.device), level)
 
     def push(self, token_B: Tensor, alive_B: Tensor, level: int) -> None:
         """Append one token to each row that is alive, and an empty slot to the others.
@@ -123,7 +124,7 @@ class DepthDecoder:
             level: See `feed`.
         """
         before = self.state()
-        newest = self._feed(*self._padded(ids), level)
+        newest = self._feed(*pad_rows(ids, self.pad_id, self.mask_BL.device), level)
         return torch.cat([before[:, None], newest[:, :-1]], 1)
 
     def place(self) -> Place:
@@ -142,13 +143,6 @@ class DepthDecoder:
         self.mask_BL = self.mask_BL[:, : place.slots]
         self.positions_BL = self.positions_BL[:, : place.slots]
         self.last_BD = place.last
-
-    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return rows padded on the right, and the mask of their tokens."""
-        device, width = self.mask_BL.device, max(len(row) for row in ids)
-        padded = [[*row, *[self.pad_id] * (width - len(row))] for row in ids]
-        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
-        return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
 
     def _feed(self, ids_BT: Tensor, mask_BT: Tensor, level: int) -> Tensor:
         self._append(ids_BT, mask_BT)

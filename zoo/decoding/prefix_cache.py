@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from zoo.decoding.batching import BUDGET, chunks
-from zoo.nn.blocks import Blocks, ShiftedCache, grow_mask, num_blocks
+from zoo.encoding import collate, pad_rows, unlearned
+from zoo.nn.blocks import Blocks, ShiftedCache, grow_mask, num_blocks, place
 
 
 @dataclass
@@ -143,20 +144,10 @@ def run_packed(
         starts: Position of each sequence's first token.
         cache: Empty; filled with keys and values, end to end.
     """
-    device, lengths = lm.device, [len(row) for row in ids]
-    offsets = torch.tensor([0, *lengths], device=device).cumsum(0).to(torch.int32)
-    positions = [torch.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)]
-    return Blocks(lm, 0, num_blocks(lm))(
-        torch.tensor([[token for row in ids for token in row]], device=device),
-        position_ids=torch.cat(positions)[None].to(device),
-        attention_mask=torch.empty(1, 1, 1, 1, device=device),  # packed: handed through, not read
-        lengths=lengths,
-        cu_seq_lens_q=offsets,
-        cu_seq_lens_k=offsets,
-        max_length_q=max(lengths),
-        max_length_k=max(lengths),
-        cache=cache,
-    )[0]
+    batch = collate([unlearned(row) for row in ids], {}).to(lm.device)
+    starts_N = torch.tensor(starts).repeat_interleave(torch.tensor(batch.lengths)).to(lm.device)
+    where = place(batch) | {"position_ids": batch.position_ids + starts_N}
+    return Blocks(lm, 0, num_blocks(lm))(batch.input_ids, cache=cache, **where)[0]
 
 
 def _prefill(ids: list[list[int]], lm: Any, slot: int | None) -> Prefixes:
@@ -206,8 +197,7 @@ def extend(
     if min(lengths) == 0:
         raise ValueError("a suffix needs at least one token")
     longest = max(lengths)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in suffixes], device=device)
-    new_RT = torch.arange(longest, device=device) < torch.tensor(lengths, device=device)[:, None]
+    ids, new_RT = pad_rows(suffixes, 0, device)
     owners_R = torch.tensor(list(owners), device=device)
     starts_R, ends_R = prefixes.starts[owners_R], prefixes.ends[owners_R]
     slots_L = torch.arange(prefixes.keys[0].shape[2], device=device)
@@ -222,7 +212,7 @@ def extend(
     cache.layers = layers
     blocks = Blocks(lm, 0, num_blocks(lm))
     positions_RM = torch.cat([slots_L.expand(len(ids), -1), positions_RT], 1)
-    mask_RM = torch.cat([old_RL, new_RT], 1).long()
+    mask_RM = torch.cat([old_RL.long(), new_RT], 1)
     states = blocks(
         ids,
         position_ids=positions_RT,

@@ -183,14 +183,8 @@ def place(batch: Batch) -> dict[str, Any]:
 def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> Any:
     """Return the attention mask of the last `new` slots of a batch that grows with holes.
 
-    A sliding window counts tokens, not slots, so a model that has one gets its masks from here;
-    any other builds its own from `mask_BL`.
-
-    Args:
-        config: The backbone's config.
-        mask_BL: 1 for tokens and 0 for holes, `(B, L)`.
-        positions_BL: Position of each token in its own sequence, `(B, L)`.
-        new: Number of query slots, T.
+    A sliding window counts tokens, not slots, so a model that has one gets its masks from
+    `explicit_mask`, with the same arguments; any other builds its own from `mask_BL`.
     """
     if _window(config) is None:
         return mask_BL

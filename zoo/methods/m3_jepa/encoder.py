@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.encoding import pad_rows
 from zoo.errors import InputError
 from zoo.records import Media, MediaText
 
@@ -164,10 +165,7 @@ class PairEncoder:
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Inputs:
         """Return right-padded ids with their mask, `(B, L)`."""
-        length = max(map(len, rows))
-        fill = self.tokenizer.pad_token_id
-        ids = torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
+        ids, mask = pad_rows(rows, self.tokenizer.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask}
 
     def preview(self, example: PairExample) -> list[str]:

@@ -9,7 +9,7 @@ Shapes: B items, L tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -143,17 +143,14 @@ class SplitEncoder(nn.Module):
 
     def _cached(self, inputs: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
         """Return the states that may be kept, computed for the items that are not kept yet."""
-        fresh = [i for i, key in enumerate(keys) if key not in self.cache]
         mask = inputs.get("attention_mask")
-        states: dict[str, Tensor] = {}
-        if fresh:
-            hidden, call = self.enter({name: value[fresh] for name, value in inputs.items()})
-            hidden = self.run(hidden, call, 0, self.kept)[1]
-            for i, item in zip(fresh, hidden, strict=True):
-                states[keys[i]] = item if mask is None else item[mask[i].bool()]
-                self._keep(keys[i], states[keys[i]])
-        device = next(iter(inputs.values())).device
-        rows = [states[key] if key in states else self.cache[key].to(device) for key in keys]
+
+        def lower(some: Mapping[str, Tensor]) -> list[Tensor]:
+            hidden_BLD = self.run(*self.enter(some), 0, self.kept)[1]
+            masks = some.get("attention_mask", [None] * len(hidden_BLD))
+            return [h if m is None else h[m.bool()] for h, m in zip(hidden_BLD, masks, strict=True)]
+
+        rows = self._rows(inputs, keys, lower)
         if mask is None:
             return torch.stack(rows)
         out = rows[0].new_zeros(*mask.shape, rows[0].shape[-1])
@@ -165,27 +162,33 @@ class SplitEncoder(nn.Module):
         self, inputs: Mapping[str, Tensor], keys: Sequence[str] | None, *, grad: bool
     ) -> Tensor:
         """Return the last feature map of a convolutional network, `(B, L, D)`."""
-        keys = keys if self.cache_bytes else None
-        fresh = [i for i, key in enumerate(keys or ()) if key not in self.cache]
-        with torch.set_grad_enabled(grad):
-            if keys is None:
-                return sequence(self.model(**inputs).last_hidden_state)
-            states = {}
-            if fresh:
-                some = {name: value[fresh] for name, value in inputs.items()}
-                items = sequence(self.model(**some).last_hidden_state)
-                states = {keys[i]: item for i, item in zip(fresh, items, strict=True)}
-                for key, item in states.items():
-                    self._keep(key, item)
-            device = next(iter(inputs.values())).device
-            return torch.stack(
-                [states[k] if k in states else self.cache[k].to(device) for k in keys]
-            )
 
-    def _keep(self, key: str, state: Tensor) -> None:
-        if key not in self.cache and self.cached_bytes + state.nbytes <= self.cache_bytes:
-            self.cache[key] = state.detach().cpu().clone()
-            self.cached_bytes += state.nbytes
+        def run(some: Mapping[str, Tensor]) -> Tensor:
+            return sequence(self.model(**some).last_hidden_state)
+
+        with torch.set_grad_enabled(grad):
+            if keys is None or not self.cache_bytes:
+                return run(inputs)
+            return torch.stack(self._rows(inputs, keys, run))
+
+    def _rows(
+        self,
+        inputs: Mapping[str, Tensor],
+        keys: Sequence[str],
+        run: Callable[[Mapping[str, Tensor]], Iterable[Tensor]],
+    ) -> list[Tensor]:
+        """Return the states of each item: kept, or run now and kept where there is room."""
+        fresh = [i for i, key in enumerate(keys) if key not in self.cache]
+        states: dict[str, Tensor] = {}
+        if fresh:
+            items = run({name: value[fresh] for name, value in inputs.items()})
+            states = {keys[i]: item for i, item in zip(fresh, items, strict=True)}
+        for key, state in states.items():
+            if self.cached_bytes + state.nbytes <= self.cache_bytes:
+                self.cache[key] = state.detach().cpu().clone()
+                self.cached_bytes += state.nbytes
+        device = next(iter(inputs.values())).device
+        return [states[key] if key in states else self.cache[key].to(device) for key in keys]
 
 
 def sequence(map_BDHW: Tensor) -> Tensor:

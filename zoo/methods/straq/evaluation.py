@@ -48,7 +48,7 @@ class StrategyPlan:
 
 
 class PlanningModule(EvaluatedModule):
-    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `values_and_losses(batch)`.
+    """A module whose `forward(prompts)` gives values `(S, K)`; it adds `losses_and_values(batch)`.
 
     In validation and test every state is planned; `max_generated` limits the replies.
     """
