@@ -33,7 +33,6 @@ KNOWN_SHARED = {
     "judges/judge.py": "the interface of judges; ALPO asks one",
     "judges/local.py": "judges",
     "judges/recorded.py": "judges",
-    "judges/scripted.py": "judges",
     "support/judging.py": "compares replies of every support paper; straQ* also learns from it",
     "support/judge_prompts.py": "its wording",
 }

@@ -23,9 +23,8 @@ def head(lm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def decoder_of(lm: Any, prompts: list[list[int]], **options: Any) -> LevelDecoder:
-    device = torch.device("cpu")
     options = {"level_ids": LEVELS, "hidden": False, "shared_positions": False, **options}
-    decoder = LevelDecoder(lm, [4], batch_size=len(prompts), pad_id=PAD, device=device, **options)
+    decoder = LevelDecoder(lm, [4], batch_size=len(prompts), pad_id=PAD, **options)
     decoder.feed(prompts, 0)
     return decoder
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from support_judges import strategy
+from support_judges import ScriptedJudge, strategy
 
 import zoo
 from datamodules import DailyDialog, ESConv
 from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
-from zoo.judges.scripted import ScriptedJudge
 from zoo.methods.straq.encoder import TransitionEncoder
 from zoo.methods.straq.grading import Distilled, open_grader
 from zoo.methods.straq.rewards import Imitated, Judged

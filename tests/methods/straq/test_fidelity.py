@@ -17,7 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from methods.straq.straq_reference import NAMES, Reference, prompt
-from support_judges import strategy
+from support_judges import ScriptedJudge, strategy
 from torch.utils.data import DataLoader
 from training import quiet_trainer, silence
 
@@ -25,7 +25,6 @@ import zoo
 from datamodules import ESConv
 from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
-from zoo.judges.scripted import ScriptedJudge
 from zoo.methods.straq.encoder import Transition
 from zoo.methods.straq.rewards import Judged
 from zoo.methods.straq.temporal_difference import td_errors, td_targets

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
-from support_judges import by_length, points, replies
+from support_judges import ScriptedJudge, by_length, points, replies
 
 from datamodules import ESConv
-from zoo.judges.scripted import ScriptedJudge
 from zoo.metrics.text import bleu, distinct, rouge_l, tokenize
 from zoo.records import SUPPORTER
 from zoo.support.decisions import decisions

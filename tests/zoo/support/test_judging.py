@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from support_judges import Flaky, by_length, points, replies
+from support_judges import Flaky, ScriptedJudge, by_length, points, replies
 
 from zoo.backbone import Backbone, load
 from zoo.errors import InputError
 from zoo.judges.judge import JudgeError, persist
 from zoo.judges.local import LocalLLM
-from zoo.judges.scripted import ScriptedJudge
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
 from zoo.support.judge_prompts import comparison, grading, read_choice, read_grade

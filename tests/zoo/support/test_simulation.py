@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from support_judges import ScriptedJudge
+
 from zoo.backbone import Backbone, load
 from zoo.judges.judge import Messages
 from zoo.judges.local import LocalLLM
-from zoo.judges.scripted import ScriptedJudge
 from zoo.records import SEEKER, SUPPORTER, Turn
 from zoo.support.simulation import (
     STOP,
