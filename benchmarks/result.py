@@ -16,7 +16,29 @@ import torch
 
 from benchmarks.harness import ROOT, BenchmarkError, Sample
 
+Samples = Mapping[str, Sequence[Sample]]  # side -> a sample of each of its processes
 PACKAGES = ("torch", "transformers", "trl", "lightning")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What ours is compared with, and what is claimed of it.
+
+    Attributes:
+        label: What the peer is, as it is printed.
+        side: Its side of the claim.
+        ours: The side that is compared with it.
+        target: The ratio to reach, None where none is claimed.
+        memory_target: The memory ratio to stay below, None where memory is not claimed.
+        bound: Highest ratio that arithmetic allows, None where no bound is known.
+    """
+
+    label: str
+    side: str
+    ours: str = "ours"
+    target: float | None = None
+    memory_target: float | None = None
+    bound: float | None = None
 
 
 @dataclass
@@ -33,11 +55,11 @@ class Result:
         cpu_ratio: The same of processor time, None on CUDA.
         memory_ratio: Our peak memory over the peer's; below 1 says that ours needs less.
         memory_ratio_above_model: The same above the loaded model.
-        bound: Highest ratio that arithmetic allows, None where no bound is known.
+        bound: As of `Peer`.
         above_bound: The ratio's 20th percentile is above its bound, so something is measured
             wrongly.
-        target: The ratio to reach, None where none is claimed.
-        memory_target: The memory ratio to stay below, None where memory is not claimed.
+        target: As of `Peer`.
+        memory_target: As of `Peer`.
         ours: Summary of our side.
         theirs: Summary of the peer.
         others: Further peer -> the fields from `ratio` to `memory_target` against it.
@@ -131,15 +153,9 @@ def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def versus(
-    ours: Sequence[Sample],
-    theirs: Sequence[Sample],
-    *,
-    target: float | None = None,
-    memory_target: float | None = None,
-    bound: float | None = None,
-) -> dict[str, Any]:
+def versus(samples: Samples, peer: Peer) -> dict[str, Any]:
     """Compare two sides: the fields of `Result` from `ratio` to `memory_target`."""
+    ours, theirs = samples[peer.ours], samples[peer.side]
     p20, ratio, p80 = quantiles(paired_ratios(ours, theirs))
     cpu = paired_ratios(ours, theirs, "cpu_seconds")
     peaks = [quantiles([s.peak_bytes for s in side])[1] for side in (ours, theirs)]
@@ -152,48 +168,42 @@ def versus(
         "cpu_ratio": quantiles(cpu)[1] if cpu else None,
         "memory_ratio": peaks[0] / peaks[1],
         "memory_ratio_above_model": above[0] / above[1],
-        "bound": bound,
-        "above_bound": bound is not None and p20 > bound,
-        "target": target,
-        "memory_target": memory_target,
+        "bound": peer.bound,
+        "above_bound": peer.bound is not None and p20 > peer.bound,
+        "target": peer.target,
+        "memory_target": peer.memory_target,
     }
 
 
 def compare(
     name: str,
     claim: str,
-    peer: str,
-    ours: Sequence[Sample],
-    theirs: Sequence[Sample],
-    *,
+    peers: Sequence[Peer],
+    samples: Samples,
     checks: Mapping[str, Any],
-    others: Mapping[str, Mapping[str, Any]] | None = None,
-    details: Mapping[str, Any] | None = None,
-    **limits: float | None,
+    **details: Any,
 ) -> Result:
-    """Make the result of a claim from the samples of both sides, already checked by `agree`.
+    """Make the result of a claim from the samples of its sides, already checked by `agree`.
 
     Args:
         name: Module of the claim.
         claim: What is claimed.
-        peer: What ours is compared with.
-        ours: Samples of our side.
-        theirs: Samples of the peer.
+        peers: What is compared; the first peer gives the result's own ratio.
+        samples: Side -> its samples.
         checks: What `agree` compared.
-        others: Comparisons with further peers, from `versus`.
         details: Anything else worth keeping.
-        limits: `target`, `memory_target`, `bound` for `versus`.
     """
+    first, *others = peers
     return Result(
         name=name,
         claim=claim,
-        peer=peer,
-        **versus(ours, theirs, **limits),
-        ours=summarise(ours),
-        theirs=summarise(theirs),
-        others={peer: dict(other) for peer, other in (others or {}).items()},
+        peer=first.label,
+        **versus(samples, first),
+        ours=summarise(samples[first.ours]),
+        theirs=summarise(samples[first.side]),
+        others={peer.label: versus(samples, peer) for peer in others},
         checks=dict(checks),
-        details=dict(details or {}),
+        details=details,
         environment=environment(),
     )
 

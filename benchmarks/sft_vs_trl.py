@@ -19,23 +19,18 @@ from typing import Any
 from benchmarks.exactness import fingerprint
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
-from benchmarks.result import Result, agree, compare, summarise
+from benchmarks.result import Peer, Result, agree, compare, summarise
+from benchmarks.training import quiet_trainer
 from benchmarks.workload import BACKBONE, batches, fill
 from zoo.encoding import IGNORE, Example
 
 CLAIM = "plain SFT on ESConv: at least 1.3x the tokens/s of TRL's SFTTrainer in 0.8x its memory"
 NAME = "sft_vs_trl"
 LEARNING_RATE = 1e-5
-# precision -> (type of the weights, autocast to bf16)
-PRECISIONS: dict[str, tuple[Any, bool]] = {
-    "bf16-mixed": ("float32", True),
-    "bf16-true": ("bfloat16", False),
-    "fp32": ("float32", False),
-}
-LIGHTNING_PRECISIONS: dict[str, Any] = {
-    "bf16-mixed": "bf16-mixed",
-    "bf16-true": "bf16-true",
-    "fp32": "32-true",
+PRECISIONS: dict[str, tuple[Any, Any]] = {  # name -> type of the weights, Lightning's precision
+    "bf16-mixed": ("float32", "bf16-mixed"),
+    "bf16-true": ("bfloat16", "bf16-true"),
+    "fp32": ("float32", "32-true"),
 }
 TRL_OTHERS: tuple[dict[str, Any], ...] = (
     {"precision": "bf16-mixed", "checkpointing": True},  # TRL's defaults
@@ -104,7 +99,6 @@ def trl(
 
 def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = False) -> Sample:
     """Train `zoo.methods.sft.SFT` with Lightning on padding-free batches."""
-    from lightning.pytorch import Trainer
     from torch.utils.data import DataLoader
 
     from zoo.backbone import Backbone
@@ -112,7 +106,7 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
     from zoo.methods.sft.module import SFT
     from zoo.optimizer import Optimizer
 
-    dtype, _ = PRECISIONS[precision]
+    dtype, lightning_precision = PRECISIONS[precision]
     module = SFT(
         Backbone(BACKBONE, dtype=dtype, gradient_checkpointing=checkpointing),
         Optimizer(lr=LEARNING_RATE, schedule="constant", warmup_ratio=0.0, weight_decay=0.0),
@@ -122,16 +116,11 @@ def zoo(setting: Setting, *, precision: str, steps: int, checkpointing: bool = F
     rows: Any = data
     clock = Clock(setting.device)
     mark = _lightning_callback(clock)
-    trainer = Trainer(
+    trainer = quiet_trainer(
         accelerator="gpu" if setting.device == "cuda" else "cpu",
         devices=1,
-        precision=LIGHTNING_PRECISIONS[precision],
+        precision=lightning_precision,
         max_steps=steps,
-        gradient_clip_val=1.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[mark],
     )
     meter = Meter(setting.device)
@@ -223,17 +212,9 @@ def run(setting: Setting) -> Result:
             details[label] = summarise([measure(NAME, "trl", setting, steps=3, **options)])
         true = measure(NAME, "zoo", setting, steps=3, precision="bf16-true")
         details["zoo precision=bf16-true"] = summarise([true])
-    return compare(
-        NAME,
-        CLAIM,
-        "TRL SFTTrainer, padding-free, no checkpointing, bf16 autocast over fp32 weights",
-        samples["zoo"],
-        samples["trl"],
-        checks=checks,
-        target=1.3,
-        memory_target=0.8,
-        details=details,
-    )
+    label = "TRL SFTTrainer, padding-free, no checkpointing, bf16 autocast over fp32 weights"
+    peer = Peer(label, "trl", "zoo", target=1.3, memory_target=0.8)
+    return compare(NAME, CLAIM, [peer], samples, checks, **details)
 
 
 def _with(sides: dict[str, dict[str, Any]], **more: Any) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.harness import Sample, Setting, interleave
-from benchmarks.meters import Clock, Meter
+from benchmarks.meters import time_steps
 from benchmarks.peers import hugging_face
-from benchmarks.result import Result, agree, compare, versus
+from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.straq.option_scoring import with_strategies
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
@@ -94,11 +95,6 @@ def ours(setting: Setting, *, count: int, rows: int | None = None) -> Sample:
     return _time(respond, module.lm, setting, count, rows or count)
 
 
-def one_row(setting: Setting, *, count: int) -> Sample:
-    """Walk a dialogue at a time."""
-    return ours(setting, count=count, rows=1)
-
-
 def in_turn(setting: Setting, *, count: int) -> Sample:
     """Make one call at a time with Hugging Face, its prompt prefilled."""
     encoder: WalkEncoder = walker().encoder()
@@ -150,26 +146,26 @@ def _decode(lm: Any, ids: list[int], paths: list[list[int]] | None, stop_id: int
 def _time(respond: Respond, lm: Any, setting: Setting, count: int, rows: int) -> Sample:
     """Time all turns of all dialogues as one step, after one dialogue that warms up."""
     warm, *points = states(count + 1)
-    clock, meter = Clock(setting.device), Meter(setting.device)
-    meter.start(lm)
-    respond(warm)
-    clock.mark()
-    answers: list[Answer] = []
-    for start in range(0, count, rows):
-        answers += respond([d for part in points[start : start + rows] for d in part])
-    clock.mark()
+    parts = [sum(points[start : start + rows], []) for start in range(0, count, rows)]
+
+    def step(parts: list[list[Decision]]) -> list[Answer]:
+        return [answer for part in parts for answer in respond(part)]
+
+    (_, answers), measured = time_steps(step, [[warm], parts], lm, setting.device)
     turns = float(len(answers))
     return Sample(
-        **clock.steps(),
+        **measured,
         work={"turns": [turns], "calls": [3 * turns]},
         checks={"answers": answers},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={"data": dialogues()[1], "dialogues": count, "reply_tokens": REPLY_TOKENS},
     )
 
 
-SIDES = {"ours": ours, "in_turn": in_turn, "one_row": one_row}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "ours": ours,
+    "in_turn": in_turn,
+    "one_row": partial(ours, rows=1),
+}
 PEERS = {
     "in_turn": "Hugging Face, one call after the other, each prompt prefilled",
     "one_row": "ours, a dialogue at a time",
@@ -180,16 +176,8 @@ def run(setting: Setting) -> Result:
     """Compare answers, then times."""
     count, repeats = (4 if setting.quick else 32), 1  # a step takes minutes
     samples = interleave(NAME, dict.fromkeys(SIDES, {"count": count}), setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
-    checks = {peer: agree(first["ours"], first[peer], {"answers": 0.0}) for peer in PEERS}
-    others = {PEERS["one_row"]: versus(samples["ours"], samples["one_row"])}
-    return compare(
-        NAME,
-        CLAIM,
-        PEERS["in_turn"],
-        samples["ours"],
-        samples["in_turn"],
-        checks=checks,
-        target=None if setting.quick else 3.0,
-        others=others,
-    )
+    mine = samples["ours"][0]
+    checks = {peer: agree(mine, samples[peer][0], {"answers": 0.0}) for peer in PEERS}
+    target = None if setting.quick else 3.0
+    peers = [Peer(PEERS["in_turn"], "in_turn", target=target), Peer(PEERS["one_row"], "one_row")]
+    return compare(NAME, CLAIM, peers, samples, checks)

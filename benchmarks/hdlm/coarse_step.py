@@ -30,7 +30,7 @@ from benchmarks.exactness import distance, farthest, fingerprint, gradients, req
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import time_steps
 from benchmarks.peers import hugging_face
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, read_config, resolve
@@ -106,18 +106,13 @@ def exact(setting: Setting) -> Sample:
     return Sample([], checks={"loss": distance(loss, other), "gradients": gap})
 
 
-def ours(setting: Setting, *, steps: int, way: str = "ours") -> Sample:
-    """Time `HdLM.losses` and backward, the coarse level at block K/2."""
+def ours(setting: Setting, *, steps: int, way: str) -> Sample:
+    """Time `HdLM.losses` and backward, the coarse level at block K/2 (`ours`) or K (`full`)."""
     module = build(setting, way)
     examples = batches(module.tokenizer, steps + WARM_UP)
     return _time(
         lambda batch: total_loss(module.losses(batch)), module, examples, setting, packed=True
     )
-
-
-def full(setting: Setting, *, steps: int) -> Sample:
-    """Time the same with the level at block K."""
-    return ours(setting, steps=steps, way="full")
 
 
 def hidden_states(setting: Setting, *, steps: int) -> Sample:
@@ -174,7 +169,16 @@ def flops(sample: Sample) -> dict[str, float]:
     }
 
 
-SIDES = {"exact": exact, "ours": ours, "full": full, "hidden_states": hidden_states}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "exact": exact,
+    "ours": partial(ours, way="ours"),
+    "full": partial(ours, way="full"),
+    "hidden_states": hidden_states,
+}
+PEERS = {
+    "full": "the same step of HdLM with the coarse level at block K",
+    "hidden_states": "Hugging Face, all hidden states, coarse head on entry K/2",
+}
 
 
 def run(setting: Setting) -> Result:
@@ -184,31 +188,18 @@ def run(setting: Setting) -> Result:
     steps, repeats = (2, 2) if setting.quick else (6, 3)
     sides = dict.fromkeys(("ours", "full", "hidden_states"), {"steps": steps})
     samples = interleave(NAME, sides, setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
-    precise = 1e-2 if setting.device == "cuda" else 1e-4
+    mine, data = samples["ours"][0], {"data": 0.0}
+    precise = {**data, "loss": 1e-2 if setting.device == "cuda" else 1e-4}
     checks = {
         "fp32": {**same.checks, "tolerance": TOLERANCE},
-        "full": agree(first["ours"], first["full"], {"data": 0.0}),
-        "hidden_states": agree(
-            first["ours"], first["hidden_states"], {"data": 0.0, "loss": precise}
-        ),
+        "full": agree(mine, samples["full"][0], data),
+        "hidden_states": agree(mine, samples["hidden_states"][0], precise),
     }
-    work = flops(first["ours"])
-    return compare(
-        NAME,
-        CLAIM,
-        "the same step of HdLM with the coarse level at block K",
-        samples["ours"],
-        samples["full"],
-        checks=checks,
-        target=1 / 0.6,
-        bound=work["full"] / work["ours"],
-        others={
-            "Hugging Face, all hidden states, coarse head on entry K/2": versus(
-                samples["ours"],
-                samples["hidden_states"],
-                bound=work["hidden_states"] / work["ours"],
-            )
-        },
-        details={"hidden_states": summarise(samples["hidden_states"]), "design_target": 1 / 0.55},
-    )
+    work = flops(mine)
+    limits = {side: work[side] / work["ours"] for side in work}
+    peers = [
+        Peer(PEERS["full"], "full", target=1 / 0.6, bound=limits["full"]),
+        Peer(PEERS["hidden_states"], "hidden_states", bound=limits["hidden_states"]),
+    ]
+    details = {"hidden_states": summarise(samples["hidden_states"]), "design_target": 1 / 0.55}
+    return compare(NAME, CLAIM, peers, samples, checks, **details)

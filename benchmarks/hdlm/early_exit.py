@@ -30,7 +30,7 @@ from torch import Tensor
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import time_steps
 from benchmarks.peers import PlainDecoder, hugging_face, without
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, resolve
@@ -46,6 +46,8 @@ SIZES = {  # share of the blocks below the coarse head; tokens: query, coarse, s
     "esconv": (20 / 32, (500, 2, 30, 40)),
     "rationale": (16 / 32, (100, 150, 0, 10)),
 }
+FULL_DEPTH = "the same loop at full depth, coarse head on block K/2"
+PREFILLED = "Hugging Face, all blocks, prefilled again at each level"
 Reply = tuple[list[int], list[int]]
 
 
@@ -121,11 +123,6 @@ def ours(
     return _time(reply, module, asked, setting, kind, **shape)
 
 
-def whole_stack(setting: Setting, *, kind: str, replies: int) -> Sample:
-    """Do the same with all blocks for every token."""
-    return ours(setting, kind=kind, replies=replies, decoder_type=WholeStack)
-
-
 def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
     """Decode with Hugging Face, all blocks and a prefill of everything at each level."""
     from transformers import AutoTokenizer
@@ -189,42 +186,32 @@ def bound(sample: Sample, found: Rates) -> float:
     return least["peer"] / least["ours"]
 
 
-SIDES = {"ours": ours, "whole_stack": whole_stack, "reprefill": reprefill, "rates": rates}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "ours": ours,
+    "whole_stack": partial(ours, decoder_type=WholeStack),
+    "reprefill": reprefill,
+    "rates": rates,
+}
 
 
 def run(setting: Setting) -> Result:
     """For each workload: time both sides in turn, compare all tokens."""
     replies, repeats = (1, 2) if setting.quick else (3, 3)
     machine = Rates(**measure(NAME, "rates", setting).notes)
-    samples: dict[str, tuple[list[Sample], list[Sample]]] = {}
+    samples: dict[str, list[Sample]] = {}
     checks: dict[str, Any] = {}
-    for kind in SIZES:
-        peer = "whole_stack" if kind == "coarse" else "reprefill"
-        options = {"kind": kind, "replies": replies}
-        found = interleave(NAME, {"ours": options, peer: options}, setting, repeats)
-        samples[kind] = found["ours"], found[peer]
-        first = found["ours"][0], found[peer][0]
-        checks[kind] = agree(*first, {"queries": 0.0, "replies": 0.0})
-    limits = {kind: bound(mine[0], machine) for kind, (mine, _) in samples.items()}
-    others = {
-        f"Hugging Face, all blocks, prefilled again at each level: {kind} "
-        f"{'/'.join(map(str, SIZES[kind][1]))}": versus(
-            *samples[kind], target=1.3, bound=limits[kind]
-        )
-        for kind in samples
-        if kind != "coarse"
-    }
-    return compare(
-        NAME,
-        CLAIM,
-        "the same loop at full depth, coarse head on block K/2",
-        *samples["coarse"],
-        checks=checks,
-        target=1.5,
-        bound=limits["coarse"],
-        others=others,
-        details={
-            "rates": asdict(machine),
-            **{kind: [summarise(side) for side in both] for kind, both in samples.items()},
-        },
-    )
+    details: dict[str, Any] = {"rates": asdict(machine)}
+    peers: list[Peer] = []
+    for kind, (_, tokens) in SIZES.items():
+        side, label, target = "whole_stack", FULL_DEPTH, 1.5
+        if kind != "coarse":
+            side, target = "reprefill", 1.3
+            label = f"{PREFILLED}: {kind} {'/'.join(map(str, tokens))}"
+        sides = dict.fromkeys(("ours", side), {"kind": kind, "replies": replies})
+        mine, other = interleave(NAME, sides, setting, repeats).values()
+        samples |= {f"{kind} ours": mine, f"{kind} peer": other}
+        checks[kind] = agree(mine[0], other[0], {"queries": 0.0, "replies": 0.0})
+        details[kind] = [summarise(mine), summarise(other)]
+        limit = bound(mine[0], machine)
+        peers.append(Peer(label, f"{kind} peer", f"{kind} ours", target, bound=limit))
+    return compare(NAME, CLAIM, peers, samples, checks, **details)

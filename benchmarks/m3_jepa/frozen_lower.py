@@ -30,8 +30,8 @@ from torch import Tensor
 
 from benchmarks.exactness import farthest, fingerprint, gradients, require_equal
 from benchmarks.harness import Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.meters import time_steps
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.losses.cross_entropy import total_loss
 from zoo.methods.m3_jepa.encoder import PairBatch
@@ -44,6 +44,8 @@ NAME = "frozen_lower"
 PAIRS, TEXT_TOKENS = 16, 64
 PREDICTOR: dict[str, Any] = {"hidden": 256, "num_experts": 4, "top_k": 2, "dropout": 0.0}
 VISION: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3}
+TRACKED = "the same step with every frozen block tracked by autograd"
+DEFAULT = "our own default step; measured here: kept states of the lower blocks"
 WAYS = ("ours", "tracked", "cached")
 ATTENTION_BACKWARD = 2.5  # of the forward: scores again, then four products for two
 WARM_UP = 1
@@ -137,30 +139,25 @@ def timed(setting: Setting, *, way: str, text: str, image: str, steps: int) -> S
     """Time steps of one way; where states are kept, a first pass that keeps them is not timed."""
     module = build(setting, text, image)
     batches = [batch.to(setting.device) for batch in pairs(module, steps + WARM_UP)]
-    clock, meter = Clock(setting.device), Meter(setting.device)
     choose(module, way)
     if way == "cached":
         with torch.no_grad():
             for batch in batches:
                 [module.encode(batch, modality) for modality in batch.inputs]
-    meter.start(module)
     sums = {"losses": 0.0, "adapters": 0.0, "predictor": 0.0}  # gradients: of their norms
-    for index, batch in enumerate(batches):
-        if index == WARM_UP:
-            clock.mark()
-        sums["losses"] += float(step(module, batch, index))
+
+    def add(index: int) -> None:
+        sums["losses"] += float(step(module, batches[index], index))
         for name, gradient in learned(module).items():
             part = "predictor" if name.startswith("predictor") else "adapters"
             sums[part] += float(gradient.norm())
-        if index >= WARM_UP:
-            clock.mark()
+
+    _, measured = time_steps(add, range(len(batches)), module, setting.device)
     ids = [batch.inputs["text"]["input_ids"].tolist() for batch in batches]
     return Sample(
-        **clock.steps(),
+        **measured,
         work={"pairs": [float(PAIRS)] * steps},
         checks={"data": fingerprint(ids), **sums},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
         notes={
             "data": dialogues()[1],
             "text_tokens": len(ids[0][0]),
@@ -214,27 +211,14 @@ def run(setting: Setting) -> Result:
         steps, repeats = (2, 2) if setting.quick else (6, 3)
         sides = dict.fromkeys(WAYS, {**names, "steps": steps})
         samples = interleave(NAME, sides, setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
+    mine = samples["ours"][0]
     checks: dict[str, Any] = {"exact": {**same.checks, **same.notes, "tolerance": TOLERANCE}}
     for way in ("tracked", "cached"):
-        checks[way] = agree(first["ours"], first[way], TOLERANCES)
-    work = first["ours"].notes["flops"]
-    return compare(
-        NAME,
-        CLAIM,
-        "the same step with every frozen block tracked by autograd",
-        samples["ours"],
-        samples["tracked"],
-        checks=checks,
-        target=1 / 0.65,
-        bound=work["tracked"] / work["ours"],
-        others={
-            "our own default step; measured here: kept states of the lower blocks": versus(
-                samples["cached"],
-                samples["ours"],
-                target=2.0,
-                bound=work["ours"] / work["cached"],
-            )
-        },
-        details={"cached": summarise(samples["cached"])},
-    )
+        checks[way] = agree(mine, samples[way][0], TOLERANCES)
+    work = mine.notes["flops"]
+    tracked, kept = work["tracked"] / work["ours"], work["ours"] / work["cached"]
+    peers = [
+        Peer(TRACKED, "tracked", target=1 / 0.65, bound=tracked),
+        Peer(DEFAULT, "ours", "cached", target=2.0, bound=kept),
+    ]
+    return compare(NAME, CLAIM, peers, samples, checks, cached=summarise(samples["cached"]))

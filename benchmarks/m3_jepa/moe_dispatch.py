@@ -18,6 +18,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from benchmarks.exactness import distance, require_equal
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import time_steps
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from zoo.methods.m3_jepa.experts import Experts
 from zoo.methods.m3_jepa.predictor import learned_vector, linear
 
@@ -114,19 +115,10 @@ def exact(setting: Setting, *, width: int) -> Sample:
     return Sample([], checks={name: distance(mine, other) for name, mine, other in pairs})
 
 
-def ours(setting: Setting, **options: Any) -> Sample:
-    """Time the sparse dispatch."""
-    return _time(sparse, setting, **options)
-
-
-def dense(setting: Setting, **options: Any) -> Sample:
-    """Time all experts on all rows."""
-    return _time(all_experts, setting, **options)
-
-
-def _time(
+def timed(
     mix: Mix, setting: Setting, *, width: int, tokens: int, steps: int, backward: bool
 ) -> Sample:
+    """Time one of the two ways."""
     experts = pool(setting, width)
     batches = draw(setting, width, tokens, steps + WARM_UP)
 
@@ -154,7 +146,11 @@ def _time(
     )
 
 
-SIDES: dict[str, Callable[..., Sample]] = {"exact": exact, "ours": ours, "dense": dense}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "exact": exact,
+    "ours": partial(timed, sparse),
+    "dense": partial(timed, all_experts),
+}
 
 
 def run(setting: Setting, width: int = 2048) -> Result:
@@ -163,25 +159,18 @@ def run(setting: Setting, width: int = 2048) -> Result:
     require_equal(same.checks, TOLERANCE)
     checks: dict[str, Any] = {"exact": {**same.checks, "tolerance": TOLERANCE}}
     tokens, steps, repeats = (256, 3, 2) if setting.quick else (1024, 4, 3)
-    samples: dict[str, dict[str, list[Sample]]] = {}
+    kinds: dict[str, dict[str, list[Sample]]] = {}
     for kind, backward in (("step", True), ("forward", False)):
         options = {"width": width, "tokens": tokens, "steps": steps, "backward": backward}
-        samples[kind] = interleave(
-            NAME, dict.fromkeys(("ours", "dense"), options), setting, repeats
-        )
-        checks[kind] = agree(samples[kind]["ours"][0], samples[kind]["dense"][0], TOLERANCES)
-    forward = samples["forward"]
-    peer = f"all {NUM_EXPERTS} experts on every row, stacked, {TOP_K} gathered (released code)"
+        sides = dict.fromkeys(("ours", "dense"), options)
+        kinds[kind] = interleave(NAME, sides, setting, repeats)
+        checks[kind] = agree(kinds[kind]["ours"][0], kinds[kind]["dense"][0], TOLERANCES)
+    label = f"all {NUM_EXPERTS} experts on every row, stacked, {TOP_K} gathered (released code)"
     bound = NUM_EXPERTS / TOP_K
-    return compare(
-        NAME,
-        CLAIM,
-        peer,
-        samples["step"]["ours"],
-        samples["step"]["dense"],
-        checks=checks,
-        target=1.5,
-        bound=bound,
-        others={f"{peer}, forward only": versus(forward["ours"], forward["dense"], bound=bound)},
-        details={"forward": {side: summarise(taken) for side, taken in forward.items()}},
-    )
+    peers = [
+        Peer(label, "step dense", "step ours", target=1.5, bound=bound),
+        Peer(f"{label}, forward only", "forward dense", "forward ours", bound=bound),
+    ]
+    samples = {f"{kind} {side}": s for kind in kinds for side, s in kinds[kind].items()}
+    forward = {side: summarise(taken) for side, taken in kinds["forward"].items()}
+    return compare(NAME, CLAIM, peers, samples, checks, forward=forward)

@@ -37,7 +37,7 @@ from benchmarks.exactness import farthest, fingerprint, gradients, require_equal
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
 from benchmarks.megan.gate_peers import EagerGating, Transcription
 from benchmarks.meters import time_steps
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.encoding import sum_head_weights
@@ -58,20 +58,14 @@ TOLERANCE = 1e-4
 TOLERANCES = {"data": 0.0, "loss": 1e-2, "norm": 5e-2}
 FLOP_LIMIT = 1.15
 WAYS: dict[str, dict[str, str]] = {
-    "ours": {"gate": "hyper", "train": "hyper"},
-    "eager": {"gate": "hyper", "train": "hyper"},
-    "hf": {"gate": "hyper", "train": "hyper"},
-    "ours_full": {"gate": "hyper", "train": "full"},
-    "eager_full": {"gate": "hyper", "train": "full"},
-    "hf_full": {"gate": "hyper", "train": "full"},
+    **dict.fromkeys(("ours", "eager", "hf"), {"gate": "hyper", "train": "hyper"}),
+    **dict.fromkeys(("ours_full", "eager_full", "hf_full"), {"gate": "hyper", "train": "full"}),
     "plain": {"gate": "none", "train": "full"},
 }
-PEERS = {
-    "eager": "ours",
-    "hf": "ours",
-    "eager_full": "ours_full",
-    "hf_full": "ours_full",
-}  # peer -> which of ours computes the same
+# peer -> which of ours computes the same
+PEERS = {"eager": "ours", "hf": "ours", "eager_full": "ours_full", "hf_full": "ours_full"}
+PLAIN = "no gates, all weights trained; measured here: all weights and gates"
+MOST = "strict gate against no gates, all weights trained: the most that a gate can win"
 LABELS = {
     "eager": "strict: the gate by plain autograd, all else ours; hypernetwork trained alone",
     "eager_full": "strict: the gate by plain autograd, all else ours; all weights trained",
@@ -193,11 +187,7 @@ def timed(setting: Setting, *, way: str, blocks: int, steps: int, rows: int, tok
     return Sample(
         **measured,
         work={"tokens": [float(batch.num_tokens) for batch in data[WARM_UP:]]},
-        checks={
-            "data": fingerprint(ids),
-            "loss": losses[-1],
-            "norm": float(norm),
-        },
+        checks={"data": fingerprint(ids), "loss": losses[-1], "norm": float(norm)},
         notes={"data": dialogues()[1], "blocks": blocks, "bottleneck": BOTTLENECK},
     )
 
@@ -210,11 +200,8 @@ SIDES: dict[str, Callable[..., Sample]] = {
 
 def run(setting: Setting) -> Result:
     """Compare loss and gradients, count, then time all sides in turn."""
-    shape = {
-        "blocks": 8 if setting.quick else 30,
-        "rows": 4,
-        "tokens": 128 if setting.quick else 256,
-    }
+    blocks, tokens = (8, 128) if setting.quick else (30, 256)
+    shape = {"blocks": blocks, "rows": 4, "tokens": tokens}
     same = measure(NAME, "exact", setting, **{**shape, "rows": 2})
     require_equal(same.checks, TOLERANCE)
     flops, kept, active = (same.notes[k] for k in ("flops", "kept_bytes", "activation_bytes"))
@@ -223,7 +210,6 @@ def run(setting: Setting) -> Result:
         raise BenchmarkError(f"{share:.3f}x the FLOPs of a step without gates")
     steps, repeats = (3, 2) if setting.quick else (4, 3)
     samples = interleave(NAME, dict.fromkeys(WAYS, {**shape, "steps": steps}), setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
     checks: dict[str, Any] = {"float32": {**same.checks, "tolerance": TOLERANCE}}
     checks["counted"] = {
         "flops_over_plain": share,
@@ -231,37 +217,14 @@ def run(setting: Setting) -> Result:
         **{f"kept_over_{peer}": kept[mine] / kept[peer] for peer, mine in PEERS.items()},
         **{f"activations_over_{peer}": active[mine] / active[peer] for peer, mine in PEERS.items()},
     }
-    for peer, mine in PEERS.items():
-        checks[peer] = agree(first[mine], first[peer], TOLERANCES)
-    goals = {"target": 1.3, "memory_target": 0.6}
-    others = {
-        LABELS[peer]: versus(samples[mine], samples[peer], **goals)
-        for peer, mine in PEERS.items()
-        if peer != "eager"
-    }
-    others["no gates, all weights trained; measured here: all weights and gates"] = versus(
-        samples["ours_full"],
-        samples["plain"],
-        target=1 / FLOP_LIMIT,
-        bound=flops["plain"] / flops["ours_full"],
-    )
-    others["strict gate against no gates, all weights trained: the most that a gate can win"] = (
-        versus(samples["plain"], samples["eager_full"])
-    )
-    return compare(
-        NAME,
-        CLAIM,
-        LABELS["eager"],
-        samples["ours"],
-        samples["eager"],
-        checks=checks,
-        **goals,
-        others=others,
-        details={
-            "labels": LABELS,
-            "flops": flops,
-            "kept_bytes": kept,
-            "activation_bytes": active,
-            **{way: summarise(samples[way]) for way in WAYS if way not in ("ours", "eager")},
-        },
-    )
+    peers = []
+    for side, mine in PEERS.items():
+        checks[side] = agree(samples[mine][0], samples[side][0], TOLERANCES)
+        peers.append(Peer(LABELS[side], side, mine, target=1.3, memory_target=0.6))
+    peers += [
+        Peer(PLAIN, "plain", "ours_full", target=1 / FLOP_LIMIT, bound=1 / share),
+        Peer(MOST, "eager_full", "plain"),
+    ]
+    counts = {"labels": LABELS, "flops": flops, "kept_bytes": kept, "activation_bytes": active}
+    others = {way: summarise(samples[way]) for way in WAYS if way not in ("ours", "eager")}
+    return compare(NAME, CLAIM, peers, samples, checks, **counts, **others)

@@ -28,7 +28,7 @@ from benchmarks.exactness import distance, farthest, fingerprint, gradients, req
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import time_steps
 from benchmarks.peers import hugging_face
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.roofline import Rates, Shape, rates
 from benchmarks.workload import BACKBONE, dialogues, thought_batches
 from zoo.backbone import Backbone
@@ -198,27 +198,19 @@ def run(setting: Setting) -> Result:
     options = {"steps": steps, "window": 768 if setting.quick else 1024}
     sides = dict.fromkeys(("ours", "one_head", "naive"), options)
     samples = interleave(NAME, sides, setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
-    checks["bf16-mixed"] = agree(first["ours"], first["naive"], TOLERANCES)
-    checks["one head"] = agree(first["ours"], first["one_head"], {"data": 0.0})
+    mine, naive_side = samples["ours"][0], samples["naive"][0]
+    checks["bf16-mixed"] = agree(mine, naive_side, TOLERANCES)
+    checks["one head"] = agree(mine, samples["one_head"][0], {"data": 0.0})
     machine = Rates(**measure(NAME, "rates", setting, precision="bfloat16").notes)
-    limits = bound(first["ours"], first["naive"], machine)
-    return compare(
-        NAME,
-        CLAIM,
-        "Hugging Face forward, two full heads, fp32 logits, padded",
-        samples["ours"],
-        samples["naive"],
-        checks=checks,
-        target=1.25,
-        bound=limits["bound"],
-        others={
-            "one-head SFT of zoo, same tokens and labels": versus(
-                samples["ours"], samples["one_head"], target=1 / 1.1, bound=1.0
-            )
-        },
-        details={
-            "flop_ratio_naive": limits["flop_ratio"],
-            "one_head": summarise(samples["one_head"]),
-        },
-    )
+    limits = bound(mine, naive_side, machine)
+    plain = "Hugging Face forward, two full heads, fp32 logits, padded"
+    sft = "one-head SFT of zoo, same tokens and labels"
+    peers = [
+        Peer(plain, "naive", target=1.25, bound=limits["bound"]),
+        Peer(sft, "one_head", target=1 / 1.1, bound=1.0),
+    ]
+    details = {
+        "flop_ratio_naive": limits["flop_ratio"],
+        "one_head": summarise(samples["one_head"]),
+    }
+    return compare(NAME, CLAIM, peers, samples, checks, **details)

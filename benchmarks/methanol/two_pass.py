@@ -30,7 +30,7 @@ import torch
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import time_steps
 from benchmarks.peers import PlainDecoder, States, hugging_face, without
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.roofline import Rates, Shape, rates, reply_seconds
 from benchmarks.workload import BACKBONE, dialogues, shuffled, token_ids
 from zoo.backbone import Backbone, resolve
@@ -82,7 +82,14 @@ def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
 
 
 def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = False) -> Sample:
-    """Decode with Hugging Face, prompt and thought prefilled again for the answer."""
+    """Decode with Hugging Face; prefill prompt and thought again for the answer.
+
+    Args:
+        setting: How to run.
+        precision: Type of the weights.
+        replies: How many are timed.
+        early: The first pass stops at block K/2.
+    """
     from transformers import AutoTokenizer
 
     lm = hugging_face(BACKBONE, setting.device, getattr(torch, precision))
@@ -98,11 +105,6 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
         return thought, peer.decode(said, peer.top, lm.lm_head, ANSWER_TOKENS)
 
     return _time(reply, torch.nn.ModuleList([lm, thinking_head]), questions, setting)
-
-
-def early_exit(setting: Setting, *, precision: str, replies: int) -> Sample:
-    """Do what `reprefill` does with a first pass that stops at block K/2."""
-    return reprefill(setting, precision=precision, replies=replies, early=True)
 
 
 @torch.inference_mode()
@@ -150,7 +152,12 @@ def share_equal(ours: Sample, theirs: Sample) -> float:
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-SIDES = {"ours": ours, "reprefill": reprefill, "early_exit": early_exit, "rates": rates}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "ours": ours,
+    "reprefill": reprefill,
+    "early_exit": partial(reprefill, early=True),
+    "rates": rates,
+}
 PEERS = {
     "reprefill": "Hugging Face, full stack in pass 1, prefilled again",
     "early_exit": "Hugging Face, early exit in pass 1, prefilled again",
@@ -162,45 +169,22 @@ def run(setting: Setting) -> Result:
     replies, repeats = (2, 2) if setting.quick else (5, 3)
     checks: dict[str, Any] = {}
     details: dict[str, Any] = {}
-    others: dict[str, dict[str, Any]] = {}
-    samples: dict[str, dict[str, list[Sample]]] = {}
-    limits: dict[str, dict[str, float]] = {}
+    peers: list[Peer] = []
+    samples: dict[str, list[Sample]] = {}
     for precision in ("float32", "bfloat16"):
         options = {"precision": precision, "replies": replies}
-        sides = dict.fromkeys(("ours", "reprefill", "early_exit"), options)
-        samples[precision] = found = interleave(NAME, sides, setting, repeats)
-        first = {side: taken[0] for side, taken in found.items()}
-        exact = ("prompts", "thoughts", "answers") if precision == "float32" else ("prompts",)
-        for peer in PEERS:
-            same = agree(first["ours"], first[peer], dict.fromkeys(exact, 0.0))
-            checks[f"{precision} {peer}"] = {
-                **same,
-                "equal_tokens": share_equal(first["ours"], first[peer]),
-            }
+        sides = interleave(NAME, dict.fromkeys(("ours", *PEERS), options), setting, repeats)
+        samples |= {f"{precision} {side}": taken for side, taken in sides.items()}
+        mine = sides["ours"][0]
         machine = Rates(**measure(NAME, "rates", setting, precision=precision).notes)
-        limits[precision] = bounds(first["ours"], machine)
-        details[precision] = {
-            "bounds": limits[precision],
-            "rates": asdict(machine),
-            **{side: summarise(taken) for side, taken in found.items()},
-        }
+        limits = bounds(mine, machine)
+        exact = ("prompts", "thoughts", "answers") if precision == "float32" else ("prompts",)
         for peer, words in PEERS.items():
-            if (precision, peer) != ("float32", "reprefill"):
-                others[f"{words}, {precision} weights"] = versus(
-                    found["ours"],
-                    found[peer],
-                    target=1.4 if peer == "reprefill" else None,
-                    bound=limits[precision][peer],
-                )
-    return compare(
-        NAME,
-        CLAIM,
-        f"{PEERS['reprefill']}, float32 weights",
-        samples["float32"]["ours"],
-        samples["float32"]["reprefill"],
-        checks=checks,
-        target=1.4,
-        bound=limits["float32"]["reprefill"],
-        others=others,
-        details=details,
-    )
+            other, side = sides[peer][0], f"{precision} {peer}"
+            same = agree(mine, other, dict.fromkeys(exact, 0.0))
+            checks[side] = {**same, "equal_tokens": share_equal(mine, other)}
+            label, target = f"{words}, {precision} weights", 1.4 if peer == "reprefill" else None
+            peers.append(Peer(label, side, f"{precision} ours", target, bound=limits[peer]))
+        summaries = {side: summarise(taken) for side, taken in sides.items()}
+        details[precision] = {"bounds": limits, "rates": asdict(machine), **summaries}
+    return compare(NAME, CLAIM, peers, samples, checks, **details)

@@ -14,14 +14,13 @@ one matrix product with the documents' vectors and the ten best (noted beside it
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import torch
 
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave, measure
-from benchmarks.meters import Clock, Meter
-from benchmarks.result import Result, compare, quantiles, summarise, versus
+from benchmarks.meters import Clock, time_steps
+from benchmarks.result import Peer, Result, compare, quantiles, summarise, versus
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.methods.lahore.module import LaHoRe
@@ -63,27 +62,21 @@ def online(setting: Setting, *, documents: int, document_tokens: int, steps: int
     module = build(setting, document_tokens)
     same = alike(module)
     vectors = torch.randn(documents, module.lm.config.hidden_size, device=setting.device)
-    meter, seconds, cpu, products = Meter(setting.device), [], [], []
-    meter.start(module)
-    for step, query in enumerate(queries(steps + 1)):
-        clock = Clock(setting.device)
-        clock.mark()
-        asked = module.search_vectors([query])
-        clock.mark()
-        start = time.perf_counter()
-        search(asked, vectors, K)[1].tolist()
-        products += [time.perf_counter() - start] if step else []
-        taken = clock.steps()
-        seconds += taken["seconds"] if step else []
-        cpu += taken["cpu_seconds"] if step else []
+    asked, measured = time_steps(
+        lambda query: module.search_vectors([query]), queries(steps + 1), module, setting.device
+    )
+    products = Clock("cpu")  # the result is on the CPU, so its time is the device's too
+    for vector in asked:
+        search(vector, vectors, K)[1].tolist()
+        products.mark()
     return Sample(
-        seconds,
-        cpu_seconds=cpu,
+        **measured,
         work={"queries": [1.0] * steps},
         checks={"alike": same},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
-        notes={"product_seconds": quantiles(products)[1], "data": dialogues()[1]},
+        notes={
+            "product_seconds": quantiles(products.steps()["seconds"])[1],
+            "data": dialogues()[1],
+        },
     )
 
 
@@ -114,18 +107,9 @@ def teacher(setting: Setting, *, documents: int, document_tokens: int, steps: in
     module.store = module.new_store()
     corpus = some_documents(documents)
     records = [Ranking(query, corpus, (), id=query) for query in queries(steps + 1)]
-    meter, clock = Meter(setting.device), Clock(setting.device)
-    meter.start(module)
-    for record in records:  # the first one fills the store and warms up
-        module.scores([record])
-        clock.mark()
-    taken: dict[str, Any] = clock.steps()
-    return Sample(
-        **taken,
-        work={"queries": [1.0] * steps},
-        loaded_bytes=meter.loaded,
-        peak_bytes=meter.peak(),
-    )
+    # the first one fills the store and warms up
+    _, measured = time_steps(lambda r: module.scores([r]), records, module, setting.device)
+    return Sample(**measured, work={"queries": [1.0] * steps})
 
 
 @torch.inference_mode()
@@ -165,25 +149,21 @@ def run(setting: Setting) -> Result:
     if not found.checks["equal"]:
         raise BenchmarkError("faiss: its ten best are not those of brute force")
     checks["faiss"] = {"ten best of 100,000 equal": True}
-    flat = {side: versus(samples["few"], samples[side]) for side in ("many", "long")}
-    level = {side: (part["cpu_ratio"] or part["ratio"]) - 1 for side, part in flat.items()}
-    names = {"many": "10,000 documents instead of 10", "long": "64 document tokens instead of 16"}
+    flat = [
+        Peer("10,000 documents instead of 10", "many", "few"),
+        Peer("64 document tokens instead of 16", "long", "few"),
+    ]
+    level = {peer.side: versus(samples, peer) for peer in flat}
+    apart = {side: (part["cpu_ratio"] or part["ratio"]) - 1 for side, part in level.items()}
     count = len(samples["teacher"][0].seconds)
     few = [
         dataclasses.replace(s, seconds=s.seconds[:count], cpu_seconds=s.cpu_seconds[:count])
         for s in samples["few"]
     ]
-    return compare(
-        NAME,
-        CLAIM,
-        "the reranker over 10 documents with kept states",
-        few,
-        samples["teacher"],
-        checks=checks,
-        others={names[side]: part for side, part in flat.items()},
-        details={
-            "flat": {side: abs(apart) <= FLAT for side, apart in level.items()},
-            "faiss_seconds": found.seconds[0],
-            **{side: summarise(taken) for side, taken in samples.items()},
-        },
-    )
+    peers = [Peer("the reranker over 10 documents with kept states", "teacher"), *flat]
+    details = {
+        "flat": {side: abs(ratio) <= FLAT for side, ratio in apart.items()},
+        "faiss_seconds": found.seconds[0],
+        **{side: summarise(taken) for side, taken in samples.items()},
+    }
+    return compare(NAME, CLAIM, peers, {**samples, "ours": few}, checks, **details)

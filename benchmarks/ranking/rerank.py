@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from benchmarks import peers
 from benchmarks.harness import BenchmarkError, Sample, Setting, interleave
 from benchmarks.meters import time_steps
-from benchmarks.result import Result, agree, compare, summarise, versus
+from benchmarks.peers import hugging_face
+from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
 from zoo.decoding.option_logits import relevance_score
@@ -81,7 +81,7 @@ def ours(setting: Setting, *, documents: int, queries: int) -> Sample:
 
 def full(setting: Setting, *, documents: int, queries: int) -> Sample:
     """Score whole pairs with Hugging Face."""
-    lm, encoder = hugging_face(setting)
+    lm, encoder = hugging_face(BACKBONE, setting.device), LaHoRe(Backbone(BACKBONE)).encoder()
     heads, tails = halves(encoder, documents, queries)
 
     def score(head: Ids) -> Tensor:
@@ -97,7 +97,7 @@ def full(setting: Setting, *, documents: int, queries: int) -> Sample:
 
 def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
     """Score from a cache that is copied for every row."""
-    lm, encoder = hugging_face(setting)
+    lm, encoder = hugging_face(BACKBONE, setting.device), LaHoRe(Backbone(BACKBONE)).encoder()
     heads, tails = halves(encoder, documents, queries)
     caches = {}
     with torch.inference_mode():
@@ -117,11 +117,6 @@ def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
         return torch.cat(found)
 
     return _time(score, heads, len(tails), lm, setting)
-
-
-def hugging_face(setting: Setting) -> tuple[Any, Any]:
-    """Return the plain model, and the encoder that makes the same token ids."""
-    return peers.hugging_face(BACKBONE, setting.device), LaHoRe(Backbone(BACKBONE)).encoder()
 
 
 def batches(tails: Sequence[Ids]) -> list[Sequence[Ids]]:
@@ -178,23 +173,17 @@ PEERS = {
 
 def run(setting: Setting) -> Result:
     """Score some documents for 64 queries (quick: 16) in turn."""
-    options = {"documents": 3, "queries": 16} if setting.quick else {"documents": 3, "queries": 64}
-    sides = dict.fromkeys(SIDES, options)
-    samples = interleave(NAME, sides, setting, 1)
-    first = {side: taken[0] for side, taken in samples.items()}
+    options = {"documents": 3, "queries": 16 if setting.quick else 64}
+    samples = interleave(NAME, dict.fromkeys(SIDES, options), setting, 1)
+    mine = samples["ours"][0]
     checks: dict[str, Any] = {}
     for peer in PEERS:
-        same = agree(first["ours"], first[peer], {"ranking": 0.0})
-        checks[peer] = {**same, "scores": closest(first["ours"], first[peer])}
-    return compare(
-        NAME,
-        CLAIM,
-        PEERS["full"],
-        samples["ours"],
-        samples["full"],
-        checks=checks,
-        target=3.5,
-        bound=bound(first["ours"].notes["sizes"]),
-        others={PEERS["repeat"]: versus(samples["ours"], samples["repeat"])},
-        details={"repeat": summarise(samples["repeat"]), **options},
-    )
+        same = agree(mine, samples[peer][0], {"ranking": 0.0})
+        checks[peer] = {**same, "scores": closest(mine, samples[peer][0])}
+    limit = bound(mine.notes["sizes"])
+    peers = [
+        Peer(PEERS["full"], "full", target=3.5, bound=limit),
+        Peer(PEERS["repeat"], "repeat"),
+    ]
+    repeated = summarise(samples["repeat"])
+    return compare(NAME, CLAIM, peers, samples, checks, repeat=repeated, **options)

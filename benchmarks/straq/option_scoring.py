@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ import torch
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import time_steps
 from benchmarks.peers import hugging_face
-from benchmarks.result import Result, agree, compare, versus
+from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.roofline import Shape
 from benchmarks.workload import BACKBONE, dialogues, shuffled
 from zoo.backbone import Backbone
@@ -92,11 +93,6 @@ def batched(setting: Setting, *, states: int, rows: int = LETTERS) -> Sample:
     return _time(score, module, lm, setting, states)
 
 
-def in_turn(setting: Setting, *, states: int) -> Sample:
-    """Score with Hugging Face, a sequence at a time."""
-    return batched(setting, states=states, rows=1)
-
-
 @torch.no_grad()
 def _time(score: Score, module: StraQ, lm: Any, setting: Setting, states: int) -> Sample:
     """Time one decision after the other; the first one warms up."""
@@ -128,7 +124,11 @@ def bound(sample: Sample) -> float:
     return theirs / mine
 
 
-SIDES = {"ours": ours, "batched": batched, "in_turn": in_turn}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "ours": ours,
+    "batched": batched,
+    "in_turn": partial(batched, rows=1),
+}
 PEERS = {
     "batched": "Hugging Face, eight full sequences in one batch",
     "in_turn": "Hugging Face, eight full sequences in turn",
@@ -139,25 +139,13 @@ def run(setting: Setting) -> Result:
     """Compare scores, then times."""
     states, repeats = (4, 2) if setting.quick else (12, 3)
     samples = interleave(NAME, dict.fromkeys(SIDES, {"states": states}), setting, repeats)
-    first = {side: found[0] for side, found in samples.items()}
-    scores = [key for key in first["ours"].checks if key != "prompts"]
+    mine = samples["ours"][0]
+    scores = [key for key in mine.checks if key != "prompts"]
     tolerances = {"prompts": 0.0, **dict.fromkeys(scores, 1e-3)}
-    checks = {}
+    checks, limit = {}, bound(mine)
     for peer in PEERS:
-        same = agree(first["ours"], first[peer], tolerances)
+        same = agree(mine, samples[peer][0], tolerances)
         worst = max(same[key]["difference"] for key in scores)
         checks[peer] = {"scores": len(scores), "difference": worst, "tolerance": 1e-3}
-    limit = bound(first["ours"])
-    return compare(
-        NAME,
-        CLAIM,
-        PEERS["batched"],
-        samples["ours"],
-        samples["batched"],
-        checks=checks,
-        target=5.0,
-        bound=limit,
-        others={
-            PEERS["in_turn"]: versus(samples["ours"], samples["in_turn"], target=5.0, bound=limit)
-        },
-    )
+    peers = [Peer(label, side, target=5.0, bound=limit) for side, label in PEERS.items()]
+    return compare(NAME, CLAIM, peers, samples, checks)

@@ -8,7 +8,7 @@ from benchmarks import __main__ as cli
 from benchmarks import harness, workload
 from benchmarks.harness import BenchmarkError, Sample
 from benchmarks.meters import Clock, Meter
-from benchmarks.result import Result, agree, compare, quantiles, versus
+from benchmarks.result import Peer, Result, agree, compare, quantiles
 from zoo.records import SEEKER, SUPPORTER
 
 
@@ -18,8 +18,10 @@ def make(seconds, *, peak=200, loaded=100, **checks):
 
 
 def result(**more):
-    ours, theirs = [make([1.0, 2.0]), make([1.0, 2.0])], [make([2.0, 6.0], peak=300)] * 2
-    return compare("n", "c", "p", ours, theirs, checks={}, target=1.3, **more)
+    samples = {"ours": [make([1.0, 2.0])] * 2, "theirs": [make([2.0, 6.0], peak=300)] * 2}
+    samples["slower"] = [make([4.0, 8.0])] * 2
+    peers = [Peer("p", "theirs", target=1.3, **more), Peer("the slower one", "slower", target=3.0)]
+    return compare("n", "c", peers, samples, {})
 
 
 def test_quantiles_interpolate():
@@ -44,8 +46,7 @@ def test_ratio_above_its_bound_by_more_than_its_spread_is_flagged(bound, flagged
 
 
 def test_further_peers_are_shown_beside_the_first(capsys):
-    slower = versus([make([1.0])], [make([4.0])], target=3.0)
-    cli.show(result(others={"the slower one": slower}))
+    cli.show(result())
     out = capsys.readouterr().out
     assert "against the slower one\n    time 4.00x" in out
     assert "target 3.00" in out

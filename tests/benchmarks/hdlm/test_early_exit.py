@@ -22,7 +22,7 @@ def tiny(monkeypatch, save_tiny):
 def test_sides_decode_the_same_tokens(tiny, kind):
     sides = [early_exit.SIDES[s](TINY, kind=kind, replies=1) for s in ("ours", "reprefill")]
     if kind == "coarse":
-        sides.append(early_exit.whole_stack(TINY, kind=kind, replies=1))
+        sides.append(early_exit.SIDES["whole_stack"](TINY, kind=kind, replies=1))
     query, coarse, _, fine = early_exit.SIZES[kind][1]
     for sample in sides:
         assert sample.checks == sides[0].checks

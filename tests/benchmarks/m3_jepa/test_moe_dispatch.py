@@ -34,7 +34,7 @@ def test_a_difference_stops_the_run(monkeypatch):
 @pytest.mark.parametrize("backward", [True, False])
 def test_both_sides_see_the_same_rows(backward):
     options = {"width": 32, "tokens": 8, "steps": 2, "backward": backward}
-    mine, other = (side(TINY, **options) for side in (moe_dispatch.ours, moe_dispatch.dense))
+    mine, other = (moe_dispatch.SIDES[side](TINY, **options) for side in ("ours", "dense"))
     assert mine.checks["data"] == other.checks["data"]
     for key in ("loss", "gradient"):
         assert mine.checks[key] == pytest.approx(other.checks[key], rel=1e-4)

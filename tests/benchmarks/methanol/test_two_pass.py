@@ -17,9 +17,7 @@ def tiny(monkeypatch, save_tiny):
 
 def test_three_sides_decode_the_same_tokens(tiny):
     options = {"precision": "float32", "replies": 1}
-    sides = [
-        side(TINY, **options) for side in (two_pass.ours, two_pass.reprefill, two_pass.early_exit)
-    ]
+    sides = [two_pass.SIDES[name](TINY, **options) for name in ("ours", *two_pass.PEERS)]
     for key in ("prompts", "thoughts", "answers"):
         assert sides[0].checks[key] == sides[1].checks[key] == sides[2].checks[key]
     assert [len(ids) for ids in sides[0].checks["prompts"]] == [two_pass.PROMPT] * 2
