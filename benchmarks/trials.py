@@ -93,6 +93,14 @@ def of_row(entries: Iterable[Entry], **wanted: Any) -> list[Entry]:
     return [e for e in entries if all(e[name] == value for name, value in wanted.items())]
 
 
+def by_row(
+    entries: Sequence[Entry], rows: Iterable[str], field: str = "row"
+) -> list[tuple[str, list[Entry]]]:
+    """Return each row that has entries, with them; `field` names the row in an entry."""
+    found = [(row, of_row(entries, **{field: row})) for row in rows]
+    return [(row, mine) for row, mine in found if mine]
+
+
 def mean_metric(entries: Sequence[Entry], name: str) -> float:
     """Return the mean of a metric over entries; where it is missing it counts as 0."""
     return statistics.mean(entry["metrics"].get(name, 0.0) for entry in entries)

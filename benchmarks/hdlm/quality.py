@@ -136,9 +136,8 @@ def table(results: Sequence[Entry]) -> list[str]:
     """Return Markdown: per data set, means over seeds with both intervals of joint accuracy."""
     lines = []
     for name in SETS:
-        rows = [(row, trials.of_row(results, set=name, row=row)) for row in ROWS]
-        lines += ["", f"{name}:", ""]
-        lines += trials.markdown(TITLES, [cells(row, entries) for row, entries in rows if entries])
+        rows = trials.by_row(trials.of_row(results, set=name), ROWS)
+        lines += ["", f"{name}:", "", *trials.markdown(TITLES, [cells(*row) for row in rows])]
     return lines[1:]
 
 

@@ -117,10 +117,7 @@ def table(results: Sequence[trials.Entry]) -> list[str]:
     """Return a Markdown table: mean over seeds with the 95 % t interval of R@1 both ways."""
     titles = ["row", "seeds", "mean R@1 (95 % interval over seeds)", *SHOWN]
     rows, seeds = [], 0
-    for row in ROWS:
-        entries = trials.of_row(results, row=row)
-        if not entries:
-            continue
+    for row, entries in trials.by_row(results, ROWS):
         seeds = max(seeds, len(entries))
         first = [100 * entry["metrics"]["R@1"] for entry in entries]
         ways = ("regression_R@1_image2text", "regression_R@1_text2image")

@@ -159,10 +159,7 @@ def table(results: Sequence[trials.Entry], setting: str) -> list[str]:
     titles += [f"{group.replace('_', ' ')} (95 % interval)" for group in groups]
     titles += [*(task.removeprefix("accuracy_") for task in tasks), "contained", "loss"]
     rows = []
-    for row in ROWS:
-        mine = trials.of_row(entries, row=row)
-        if not mine:
-            continue
+    for row, mine in trials.by_row(entries, ROWS):
         cells = [row, f"{mine[0]['trainable']:,}", str(len(mine))]
         for group in groups:
             tested = sum(entry["test_records"][group] for entry in mine)

@@ -17,8 +17,9 @@ Bounds count matrix products and, for the naive side, the bytes that its logits 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,16 +95,6 @@ def exact(setting: Setting, *, window: int = 256) -> Sample:
     return Sample([], checks=checks, notes={"parameters": len(mine)})
 
 
-def ours(setting: Setting, *, steps: int, window: int) -> Sample:
-    """Time `MeTHanol.losses` and backward on packed batches."""
-    return _time_module(MeTHanol, setting, steps=steps, window=window)
-
-
-def one_head(setting: Setting, *, steps: int, window: int) -> Sample:
-    """Time `SFT.losses` with thoughts and backward on packed batches."""
-    return _time_module(SFT, setting, steps=steps, window=window, learn_thought=True)
-
-
 def naive(setting: Setting, *, steps: int, window: int) -> Sample:
     """Time the naive losses and backward on padded batches."""
     peer = Naive(setting)
@@ -121,7 +112,8 @@ def _module(kind: Any, setting: Setting | None, **options: Any) -> Any:
     return module
 
 
-def _time_module(kind: Any, setting: Setting, *, steps: int, window: int, **options: Any) -> Sample:
+def timed(kind: Any, setting: Setting, *, steps: int, window: int, **options: Any) -> Sample:
+    """Time `losses` of a method of the zoo and backward on packed batches."""
     module = _module(kind, setting, max_length=window, **options)
     batches = thought_batches(module.encoder(), steps=steps + WARM_UP)
     shape = asdict(Shape.of(module.lm))
@@ -186,7 +178,13 @@ def bound(mine: Sample, other: Sample, found: Rates) -> dict[str, float]:
     return {"flop_ratio": flops[1] / flops[0], "bound": least[1] / least[0]}
 
 
-SIDES = {"exact": exact, "ours": ours, "one_head": one_head, "naive": naive, "rates": rates}
+SIDES: dict[str, Callable[..., Sample]] = {
+    "exact": exact,
+    "ours": partial(timed, MeTHanol),
+    "one_head": partial(timed, SFT, learn_thought=True),  # learns the thoughts too
+    "naive": naive,
+    "rates": rates,
+}
 
 
 def run(setting: Setting) -> Result:

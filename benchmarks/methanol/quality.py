@@ -115,10 +115,7 @@ def scalars(folder: Path) -> dict[str, float]:
 def table(results: Sequence[trials.Entry]) -> list[str]:
     """Return a Markdown table: mean over seeds per row, with the interval of the total."""
     rows = []
-    for row in ROWS:
-        entries = trials.of_row(results, row=row)
-        if not entries:
-            continue
+    for row, entries in trials.by_row(results, ROWS):
         names = [*(f"test/accuracy_{kind}" for kind in KINDS), "test/mention_accuracy"]
         share = trials.mean_metric(entries, "test/accuracy")
         accuracy = trials.percent_of(share, sum(entry["questions"] for entry in entries))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmarks.trials import Entry, markdown, of_row
+from benchmarks.trials import Entry, by_row, markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +123,14 @@ PLAIN = {
 def table(results: Sequence[Entry]) -> list[str]:
     """Return Markdown: each set's rows, means over seeds of scores with their 95 % intervals."""
     lines = []
-    for name in SETS:
-        entries = of_row(results, set=name)
-        if not entries:
-            continue
+    for name, entries in by_row(results, SETS, "set"):
         known = {score for entry in entries for score in entry["scores"]}
         shown = [score for score in COLUMNS if score in known]
         titles = [COLUMNS[score][0] for score in shown] + [title for title, _ in PLAIN.values()]
-        rows = [(row, of_row(entries, row=row)) for row in ROWS]
         lines += ["", f"{name}, {entries[0]['answered']} decisions", ""]
         lines += markdown(
             ["row", "seeds", *titles, "tokens"],
-            [cells(row, mine, shown) for row, mine in rows if mine],
+            [cells(row, mine, shown) for row, mine in by_row(entries, ROWS)],
         )
     return lines[1:]
 

@@ -21,10 +21,8 @@ def test_losses_and_gradients_equal_the_naive_ones():
 
 
 def test_three_sides_see_the_same_tokens_and_labels():
-    sides = [
-        side(TINY, steps=1, window=700)
-        for side in (dual_head.ours, dual_head.one_head, dual_head.naive)
-    ]
+    names = ("ours", "one_head", "naive")
+    sides = [dual_head.SIDES[name](TINY, steps=1, window=700) for name in names]
     assert len({sample.checks["data"] for sample in sides}) == 1
     assert len({sample.work["supervised"][0] for sample in sides}) == 1
     assert [len(sample.seconds) for sample in sides] == [1, 1, 1]
