@@ -45,6 +45,7 @@ def answer(
     prompts: Sequence[Sequence[int]],
     *,
     speak: Phase,
+    close: bool = False,
 ) -> list[str]:
     """Decode the text that follows each prompt.
 
@@ -53,6 +54,7 @@ def answer(
         encoder: Has the tokenizer and the `stop_id` of the answer.
         prompts: Token ids up to the first token of the answer.
         speak: How to decode it.
+        close: Append the stop token, so that another text can follow.
     """
     decoder.feed(prompts, speak.level)
     ids = decoder.decode(
@@ -61,7 +63,7 @@ def answer(
         stop_id=encoder.stop_id,
         max_new_tokens=speak.max_new_tokens,
         temperature=speak.temperature,
-        close=False,
+        close=close,
     )
     return [text.strip() for text in encoder.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
@@ -85,7 +87,7 @@ def think_and_answer(
         speak: How to decode the answer.
         thoughts: Thoughts to use instead of decoding them; an empty string means no thought.
     """
-    chat, tokenizer = encoder.chat, encoder.tokenizer
+    chat = encoder.chat
     rows = [list(prompt) for prompt in prompts]
     texts = [""] * len(rows)
     if thoughts is not None:
@@ -94,15 +96,8 @@ def think_and_answer(
             if thought:
                 row += encoder.ids(chat.open(THOUGHT)) + encoder.ids(thought + chat.end)
     elif think is not None:
-        decoder.feed([row + encoder.ids(chat.open(THOUGHT)) for row in rows], think.level)
-        ids = decoder.decode(
-            think.level,
-            think.project,
-            stop_id=encoder.stop_id,
-            max_new_tokens=think.max_new_tokens,
-            temperature=think.temperature,
-        )
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        begun = [row + encoder.ids(chat.open(THOUGHT)) for row in rows]
+        texts = answer(decoder, encoder, begun, speak=think, close=True)
         rows = [[] for _ in rows]
     rows = [row + encoder.ids(chat.open(ANSWER)) for row in rows]
     answers = answer(decoder, encoder, rows, speak=speak)

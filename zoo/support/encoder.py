@@ -111,6 +111,15 @@ def has_strategies(record: Dialogue) -> bool:
     return any(turn.strategy for turn in record.turns[1:] if turn.speaker == SUPPORTER)
 
 
+def require_strategies(record: Dialogue, labels: Labels) -> None:
+    """Raise `InputError` for a dialogue to learn from that has no strategies."""
+    if not has_strategies(record):
+        raise InputError(
+            f"{record.id}: no supporter turn has a {labels.kind}; such data is for validate, test "
+            f"and predict"
+        )
+
+
 def one_turn(words: str) -> str:
     r"""Return the first turn of what was written as a supporter; empty if it is the seeker's.
 

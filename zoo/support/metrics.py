@@ -207,7 +207,10 @@ def _with_intervals(parts: _Parts, inside: Ints, draws: int, seed: int) -> dict[
 
 
 def _scores(parts: _Parts, inside: Ints, group: Ints, drawn: Floats) -> dict[str, Floats]:
-    """Return each score for each row of `drawn` `(R, D)`, how often a dialogue counts."""
+    """Return each score in R bootstrap samples, `(R,)`.
+
+    A row of `drawn`, `(R, D)`, holds how many times each of the D dialogues is in a sample.
+    """
 
     def summed(values: Floats) -> Floats:
         per_dialogue = np.zeros((drawn.shape[1], *values.shape[1:]))

@@ -28,7 +28,7 @@ from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions, description
-from zoo.support.encoder import SPEAKS, has_strategies
+from zoo.support.encoder import SPEAKS, has_strategies, require_strategies
 from zoo.support.labels import SUPPORT, Labels
 
 SYSTEM = (
@@ -116,11 +116,7 @@ class WalkEncoder(PromptEncoder):
             InputError: A training dialogue has none, or an unknown one.
         """
         for record in records if split == "train" else ():
-            if not has_strategies(record):
-                raise InputError(
-                    f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
-                    f"validate, test and predict"
-                )
+            require_strategies(record, self.labels)
             self.rounds(decisions(record, self.labels)[-1], strict=True)
 
     def __call__(self, record: Dialogue) -> list[Example]:

@@ -25,7 +25,7 @@ from zoo.prompts.base import PromptEncoder
 from zoo.prompts.option_tokens import option_ids
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions
-from zoo.support.encoder import has_strategies
+from zoo.support.encoder import has_strategies, require_strategies
 from zoo.support.labels import Labels
 
 log = logging.getLogger(__name__)
@@ -145,11 +145,7 @@ class TransitionEncoder(PromptEncoder):
             InputError: A training dialogue has no strategies, or no training decision a reward.
         """
         for record in records if split == "train" else ():
-            if not has_strategies(record):
-                raise InputError(
-                    f"{record.id}: no supporter turn has a {self.labels.kind}; such data is for "
-                    f"validate, test and predict"
-                )
+            require_strategies(record, self.labels)
         rewarded = split in self.reward.splits
         self.studied = {
             decision: self._judged(decision) if rewarded else ()
