@@ -14,11 +14,21 @@ import datamodules
 from zoo.encoding import Batch
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.cross_entropy import Term
+from zoo.metrics.records import RecordMean
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Triple
 
 LENGTHS = [3, 1, 4, 1, 5, 9, 2]
 QUERIES = [Triple("x" * n, "hm", "yes", id=f"{i}") for i, n in enumerate(LENGTHS)]
+
+
+class Ordered(RecordMean):
+    """A score that depends on the order of records, and their number."""
+
+    def compute(self) -> dict[str, float]:  # type: ignore[override]
+        answers = self.kept()
+        ordered = sum(place * answer for place, answer in enumerate(answers, start=1))
+        return {"ordered": ordered, "n": len(answers)}
 
 
 class Lengths(EvaluatedModule):
@@ -38,6 +48,8 @@ class Lengths(EvaluatedModule):
         self.file = log
         self.asked: list[str] = []
         self.scored: dict[str, float] = {}
+        self.metrics["mean"] = RecordMean()
+        self.metrics["order"] = Ordered()
 
     def build_encoder(self, tokenizer: Any) -> ThoughtEncoder:
         return ThoughtEncoder(tokenizer, None, 0)
@@ -55,14 +67,15 @@ class Lengths(EvaluatedModule):
     def prediction(self, record: Triple, answer: int) -> dict[str, Any]:
         return {"id": record.id, "length": answer}
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        answers = [answer for _, answer in pairs]
-        ordered = sum(place * answer for place, answer in enumerate(answers, start=1))
-        self.scored = {"mean": sum(answers) / len(answers), "ordered": ordered, "n": len(answers)}
-        return self.scored
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        for metric in self.each_metric().values():
+            metric.update([answer for _, answer in pairs], ids)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
+        if self.answers:
+            mean = float(self.each_metric()["mean"].compute())
+            self.scored = {"mean": mean, **self.each_metric()["order"].compute()}
         if self.file is not None:
             held = {"asked": self.asked, "scored": self.scored}
             Path(f"{self.file}.{os.environ.get('LOCAL_RANK', 0)}").write_text(json.dumps(held))

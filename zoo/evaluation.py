@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+from torchmetrics import Metric
 
 from zoo import parallel
 from zoo.module import ZooModule
@@ -18,12 +21,14 @@ class EvaluatedModule(ZooModule):
     """A module that answers the records of its batches in validation, test and prediction.
 
     In each epoch a record is answered where a batch first holds it, at most `max_generated` of
-    them in each process. At the end of the epoch the answers of all processes are gathered; their
-    scores are logged, the same in every process, and figures are drawn from them.
+    them in each process. Metrics are updated with the new answers of every batch. At the end of the
+    epoch they are logged, over the answers of all processes; figures are drawn from the gathered
+    answers.
 
-    A method writes `losses`, `answer`, `sample`, `score_answers` and `prediction`. `headline` names
-    its scores that the progress bar shows; `filler` is a record to answer where only other
-    processes have something new (None: one of the batch).
+    A method puts its metrics into `metrics` when it is made and writes `losses`, `answer`,
+    `update_metrics`, `sample` and `prediction`. `headline` names its scores that the progress bar
+    shows; `filler` is a record to answer where only other processes have something new (None: one
+    of the batch).
 
     Args:
         backbone: Which language model to build on.
@@ -39,6 +44,7 @@ class EvaluatedModule(ZooModule):
         self.max_generated = max_generated
         self.answers: dict[str, Pair] = {}  # of this epoch, by the record's id
         self.answered: list[list[str]] = []  # ids that were new in each batch
+        self.metrics = nn.ModuleDict()  # a metric of one number is logged under its name here
 
     # -- for a method to write -----------------------------------------------------------------
 
@@ -58,9 +64,17 @@ class EvaluatedModule(ZooModule):
         """Return the row that TensorBoard shows of an answer."""
         raise TypeError(f"{type(self).__name__} does not implement sample(record, answer)")
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the scores of all answers of an epoch by name; `stage` is `val` or `test`."""
-        raise TypeError(f"{type(self).__name__} does not implement score_answers(pairs, stage)")
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Update every metric with answers; called for each batch in every process.
+
+        Args:
+            pairs: Records and the answers to them; often none.
+            ids: The name of each record; one that comes twice counts once.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement update_metrics(pairs, ids)")
+
+    def prepare_metrics(self, stage: str) -> None:
+        """Set what of the metrics depends on `val` or `test`, just before they are computed."""
 
     def prediction(self, record: Any, answer: Any) -> dict[str, Any]:
         """Return what `predict` writes of an answer, as plain values."""
@@ -71,6 +85,9 @@ class EvaluatedModule(ZooModule):
     def start_evaluation(self) -> None:
         """Forget the answers of the last epoch."""
         self.answers, self.answered = {}, []
+        self.metrics.to(self.device)  # not every strategy moves what is no weight
+        for metric in self.each_metric().values():
+            metric.reset()
 
     def on_validation_epoch_start(self) -> None:
         """Forget the answers of the last epoch."""
@@ -108,6 +125,7 @@ class EvaluatedModule(ZooModule):
         """Log the loss terms of a batch; answer its new records and return samples."""
         self.log_terms(stage, self.losses(batch))
         pairs = self.answer_new(batch, self.max_generated)
+        self.update_metrics(pairs, [name_of(record) for record, _ in pairs])
         return {"samples": [self.sample(*pair) for pair in pairs]}
 
     def new_records(self, batch: Any) -> dict[str, Any]:
@@ -137,6 +155,10 @@ class EvaluatedModule(ZooModule):
         self.answers |= dict(zip(new, pairs, strict=True))
         return pairs
 
+    def each_metric(self) -> dict[str, Metric]:
+        """Return the metrics by name."""
+        return {name: cast(Metric, metric) for name, metric in self.metrics.items()}
+
     def gather(self) -> None:
         """Take the answers of all processes, in the order in which one process finds them."""
         processes = parallel.gathered((self.answers, self.answered))
@@ -147,12 +169,34 @@ class EvaluatedModule(ZooModule):
         self.answers = {name: known[name] for name in names}
 
     def log_scores(self, stage: str) -> None:
-        """Gather the answers and log their scores; nothing if there are none."""
+        """Gather the answers and log their scores; nothing if no process has any."""
         self.gather()
         if not self.answers:
             return
-        for name, value in self.score_answers(list(self.answers.values()), stage).items():
-            self.log(f"{stage}/{name}", float(value), prog_bar=name in self.headline)
+        self.prepare_metrics(stage)
+        for name, metric in self.each_metric().items():
+            value = metric.compute()
+            scores = {name: metric} if isinstance(value, Tensor) else value
+            for score, logged in scores.items():
+                self.log(f"{stage}/{score}", logged, prog_bar=score in self.headline)
+
+    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
+        """Return the scores of some answers by name, outside of an epoch.
+
+        Args:
+            pairs: Records and answers to them, at least one.
+            stage: Scores of `val` or of `test`.
+        """
+        self.start_evaluation()
+        ids = [name_of(record) for record, _ in pairs]
+        self.answers = dict(zip(ids, pairs, strict=True))
+        self.update_metrics(pairs, ids)
+        self.prepare_metrics(stage)
+        scores: dict[str, float] = {}
+        for name, metric in self.each_metric().items():
+            value = metric.compute()
+            scores |= {name: float(value)} if isinstance(value, Tensor) else value
+        return scores
 
 
 def name_of(record: Any) -> str:

@@ -7,22 +7,37 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.metrics.answers import KindAccuracy, exact, mentions
+from zoo.metrics.answers import AnswerAccuracy, mentions
 from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
 
 
 class ReplyingModule(EvaluatedModule):
-    """A module that answers with text: `generate` returns `zoo.decoding.think_answer.Reply`s."""
+    """A module that answers with text: `generate` returns `zoo.decoding.think_answer.Reply`s.
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return strict and lenient accuracy of the queries, in total and by kind."""
-        asked = [(record, reply) for record, reply in pairs if isinstance(record, Triple)]
-        strict, lenient = KindAccuracy(), KindAccuracy()
-        for record, reply in asked:
-            strict.add(record.kind, exact(reply.answer, record.answer))
-            lenient.add(record.kind, mentions(reply.answer, record.answer))
-        mentioned = {f"mention_{name}": value for name, value in lenient.result().items()}
-        return strict.result() | mentioned
+    `accuracy` of queries is strict (equal after normalising); for `mention_accuracy` the right
+    answer may stand anywhere in the reply. Both are logged in total and by kind.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_generated: Records to answer in each validation or test; None for all.
+    """
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.metrics["accuracy"] = AnswerAccuracy()
+        self.metrics["mention_accuracy"] = AnswerAccuracy(mentions, "mention_accuracy")
+
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Count the right answers to queries; dialogues have none."""
+        asked = [(*p, name) for p, name in zip(pairs, ids, strict=True) if isinstance(p[0], Triple)]
+        for metric in self.each_metric().values():
+            metric.update(
+                [reply.answer for _, reply, _ in asked],
+                [record.answer for record, _, _ in asked],
+                [[record.kind] for record, _, _ in asked],
+                [name for _, _, name in asked],
+            )
 
     def sample(self, record: Triple | Dialogue, answer: Any) -> dict[str, str]:
         """Return the row that TensorBoard shows of a reply."""

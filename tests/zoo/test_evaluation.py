@@ -13,6 +13,7 @@ from running import start
 from toy_answerer import LENGTHS, QUERIES, Lengths, Queries
 
 import datamodules
+import zoo
 from zoo.records import Triple
 
 
@@ -122,3 +123,24 @@ def test_two_processes_log_the_scores_of_one(tmp_path: Path) -> None:
     parts = [json.loads(Path(f"{tmp_path}/log.{rank}").read_text()) for rank in range(2)]
     assert [part["scored"] for part in parts] == [expected(LENGTHS)] * 2
     assert [part["asked"] for part in parts] == [["0", "1", "4", "5", "3"], ["2", "3", "6"]]
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    logged = {name: events.Scalars(f"val/{name}")[-1].value for name in expected(LENGTHS)}
+    assert logged == pytest.approx(expected(LENGTHS))
+
+
+@pytest.mark.parametrize("name", ["MeTHanol", "HdLM", "LaMsS", "MeGan", "LaHoRe", "StraQ", "CoCT"])
+def test_metrics_are_in_no_checkpoint_and_not_trained(name: str) -> None:
+    """They know each record that a process answered; weights know none of it."""
+    module = getattr(zoo, name)()
+    assert module.metrics
+    assert not module.metrics.state_dict()
+    assert not list(module.metrics.parameters()) + list(module.metrics.buffers())
+    for metric in module.each_metric().values():
+        metric.keep([{"a": 1}], ["one"])
+    assert not module.metrics.state_dict()
+    module.start_evaluation()
+    assert [metric.kept() for metric in module.each_metric().values()] == [[]] * len(module.metrics)

@@ -15,6 +15,7 @@ from typing import Any
 
 _HOME = {
     "AnswerAccuracy": "zoo.metrics.answers",
+    "RecordMean": "zoo.metrics.records",
     "RecordMetric": "zoo.metrics.records",
     "CorpusBleu": "zoo.metrics.text_metrics",
     "Distinct": "zoo.metrics.text_metrics",
@@ -25,13 +26,15 @@ _HOME = {
     "DialogueValue": "zoo.support.ratings",
     "SupportRatings": "zoo.support.ratings",
     "SupportScores": "zoo.support.metrics",
+    "ReplyScores": "zoo.support.scores",
     "StrategyBias": "zoo.support.strategy_metrics",
     "StrategyProficiency": "zoo.support.strategy_metrics",
     "StrategyScores": "zoo.support.strategy_metrics",
     "RankingScores": "zoo.ranking.metrics",
     "PathScores": "zoo.methods.hdlm.metrics",
-    "RiskCoverage": "zoo.methods.lamss.metrics",
-    "SelectiveScores": "zoo.methods.lamss.metrics",
+    "DoubtScores": "zoo.methods.lamss.doubt_metrics",
+    "RiskCoverage": "zoo.methods.lamss.doubt_metrics",
+    "SelectiveScores": "zoo.methods.lamss.doubt_metrics",
     "TagScores": "zoo.methods.coct.metrics",
     "GroupRecall": "zoo.methods.m3_jepa.metrics",
 }

@@ -60,6 +60,7 @@ class AnswerAccuracy(RecordMetric):
 
     Args:
         match: Says whether an answer is right: `exact`, `mentions`, `contains` or another one.
+        name: Of the score.
         options: Of `torchmetrics.Metric`.
 
     Example:
@@ -68,9 +69,14 @@ class AnswerAccuracy(RecordMetric):
         {'accuracy': 0.5, 'accuracy_memory': 1.0, 'accuracy_reality': 0.0}
     """
 
-    def __init__(self, match: Callable[[str, str], bool] = exact, **options: Any) -> None:
+    def __init__(
+        self,
+        match: Callable[[str, str], bool] = exact,
+        name: str = "accuracy",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.match = match
+        self.match, self.name = match, name
 
     def update(
         self,
@@ -92,40 +98,9 @@ class AnswerAccuracy(RecordMetric):
         self.keep([[self.match(a, g), [k for k in kind if k]] for a, g, kind in pairs], ids)
 
     def compute(self) -> dict[str, float]:
-        """Return `accuracy` and `accuracy_KIND`; nothing where there are no answers."""
+        """Return `NAME` and `NAME_KIND` for each kind; nothing where there are no answers."""
         right: dict[str, list[bool]] = defaultdict(list)
         for correct, kinds in self.kept():
             for kind in {"", *kinds}:
-                right[f"accuracy_{kind}" if kind else "accuracy"].append(correct)
+                right[f"{self.name}_{kind}" if kind else self.name].append(correct)
         return {name: sum(flags) / len(flags) for name, flags in sorted(right.items())}
-
-
-class KindAccuracy:
-    """Counts of right answers, in total (under the empty name) and per kind of question.
-
-    Example:
-        >>> scores = KindAccuracy()
-        >>> scores.add("memory", True); scores.add("reality", False)
-        >>> scores.result()
-        {'accuracy': 0.5, 'accuracy_memory': 1.0, 'accuracy_reality': 0.0}
-    """
-
-    def __init__(self) -> None:
-        self.counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-
-    def add(self, kind: str, right: bool, *more: str) -> None:
-        """Count one answer, under each kind that it has."""
-        for name in {"", kind, *more}:
-            self.counts[name][0] += int(right)
-            self.counts[name][1] += 1
-
-    def merge(self, counts: dict[str, list[int]]) -> None:
-        """Add another process's counts."""
-        for kind, (right, total) in counts.items():
-            self.counts[kind][0] += right
-            self.counts[kind][1] += total
-
-    def result(self) -> dict[str, float]:
-        """Return accuracy over everything and per named kind, as fractions."""
-        rates = {kind: right / n for kind, (right, n) in sorted(self.counts.items())}
-        return {f"accuracy_{kind}" if kind else "accuracy": rate for kind, rate in rates.items()}

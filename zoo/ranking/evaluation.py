@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.module import evaluating
-from zoo.ranking.metrics import mean_scores, query_scores, ranked, recall_curve
+from zoo.ranking.metrics import RankingScores, ranked, recall_curve
 from zoo.ranking.plots import recall_curves, score_histogram
 from zoo.records import Corpus, Document, Ranking
 
@@ -48,6 +48,7 @@ class RankingModule(EvaluatedModule):
 
     def __init__(self, backbone: Any, optimizer: Any, *, max_ranked: int | None) -> None:
         super().__init__(backbone, optimizer, max_generated=max_ranked)
+        self.metrics["rankings"] = RankingScores()
 
     def scores(self, records: Sequence[Ranking]) -> list[list[float]]:
         """Return a score for each document of each record's `pool`, in its order; higher is better.
@@ -91,19 +92,15 @@ class RankingModule(EvaluatedModule):
         self.encoder().report_cut()
         super().log_scores(stage)
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the mean scores over queries, in total and by kind."""
-        queries: dict[str, list[dict[str, float]]] = {"": []}
-        for _, query in pairs:
-            values = query_scores(query.scores, query.grades)
-            queries[""].append(values)
-            if query.kind:
-                queries.setdefault(f"_{query.kind}", []).append(values)
-        return {
-            f"{name}{kind}": value
-            for kind, values in queries.items()
-            for name, value in mean_scores(values).items()
-        }
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Score the rankings, in total and by kind."""
+        queries = [query for _, query in pairs]
+        self.each_metric()["rankings"].update(
+            [query.scores for query in queries],
+            [query.grades for query in queries],
+            [query.kind for query in queries],
+            ids,
+        )
 
     def figures(self) -> dict[str, Any]:
         """Return the scores of relevant and of other documents, and recall at every k."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.cross_entropy import Term, head_loss
@@ -14,7 +14,7 @@ from zoo.support.decisions import Decision, current_decision, description, trans
 from zoo.support.encoder import SPEAK
 from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import AnsweredDecision, SupportReply
-from zoo.support.scores import reply_figures, reply_scores
+from zoo.support.scores import ReplyScores, reply_figures
 
 DEFAULTS = Optimizer(
     lr=5e-6, schedule="cosine", warmup_ratio=0.03, weight_decay=0.0, beta2=0.95, final_ratio=0.1
@@ -25,7 +25,10 @@ DRAWS = {"val": 0, "test": 1000}  # of the bootstrap, for intervals
 
 
 class TalkingModule(EvaluatedModule):
-    """A module with `respond(records)`; its encoder's examples have decisions as records."""
+    """A module with `respond(records)`; its encoder's examples have decisions as records.
+
+    Its `metrics` hold `ReplyScores` as `replies`.
+    """
 
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "bleu_2")
     labels: Labels = SUPPORT
@@ -80,9 +83,13 @@ class TalkingModule(EvaluatedModule):
             shown["not understood"] = ", ".join(answer.failed)
         return shown
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the scores of replies; in a test with intervals over dialogues."""
-        return reply_scores(self.answered_decisions(pairs), labels=self.labels, draws=DRAWS[stage])
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Add replies to their scores."""
+        self.each_metric()["replies"].update(self.answered_decisions(pairs), ids)
+
+    def prepare_metrics(self, stage: str) -> None:
+        """Ask for intervals over dialogues in a test."""
+        cast(ReplyScores, self.metrics["replies"]).draws = DRAWS[stage]
 
     def figures(self) -> dict[str, Any]:
         """Return the strategies' confusion and transitions, and the emotions' confusion."""

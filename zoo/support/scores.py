@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
 import torch
 
+from zoo.metrics.records import RecordMetric
 from zoo.plots import heat_map
+from zoo.records import SUPPORTER, Turn
+from zoo.support.decisions import Decision
 from zoo.support.labels import SUPPORT, Labels
 from zoo.support.metrics import SupportAnswer, support_scores
-from zoo.support.reply import AnsweredDecision
+from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
 
 
@@ -65,6 +69,48 @@ def reply_scores(
     return scores
 
 
+class ReplyScores(RecordMetric):
+    """All scores of answered decisions; see `reply_scores`.
+
+    Args:
+        labels: Names of strategies or acts.
+        topics: Further names whose tags are taken off the replies.
+        draws: Of the bootstrap over dialogues; 0 for no intervals.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(
+        self, labels: Labels = SUPPORT, topics: Sequence[str] = (), draws: int = 0, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.labels, self.topics, self.draws = labels, topics, draws
+
+    def update(
+        self, answered: Sequence[AnsweredDecision], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add answered decisions; of those with one id the first."""
+        rows = []
+        for decision, answer, emotion in answered:
+            place = {"dialogue": decision.dialogue, "depth": decision.depth}
+            gold = {"text": decision.target.text, "strategy": decision.target.strategy}
+            rows.append([place, gold, asdict(answer), emotion])
+        self.keep(rows, ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without decisions."""
+        answered = [
+            AnsweredDecision(
+                Decision((), Turn(SUPPORTER, **gold), last=False, **place),
+                SupportReply(**answer),
+                emotion,
+            )
+            for place, gold, answer, emotion in self.kept()
+        ]
+        if not answered:
+            return {}
+        return reply_scores(answered, labels=self.labels, topics=self.topics, draws=self.draws)
+
+
 def reply_figures(
     answered: Sequence[AnsweredDecision], labels: Labels, emotions: Labels
 ) -> dict[str, Any]:
@@ -95,7 +141,7 @@ def emotion_pairs(answered: Sequence[AnsweredDecision]) -> list[tuple[str, str]]
 
 def ordered(labels: Labels, *, staged: bool = False) -> list[str]:
     """Return ESConv's strategies by stage, then (unless `staged`) those that have none."""
-    if labels is not SUPPORT:
+    if labels != SUPPORT:
         return list(labels.names)
     names = in_stages()
     return names if staged else [*names, *(n for n in labels.names if n not in names)]

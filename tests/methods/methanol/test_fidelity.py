@@ -566,12 +566,11 @@ def test_a_persona_changes_the_thought(trained: SimpleNamespace) -> None:
 
 
 def accuracy(module: Any, records: Sequence[Triple]) -> dict[str, float]:
-    from zoo.metrics.answers import KindAccuracy, exact
+    from zoo.metrics.answers import AnswerAccuracy
 
-    scores = KindAccuracy()
-    for record, reply in zip(records, module.generate(records), strict=True):
-        scores.add(record.kind, exact(reply.answer, record.answer))
-    return scores.result()
+    answers = [reply.answer for reply in module.generate(records)]
+    kinds = [[record.kind] for record in records]
+    return AnswerAccuracy()(answers, [record.answer for record in records], kinds)
 
 
 @pytest.mark.fidelity("methanol", 9)

@@ -11,7 +11,7 @@ import torch
 
 import zoo.losses
 import zoo.metrics
-from zoo.metrics.answers import KindAccuracy, exact, mentions, normalize
+from zoo.metrics.answers import AnswerAccuracy, exact, mentions, normalize
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,15 @@ def test_exact_and_mentions(answer: str, gold: str, strict: bool, lenient: bool)
 
 
 def test_accuracy_counts_by_kind() -> None:
-    scores = KindAccuracy()
-    assert scores.result() == {}
-    for kind, right in [("a", True), ("a", False), ("b", True), ("", True)]:
-        scores.add(kind, right)
-    assert scores.result() == {"accuracy": 0.75, "accuracy_a": 0.5, "accuracy_b": 1.0}
-
-
-def test_merging_counts_is_counting_everything() -> None:
-    """Ranks with unequal counts: answers are counted, not rates averaged."""
-    one, two, both = KindAccuracy(), KindAccuracy(), KindAccuracy()
-    for i in range(5):
-        part = one if i else two
-        for scores in (part, both):
-            scores.add("a" if i % 2 else "b", i != 3)
-    one.merge(two.counts)
-    assert one.result() == both.result()
+    score = AnswerAccuracy()
+    score.update([], [])
+    assert score.compute() == {}
+    score.update(["box"] * 4, ["box", "bag", "box", "box"], [["a"], ["a"], ["b"], [""]])
+    assert score.compute() == {"accuracy": 0.75, "accuracy_a": 0.5, "accuracy_b": 1.0}
+    lenient = AnswerAccuracy(mentions, "mention_accuracy")
+    found = lenient(["In the box."], ["box"], [["a", "a", "c"]])
+    names = ("mention_accuracy", "mention_accuracy_a", "mention_accuracy_c")
+    assert found == dict.fromkeys(names, 1.0)
 
 
 @pytest.mark.parametrize("package", [zoo.losses, zoo.metrics], ids=lambda p: p.__name__)

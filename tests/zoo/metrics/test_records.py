@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {  # the arguments of an update with thre
     "Meteor": (["a b c", "a d", "b c d"], ["a b d", "a d", "c d"]),
     "RougeL": (["a b c", "a d", "b c d"], ["a b d", "a d", "c d"]),
     "Cider": (["a b c", "a d", "b c d"], ["a b d", "a d", "c d"]),
+    "RecordMean": ([0.1, 2.7, 0.3],),
     "ReplyPerplexity": ([1.1, 2.7, 0.3], [1, 2, 3]),
     "StrategyBias": (["Question", "Question", "Others"], ["Question", "Others", "Question"]),
     "StrategyProficiency": (["Question", "hm", "Others"], ["Question", "Others", "Question"]),
@@ -42,6 +43,12 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {  # the arguments of an update with thre
     ),
     "PathScores": ([["a", "x"], ["a", "y"], ["b", "x"]], [["a", "x"], ["b", "y"], ["b", "y"]]),
     "SelectiveScores": ([0.1, 0.7, 0.4], [True, False, True]),
+    "DoubtScores": (
+        [{"u": 0.1, "v": 0.3}, {"u": 0.7, "v": 0.2}, {"u": 0.4, "v": 0.9}],
+        [True, False, True],
+        ["k", "", "k"],
+        [{"n": 1}, {"n": 3}, {"n": 4}],
+    ),
     "RiskCoverage": ([0.1, 0.7, 0.4], [True, False, True]),
     "TagScores": ([[["strategy", "Question"]], [], [["other", "Hug"]]],),
 }
@@ -61,7 +68,7 @@ def test_every_public_metric_is_one_of_torchmetrics() -> None:
     for name in zoo.metrics.__all__:
         assert issubclass(getattr(zoo.metrics, name), torchmetrics.Metric), name
         assert getattr(zoo.metrics, name).__name__ == name
-    others = {"RecordMetric", "GroupRecall", "SupportScores"}  # tested on their own
+    others = {"RecordMetric", "GroupRecall", "SupportScores", "ReplyScores"}  # tested on their own
     assert set(EXAMPLES) == set(zoo.metrics.__all__) - others
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = zoo.metrics.Nonsense

@@ -35,18 +35,14 @@ class TagScores(RecordMetric):
 
     def compute(self) -> dict[str, float]:
         """Return the scores by name."""
-        return tag_scores(self.kept())
-
-
-def tag_scores(chains: Sequence[Chain]) -> dict[str, float]:
-    """Return the scores of `TagScores`."""
-    kinds = Counter(kind for chain in chains for kind, _ in chain)
-    total, replies = sum(kinds.values()), max(1, len(chains))
-    return {
-        "tagged": 100 * sum(map(bool, chains)) / replies,
-        "tags_per_reply": total / replies,
-        "unlisted_tags": 100 * kinds[OTHER] / max(1, total),
-    }
+        chains = self.kept()
+        kinds = Counter(kind for chain in chains for kind, _ in chain)
+        total, replies = sum(kinds.values()), max(1, len(chains))
+        return {
+            "tagged": 100 * sum(map(bool, chains)) / replies,
+            "tags_per_reply": total / replies,
+            "unlisted_tags": 100 * kinds[OTHER] / max(1, total),
+        }
 
 
 def inner_transitions(

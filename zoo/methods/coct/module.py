@@ -45,7 +45,7 @@ from zoo.methods.coct.concepts import (
     chosen,
     split_tags,
 )
-from zoo.methods.coct.metrics import tag_scores
+from zoo.methods.coct.metrics import TagScores
 from zoo.methods.coct.tagged_replies import (
     Tables,
     chain_of,
@@ -61,10 +61,10 @@ from zoo.records import Dialogue
 from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder
-from zoo.support.evaluation import DEFAULTS, DRAWS, TalkingModule
+from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import SupportReply
-from zoo.support.scores import reply_scores
+from zoo.support.scores import ReplyScores
 
 ROLE = "You are a supportive partner in a conversation."
 TASK = "Reply as the supporter."
@@ -143,6 +143,8 @@ class CoCT(TalkingModule):
         self.emotions = INVENTORIES[name].get("emotion", EMOTION_SETS["esconv"])
         shown = (self.lists, self.delimiter, self.extra, self.free, self.max_concepts)
         self.concepts = Concepts(*shown)
+        self.metrics["replies"] = ReplyScores(self.labels, self.concepts.names())
+        self.metrics["tags"] = TagScores()
         self._encoder = None
 
     def validate(self) -> None:
@@ -234,15 +236,10 @@ class CoCT(TalkingModule):
 
     # -- evaluation ----------------------------------------------------------------------------
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the scores of all replies, without their tags, and how they are tagged."""
-        scores = reply_scores(
-            self.answered_decisions(pairs),
-            labels=self.labels,
-            topics=self.concepts.names(),
-            draws=DRAWS[stage],
-        )
-        return scores | tag_scores([chain_of(reply) for _, reply in pairs])
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Add replies to their scores, and their tags."""
+        super().update_metrics(pairs, ids)
+        self.each_metric()["tags"].update([chain_of(reply) for _, reply in pairs], ids)
 
     def tables(self) -> Tables:
         """Return the transitions inside the replies of this epoch, by kind of concept."""

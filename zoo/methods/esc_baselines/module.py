@@ -46,6 +46,7 @@ from zoo.support.encoder import TalkEncoder
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.support.reply import SupportReply
+from zoo.support.scores import ReplyScores
 
 Kinds = Literal[
     "direct",
@@ -108,6 +109,7 @@ class ESCBaseline(TalkingModule):
         self.kind, self.top_k = kind, top_k
         self.labels = ACTS if labels == "acts" else SUPPORT
         self.emotions = EMOTION_SETS[emotions]
+        self.metrics["replies"] = ReplyScores(self.labels)
         self.show_strategies, self.padding_free = show_strategies, padding_free
         self.max_length, self.reserve = max_length, reserve
         self.max_new_tokens, self.temperature = max_new_tokens, temperature

@@ -49,6 +49,7 @@ from zoo.support.encoder import read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 from zoo.support.reply import SupportReply
+from zoo.support.scores import ReplyScores
 
 
 class FiSMiness(TalkingModule):
@@ -107,6 +108,7 @@ class FiSMiness(TalkingModule):
         self.emotion_source, self.predicted = emotion_source, predicted
         self.labels = ACTS if labels == "acts" else SUPPORT
         self.emotions = EMOTION_SETS[emotions]
+        self.metrics["replies"] = ReplyScores(self.labels)
         self.loss_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))
         self.max_length, self.padding_free = max_length, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.methods.hdlm.metrics import FAILED, confusion, path_scores
+from zoo.methods.hdlm.metrics import FAILED, PathScores, confusion
 from zoo.methods.hdlm.prompts import Plan
 from zoo.metrics.answers import exact
 from zoo.plots import heat_map
@@ -24,6 +24,10 @@ class LevelingModule(EvaluatedModule):
 
     headline: ClassVar[tuple[str, ...]] = ("joint_accuracy",)
 
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.metrics["paths"] = PathScores()
+
     def prediction(self, record: Plan, answer: list[str]) -> dict[str, Any]:
         """Return the decoded path beside the right one."""
         return {"id": record.id, "path": answer, "gold": list(record.names)}
@@ -35,16 +39,15 @@ class LevelingModule(EvaluatedModule):
             row |= {f"level {i}": name, f"gold {i}": gold}
         return row
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the scores of the paths; free text is right if equal after normalising."""
-        predicted = [path for _, path in pairs]
-        right = [list(plan.names) for plan, _ in pairs]
-        if not all(plan.is_closed() for plan, _ in pairs):
-            predicted = [
-                [g if exact(p, g) else p for p, g in zip(path, gold, strict=True)]
-                for path, gold in zip(predicted, right, strict=True)
-            ]
-        return path_scores(predicted, right)
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Count the right paths; free text is right if equal after normalising."""
+        predicted = [
+            path
+            if plan.is_closed()
+            else [g if exact(p, g) else p for p, g in zip(path, plan.names, strict=True)]
+            for plan, path in pairs
+        ]
+        self.each_metric()["paths"].update(predicted, [plan.names for plan, _ in pairs], ids)
 
     def figures(self) -> dict[str, Any]:
         """Return a confusion matrix of every level with few enough classes."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.methods.lamss.metrics import risk_coverage, selective_scores, tuned_threshold
+from zoo.methods.lamss.doubt_metrics import DoubtScores, by_kind
+from zoo.methods.lamss.metrics import risk_coverage, tuned_threshold
 from zoo.methods.lamss.plots import risk_coverage_plot, shaded_answers
 from zoo.methods.lamss.questions import ASKABLE, Askable, asked, gold, right
 from zoo.plots import heat_map
@@ -79,6 +80,7 @@ class SelectiveModule(EvaluatedModule):
             raise InputError(f"model.eps: {eps} is not in [0, 1]")
         self.eps, self.tune_eps = eps, tune_eps
         self.register_buffer("tuned_eps", torch.tensor(float(eps)))
+        self.metrics["doubts"] = DoubtScores(eps)
 
     @property
     def threshold(self) -> float:
@@ -113,28 +115,23 @@ class SelectiveModule(EvaluatedModule):
             "right": right(record, answer.text),
         }
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return selective scores by each skepticism, accuracy and doubt by kind.
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Add answers to their scores."""
+        self.each_metric()["doubts"].update(
+            [answer.skepticism for _, answer in pairs],
+            [right(record, answer.text) for record, answer in pairs],
+            [record.kind for record, _ in pairs],
+            [answer.counts for _, answer in pairs],
+            ids,
+        )
 
-        A threshold that is to be tuned is tuned first, on the answers of a validation.
-        """
-        answers = [answer for _, answer in pairs]
-        correct = [right(record, answer.text) for record, answer in pairs]
-        doubts = [answer.doubt for answer in answers]
+    def prepare_metrics(self, stage: str) -> None:
+        """Tune a threshold that is to be tuned, on the answers of a validation."""
         if stage == "val" and self.tune_eps and not self.trainer.sanity_checking:
-            self.tuned_eps.fill_(tuned_threshold(doubts, correct))
-        scores: dict[str, float] = {}
-        for i, name in enumerate(answers[0].skepticism):
-            values = [answer.skepticism[name] for answer in answers]
-            selective = selective_scores(values, correct, self.eps if i else self.threshold)
-            scores |= {f"{score}_{name}" if i else score: v for score, v in selective.items()}
-        scores["threshold"] = self.threshold
-        for kind, (accuracy, doubt) in by_kind(pairs).items():
-            suffix = f"_{kind}" if kind else ""
-            scores |= {f"accuracy{suffix}": accuracy, f"skepticism{suffix}": doubt}
-        for name in answers[0].counts:
-            scores[name] = sum(answer.counts[name] for answer in answers) / len(answers)
-        return scores
+            pairs = self.answers.values()
+            correct = [right(record, answer.text) for record, answer in pairs]
+            self.tuned_eps.fill_(tuned_threshold([answer.doubt for _, answer in pairs], correct))
+        cast(DoubtScores, self.metrics["doubts"]).threshold = self.threshold
 
     def figures(self) -> dict[str, Any]:
         """Return risk-coverage curves, answers shaded by doubt, accuracy and skepticism by kind."""
@@ -150,7 +147,9 @@ class SelectiveModule(EvaluatedModule):
         shown = [(asked(record), answer.tokens) for record, answer in pairs[:MAX_SHOWN]]
         if coloured := [(question, tokens) for question, tokens in shown if tokens]:
             drawn["tokens"] = shaded_answers(coloured)
-        means = by_kind(pairs)
+        means = by_kind(
+            [record.kind for record, _ in pairs], correct, [answer.doubt for _, answer in pairs]
+        )
         if kinds := [kind for kind in means if kind]:
             table = torch.tensor([means[kind] for kind in kinds])
             columns = ["accuracy", "skepticism"]
@@ -181,13 +180,3 @@ class SelectiveModule(EvaluatedModule):
                 row["answer"] = shaded(answer.tokens)
             rows.append(row)
         return rows
-
-
-def by_kind(pairs: Sequence[Pair]) -> dict[str, tuple[float, float]]:
-    """Return accuracy and mean of the deciding skepticism by kind, "" for all."""
-    means = {}
-    for kind in sorted({"", *(record.kind for record, _ in pairs)}):
-        chosen = [(r, answer) for r, answer in pairs if r.kind == kind or not kind]
-        accuracy = sum(right(r, answer.text) for r, answer in chosen) / len(chosen)
-        means[kind] = accuracy, sum(answer.doubt for _, answer in chosen) / len(chosen)
-    return means

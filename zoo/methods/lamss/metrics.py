@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
     binary_calibration_error,
 )
-
-from zoo.metrics.records import RecordMetric
 
 EVERYTHING = math.nextafter(1.0, 2.0)
 """The eps that answers every question, also those with U = 1."""
@@ -197,51 +195,3 @@ def selective_scores(
         "answer_rate": at_eps.rate,
         "ece": calibration_error(skepticism, right),
     }
-
-
-class SelectiveMetric(RecordMetric):
-    """Base of scores of answers that are given with doubt."""
-
-    def update(
-        self, skepticism: Sequence[float], right: Sequence[bool], ids: Sequence[str] | None = None
-    ) -> None:
-        """Add answers.
-
-        Args:
-            skepticism: U of each answer, in [0, 1].
-            right: Whether each answer is right.
-            ids: Names of the questions; one that comes twice counts once.
-        """
-        self.keep([list(pair) for pair in zip(skepticism, right, strict=True)], ids)
-
-    def answers(self) -> tuple[list[float], list[bool]]:
-        """Return the skepticism of every answer, and whether it is right."""
-        rows = self.kept()
-        return [u for u, _ in rows], [right for _, right in rows]
-
-
-class SelectiveScores(SelectiveMetric):
-    """`auc`, `ap`, `ece`, and accuracy and rate of willing answers; see `selective_scores`.
-
-    Args:
-        eps: Answers with a skepticism below it are given willingly.
-        options: Of `torchmetrics.Metric`.
-    """
-
-    def __init__(self, eps: float = 0.5, **options: Any) -> None:
-        super().__init__(**options)
-        self.eps = eps
-
-    def compute(self) -> dict[str, float]:
-        """Return the scores by name; nothing without answers."""
-        skepticism, right = self.answers()
-        return selective_scores(skepticism, right, self.eps) if right else {}
-
-
-class RiskCoverage(SelectiveMetric):
-    """The risk-coverage curve; see `risk_coverage`. torchmetrics has none."""
-
-    def compute(self) -> list[tuple[float, float]]:
-        """Return the points; none without answers."""
-        skepticism, right = self.answers()
-        return risk_coverage(skepticism, right) if right else []

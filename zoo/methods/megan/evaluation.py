@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.metrics.answers import KindAccuracy, contains, exact
+from zoo.metrics.answers import AnswerAccuracy, contains
 from zoo.plots import heat_map
 from zoo.records import Conditioned
 
@@ -28,21 +28,31 @@ class ConditionedReply:
 
 
 class ConditioningModule(EvaluatedModule):
-    """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s."""
+    """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s.
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return accuracy in total, by task and by group.
+    `accuracy` is strict (equal after normalising); `mention_accuracy` is the released default: the
+    reference stands somewhere in the reply. Both are logged in total, by task and by group.
 
-        `accuracy` is strict (equal after normalising); `mention_accuracy` is the released default:
-        the reference stands somewhere in the reply.
-        """
-        strict, lenient = KindAccuracy(), KindAccuracy()
-        for record, answer in pairs:
-            reply, reference = answer.answer, record.response
-            strict.add(record.task, exact(reply, reference), record.group)
-            lenient.add(record.task, contains(reply, reference), record.group)
-        mentioned = {f"mention_{name}": value for name, value in lenient.result().items()}
-        return strict.result() | mentioned
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_generated: Records to answer in each validation or test; None for all.
+    """
+
+    def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.metrics["accuracy"] = AnswerAccuracy()
+        self.metrics["mention_accuracy"] = AnswerAccuracy(contains, "mention_accuracy")
+
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Count the right replies, by task and by group."""
+        for metric in self.each_metric().values():
+            metric.update(
+                [answer.answer for _, answer in pairs],
+                [record.response for record, _ in pairs],
+                [[record.task, record.group] for record, _ in pairs],
+                ids,
+            )
 
     def prediction(self, record: Conditioned, answer: ConditionedReply) -> dict[str, Any]:
         """Return the reply and its betas."""

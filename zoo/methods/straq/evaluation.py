@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,14 +15,15 @@ from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.cross_entropy import Term
 from zoo.methods.straq.encoder import TransitionBatch, TransitionEncoder
 from zoo.methods.straq.plots import value_bars
+from zoo.metrics.records import RecordMean
 from zoo.module import evaluating
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.evaluation import DRAWS, state_text
-from zoo.support.labels import EMOTION_SETS, SUPPORT, Labels
+from zoo.support.labels import EMOTION_SETS, Labels
 from zoo.support.reply import AnsweredDecision, SupportReply
-from zoo.support.scores import reply_figures, reply_scores
-from zoo.support.strategy_metrics import count_pairs, strategy_scores
+from zoo.support.scores import ReplyScores, reply_figures
+from zoo.support.strategy_metrics import StrategyScores
 
 NUM_SHOWN = 6  # states with their values in a figure
 TEXT = re.compile(
@@ -47,14 +48,36 @@ class StrategyPlan:
     reply: str | None = None
 
 
+class PlanReplyScores(ReplyScores):
+    """Scores of the texts alone: the plans have scores of their own."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; nothing without replies."""
+        return {name: value for name, value in super().compute().items() if TEXT.match(name)}
+
+
 class PlanningModule(EvaluatedModule):
     """A module whose `forward(prompts)` gives values `(S, K)`; it adds `losses_and_values(batch)`.
 
     In validation and test every state is planned; `max_generated` limits the replies.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        labels: Names of strategies or acts.
+        max_generated: Replies to write in each validation or test; None for all.
     """
 
-    labels: Labels = SUPPORT
     responder: Respond | None = None
+
+    def __init__(
+        self, backbone: Any, optimizer: Any, *, labels: Labels, max_generated: int | None
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.labels = labels
+        self.metrics["plans"] = StrategyScores(labels)
+        self.metrics["replies"] = PlanReplyScores(labels)
+        self.metrics["planned_value"] = RecordMean()
 
     def losses_and_values(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:
         """Return the loss terms of a batch, and the values of its states, `(S, K)`."""
@@ -135,6 +158,7 @@ class PlanningModule(EvaluatedModule):
         self.answered.append(list(new))
         self.answers |= {name: (decision, plans[name]) for name, decision in new.items()}
         self.answers |= {decision.id: (decision, plan) for decision, plan in pairs}
+        self.update_metrics([self.answers[name] for name in new], list(new))
         return {"samples": [self.sample(*pair) for pair in pairs]}
 
     def prediction(self, record: Decision, answer: StrategyPlan) -> dict[str, Any]:
@@ -163,21 +187,22 @@ class PlanningModule(EvaluatedModule):
             row["reply"] = answer.reply + (f"   [gold: {gold.text}]" if gold.text else "")
         return row
 
-    def score_answers(self, pairs: Sequence[Pair], stage: str) -> dict[str, float]:
-        """Return the scores of the plans, and of the replies that were written.
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Compare plans where the data has a strategy; score the replies that were written."""
+        named = [(d, p.strategy) for d, p in pairs if d.target.strategy]
+        replied = [pair for pair in pairs if pair[1].reply is not None]
+        metrics = self.each_metric()
+        metrics["plans"].update(
+            [planned for _, planned in named],
+            [decision.target.strategy for decision, _ in named],
+            [decision.id for decision, _ in named],
+        )
+        metrics["replies"].update(answered_decisions(replied), [d.id for d, _ in replied])
+        metrics["planned_value"].update([max(plan.values) for _, plan in pairs], ids)
 
-        Plans are compared where the data has a strategy.
-        """
-        named = [(d.target.strategy, plan.strategy) for d, plan in pairs if d.target.strategy]
-        scores: dict[str, Any] = {}
-        if named:
-            golds, planned = zip(*named, strict=True)
-            scores |= strategy_scores(count_pairs(golds, planned, self.labels.names))
-        if replied := answered_decisions(pair for pair in pairs if pair[1].reply is not None):
-            texts = reply_scores(replied, labels=self.labels, draws=DRAWS[stage])
-            scores |= {name: value for name, value in texts.items() if TEXT.match(name)}
-        scores["planned_value"] = sum(max(plan.values) for _, plan in pairs) / len(pairs)
-        return scores
+    def prepare_metrics(self, stage: str) -> None:
+        """Ask for intervals over dialogues in a test."""
+        cast(ReplyScores, self.metrics["replies"]).draws = DRAWS[stage]
 
     def figures(self) -> dict[str, Any]:
         """Return the strategies' confusion and transitions, and the values of some states."""

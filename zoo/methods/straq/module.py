@@ -118,7 +118,8 @@ class StraQ(PlanningModule):
         max_generated: int | None = 8,
         seed: int = 0,
     ) -> None:
-        super().__init__(backbone, optimizer, max_generated=max_generated)
+        acts = ACTS if labels == "acts" else SUPPORT
+        super().__init__(backbone, optimizer, labels=acts, max_generated=max_generated)
         self.save_hyperparameters()
         self.reward, self.grades, self.alternatives = reward, grades, alternatives
         self.judge: SupportJudge | Backbone | None = judge and as_config(Backbone, judge)
@@ -127,7 +128,6 @@ class StraQ(PlanningModule):
         if objective == "cross_entropy":
             self.readout = "mean_logprob"  # what it learns; the order of values is that of logits
         self.gamma, self.sync_every = gamma, sync_every
-        self.labels = ACTS if labels == "acts" else SUPPORT
         self.max_length, self.padding_free = max_length, padding_free
         self.responder: Respond | None = None
         if responder is not None:
