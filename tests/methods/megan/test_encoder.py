@@ -132,6 +132,7 @@ def answer(module: Any, name: str, record: Conditioned, reply: ConditionedReply)
     """Give a record, under a name of its own, an answer of this epoch."""
     module.answers[name] = (record, reply)
     module.answered.append([name])
+    module.update_metrics([(record, reply)], [name])
 
 
 def test_accuracy_by_task_and_group(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
