@@ -26,7 +26,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines
-from datamodules.tables import divide, hint, present
+from datamodules.tables import divide, hint, present, unquoted
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
@@ -136,18 +136,6 @@ def read_utterances(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         if len(cells) < least:
             raise InputError(f"{where}: {len(cells)} cells between commas, expected {len(header)}")
         yield where, dict(zip(header, cells, strict=False))
-
-
-def unquoted(text: str) -> str:
-    """Return a cell without CSV quotes: around it, and doubled inside.
-
-    Example:
-        >>> unquoted('"He said ""no"" twice"')
-        'He said "no" twice'
-    """
-    inner = text[1:-1]
-    quoted = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else text
 
 
 def _turn(row: dict[str, str], where: str) -> Turn:

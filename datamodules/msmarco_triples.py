@@ -21,12 +21,11 @@ from typing import Any
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, read_lines
 from datamodules.rankings import divided, ranking
-from datamodules.tables import digest
+from datamodules.tables import SAMPLE_SHARES, digest
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
 
 SHARES = {"train": 90, "val": 5, "test": 5}
-SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
 NAME = 16  # characters of a text's name
 
 

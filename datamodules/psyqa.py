@@ -22,7 +22,7 @@ from typing import Any, Literal
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, read_json_list, text_field
 from datamodules.rankings import names_corpus, ranking
-from datamodules.tables import divide
+from datamodules.tables import SAMPLE_SHARES, divide
 from zoo.errors import InputError, nearest
 from zoo.records import Ranking, Record
 
@@ -36,7 +36,6 @@ STRATEGIES = (
     "Others",
 )
 SHARES = {"train": 80, "val": 10, "test": 10}
-SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
 POSITIVES = ("all", "each")
 
 

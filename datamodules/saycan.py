@@ -18,13 +18,12 @@ from typing import Any
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, read_jsonl, read_lines, text_field
 from datamodules.rankings import divided, names_corpus, ranking
-from datamodules.tables import hint
+from datamodules.tables import SAMPLE_SHARES, hint
 from zoo.errors import InputError, nearest
 from zoo.records import Ranking, Record
 
 FIELDS = ("instruction", "skills")
 SHARES = {"train": 80, "val": 10, "test": 10}
-SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
 
 
 class SayCan(ZooDataModule):

@@ -16,6 +16,9 @@ from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
 
+SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
+"""Percent of each split of a small embedded sample."""
+
 FEW = 20
 """Up to so many valid names, an error lists them all."""
 
@@ -67,6 +70,18 @@ def cell(row: dict[str, str], name: str, where: str) -> str:
     if not value:
         raise InputError(f"{where}: column {name!r} is empty")
     return value
+
+
+def unquoted(text: str) -> str:
+    """Return a cell without CSV quotes: around it, and doubled inside.
+
+    Example:
+        >>> unquoted('"He said ""no"" twice"')
+        'He said "no" twice'
+    """
+    inner = text[1:-1]
+    quoted = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else text
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

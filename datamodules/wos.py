@@ -22,6 +22,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines, shuffled
+from datamodules.tables import unquoted
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record
@@ -87,24 +88,12 @@ def read_abstracts(path: Path) -> Iterator[tuple[Row, tuple[str, str]]]:
         if len(cells) != len(COLUMNS):
             raise InputError(f"{where}: {len(cells)} cells between tabs, expected {len(COLUMNS)}")
         row = dict(zip(COLUMNS, cells, strict=True))
-        row["Abstract"] = unquoted(row["Abstract"])
+        row["Abstract"] = unquoted(row["Abstract"]).strip()
         for name in ("Y1", "Y2", "Domain", "area", "Abstract"):
             if not row[name]:
                 raise InputError(f"{where}: column {name!r} is empty")
         labels = (row["Domain"], row["area"])
         yield Row(row["Abstract"], labels, where, f"{path.name}:{number}"), (row["Y1"], row["Y2"])
-
-
-def unquoted(text: str) -> str:
-    """Return a cell without the quotes around it, inner ones single.
-
-    Example:
-        >>> unquoted('"A ""small"" step."')
-        'A "small" step.'
-    """
-    inner = text[1:-1]
-    quoted = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"').strip() if quoted else text
 
 
 def check_labels(rows: list[tuple[Row, tuple[str, str]]], folder: Path) -> None:

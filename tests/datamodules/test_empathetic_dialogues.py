@@ -5,8 +5,9 @@ import gzip
 import pytest
 
 from datamodules import EmpatheticDialogues
-from datamodules.empathetic_dialogues import EMOTIONS, unquoted
+from datamodules.empathetic_dialogues import EMOTIONS
 from datamodules.files import SAMPLES
+from datamodules.tables import unquoted
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER
 from zoo.support.decisions import decisions

@@ -5,7 +5,8 @@ from collections import Counter
 
 from datamodules import WoS
 from datamodules.files import SAMPLES
-from datamodules.wos import hold_out, read_abstracts, unquoted
+from datamodules.tables import unquoted
+from datamodules.wos import hold_out, read_abstracts
 from zoo.records import LabelPath, Taxonomy
 
 SPLITS = ("train", "val", "test")
