@@ -44,7 +44,12 @@ def test_hdlm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "row"), [("facts", "SFT, token entropy"), ("commonsense_qa", "LaMsS")]
+    ("data", "row"),
+    [
+        ("facts", "SFT, token entropy"),
+        ("commonsense_qa", "LaMsS"),
+        ("commonsense_qa", "SFT, P(True)"),
+    ],
 )
 def test_lamss(data: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines of the page, intervals of 1,000 draws included."""

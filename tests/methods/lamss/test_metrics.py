@@ -40,9 +40,15 @@ CASES = [case(seed, 5 + 7 * seed, levels) for seed in range(4) for levels in (1,
 @pytest.mark.parametrize(("doubts", "right"), CASES)
 def test_ranking_scores_are_those_of_scikit_learn(doubts: list[float], right: list[bool]) -> None:
     confidence = [-u for u in doubts]
-    assert auc(doubts, right) == pytest.approx(roc_auc_score(right, confidence), abs=1e-7)
+    assert auc(doubts, right) == pytest.approx(roc_auc_score(right, confidence), abs=1e-12)
     expected = average_precision_score(right, confidence)
     assert average_precision(doubts, right) == pytest.approx(expected, abs=1e-7)
+
+
+def test_tiny_doubts_are_told_apart() -> None:
+    """As 1 - U both would be 1."""
+    assert auc([1e-20, 1e-19], [True, False]) == 1
+    assert average_precision([1e-19, 1e-20], [True, False]) == 0.5
 
 
 @pytest.mark.parametrize(("doubts", "right"), CASES)

@@ -110,8 +110,12 @@ def auc(skepticism: Sequence[float], right: Sequence[bool]) -> float:
         >>> auc([0.1, 0.2, 0.2], [True, True, False])
         0.75
     """
-    confidence, correct = _confidence(skepticism, right)
-    return float(binary_auroc(confidence, correct)) if len(set(right)) == 2 else 0.5
+    hits = sum(map(bool, right))
+    units = 2 * hits * (len(right) - hits)
+    if not units:
+        return 0.5
+    area = float(binary_auroc(*_order(skepticism, right)))
+    return round(area * units) / units  # a multiple of 1 / units; torchmetrics counts in float32
 
 
 def average_precision(skepticism: Sequence[float], right: Sequence[bool]) -> float:
@@ -124,8 +128,8 @@ def average_precision(skepticism: Sequence[float], right: Sequence[bool]) -> flo
         >>> round(average_precision([0.1, 0.2, 0.3], [True, False, True]), 3)
         0.833
     """
-    confidence, correct = _confidence(skepticism, right)
-    return float(binary_average_precision(confidence, correct)) if any(right) else 0.0
+    order = _order(skepticism, right)
+    return float(binary_average_precision(*order)) if any(right) else 0.0
 
 
 def calibration_error(skepticism: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
@@ -138,9 +142,19 @@ def calibration_error(skepticism: Sequence[float], right: Sequence[bool], bins: 
 
 
 def _confidence(skepticism: Sequence[float], right: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    """Return 1 - U in double precision, so that no two values fall together, and correctness."""
+    """Return 1 - U in double precision, and correctness."""
     steps(skepticism, right)  # refuses what is no skepticism
     return 1 - torch.tensor(skepticism, dtype=torch.float64), torch.tensor(right).int()
+
+
+def _order(skepticism: Sequence[float], right: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    """Return confidences in the order of -U, and correctness.
+
+    They are ranks in [0, 1): two tiny U that differ would be equal as 1 - U.
+    """
+    confidence, correct = _confidence(skepticism, right)
+    _, ranks = torch.tensor(skepticism, dtype=torch.float64).unique(return_inverse=True)
+    return (1 - (ranks + 1) / len(confidence)).double(), correct
 
 
 def risk_coverage(skepticism: Sequence[float], right: Sequence[bool]) -> list[tuple[float, float]]:
