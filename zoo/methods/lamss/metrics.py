@@ -110,11 +110,12 @@ def auc(skepticism: Sequence[float], right: Sequence[bool]) -> float:
         >>> auc([0.1, 0.2, 0.2], [True, True, False])
         0.75
     """
-    hits = sum(map(bool, right))
+    confidence, correct = _order(skepticism, right)
+    hits = int(correct.sum())
     units = 2 * hits * (len(right) - hits)
     if not units:
         return 0.5
-    area = float(binary_auroc(*_order(skepticism, right)))
+    area = float(binary_auroc(confidence, correct))
     return round(area * units) / units  # a multiple of 1 / units; torchmetrics counts in float32
 
 
