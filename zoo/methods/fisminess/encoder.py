@@ -126,15 +126,15 @@ class WalkEncoder(PromptEncoder):
             InputError: A strategy is unknown or some are missing, or a line does not fit the
                 window.
         """
-        found = decisions(record, self.labels, need_strategies=has_strategies(record))
-        turns = self.rounds(found[-1])
-        told = [len(self.before(found[-1], turns[: k + 1])) for k in range(len(turns))]
-        pieces = [self.ids(text) for text in self.before(found[-1], turns)]
+        all_decisions = decisions(record, self.labels, need_strategies=has_strategies(record))
+        turns = self.rounds(all_decisions[-1])
+        stops = [len(self.before(all_decisions[-1], turns[: k + 1])) for k in range(len(turns))]
+        pieces = [self.ids(text) for text in self.before(all_decisions[-1], turns)]
         examples = []
-        for decision, one, stop in zip(found, turns, told, strict=True):
+        for decision, turn, stop in zip(all_decisions, turns, stops, strict=True):
             head = self.ids(self.head(decision))
-            if one.strategy and one.emotion:
-                examples += self._learned(decision, one, head, pieces[:stop])
+            if turn.strategy and turn.emotion:
+                examples += self._learned(decision, turn, head, pieces[:stop])
             else:
                 examples.append(self._bare(decision, head, pieces[:stop]))
         return examples
@@ -149,45 +149,45 @@ class WalkEncoder(PromptEncoder):
         Raises:
             InputError: An emotion is unknown or missing, and `strict`.
         """
-        found = []
-        for one in rounds(decision, annotated=self.annotated):
-            emotion = one.emotion if self.given is None else self.given.get(one.id, "")
-            if not (strict and one.strategy):
+        turns = []
+        for turn in rounds(decision, annotated=self.annotated):
+            emotion = turn.emotion if self.given is None else self.given.get(turn.id, "")
+            if not (strict and turn.strategy):
                 emotion = self.emotions.known(emotion) or ""
             elif self.given is not None and not emotion:
-                raise InputError(f"{one.id}: no emotion for it in the file model.predicted")
+                raise InputError(f"{turn.id}: no emotion for it in the file model.predicted")
             elif not emotion:
-                raise InputError(f"{one.id}: no emotion is annotated; see model.emotion_source")
+                raise InputError(f"{turn.id}: no emotion is annotated; see model.emotion_source")
             else:
-                emotion = self.emotions.canonical(emotion, one.id)
-            found.append(replace(one, emotion=emotion))
-        return found
+                emotion = self.emotions.canonical(emotion, turn.id)
+            turns.append(replace(turn, emotion=emotion))
+        return turns
 
     def head(self, decision: Decision) -> str:
         """Return what opens a prompt: system, lists, and the description without the emotion."""
         known = description(replace(decision, emotion=""))
         system = self.system_turn(f"{SYSTEM}\n{lists(self.labels, self.emotions)}")
-        told = f"{known}\n\nDialogue so far:\n" if known else "Dialogue so far:\n"
-        return system + self.chat.open("user") + told
+        user_text = f"{known}\n\nDialogue so far:\n" if known else "Dialogue so far:\n"
+        return system + self.chat.open("user") + user_text
 
     def before(self, decision: Decision, turns: Sequence[Round]) -> list[str]:
         """Return the lines of s0 of the last of some turns."""
         lines = [line(REPLY, opening(decision))]
-        for k, one in enumerate(turns):
-            lines.append(line(MESSAGE, one.message))
+        for k, turn in enumerate(turns):
+            lines.append(line(MESSAGE, turn.message))
             if k + 1 < len(turns):
-                made = ((EMOTION, one.emotion), (STRATEGY, one.strategy), (REPLY, one.reply))
+                made = ((EMOTION, turn.emotion), (STRATEGY, turn.strategy), (REPLY, turn.reply))
                 lines += [line(action, text) for action, text in made]
         return [text for text in lines if text]
 
     def _learned(
-        self, decision: Decision, one: Round, head: list[int], pieces: list[list[int]]
+        self, decision: Decision, turn: Round, head: list[int], pieces: list[list[int]]
     ) -> list[Example]:
-        texts = {EMOTION: one.emotion, STRATEGY: one.strategy, REPLY: f" {one.reply}"}
+        texts = {EMOTION: turn.emotion, STRATEGY: turn.strategy, REPLY: f" {turn.reply}"}
         if self.single_pass:
             parts = [f"{FIELDS[task]}: {texts[task]}\n" for task in TASKS[:2]]
             targets = [
-                self.ids(p) for p in (*parts, f"{FIELDS[REPLY]}: {one.reply}{self.chat.end}")
+                self.ids(p) for p in (*parts, f"{FIELDS[REPLY]}: {turn.reply}{self.chat.end}")
             ]
             return [self._example(decision, head, pieces, ALL, dict(enumerate(targets)))]
         examples = []

@@ -96,11 +96,11 @@ class Plan:
         if not self.guide:
             return ""
         before = self.guide[len(path) - 1]
-        told = f"{'The seeker feels' if before == 'emotion' else 'Strategy:'} {path[-1]}"
+        sentence = f"{'The seeker feels' if before == 'emotion' else 'Strategy:'} {path[-1]}"
         if names is not None:
             kind = "Emotions" if self.guide[len(path)] == "emotion" else "Strategies"
-            return f"{told}. {kind}:\n{listed(names)}"
-        return f"Answer as the supporter. {told}"
+            return f"{sentence}. {kind}:\n{listed(names)}"
+        return f"Answer as the supporter. {sentence}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -135,16 +135,16 @@ def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -
         InputError: The record has another number of levels, or lacks what a level needs.
     """
     if isinstance(record, LabelPath):
-        found = [classification(record)]
+        planned = [classification(record)]
     elif isinstance(record, Dialogue):
-        found = guided(record, tuple(guide))
+        planned = guided(record, tuple(guide))
     elif isinstance(record, Question):
-        found = [rationale(record, depth)]
+        planned = [rationale(record, depth)]
     else:
         gold = (record.thought, record.answer)[-depth:]
         system = record.system or SYSTEM
-        found = [Plan(system, (("user", record.query),), gold, gold, record, record.id)]
-    for plan in found:
+        planned = [Plan(system, (("user", record.query),), gold, gold, record, record.id)]
+    for plan in planned:
         if len(plan.gold) != depth:
             raise InputError(
                 f"{plan.id}: {len(plan.gold)} levels, but the model has {depth}; set model.layers "
@@ -153,7 +153,7 @@ def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -
         empty = [i + 1 for i, text in enumerate(plan.gold) if not text.strip()]
         if empty:
             raise InputError(f"{plan.id}: nothing to learn at level {empty[0]}")
-    return found
+    return planned
 
 
 def classification(record: LabelPath) -> Plan:
@@ -181,7 +181,7 @@ def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
     known = {kind: labels_of(record, kind) for kind in guide}
     title = "Emotions" if guide[0] == "emotion" else "Strategies"
     system = f"{SUPPORT_SYSTEM}\n{title}:\n{listed(known[guide[0]])}"
-    found = []
+    planned = []
     for i in supporter_turns(record):
         turn = record.turns[i]
         names = tuple(record.emotion if kind == "emotion" else turn.strategy for kind in guide)
@@ -196,12 +196,12 @@ def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
             ("assistant" if t.speaker == SUPPORTER else "user", t.text) for t in record.turns[:i]
         )
         gold, labels = (*numbers, turn.text), (*names, turn.text)
-        found.append(
+        planned.append(
             Plan(system, past, gold, labels, record, f"{record.id}, turn {i}", guide=guide)
         )
-    if not found:
+    if not planned:
         raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
-    return found
+    return planned
 
 
 def labels_of(record: Dialogue, kind: Guide) -> tuple[str, ...]:

@@ -94,8 +94,8 @@ class ConfidenceEncoder(PromptEncoder):
     def reaction(self, name: str) -> tuple[list[int], int, int]:
         """Return how a reply begins, and the tokens that decide: without doubt, with doubt."""
         start, calm, doubtful = REACTIONS[name]
-        common, one, other = fork(self.ids(calm), self.ids(doubtful))
-        return self.ids(start) + common, one, other
+        common, calm_token, doubtful_token = fork(self.ids(calm), self.ids(doubtful))
+        return self.ids(start) + common, calm_token, doubtful_token
 
     def choices(self, record: Askable) -> list[list[int]] | None:
         """Return the ids of each letter; None for an open question."""
@@ -135,9 +135,9 @@ def number_said(text: str) -> float | None:
         >>> number_said("I am 85% sure."), number_said("0.5"), number_said("very")
         (0.85, 0.5, None)
     """
-    found = NUMBER.search(text)
-    if found is None:
+    match = NUMBER.search(text)
+    if match is None:
         return None
-    value = float(found[0])
-    share = value if "." in found[0] and value <= 1 else value / 100
+    value = float(match[0])
+    share = value if "." in match[0] and value <= 1 else value / 100
     return share if share <= 1 else None

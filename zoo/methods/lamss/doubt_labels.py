@@ -61,16 +61,16 @@ def study_texts(
     Raises:
         InputError: A text has fewer than two tokens.
     """
-    found = []
+    pieces_by_text = []
     for record, row in zip(texts, ids, strict=True):
         if len(row) < 2:
             raise InputError(f"{record.id or 'text'}: fewer than two tokens, nothing to learn")
         pieces = [list(row[i : i + size]) for i in range(0, len(row), size)]
-        found.append([piece for piece in pieces if len(piece) > 1])
-    levels = iter(grade([piece for pieces in found for piece in pieces]))
+        pieces_by_text.append([piece for piece in pieces if len(piece) > 1])
+    levels = iter(grade([piece for pieces in pieces_by_text for piece in pieces]))
     return {
         record: Studied(pieces, [next(levels) for _ in pieces])
-        for record, pieces in zip(texts, found, strict=True)
+        for record, pieces in zip(texts, pieces_by_text, strict=True)
     }
 
 
@@ -80,11 +80,11 @@ def balance(studied: Sequence[Studied]) -> int:
     Returns:
         How many are of the rarer kind; with 0 there is nothing to repeat.
     """
-    right = [one for one in studied if one.level == 0]
-    wrong = [one for one in studied if one.level > 0]
+    right = [question for question in studied if question.level == 0]
+    wrong = [question for question in studied if question.level > 0]
     few, many = sorted([right, wrong], key=len)
-    for i, one in enumerate(few):
-        one.copies = len(many) // len(few) + (i < len(many) % len(few))
+    for i, question in enumerate(few):
+        question.copies = len(many) // len(few) + (i < len(many) % len(few))
     return len(few)
 
 

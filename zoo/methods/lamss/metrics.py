@@ -56,11 +56,11 @@ def steps(skepticism: Sequence[float], right: Sequence[bool]) -> list[Step]:
         bad = next(u for u in skepticism if not 0 <= u <= 1)
         raise ValueError(f"a skepticism is {bad}, not in [0, 1]")
     pairs = sorted(zip(skepticism, right, strict=True), key=lambda pair: pair[0])
-    found = []
+    ascending = []
     for value, group in groupby(pairs, key=lambda pair: pair[0]):
         answers = [bool(answer) for _, answer in group]
-        found.append(Step(value, len(answers), sum(answers)))
-    return found
+        ascending.append(Step(value, len(answers), sum(answers)))
+    return ascending
 
 
 def willing(skepticism: Sequence[float], right: Sequence[bool], eps: float) -> Willing:
@@ -178,22 +178,22 @@ def tuned_threshold(skepticism: Sequence[float], right: Sequence[bool]) -> float
     two values of U it lies in the middle; it is 0 for none and `EVERYTHING` for all. If all answers
     are right everything is answered, if all are wrong nothing is.
     """
-    found = steps(skepticism, right)
-    hits = sum(step.right for step in found)
+    ascending = steps(skepticism, right)
+    hits = sum(step.right for step in ascending)
     misses = len(right) - hits
     best, threshold, given, wrong = 0.0, 0.0, 0, 0
-    for i, step in enumerate(found):
+    for i, step in enumerate(ascending):
         given, wrong = given + step.right, wrong + step.total - step.right
         value = given / max(1, hits) - wrong / max(1, misses)
         if value >= best and (hits or not misses):
-            best, threshold = value, _between(found, i)
+            best, threshold = value, _between(ascending, i)
     return threshold
 
 
-def _between(found: Sequence[Step], i: int) -> float:
-    if i + 1 == len(found):
+def _between(ascending: Sequence[Step], i: int) -> float:
+    if i + 1 == len(ascending):
         return EVERYTHING
-    low, high = found[i].value, found[i + 1].value
+    low, high = ascending[i].value, ascending[i + 1].value
     middle = (low + high) / 2
     return middle if middle > low else high
 

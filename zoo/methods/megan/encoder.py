@@ -69,7 +69,7 @@ class ConditionedBatch(Batch):
     def conditioned_tokens(self) -> int:
         """Number of tokens of sequences that have a condition."""
         pairs = zip(self.lengths, self.told, strict=True)
-        return sum(length for length, told in pairs if told)
+        return sum(length for length, conditioned in pairs if conditioned)
 
 
 @dataclass
@@ -143,38 +143,42 @@ class ConditionEncoder(PromptEncoder):
     ) -> ConditionedBatch:
         """Join examples into a batch."""
         base = super().collate(examples, normalizers)
-        found = [example.condition for example in examples]
-        told = self._stack(found) if self.fixed_condition is None else self._cut(found)
+        conditions = [example.condition for example in examples]
+        padded = self._stack(conditions) if self.fixed_condition is None else self._cut(conditions)
         return extended(
-            ConditionedBatch, base, condition_ids=told.ids, condition_mask=told.mask, told=told.told
+            ConditionedBatch,
+            base,
+            condition_ids=padded.ids,
+            condition_mask=padded.mask,
+            told=padded.told,
         )
 
     def preview(self, example: ConditionedExample) -> list[str]:
         """Return lines that show an example with its masks in colour, and its condition."""
-        told = self.tokenizer.decode(example.condition) if example.condition else "none"
-        return [*super().preview(example), f"condition   {told}"]
+        text = self.tokenizer.decode(example.condition) if example.condition else "none"
+        return [*super().preview(example), f"condition   {text}"]
 
     def _asked(self, record: Conditioned) -> list[Segment]:
         """Return the system and user turns."""
         system = self.chat.turn("system", record.system or SYSTEM, first=True)
         return system + self.chat.turn("user", record.prompt)
 
-    def _stack(self, found: Sequence[Sequence[int]]) -> Conditions:
+    def _stack(self, rows: Sequence[Sequence[int]]) -> Conditions:
         """Pad to the longest; a batch without any condition keeps one unseen token a row."""
-        width = max(1, *map(len, found))
+        width = max(1, *map(len, rows))
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in found])
-        counts = torch.tensor([len(row) for row in found])
+        ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+        counts = torch.tensor([len(row) for row in rows])
         mask = torch.arange(width)[None] < counts[:, None]
-        return Conditions(ids, mask, [bool(row) for row in found])
+        return Conditions(ids, mask, [bool(row) for row in rows])
 
-    def _cut(self, found: Sequence[Sequence[int]]) -> Conditions:
+    def _cut(self, rows: Sequence[Sequence[int]]) -> Conditions:
         """Cut and pad to the fixed length."""
         fixed = self.fixed_condition or 0
         pad = self.tokenizer.pad_token_id
-        stacked = self._stack([*(row[:fixed] for row in found), [pad] * fixed])
-        told = [bool(row) for row in found]
+        stacked = self._stack([*(row[:fixed] for row in rows), [pad] * fixed])
+        conditioned = [bool(row) for row in rows]
         mask = stacked.mask[:-1]
         if self.see_padding:
-            mask = torch.tensor(told)[:, None].expand_as(mask)
-        return Conditions(stacked.ids[:-1], mask, told)
+            mask = torch.tensor(conditioned)[:, None].expand_as(mask)
+        return Conditions(stacked.ids[:-1], mask, conditioned)

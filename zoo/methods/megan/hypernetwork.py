@@ -128,11 +128,11 @@ class Hypernetwork(nn.Module):
     def project(self, condition_BCD: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values of the condition, `(B, H, C, R / H)` each."""
         _, keys, values = self._maps()
-        found = [
+        projected = [
             self._heads(linear(through(part, condition_BCD), *pair))
             for part, pair in ((self.key, keys), (self.value, values))
         ]
-        return found[0], found[1]
+        return projected[0], projected[1]
 
     def forward(
         self, x_BTD: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, layer: int
@@ -180,7 +180,7 @@ def build(hyper: Hyper, config: Any, device: torch.device) -> list[Hypernetwork]
     """
     depth, made = config.num_hidden_layers, []
     for _ in range(1 if hyper.shared else depth):
-        one = Hypernetwork(
+        hypernetwork = Hypernetwork(
             config.hidden_size,
             config.intermediate_size,
             layers=depth if hyper.shared else 0,
@@ -189,10 +189,10 @@ def build(hyper: Hyper, config: Any, device: torch.device) -> list[Hypernetwork]
             head_bias=hyper.head_bias,
             device=device,
         )
-        one.initialise(config.initializer_range, hyper.beta_init)
-        if one.layer_embedding is not None and hyper.freeze_layer_emb:
-            one.layer_embedding.requires_grad_(False)
-        made.append(one)
+        hypernetwork.initialise(config.initializer_range, hyper.beta_init)
+        if hypernetwork.layer_embedding is not None and hyper.freeze_layer_emb:
+            hypernetwork.layer_embedding.requires_grad_(False)
+        made.append(hypernetwork)
     return made
 
 

@@ -179,7 +179,7 @@ class MeGan(ConditioningModule):
         with torch.no_grad():
             embedded_SCD = self.lm.model.embed_tokens(told.ids)
         held_BL = None if batch is None else batch.attention_mask
-        found = condition(
+        gates = condition(
             self.hypers,
             embedded_SCD,
             told.mask,
@@ -187,8 +187,8 @@ class MeGan(ConditioningModule):
             held_BT=held_BL if self.lambdas["beta"] else None,
             unconditioned=not all(told.told),
         )
-        found.sizes = {} if self.lambdas["beta"] else None
-        return found
+        gates.sizes = {} if self.lambdas["beta"] else None
+        return gates
 
     def forward(self, batch: ConditionedBatch) -> tuple[Tensor, Gating | StaticGating | None]:
         """Return the residual stream after the last block, `(B, L, D)`, and the gating."""

@@ -189,14 +189,14 @@ class TransitionEncoder(PromptEncoder):
         start = self.ids(self.system_turn(PLAN_SYSTEM) + user)
         if lines is None:
             lines = [self.ids(line(turn)) for turn in decision.turns]
-        told = list(lines[: len(decision.turns)])
-        while sum(map(len, told)) + len(start) + len(self.tail_ids) > self.max_length:
-            told = told[1:]
-            if not told:
+        kept = list(lines[: len(decision.turns)])
+        while sum(map(len, kept)) + len(start) + len(self.tail_ids) > self.max_length:
+            kept = kept[1:]
+            if not kept:
                 raise InputError(
                     f"{decision.id}: does not fit into the window max_length={self.max_length}"
                 )
-        return [*start, *(token for ids in told for token in ids), *self.tail_ids]
+        return [*start, *(token for ids in kept for token in ids), *self.tail_ids]
 
     def prompts(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Return prompts as a batch without labels."""
@@ -207,9 +207,9 @@ class TransitionEncoder(PromptEncoder):
     ) -> TransitionBatch:
         """Join transitions into a batch."""
         judged = [
-            (i, *one, end)
+            (i, *act, end)
             for i, example in enumerate(examples)
-            for one, end in zip(example.judged, example.ends, strict=True)
+            for act, end in zip(example.judged, example.ends, strict=True)
         ]
         return TransitionBatch(
             now=self.prompts([example.ids for example in examples]),
@@ -225,8 +225,8 @@ class TransitionEncoder(PromptEncoder):
     def preview(self, example: Transition) -> list[str]:
         """Return lines that show a state's prompt, the letter read there, and the rewards."""
         rewards = ", ".join(
-            f"{self.labels.names[one.action]} {one.reward:+g}{' (logged)' if one.logged else ''}"
-            for one in example.judged
+            f"{self.labels.names[act.action]} {act.reward:+g}{' (logged)' if act.logged else ''}"
+            for act in example.judged
         )
         name = example.record.target.strategy  # of data without strategies the first letter
         logged = self.labels.names.index(name) if name else 0
@@ -234,15 +234,15 @@ class TransitionEncoder(PromptEncoder):
         heads = [NO_HEAD] * (len(example.ids) - 1) + [VALUES, NO_HEAD]
         colours = Example(shown, shown, heads, [0.0] * len(shown))
         follows = "nothing" if all(example.ends) else f"a prompt of {len(example.next_ids)} tokens"
-        told = f"{rewards}; then {follows}" if rewards else "none"
-        return [*super().preview(colours), f"rewards     {told}"]
+        text = f"{rewards}; then {follows}" if rewards else "none"
+        return [*super().preview(colours), f"rewards     {text}"]
 
     def _transition(
         self, decision: Decision, ids: list[int], following: list[int] | None
     ) -> Transition:
         known = self.studied.get(decision)
         judged = self._judged(decision) if known is None else known
-        ends = tuple(following is None or not (one.logged or self.reuse_next) for one in judged)
+        ends = tuple(following is None or not (act.logged or self.reuse_next) for act in judged)
         # Every state has a next prompt, so that all processes run the same passes.
         return Transition(ids, ids[:1] if following is None else following, judged, ends, decision)
 
