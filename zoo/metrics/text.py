@@ -156,5 +156,5 @@ def distinct(hypotheses: Sequence[Tokens], n: int, *, drop_last: bool = False) -
         >>> distinct(["a a b".split()], 1, drop_last=True)
         50.0
     """
-    found = [gram for words in hypotheses for gram in grams(words, n, drop_last=drop_last)]
-    return 100 * len(set(found)) / len(found) if found else 0.0
+    ngrams = [gram for words in hypotheses for gram in grams(words, n, drop_last=drop_last)]
+    return 100 * len(set(ngrams)) / len(ngrams) if ngrams else 0.0

@@ -30,11 +30,11 @@ def option_ids(
     """
 
     def ids(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        encoded: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return encoded
 
     before = ids(after)
-    found: dict[int, str] = {}
+    label_of: dict[int, str] = {}
     for label in labels:
         own = ids(label)
         if len(own) != 1 or own[0] == tokenizer.unk_token_id:
@@ -47,12 +47,12 @@ def option_ids(
                 f"{key}: {label!r} is another token after {after[-12:]!r}, where it is read; write "
                 f"it with or without a leading blank"
             )
-        if own[0] in found:
+        if own[0] in label_of:
             raise InputError(
-                f"{key}: {found[own[0]]!r} and {label!r} are the same token; {SUGGESTION}"
+                f"{key}: {label_of[own[0]]!r} and {label!r} are the same token; {SUGGESTION}"
             )
-        found[own[0]] = label
-    return list(found)
+        label_of[own[0]] = label
+    return list(label_of)
 
 
 def letter(index: int) -> str:

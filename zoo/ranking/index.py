@@ -174,9 +174,9 @@ class Index:
         first = 0
         for states in self.states():
             scores = self.module.online(queries, states).double().cpu()
-            found = torch.arange(first, first + scores.shape[1]).expand(len(queries), -1)
+            positions = torch.arange(first, first + scores.shape[1]).expand(len(queries), -1)
             first += scores.shape[1]
-            best, places = torch.cat([best, scores], 1), torch.cat([places, found], 1)
+            best, places = torch.cat([best, scores], 1), torch.cat([places, positions], 1)
             best, order = best.sort(dim=1, descending=True, stable=True)
             best, places = best[:, :k], places.gather(1, order)[:, :k]
         return best, places

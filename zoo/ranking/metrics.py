@@ -72,10 +72,10 @@ def query_scores(
     names += [""] * max(DEPTH, *ks) + [name for name in grades if name not in scores]
     gains = torch.tensor([max(0, grades.get(name, 0)) for name in names])
     places = torch.arange(len(names), 0, -1.0)  # above 0: others do not count as retrieved
-    found = {f"R@{k}": retrieval_recall(places, gains > 0, top_k=k) for k in ks}
-    found["MRR@10"] = retrieval_reciprocal_rank(places, gains > 0, top_k=DEPTH)
-    found["nDCG@10"] = retrieval_normalized_dcg(places, gains, top_k=DEPTH)
-    return {name: float(score) for name, score in found.items()}
+    measured = {f"R@{k}": retrieval_recall(places, gains > 0, top_k=k) for k in ks}
+    measured["MRR@10"] = retrieval_reciprocal_rank(places, gains > 0, top_k=DEPTH)
+    measured["nDCG@10"] = retrieval_normalized_dcg(places, gains, top_k=DEPTH)
+    return {name: float(score) for name, score in measured.items()}
 
 
 class RankingScores(RecordMetric):

@@ -102,7 +102,7 @@ def read_pairs(
         jobs += [(group, part) for part in chunks(rows, sizes, budget)]
     fresh: dict[Hashable, Prefixes] = {}
     joined: tuple[list[Hashable], Prefixes] | None = None
-    found: list[tuple[list[int], Tensor]] = []
+    results: list[tuple[list[int], Tensor]] = []
     for (group, rows), real in in_step(jobs, everyone_done):
         if not rows:
             parts = prefill(lm, [prefixes[k] for k in group], slot=slot, budget=budget).split()
@@ -115,9 +115,9 @@ def read_pairs(
         places = {key: i for i, key in enumerate(group)}
         owners = [places[pairs[i][0]] for i in rows]
         states = last_states(lm, joined[1], owners, [suffixes[pairs[i][1]] for i in rows])
-        found += [(rows, read(states))] if real else []
-    order = torch.tensor([i for rows, _ in found for i in rows], device=found[0][1].device)
-    return torch.cat([values for _, values in found])[order.argsort()]
+        results += [(rows, read(states))] if real else []
+    order = torch.tensor([i for rows, _ in results for i in rows], device=results[0][1].device)
+    return torch.cat([values for _, values in results])[order.argsort()]
 
 
 def pack(prefixes: Prefixes) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ def read_queries(path: Path) -> list[tuple[str, str]]:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"queries: cannot read {path} ({error})") from error
-    found = []
+    queries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -31,10 +31,10 @@ def read_queries(path: Path) -> list[tuple[str, str]]:
             raise InputError(f'{path}:{number}: expected an object with "id" and "text"') from error
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{path}:{number}: field 'text' must be a text that is not empty")
-        found.append((str(item.get("id", item.get("_id", number))), text.strip()))
-    if not found:
+        queries.append((str(item.get("id", item.get("_id", number))), text.strip()))
+    if not queries:
         raise InputError(f"{path}: the file is empty")
-    return found
+    return queries
 
 
 def corpus_of(datamodule: Any) -> Corpus:

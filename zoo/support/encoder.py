@@ -64,15 +64,17 @@ class TalkEncoder(PromptEncoder):
         Raises:
             InputError: A strategy is unknown or some are missing, or a line does not fit.
         """
-        found = decisions(record, self.labels, need_strategies=has_strategies(record))
-        pieces = [self.ids(line) for line in self.lines(found[-1])]
-        return [self._example(decision, pieces[: len(decision.turns)]) for decision in found]
+        all_decisions = decisions(record, self.labels, need_strategies=has_strategies(record))
+        pieces = [self.ids(line) for line in self.lines(all_decisions[-1])]
+        return [
+            self._example(decision, pieces[: len(decision.turns)]) for decision in all_decisions
+        ]
 
     def head(self, decision: Decision) -> str:
         """Return what opens a prompt: the system turn and what is known of the situation."""
         known = {"Problem": decision.problem, "Situation": decision.situation}
-        told = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
-        return f"{self.system_turn(self.system)}{self.chat.open('user')}{told}Dialogue so far:\n"
+        facts = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
+        return f"{self.system_turn(self.system)}{self.chat.open('user')}{facts}Dialogue so far:\n"
 
     def lines(self, decision: Decision) -> list[str]:
         """Return what was said, a line for each turn."""
@@ -152,11 +154,11 @@ def read_field(path: Path, name: str, key: str) -> dict[str, str]:
         rows = path.read_text("utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{key}: cannot read {path} ({error})") from error
-    found = {}
+    by_id = {}
     for number, row in enumerate(rows, start=1):
         try:
             item = json.loads(row)
-            found[str(item["id"])] = str(item[name])
+            by_id[str(item["id"])] = str(item[name])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}:{number}: expected an object with id and {name}") from error
-    return found
+    return by_id

@@ -74,9 +74,9 @@ def read_choice(words: str) -> Choice | None:
         >>> read_choice("Both are kind, but B asks more. [[B]]"), read_choice("B, I think")
         ('B', None)
     """
-    found = re.findall(r"\[\[\s*([ABC])\s*\]\]", words)
+    verdicts = re.findall(r"\[\[\s*([ABC])\s*\]\]", words)
     choices: dict[str, Choice] = {"A": "A", "B": "B", "C": "tie"}
-    return choices[found[-1]] if found else None
+    return choices[verdicts[-1]] if verdicts else None
 
 
 def read_grade(words: str) -> float | None:
@@ -86,6 +86,6 @@ def read_grade(words: str) -> float | None:
         >>> read_grade("Warm, but too early. [[2]]"), read_grade("[[7]]")
         (2.0, None)
     """
-    found = re.findall(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*5\s*)?\]\]", words)
-    grade = float(found[-1]) if found else None
+    grades = re.findall(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*5\s*)?\]\]", words)
+    grade = float(grades[-1]) if grades else None
     return grade if grade is not None and grade <= 5 else None

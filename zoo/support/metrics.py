@@ -164,8 +164,8 @@ class _Parts:
     def _compare(self, strategies: Sequence[tuple[str, str, str]], labels: Labels) -> None:
         rows, failed = [], []
         for right, words, where in strategies:
-            found, share = parse_labels([words], labels)
-            rows.append(count_pairs([labels.canonical(right, where)], found, labels.names))
+            parsed, share = parse_labels([words], labels)
+            rows.append(count_pairs([labels.canonical(right, where)], parsed, labels.names))
             failed.append(share)
         self.pairs, self.failed = np.stack(rows), np.array(failed)
 

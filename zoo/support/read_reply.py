@@ -103,15 +103,15 @@ def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
 def _sought(parts: Sequence[ReplyField], *, alone: bool) -> list[ReplyField]:
     """Return the parts that may be the reply, the likeliest first."""
     order = [ALONE] if alone else [SAID, ("supporter",), ("",)]
-    found = [part for names in order for part in parts if part.name in names]
-    return found + [p for name in ("draft", "simulation") for p in parts[::-1] if p.name == name]
+    named = [part for names in order for part in parts if part.name in names]
+    return named + [p for name in ("draft", "simulation") for p in parts[::-1] if p.name == name]
 
 
 def _parts(text: str, labels: Labels, begins: str, *, alone: bool) -> list[ReplyField]:
     """Return the parts of a text that are not empty, in order."""
     name, start, note, spoken = begins.rstrip(":").lower(), 0, "", False
-    found: list[ReplyField] = []
-    for begin, end, new, said in [*_marks(text, labels, alone=alone), (len(text), 0, "", "")]:
+    kept: list[ReplyField] = []
+    for begin, end, new, new_note in [*_marks(text, labels, alone=alone), (len(text), 0, "", "")]:
         label = name in ("emotion", "strategy")  # ends with its line
         stop = text.find("\n", start, begin) if label else -1
         cut = begin if stop < 0 else stop
@@ -121,10 +121,10 @@ def _parts(text: str, labels: Labels, begins: str, *, alone: bool) -> list[Reply
         inside = alone and (spoken or words) and end and new not in ("supporter", "seeker")
         if begin < start or inside:  # of a reply alone, behind its first words
             continue
-        found += parts
+        kept += parts
         spoken = spoken or words
-        name, start, note = new, end, said
-    return found
+        name, start, note = new, end, new_note
+    return kept
 
 
 def _marks(text: str, labels: Labels, *, alone: bool) -> list[tuple[int, int, str, str]]:

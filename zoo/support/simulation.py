@@ -109,16 +109,16 @@ def simulate(
         max_rounds: Give up after so many; unknown in the papers, chosen here.
         retries: How often to ask again after a failure.
     """
-    said: tuple[Turn, ...] = ()
+    turns: tuple[Turn, ...] = ()
     for _ in range(max_rounds):
         for speaker, speak in ((SEEKER, seeker), (SUPPORTER, reply)):
-            answer, why = persist(partial(_answer, speak, (*opening, *said)), retries)
+            answer, why = persist(partial(_answer, speak, (*opening, *turns)), retries)
             if answer is None:
-                return Simulation(said, stopped=False, failure=f"{speaker}: {why[-1]}")
+                return Simulation(turns, stopped=False, failure=f"{speaker}: {why[-1]}")
             if answer[0] is None:
-                return Simulation(said, stopped=True)
-            said = (*said, Turn(speaker, answer[0]))
-    return Simulation(said, stopped=False)
+                return Simulation(turns, stopped=True)
+            turns = (*turns, Turn(speaker, answer[0]))
+    return Simulation(turns, stopped=False)
 
 
 def _answer(speak: Seeker | Replier, turns: tuple[Turn, ...], attempt: int) -> tuple[str | None]:

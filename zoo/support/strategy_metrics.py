@@ -46,9 +46,9 @@ def parse_labels(texts: Sequence[str], labels: Labels = SUPPORT) -> tuple[list[s
         >>> parse_labels(["Questions", "I would use Information here.", "?", "self-disclosure"])
         (['Question', 'Information', 'Others', 'Self-disclosure'], 0.25)
     """
-    found = [labels.find(text) for text in texts]
-    failed = sum(name is None for name in found) / max(1, len(found))
-    return [name or labels.fallback for name in found], failed
+    names = [labels.find(text) for text in texts]
+    failed = sum(name is None for name in names) / max(1, len(names))
+    return [name or labels.fallback for name in names], failed
 
 
 def count_pairs(

@@ -18,7 +18,7 @@ Chain = Sequence[tuple[str, str]]
 
 def of_kind(chain: Chain, kind: str) -> list[str]:
     """Return the names of one kind in the order of a reply's tags."""
-    return [name for one, name in chain if one == kind]
+    return [name for tag, name in chain if tag == kind]
 
 
 class TagScores(RecordMetric):

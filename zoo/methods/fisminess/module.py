@@ -104,7 +104,7 @@ class FiSMiness(TalkingModule):
         super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
         self.save_hyperparameters()
         self.mode, self.closed, self.oracle_history = mode, closed, oracle_history
-        self.agents = {name: as_config(Backbone, one) for name, one in (agents or {}).items()}
+        self.agents = {name: as_config(Backbone, agent) for name, agent in (agents or {}).items()}
         self.emotion_source, self.predicted = emotion_source, predicted
         self.labels = ACTS if labels == "acts" else SUPPORT
         self.emotions = EMOTION_SETS[emotions]

@@ -45,10 +45,10 @@ class LevelEncoder(PromptEncoder):
         Raises:
             InputError: See `zoo.methods.hdlm.prompts.plans`; or the levels alone fill the window.
         """
-        found = plans(record, self.depth, self.guide)
+        planned = plans(record, self.depth, self.guide)
         if self.separate:
-            return [self._up_to(plan, i, [i]) for plan in found for i in range(self.depth)]
-        return [self._up_to(plan, self.depth - 1, range(self.depth)) for plan in found]
+            return [self._up_to(plan, i, [i]) for plan in planned for i in range(self.depth)]
+        return [self._up_to(plan, self.depth - 1, range(self.depth)) for plan in planned]
 
     def plans(self, record: Leveled) -> list[Plan]:
         """Return what is asked of a record."""

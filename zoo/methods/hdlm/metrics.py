@@ -39,8 +39,8 @@ def path_scores(predicted: Sequence[Path], gold: Sequence[Path]) -> dict[str, fl
     right = sum(p == g for p, g in pairs) / len(pairs)
     place = {path: i for i, path in enumerate(sorted({g for _, g in pairs}))}
     size = len(place)  # the number of every path that gold lacks
-    found, wanted = torch.tensor([(place.get(p, size), place[g]) for p, g in pairs]).t()
-    each = multiclass_f1_score(found, wanted, num_classes=size + 1, average="none")
+    predictions, wanted = torch.tensor([(place.get(p, size), place[g]) for p, g in pairs]).t()
+    each = multiclass_f1_score(predictions, wanted, num_classes=size + 1, average="none")
     return {
         **scores,
         "joint_accuracy": right,

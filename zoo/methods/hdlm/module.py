@@ -194,23 +194,23 @@ class HdLM(LevelingModule):
         """
         encoder = self.encoder()
         paths: list[list[str]] = [[] for _ in plans]
-        said = [list(encoder.opening(plan)) for plan in plans]
+        sequences = [list(encoder.opening(plan)) for plan in plans]
         for level in range(self.depth):
             if level == 0 or self.separate:  # the one call, or one that reads what others said
                 decoder, held = self.new_decoder(len(plans), self.depths), [0] * len(plans)
-            for ids, plan, path in zip(said, plans, paths, strict=True):
+            for ids, plan, path in zip(sequences, plans, paths, strict=True):
                 ids += encoder.between(plan, path)
             if forced is not None and level < len(forced[0]):
                 given = zip(plans, paths, forced, strict=True)
                 texts = [plan.text(path, names[level]) for plan, path, names in given]
                 replies = [encoder.ids(text) for text in texts]
             else:
-                new = [ids[n:] for ids, n in zip(said, held, strict=True)]
+                new = [ids[n:] for ids, n in zip(sequences, held, strict=True)]
                 replies = self._decode(decoder, new, level, plans, paths)
                 texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
-                held = [len(i) + len(r) + 1 for i, r in zip(said, replies, strict=True)]
+                held = [len(i) + len(r) + 1 for i, r in zip(sequences, replies, strict=True)]
             for i, (plan, path, text) in enumerate(zip(plans, paths, texts, strict=True)):
-                said[i] += [*replies[i], encoder.stop_id]
+                sequences[i] += [*replies[i], encoder.stop_id]
                 path.append(plan.name(path, text.strip()) or FAILED)
         return paths
 

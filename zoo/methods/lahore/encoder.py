@@ -135,8 +135,8 @@ class RelevanceEncoder(PromptEncoder):
             opening = self.system_turn(self.system) + self.chat.open("user")
         asked = [self.words.relevance] if self.relevance else []
         true, false = self.labels
-        told = [self.words.choice.format(true=true, false=false)] if self.choice else []
-        between, question = (asked, told) if self.words.asks_first else ([], [*asked, *told])
+        choice = [self.words.choice.format(true=true, false=false)] if self.choice else []
+        between, question = (asked, choice) if self.words.asks_first else ([], [*asked, *choice])
         first, second = self.words.document, self.words.query
         if self.order == "query_first":
             first, second = second, first

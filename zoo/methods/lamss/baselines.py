@@ -155,9 +155,9 @@ class ConfidentSFT(SelectiveModule):
             if name in REACTIONS:
                 doubts[name] = self._reactions(records, texts, name)
             elif name == "verbalised":
-                said = self._numbers(records, texts)
-                doubts[name] = [0.5 if share is None else 1 - share for share in said]
-                counts = [{"unparsed": float(share is None)} for share in said]
+                shares = self._numbers(records, texts)
+                doubts[name] = [0.5 if share is None else 1 - share for share in shares]
+                counts = [{"unparsed": float(share is None)} for share in shares]
         coloured = shades(self.tokenizer, ids, seen)
         chosen = [{name: doubts[name][i] for name in self.confidence} for i in range(len(texts))]
         parts = zip(texts, chosen, coloured, counts, strict=True)

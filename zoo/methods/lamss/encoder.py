@@ -175,8 +175,8 @@ class SkepticEncoder(PromptEncoder):
         """Return lines that show an example, or both passes of a question, with masks in colour."""
         lines = [] if self.labels else ["labels      none yet: the levels below are all s_0"]
         text = isinstance(example.record, PlainText)
-        for one in [example] if text else self(example.record)[:2]:
-            lines += super().preview(one)
+        for shown in [example] if text else self(example.record)[:2]:
+            lines += super().preview(shown)
         return lines
 
     def _study_texts(self, texts: Sequence[PlainText]) -> dict[PlainText, Studied]:
@@ -219,13 +219,13 @@ class SkepticEncoder(PromptEncoder):
                 doubts = self.labels.doubts([([self.start_id], prompt) for prompt in prompts])
                 asked = levels_of(doubts, quantile_edges(doubts, len(self.level_ids)))
         worst = len(self.level_ids) - 1
-        found = {}
+        studied = {}
         for i, record in enumerate(questions):
             level = 0 if right(record, self.text(own[i])) else worst
-            found[record] = Studied(
+            studied[record] = Studied(
                 [answers[i]], [levels[i]], own[i], own_levels[i], level, 1, asked[i]
             )
-        return found
+        return studied
 
     def _gold(self, record: Askable) -> list[int]:
         """Return the ids of the gold answer, closed with the stop token."""

@@ -59,8 +59,8 @@ class AnswerLabeler:
         items = [[list(context), list(tokens)] for context, tokens in rows]
 
         def compute(part: Sequence[Any]) -> list[list[float]]:
-            found = probabilities(self.lm(), [(context, tokens) for context, tokens in part])
-            return [[min(1.0, max(0.0, 1 - p)) for p in row] for row in found]
+            chances = probabilities(self.lm(), [(context, tokens) for context, tokens in part])
+            return [[min(1.0, max(0.0, 1 - p)) for p in row] for row in chances]
 
         return self._remember("doubts", {}, items, compute)
 
@@ -114,12 +114,12 @@ class AnswerLabeler:
     @torch.no_grad()
     def _answer(self, items: Sequence[Any]) -> list[list[int]]:
         order = sorted(range(len(items)), key=lambda i: len(items[i][0]))
-        found: list[list[int]] = [[] for _ in items]
+        answers: list[list[int]] = [[] for _ in items]
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
             for i, ids in zip(part, self._batch([items[i] for i in part]), strict=True):
-                found[i] = ids
-        return found
+                answers[i] = ids
+        return answers
 
     def _batch(self, items: Sequence[Any]) -> list[list[int]]:
         lm = self.lm()

@@ -68,13 +68,13 @@ def normal_ids(tokenizer: Any, text: str) -> list[int]:
 
 def normal_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
     """Return the first character of each of `normal_ids`, and one past its last."""
-    found: list[tuple[int, int]] = []
+    offsets: list[tuple[int, int]] = []
     start = 0
     for piece in WRITTEN.split(text):
         places = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
-        found += [(start + a, start + b) for a, b in places["offset_mapping"]]
+        offsets += [(start + a, start + b) for a, b in places["offset_mapping"]]
         start += len(piece)
-    return found
+    return offsets
 
 
 def grow(lm: Any, tokenizer: Any, level_ids: Sequence[int]) -> None:

@@ -77,8 +77,8 @@ def right(record: Askable, answer: str) -> bool:
     """
     if isinstance(record, Triple):
         return exact(answer, record.answer) or mentions(answer, record.answer)
-    found = LETTER.match(answer.strip())
-    return found is not None and found[1] == letter(record.gold)
+    match = LETTER.match(answer.strip())
+    return match is not None and match[1] == letter(record.gold)
 
 
 def key(record: Askable) -> str:

@@ -27,7 +27,7 @@ def probabilities(lm: Any, rows: Sequence[Row], *, budget: int = BUDGET) -> list
             at least one token to score.
         budget: Tokens of a forward pass; one row may have more.
     """
-    found: list[list[float]] = []
+    by_row: list[list[float]] = []
     lengths = [len(context) + len(tokens) for context, tokens in rows]
     for part in chunks(rows, lengths, budget, padded=False):
         pieces = [[(context, NO_HEAD, 0.0), (tokens, SCORED, 1.0)] for context, tokens in part]
@@ -36,12 +36,12 @@ def probabilities(lm: Any, rows: Sequence[Row], *, budget: int = BUDGET) -> list
         scored = (batch.head_ids[0] == SCORED).nonzero()[:, 0]
         chances = _chances(lm, hidden_ND[scored], batch.labels[0, scored]).tolist()
         for _, tokens in part:
-            found.append(chances[: len(tokens)])
+            by_row.append(chances[: len(tokens)])
             chances = chances[len(tokens) :]
-    return found
+    return by_row
 
 
 def _chances(lm: Any, hidden_ND: Tensor, labels_N: Tensor) -> Tensor:
     parts = zip(hidden_ND.split(ROWS), labels_N.split(ROWS), strict=True)
     logits = ((lm.lm_head(lm.model.norm(hidden)).float(), labels) for hidden, labels in parts)
-    return torch.cat([one.softmax(-1).gather(1, to[:, None])[:, 0] for one, to in logits])
+    return torch.cat([scores.softmax(-1).gather(1, to[:, None])[:, 0] for scores, to in logits])

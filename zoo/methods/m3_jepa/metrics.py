@@ -68,8 +68,8 @@ def search(queries_QH: Tensor, gallery_GH: Tensor, k: int) -> tuple[Tensor, Tens
     """
     k = min(k, len(gallery_GH))
     rows = max(1, CHUNK // max(1, len(gallery_GH)))
-    found = [(part @ gallery_GH.t()).topk(k) for part in queries_QH.split(rows)]
-    return torch.cat([top.values for top in found]), torch.cat([top.indices for top in found])
+    best = [(part @ gallery_GH.t()).topk(k) for part in queries_QH.split(rows)]
+    return torch.cat([top.values for top in best]), torch.cat([top.indices for top in best])
 
 
 def recall(queries: Bank, gallery: Bank, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:

@@ -185,7 +185,7 @@ def condition(
         held_BT: 1 for tokens and 0 for padding, if the padding's beta is to be 1.
         unconditioned: Whether some row has no condition; False saves a product with ones.
     """
-    hypers = [cast(Hypernetwork, one) for one in hypernetworks]
+    hypers = [cast(Hypernetwork, module) for module in hypernetworks]
     some_S = mask_SC.any(1)
     mask_SC = mask_SC.clone()
     mask_SC[:, 0] |= ~some_S  # something to look at: a softmax over nothing is no number

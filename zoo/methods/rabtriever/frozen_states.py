@@ -68,8 +68,8 @@ class FrozenStates:
         def run(group: Sequence[Ids]) -> list[Tensor]:
             return [row.clone() for row in prefill(lm, group, slot=self.slot).last]
 
-        found = _fill(self.ends, heads, run, done, _bytes)
-        return torch.stack([found[head] for head in heads])
+        states = _fill(self.ends, heads, run, done, _bytes)
+        return torch.stack([states[head] for head in heads])
 
     def alone(
         self, lm: Any, tails: Iterable[Ids], done: Callable[[bool], bool] = bool
@@ -116,16 +116,16 @@ def _fill(
 ) -> dict[Ids, Value]:
     """Return the value of each key; run those that are not kept, in step with other processes."""
     wanted = list(dict.fromkeys(keys))
-    found = {key: value for key in wanted for value in [store.find(key)] if value is not None}
-    missing = [key for key in wanted if key not in found]
+    by_key = {key: value for key in wanted for value in [store.find(key)] if value is not None}
+    missing = [key for key in wanted if key not in by_key]
     if done(not missing):
-        return found
+        return by_key
     todo = missing or wanted[:1]
     for group, _ in in_step(list(chunks(todo, [len(k) for k in todo], BUDGET, padded=False)), done):
         for key, value in zip(group, run(group), strict=True):
-            found[key] = value
+            by_key[key] = value
             store.add(key, value, size(value))
-    return found
+    return by_key
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -22,5 +22,5 @@ class StatePredictor(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return `(..., D)` of `(..., D)`, in float32."""
-        found: Tensor = self.layers(states.float())
-        return found
+        predicted: Tensor = self.layers(states.float())
+        return predicted

@@ -25,15 +25,15 @@ def check_prompt(prompt: Mapping[str, Any], source: str | None) -> None:
     """
     path = Path(source or "")
     if (path / CARD).is_file():
-        told = json.loads((path / CARD).read_text())["hyper_parameters"]
+        settings = json.loads((path / CARD).read_text())["hyper_parameters"]
     elif path.is_file() and path.suffix == ".ckpt":
-        told = read_checkpoint(path).get("hyper_parameters", {})
+        settings = read_checkpoint(path).get("hyper_parameters", {})
     else:
         return
     for name in SHARED:
-        if name not in told:
+        if name not in settings:
             continue
-        value = told[name] or ["A", "B"] if name == "labels" else told[name]
+        value = settings[name] or ["A", "B"] if name == "labels" else settings[name]
         if value != prompt[name]:
             raise InputError(
                 f"model.{name}: {prompt[name]!r}, but the teacher {source} was trained with "

@@ -45,10 +45,10 @@ def reply_query(decision: Decision, strategy: str, labels: Labels = SUPPORT) -> 
         strategy: Name of the strategy to use.
         labels: The strategies.
     """
-    told = transcript(decision.turns, strategies=False)
+    dialogue = transcript(decision.turns, strategies=False)
     return Triple(
         query=(
-            f"{opening(decision)}{told}\n\nReply as the supporter, in one or two sentences. "
+            f"{opening(decision)}{dialogue}\n\nReply as the supporter, in one or two sentences. "
             f"Strategy: {strategy} ({labels.definitions[strategy]})."
         ),
         thought="",

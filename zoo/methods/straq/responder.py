@@ -66,10 +66,10 @@ class ReplyEncoder(ThoughtEncoder):
         """
         if isinstance(record, Triple):
             return super().__call__(record)
-        found = []
+        examples = []
         for decision in decisions(record, self.labels):
-            found += super().__call__(self.query(decision, decision.target.strategy))
-        return found
+            examples += super().__call__(self.query(decision, decision.target.strategy))
+        return examples
 
     def query(self, decision: Decision, strategy: str) -> Triple:
         """Return the query of a decision, without the turns that do not fit."""
