@@ -104,9 +104,12 @@ def seeded() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tiny matrices gain nothing from threads."""
+    """Tiny matrices gain nothing from threads; sums over two threads round otherwise.
+
+    For every test again: Lightning sets the number of threads when it starts processes.
+    """
     torch.set_num_threads(1)
 
 

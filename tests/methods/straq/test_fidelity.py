@@ -136,7 +136,8 @@ def test_the_planner_is_the_language_model(make: Any, shape: str, readout: str) 
     assert {n for n, _ in module.named_parameters()} == {
         f"lm.{n}" for n, _ in plain.named_parameters()
     }
-    assert sum(1 for _ in module.modules()) == sum(1 for _ in plain.modules()) + 1
+    metrics = sum(1 for _ in module.metrics.modules())  # scores, without weights or state
+    assert sum(1 for _ in module.modules()) == sum(1 for _ in plain.modules()) + 1 + metrics
 
 
 @pytest.mark.fidelity("straq", 1)
@@ -468,7 +469,7 @@ def test_dialogues_without_strategies_are_planned(make: Any, reward: str) -> Non
     assert [example.judged for example in examples] == [()]
     assert len(encoder.preview(examples[0])) > 1
     logged: dict[str, Any] = {}
-    module.log = lambda name, value, **_: logged.update({name: float(value)})
+    module.log = lambda name, value, **_: logged.update({name: value})
     module.log_terms = lambda *_: None
     module.test_step(batch_of(module, examples), 0)
     module.log_scores("test")
