@@ -28,9 +28,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def show(result: Result) -> None:
     """Print a result."""
     print(f"\n{result.name}: {result.claim}")
-    for peer, found in ((result.peer, dataclasses.asdict(result)), *result.others.items()):
-        print(f"  against {peer}\n    {ratios(found)}")
-        if found["above_bound"]:
+    for peer, comparison in ((result.peer, dataclasses.asdict(result)), *result.others.items()):
+        print(f"  against {peer}\n    {ratios(comparison)}")
+        if comparison["above_bound"]:
             print("    ABOVE ITS BOUND, which takes equal rates on both sides: look why")
     for label, side in (("ours", result.ours), ("theirs", result.theirs)):
         rates = [

@@ -95,14 +95,14 @@ def rates(setting: Setting, *, precision: str = "float32") -> Sample:
     dtype = getattr(torch, precision)
     weights = [torch.randn(SIDE, SIDE, device=setting.device).to(dtype) for _ in range(WEIGHTS)]
     size = SIDE * SIDE * WEIGHTS
-    many, one = (torch.randn(n, SIDE, device=setting.device).to(dtype) for n in (512, 1))
+    many, one_row = (torch.randn(n, SIDE, device=setting.device).to(dtype) for n in (512, 1))
 
     def best(rows: torch.Tensor) -> float:
         return min(_timed(lambda: [rows @ w.t() for w in weights], setting) for _ in range(5))
 
     notes = {
         "flops": 2 * many.shape[0] * size / best(many),
-        "bytes": size * weights[0].element_size() / best(one),
+        "bytes": size * weights[0].element_size() / best(one_row),
     }
     return Sample([], notes=notes)
 

@@ -81,7 +81,7 @@ class FinishedRows:
         """Add an entry, with torch's version and the date; the file is replaced as a whole."""
         self.entries.append({**entry, "torch": torch.__version__, "date": str(date.today())})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in self.entries)
+        lines = ",\n".join(json.dumps(kept, ensure_ascii=False) for kept in self.entries)
         scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         scratch.write_text(f"[\n{lines}\n]\n", "utf-8")
         scratch.replace(self.path)
@@ -97,8 +97,8 @@ def by_row(
     entries: Sequence[Entry], rows: Iterable[str], field: str = "row"
 ) -> list[tuple[str, list[Entry]]]:
     """Return each row that has entries, with them; `field` names the row in an entry."""
-    found = [(row, of_row(entries, **{field: row})) for row in rows]
-    return [(row, mine) for row, mine in found if mine]
+    row_entries = [(row, of_row(entries, **{field: row})) for row in rows]
+    return [(row, mine) for row, mine in row_entries if mine]
 
 
 def mean_metric(entries: Sequence[Entry], name: str) -> float:

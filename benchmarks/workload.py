@@ -107,17 +107,17 @@ def thought_batches(encoder: Any, *, steps: int, batch_size: int = 2) -> list[li
         steps: Number of batches.
         batch_size: Dialogues in each.
     """
-    found: list[Example] = []
+    examples: list[Example] = []
     for record in shuffled(dialogues()[0]):
         for stop in range(len(record.turns), 1, -1):
             try:
-                found += encoder(replace(record, turns=record.turns[:stop]))
+                examples += encoder(replace(record, turns=record.turns[:stop]))
             except InputError:  # too long, or no supporter turn left
                 continue
             break
-        if len(found) == steps * batch_size:
+        if len(examples) == steps * batch_size:
             break
-    return [found[i : i + batch_size] for i in range(0, len(found), batch_size)]
+    return [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:

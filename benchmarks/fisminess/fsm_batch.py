@@ -60,15 +60,15 @@ def walker() -> FiSMiness:
 
 def states(count: int) -> list[list[Decision]]:
     """Return two turns of each of `count` dialogues."""
-    found: list[list[Decision]] = []
+    dialogue_points: list[list[Decision]] = []
     for record in shuffled(dialogues()[0]):
-        if len(found) == count:
+        if len(dialogue_points) == count:
             break
         named = with_strategies(labelled(record))
         points = [unanswered(d) for d in decisions(named) if d.depth in DEPTHS]
         if len(points) == len(DEPTHS):
-            found.append(points)
-    return found
+            dialogue_points.append(points)
+    return dialogue_points
 
 
 def unanswered(point: Decision) -> Decision:
@@ -90,7 +90,10 @@ def ours(setting: Setting, *, count: int, rows: int | None = None) -> Sample:
     module.to(setting.device).eval()
 
     def respond(points: list[Decision]) -> list[Answer]:
-        return [[one.emotion, one.strategy, one.reply] for one in module.respond(points)]
+        return [
+            [response.emotion, response.strategy, response.reply]
+            for response in module.respond(points)
+        ]
 
     return _time(respond, module.lm, setting, count, rows or count)
 
@@ -101,23 +104,23 @@ def in_turn(setting: Setting, *, count: int) -> Sample:
     lm = hugging_face(BACKBONE, setting.device)
     names = {EMOTION: encoder.emotions.names, STRATEGY: encoder.labels.names}
 
-    def call(told: list[list[int]], task: str) -> str:
-        ids = [*(t for piece in told for t in piece), *encoder.ids(encoder.questions[task])]
+    def call(pieces: list[list[int]], task: str) -> str:
+        ids = [*(t for piece in pieces for t in piece), *encoder.ids(encoder.questions[task])]
         paths = None if task == REPLY else [encoder.ids(name) for name in names[task]]
-        found = _decode(lm, ids, paths, encoder.stop_id)
-        text: str = encoder.tokenizer.decode(found, skip_special_tokens=True)
+        answer_ids = _decode(lm, ids, paths, encoder.stop_id)
+        text: str = encoder.tokenizer.decode(answer_ids, skip_special_tokens=True)
         return text.strip()
 
     def respond(points: list[Decision]) -> list[Answer]:
         answers = []
         for point in points:
             lines = encoder.before(point, encoder.rounds(point))
-            told = [encoder.ids(text) for text in (encoder.head(point), *lines)]
+            pieces = [encoder.ids(text) for text in (encoder.head(point), *lines)]
             answer: Answer = []
             for task in TASKS:
-                words = call(told, task)
+                words = call(pieces, task)
                 answer.append(read_reply(words, SUPPORT).reply if task == REPLY else words)
-                told.append(encoder.ids(line(task, answer[-1])))
+                pieces.append(encoder.ids(line(task, answer[-1])))
             answers.append(answer)
         return answers
 
@@ -127,19 +130,19 @@ def in_turn(setting: Setting, *, count: int) -> Sample:
 def _decode(lm: Any, ids: list[int], paths: list[list[int]] | None, stop_id: int) -> list[int]:
     """Return the greedy continuation, one of `paths` if they are given."""
     allowed = only([paths], stop_id)
-    cache, found = DynamicCache(), list[int]()
+    cache, generated = DynamicCache(), list[int]()
     step = torch.tensor([ids], device=lm.device)
     limit = REPLY_TOKENS if paths is None else 1 + max(map(len, paths))
-    while len(found) < limit:
+    while len(generated) < limit:
         states: Tensor = lm.model(step, **{CACHE: cache}).last_hidden_state
         logits = lm.lm_head(states[:, -1])[0]
-        listed = allowed(0, found)
+        listed = allowed(0, generated)
         token = int(logits.argmax()) if listed is None else listed[int(logits[listed].argmax())]
         if token == stop_id:
             break
-        found.append(token)
+        generated.append(token)
         step = torch.tensor([[token]], device=lm.device)
-    return found
+    return generated
 
 
 @torch.no_grad()

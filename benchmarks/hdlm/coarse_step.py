@@ -75,14 +75,14 @@ def batches(tokenizer: Any, steps: int) -> list[list[Example]]:
     chat = chat_format(tokenizer)
     ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
-    found: list[Example] = []
+    examples: list[Example] = []
     for record in shuffled(dialogues()[0]):
         words = ids("\n".join(turn.text for turn in record.turns))[: QUERY - len(opening + header)]
-        if len(opening + words + header) == QUERY and len(found) < steps * TEXTS:
-            answer = ids(f"{len(found) % 7}{chat.end}")
+        if len(opening + words + header) == QUERY and len(examples) < steps * TEXTS:
+            answer = ids(f"{len(examples) % 7}{chat.end}")
             pieces = [([*opening, *words, *header], NO_HEAD, 0.0), (answer, COARSE, 1.0)]
-            found.append(join(pieces))
-    return [found[i : i + TEXTS] for i in range(0, len(found), TEXTS)]
+            examples.append(join(pieces))
+    return [examples[i : i + TEXTS] for i in range(0, len(examples), TEXTS)]
 
 
 def build(setting: Setting, way: str) -> HdLM:

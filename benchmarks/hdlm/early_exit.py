@@ -79,17 +79,17 @@ def questions(tokenizer: Any, kind: str, count: int) -> tuple[list[list[int]], l
     ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open("thought"))
     last = ids(chat.open("assistant"))
-    found, between = [], last
+    queries, between = [], last
     for record in shuffled(dialogues()[0]):
         words = ids("\n".join(turn.text for turn in record.turns))
         room = query - len(opening) - len(header)
         if len(words) < room + subtask:
             continue
-        found.append([*opening, *words[:room], *header])
+        queries.append([*opening, *words[:room], *header])
         between = [*words[room : room + max(0, subtask - len(last))], *last]
-        if len(found) == count:
+        if len(queries) == count:
             break
-    return found, between
+    return queries, between
 
 
 def ours(
@@ -137,8 +137,8 @@ def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
 
     def reply(query: list[int]) -> Reply:
         coarse = peer.decode(query, peer.state_at_k, head, coarse_tokens - 1)
-        said = [*query, *coarse, stop, *between]
-        return coarse, peer.decode(said, peer.top, lm.lm_head, fine_tokens)
+        fine_prompt = [*query, *coarse, stop, *between]
+        return coarse, peer.decode(fine_prompt, peer.top, lm.lm_head, fine_tokens)
 
     return _time(reply, torch.nn.ModuleList([lm, head]), asked, setting, kind)
 

@@ -80,14 +80,14 @@ def pairs(module: M3JEPA, count: int) -> list[PairBatch]:
     size = _towers(module)["image"].model.config.image_size
     records = shuffled(dialogues()[0])[: count * PAIRS]
     texts = ["\n".join(turn.text for turn in record.turns) for record in records]
-    found = []
+    batches = []
     for start in range(0, len(texts), PAIRS):
         part = texts[start : start + PAIRS]
         names = [str(start + i) for i in range(len(part))]
         words, pixels = module.encoder().text_inputs(part), torch.randn(len(part), 3, size, size)
         inputs = {"text": words, "image": {"pixel_values": pixels}}
-        found.append(PairBatch(inputs, {"text": part, "image": names}, names))
-    return found
+        batches.append(PairBatch(inputs, {"text": part, "image": names}, names))
+    return batches
 
 
 def choose(module: M3JEPA, way: str) -> None:
@@ -123,16 +123,20 @@ def exact(setting: Setting, *, text: str, image: str) -> Sample:
     """Compare losses and gradients of the three ways in one process, a step per direction."""
     module = build(setting, text, image)
     (batch,) = (batch.to(setting.device) for batch in pairs(module, 1))
-    found: dict[str, list[dict[str, Tensor]]] = {}
+    step_tensors: dict[str, list[dict[str, Tensor]]] = {}
     module.encode(batch, "image")  # one of the two is kept before, the other in the first step
     for way in ("cached", "ours", "tracked"):
         choose(module, way)
-        found[way] = [
+        step_tensors[way] = [
             {"loss": step(module, batch, index), **learned(module)}
             for index in range(len(module.directions))
         ]
-    checks = {way: _farthest(found["ours"], found[way]) for way in ("tracked", "cached")}
-    return Sample([], checks=checks, notes={"gradients": [len(each) - 1 for each in found["ours"]]})
+    checks = {
+        way: _farthest(step_tensors["ours"], step_tensors[way]) for way in ("tracked", "cached")
+    }
+    return Sample(
+        [], checks=checks, notes={"gradients": [len(each) - 1 for each in step_tensors["ours"]]}
+    )
 
 
 def timed(setting: Setting, *, way: str, text: str, image: str, steps: int) -> Sample:

@@ -87,14 +87,14 @@ def draw(setting: Setting, width: int, tokens: int, steps: int) -> list[Rows]:
     torch.manual_seed(1)
     gate = linear(width, NUM_EXPERTS)
     vectors = [learned_vector(width) for _ in range(BRANCHES)]
-    found = []
+    batches = []
     for _ in range(steps):
         x = nn.functional.gelu(torch.randn(tokens, width))
         both = torch.cat([x + vector for vector in vectors])
         weights, chosen = gate(both).softmax(1).topk(TOP_K)
         parts = (both, chosen, weights, torch.randn_like(both))
-        found.append(Rows(*(part.to(setting.device) for part in parts)))
-    return found
+        batches.append(Rows(*(part.to(setting.device) for part in parts)))
+    return batches
 
 
 def gradients(mix: Mix, experts: Experts, rows: Rows) -> list[Tensor]:
@@ -110,8 +110,8 @@ def exact(setting: Setting, *, width: int) -> Sample:
     experts = pool(setting, width)
     (rows,) = draw(setting, width, EXACT_TOKENS, 1)
     names = ["output", "rows", "weights", *(name for name, _ in experts.named_parameters())]
-    found = [gradients(mix, experts, rows) for mix in (sparse, all_experts)]
-    pairs = zip(names, *found, strict=True)
+    tensors = [gradients(mix, experts, rows) for mix in (sparse, all_experts)]
+    pairs = zip(names, *tensors, strict=True)
     return Sample([], checks={name: distance(mine, other) for name, mine, other in pairs})
 
 

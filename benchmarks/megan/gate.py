@@ -93,34 +93,34 @@ def build(way: str, setting: Setting, *, blocks: int) -> Any:
 
 def examples(encoder: ConditionEncoder, count: int, tokens: int) -> list[ConditionedExample]:
     """Return dialogues under their situation, each cut to `tokens`; a quarter is supervised."""
-    found: list[ConditionedExample] = []
+    encoded: list[ConditionedExample] = []
     for record in shuffled(dialogues()[0]):
         (example,) = encoder(conditioned(record, encoder, tokens))
         if len(example) >= tokens:
             lists = ("input_ids", "labels", "head_ids", "weights")
             cut: dict[str, Any] = {name: getattr(example, name)[:tokens] for name in lists}
-            found.append(replace(example, **cut))
-        if len(found) == count:
-            return found
-    raise BenchmarkError(f"{len(found)} of {count} dialogues have {tokens} tokens")
+            encoded.append(replace(example, **cut))
+        if len(encoded) == count:
+            return encoded
+    raise BenchmarkError(f"{len(encoded)} of {count} dialogues have {tokens} tokens")
 
 
 def conditioned(record: Dialogue, encoder: ConditionEncoder, tokens: int) -> Conditioned:
     """Return a dialogue's text under its situation; three quarters of the tokens are the prompt."""
     text = "\n".join(turn.text for turn in record.turns)
-    told, tokenizer = record.situation or record.turns[0].text, encoder.tokenizer
+    situation, tokenizer = record.situation or record.turns[0].text, encoder.tokenizer
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    around = len(encoder.prompt(Conditioned(told, "x", "x")))  # system line and headers
+    around = len(encoder.prompt(Conditioned(situation, "x", "x")))  # system line and headers
     cut = max(1, min(3 * tokens // 4 - around, len(ids) // 2))
     prompt, response = tokenizer.decode(ids[:cut]), tokenizer.decode(ids[cut : 2 * tokens])
-    return Conditioned(told, prompt, response)
+    return Conditioned(situation, prompt, response)
 
 
 def batches(*, steps: int, rows: int, tokens: int) -> list[ConditionedBatch]:
     """Return batches of `rows` rows, the same for all ways."""
     encoder = MeGan(Backbone(BACKBONE), padding_free=False).encoder()
-    found = examples(encoder, steps * rows, tokens)
-    parts = [found[i : i + rows] for i in range(0, len(found), rows)]
+    encoded = examples(encoder, steps * rows, tokens)
+    parts = [encoded[i : i + rows] for i in range(0, len(encoded), rows)]
     return [encoder.collate(part, sum_head_weights(part)) for part in parts]
 
 
@@ -134,7 +134,7 @@ def exact(setting: Setting, *, blocks: int, rows: int, tokens: int) -> Sample:
     """Compare loss and gradients in float32; count FLOPs and the bytes that autograd keeps."""
     checks: dict[str, float] = {}
     notes: dict[str, dict[str, float]] = {"flops": {}, "kept_bytes": {}, "activation_bytes": {}}
-    found: dict[str, dict[str, Tensor]] = {}
+    reference: dict[str, dict[str, Tensor]] = {}
     batch = batches(steps=1, rows=rows, tokens=tokens)[0].to(setting.device)
     for way in WAYS:
         module = build(way, setting, blocks=blocks)
@@ -161,9 +161,9 @@ def exact(setting: Setting, *, blocks: int, rows: int, tokens: int) -> Sample:
         if way in PEERS:
             # a key's bias moves all scores of a row alike: its gradient is 0 up to rounding, and
             # the packed bias is compared as a whole
-            checks[way] = farthest(found[PEERS[way]], own_grads, skipped=("hypers.0.key.bias",))
+            checks[way] = farthest(reference[PEERS[way]], own_grads, skipped=("hypers.0.key.bias",))
         else:
-            found = {way: own_grads}  # of no further use: those of an earlier way of ours
+            reference = {way: own_grads}  # of no further use: those of an earlier way of ours
     return Sample([], checks=checks, notes=notes)
 
 

@@ -108,14 +108,14 @@ class Transcription(nn.Module):
             words = self.lm.model.embed_tokens(batch.condition_ids)
         self.told = words, ~batch.condition_mask
         labels = batch.labels.masked_fill(batch.head_ids != REPLY, IGNORE)
-        found = self.lm(
+        output = self.lm(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             labels=labels,
             shift_labels=labels,
             use_cache=False,
         )
-        loss: Tensor = found.loss
+        loss: Tensor = output.loss
         return loss
 
 

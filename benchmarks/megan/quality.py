@@ -118,7 +118,7 @@ def run_row(setting: str, row: str, seed: int, options: argparse.Namespace) -> t
         trainer.fit(module, training)
     trained = time.time()
     kept = folder(options, setting, row, seed)
-    if any(row == one.get("after") for one in ROWS.values()) and not kept.exists():
+    if any(row == row_changes.get("after") for row_changes in ROWS.values()) and not kept.exists():
         save(module, kept)
     loss = float(trainer.callback_metrics.get("train/reply_loss", math.nan))
     (metrics,) = trainer.test(module, testing, verbose=False)

@@ -87,9 +87,11 @@ def exact(setting: Setting, *, window: int = 256) -> Sample:
     naive = Naive(setting)
     terms = module.losses(collate(examples).to(setting.device))
     total_loss(terms).backward()
-    found = naive.losses(collate(examples, packed=False).to(setting.device))
-    sum(found.values(), torch.zeros(())).backward()
-    checks = {f"{name}_loss": distance(terms[name].loss, found[name]) for name in found}
+    naive_losses = naive.losses(collate(examples, packed=False).to(setting.device))
+    sum(naive_losses.values(), torch.zeros(())).backward()
+    checks = {
+        f"{name}_loss": distance(terms[name].loss, naive_losses[name]) for name in naive_losses
+    }
     mine = gradients(module)
     checks["gradients"] = farthest(mine, naive.named_gradients())
     return Sample([], checks=checks, notes={"parameters": len(mine)})

@@ -52,11 +52,11 @@ def prompts(tokenizer: Any, count: int) -> tuple[list[list[int]], list[int]]:
     ids = partial(token_ids, tokenizer)
     opening, header = ids(chat.open("user", first=True)), ids(chat.end + chat.open(THOUGHT))
     room = PROMPT - len(opening) - len(header)
-    found = []
+    questions = []
     for record in shuffled(dialogues()[0])[:count]:
         words = ids("\n".join(turn.text for turn in record.turns))
-        found.append([*opening, *words[:room], *header])
-    return found, ids(chat.end + chat.open(ANSWER))
+        questions.append([*opening, *words[:room], *header])
+    return questions, ids(chat.end + chat.open(ANSWER))
 
 
 def ours(setting: Setting, *, precision: str, replies: int) -> Sample:
@@ -101,8 +101,8 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
 
     def reply(prompt: list[int]) -> Reply:
         thought = peer.decode(prompt, thinking, thinking_head, THOUGHT_TOKENS)
-        said = [*prompt, *thought, *bridge]
-        return thought, peer.decode(said, peer.top, lm.lm_head, ANSWER_TOKENS)
+        answer_prompt = [*prompt, *thought, *bridge]
+        return thought, peer.decode(answer_prompt, peer.top, lm.lm_head, ANSWER_TOKENS)
 
     return _time(reply, torch.nn.ModuleList([lm, thinking_head]), questions, setting)
 

@@ -140,9 +140,9 @@ def run_lines(records: Sequence[Ranking], scores: Scores, tag: str) -> list[str]
     """Return the lines of a run in trec_eval's format."""
     lines = []
     for record, row in zip(records, scores, strict=True):
-        found = dict(zip(record.pool, row, strict=True))
-        for place, name in enumerate(ranked(found)[:DEPTH], start=1):
-            lines.append(f"{record.id} Q0 {name} {place} {found[name]!r} {tag}\n")
+        pool_scores = dict(zip(record.pool, row, strict=True))
+        for place, name in enumerate(ranked(pool_scores)[:DEPTH], start=1):
+            lines.append(f"{record.id} Q0 {name} {place} {pool_scores[name]!r} {tag}\n")
     return lines
 
 

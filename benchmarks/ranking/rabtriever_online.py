@@ -145,8 +145,8 @@ def run(setting: Setting) -> Result:
         if not samples[side][0].checks["alike"]:
             raise BenchmarkError(f"{side}: the product ranks otherwise than document by document")
         checks[side] = {"alike": True}
-    found = measure(NAME, "faiss", setting, documents=100_000, steps=4)
-    if not found.checks["equal"]:
+    faiss_sample = measure(NAME, "faiss", setting, documents=100_000, steps=4)
+    if not faiss_sample.checks["equal"]:
         raise BenchmarkError("faiss: its ten best are not those of brute force")
     checks["faiss"] = {"ten best of 100,000 equal": True}
     flat = [
@@ -163,7 +163,7 @@ def run(setting: Setting) -> Result:
     peers = [Peer("the reranker over 10 documents with kept states", "teacher"), *flat]
     details = {
         "flat": {side: abs(ratio) <= FLAT for side, ratio in apart.items()},
-        "faiss_seconds": found.seconds[0],
+        "faiss_seconds": faiss_sample.seconds[0],
         **{side: summarise(taken) for side, taken in samples.items()},
     }
     return compare(NAME, CLAIM, peers, {**samples, "ours": few}, checks, **details)

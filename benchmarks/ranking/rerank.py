@@ -85,12 +85,12 @@ def full(setting: Setting, *, documents: int, queries: int) -> Sample:
     heads, tails = halves(encoder, documents, queries)
 
     def score(head: Ids) -> Tensor:
-        found = []
+        scores = []
         for rows in batches(tails):
             ids = torch.tensor([[*head, *tail] for tail in rows], device=setting.device)
             logits = lm(ids, use_cache=False, logits_to_keep=1).logits[:, -1]
-            found.append(relevance_score(logits[:, encoder.option_ids].float()))
-        return torch.cat(found)
+            scores.append(relevance_score(logits[:, encoder.option_ids].float()))
+        return torch.cat(scores)
 
     return _time(score, heads, len(tails), lm, setting)
 
@@ -107,14 +107,14 @@ def repeat(setting: Setting, *, documents: int, queries: int) -> Sample:
             lm(ids, logits_to_keep=1, **{CACHE: caches[head]})
 
     def score(head: Ids) -> Tensor:
-        found = []
+        scores = []
         for rows in batches(tails):
             cache = copy.deepcopy(caches[head])
             cache.batch_repeat_interleave(len(rows))
             ids = torch.tensor(rows, device=setting.device)
             logits = lm(ids, logits_to_keep=1, **{CACHE: cache}).logits[:, -1]
-            found.append(relevance_score(logits[:, encoder.option_ids].float()))
-        return torch.cat(found)
+            scores.append(relevance_score(logits[:, encoder.option_ids].float()))
+        return torch.cat(scores)
 
     return _time(score, heads, len(tails), lm, setting)
 

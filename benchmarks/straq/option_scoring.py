@@ -46,11 +46,11 @@ def planner() -> StraQ:
 
 def prompts(module: StraQ, count: int) -> list[list[int]]:
     """Return the prompts of one decision from each of `count` dialogues."""
-    found = []
+    prompt_ids = []
     for i, record in enumerate(shuffled(dialogues()[0])[:count]):
         points = decisions(with_strategies(record))
-        found.append(module.encoder().state(points[i % len(points)]))
-    return found
+        prompt_ids.append(module.encoder().state(points[i % len(points)]))
+    return prompt_ids
 
 
 def with_strategies(record: Dialogue) -> Dialogue:
@@ -82,13 +82,13 @@ def batched(setting: Setting, *, states: int, rows: int = LETTERS) -> Sample:
     letters = module.encoder().letter_ids
 
     def score(ids: list[int]) -> list[float]:
-        found: list[float] = []
+        scores: list[float] = []
         for start in range(0, LETTERS, rows):
             answers = letters[start : start + rows]
             batch = torch.tensor([[*ids, answer] for answer in answers], device=setting.device)
             logits = lm(batch, use_cache=False, logits_to_keep=2).logits[:, 0]
-            found += logits.gather(1, batch[:, -1:])[:, 0].tolist()
-        return found
+            scores += logits.gather(1, batch[:, -1:])[:, 0].tolist()
+        return scores
 
     return _time(score, module, lm, setting, states)
 

@@ -30,31 +30,33 @@ def tested(name: str, options: argparse.Namespace) -> list[Decision]:
     Short dialogues come first: what is decoded together is of one length, or else mostly padding.
     """
     rng, records = random.Random(0), read(name, "test")
-    found: list[list[Decision]] = []
+    by_dialogue: list[list[Decision]] = []
     for record in rng.sample(records, min(options.dialogues, len(records))):
         points = decisions(record, need_strategies=has_strategies(record))
         drawn = rng.sample(range(len(points)), min(options.decisions, len(points)))
-        found.append([points[i] for i in sorted(drawn)])
-    found.sort(key=lambda part: sum(len(turn.text) for turn in part[-1].turns))
-    return [decision for part in found for decision in part]
+        by_dialogue.append([points[i] for i in sorted(drawn)])
+    by_dialogue.sort(key=lambda part: sum(len(turn.text) for turn in part[-1].turns))
+    return [decision for part in by_dialogue for decision in part]
 
 
 def taught(options: argparse.Namespace) -> list[Dialogue]:
     """Return random training dialogues with as many decisions as the steps take, the last cut."""
     left, records = options.steps * options.per_step, read("esconv", "train")
-    found = []
+    dialogues = []
     for record in random.Random(0).sample(records, len(records)):
         points = decisions(record)[:left]
         left -= len(points)
         if points:
             turns = record.turns[: len(points[-1].turns) + 1]
-            found.append(replace(record, turns=turns))
+            dialogues.append(replace(record, turns=turns))
     if left:
         sys.exit(f"--steps {options.steps}: the training dialogues lack {left} decisions for it")
-    return found
+    return dialogues
 
 
 def most_frequent(options: argparse.Namespace) -> str:
     """Return the strategy that is used most in training."""
-    used = Counter(point.target.strategy for one in taught(options) for point in decisions(one))
+    used = Counter(
+        point.target.strategy for dialogue in taught(options) for point in decisions(dialogue)
+    )
     return used.most_common(1)[0][0]

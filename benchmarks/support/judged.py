@@ -71,7 +71,7 @@ def judged(options: Namespace) -> list[dict[str, Any]]:
     model = Backbone(options.judge, dtype=options.dtype)
     llm = LocalLLM.load(model, max_new_tokens=96, name=Path(options.judge).name)
     judge = SupportJudge(llm, forced=True, file=options.json.with_suffix(".jsonl"))
-    found = []
+    rows = []
     for entry in json.loads(options.replies.read_text()):
         if entry["set"] != options.set or entry["row"] not in (options.rows or [entry["row"]]):
             continue
@@ -80,9 +80,9 @@ def judged(options: Namespace) -> list[dict[str, Any]]:
             (points[name], Turn(SUPPORTER, reply, strategy=strategy))
             for name, (strategy, reply, *_) in [*entry["replies"].items()][: options.first]
         ]
-        found.append({"row": entry["row"], **win_rates(against_data(judge, pairs))})
-        print(found[-1], flush=True)
-    return found
+        rows.append({"row": entry["row"], **win_rates(against_data(judge, pairs))})
+        print(rows[-1], flush=True)
+    return rows
 
 
 def talked(options: Namespace) -> list[dict[str, Any]]:
@@ -90,10 +90,10 @@ def talked(options: Namespace) -> list[dict[str, Any]]:
     path = options.json.with_suffix(".jsonl")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     settings = {name: getattr(options, name) for name in ("talker", "max_rounds", "new_tokens")}
-    known = {(one["row"], one["topic"]): one for one in map(json.loads, lines)}
-    if any(one["settings"] != settings for one in known.values()):
+    known = {(entry["row"], entry["topic"]): entry for entry in map(json.loads, lines)}
+    if any(entry["settings"] != settings for entry in known.values()):
         sys.exit(f"{path}: holds conversations of other settings; name another file")
-    known = {key: one for key, one in known.items() if not one["failure"]}
+    known = {key: entry for key, entry in known.items() if not entry["failure"]}
     backbone = {"name": options.talker, "dtype": options.dtype}
     base: Any = None
     for row in options.rows:
@@ -111,11 +111,16 @@ def talked(options: Namespace) -> list[dict[str, Any]]:
             def reply(turns: tuple[Turn, ...], module: Any = module) -> str:
                 return str(module.respond([Dialogue(turns, id="talk")])[0].reply)
 
-            one = simulate(SimulatedSeeker(llm, topic), reply, max_rounds=options.max_rounds)
-            known[row, topic] = {"row": row, "topic": topic, "settings": settings, **asdict(one)}
+            simulation = simulate(SimulatedSeeker(llm, topic), reply, max_rounds=options.max_rounds)
+            known[row, topic] = {
+                "row": row,
+                "topic": topic,
+                "settings": settings,
+                **asdict(simulation),
+            }
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(known[row, topic], ensure_ascii=False) + "\n")
-            print(row, topic, one.rounds, flush=True)
+            print(row, topic, simulation.rounds, flush=True)
     return [{"row": row, **scores(known, row, options.topics)} for row in options.rows]
 
 

@@ -159,7 +159,7 @@ def run_row(
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
-        "replies": {d.id: [said.strategy, said.reply, said.words] for d, said in pairs},
+        "replies": {d.id: [reply.strategy, reply.reply, reply.words] for d, reply in pairs},
     }
 
 
