@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.markup import token_ids
 
 IGNORE = -100
 NO_HEAD = -1
@@ -30,7 +31,7 @@ class Segment:
     """A piece of a rendered sample.
 
     Attributes:
-        text: Text to tokenise, special tokens included.
+        text: Text to tokenise; only what is `zoo.markup.Markup` in it becomes control tokens.
         role: `system`, `user`, `thought`, `assistant`, ...; for previews and per-role losses.
         head: Index of the head that learns this segment's tokens; `NO_HEAD` for context.
         weight: Weight of each of its tokens in the loss.
@@ -162,10 +163,7 @@ def encode(
     Raises:
         InputError: Nothing is supervised, or the sample is longer than `max_length`.
     """
-    pieces = [
-        (tokenizer(part.text, add_special_tokens=False)["input_ids"], part.head, part.weight)
-        for part in segments
-    ]
+    pieces = [(token_ids(tokenizer, part.text), part.head, part.weight) for part in segments]
     length = sum(len(piece) for piece, _, _ in pieces)
     if max_length is not None and length > max_length:
         name = getattr(record, "id", "") or "sample"

@@ -79,7 +79,7 @@ def batches(tokenizer: Any, steps: int) -> list[list[Example]]:
     for record in shuffled(dialogues()[0]):
         words = ids("\n".join(turn.text for turn in record.turns))[: QUERY - len(opening + header)]
         if len(opening + words + header) == QUERY and len(examples) < steps * TEXTS:
-            answer = ids(f"{len(examples) % 7}{chat.end}")
+            answer = ids(str(len(examples) % 7) + chat.end)
             pieces = [([*opening, *words, *header], NO_HEAD, 0.0), (answer, COARSE, 1.0)]
             examples.append(join(pieces))
     return [examples[i : i + TEXTS] for i in range(0, len(examples), TEXTS)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -23,8 +23,14 @@ from zoo.records import Triple
 class Words:
     """Word-level tokenizer whose ids are the lengths of the words; counts its calls."""
 
+    added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+    unk_token = unk_token_id = None
+
     def __init__(self) -> None:
         self.texts: list[str] = []
+
+    def __len__(self) -> int:
+        return 100
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
         assert not add_special_tokens

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder, Place
+from zoo.markup import token_ids
 from zoo.prompts.truncation import first_kept
 
 ONLY = 0  # the one depth
@@ -79,8 +80,8 @@ class SharedContext:
         return 0 if self.decoder is None else int(self.decoder.mask_BL.sum())
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Return the token ids of a text; only its markers are control tokens, none is added."""
+        return token_ids(self.tokenizer, text)
 
     def append(self, row: int, text: str) -> None:
         """Append a piece to a row; an empty one changes nothing."""
@@ -190,7 +191,7 @@ class SharedContext:
         decoder = self._run()
         start = decoder.place()
         asked = zip(questions, begun, strict=True)
-        self._feed(decoder, [self.ids(f"{text or ''}{words.rstrip(' ')}") for text, words in asked])
+        self._feed(decoder, [self.ids((text or "") + words.rstrip(" ")) for text, words in asked])
         pairs = zip(begun, answers, strict=True)
         rows = [self.ids(" " * words.endswith(" ") + text) if text else [] for words, text in pairs]
         logps = self._score(decoder, [row or [self.stop_id] for row in rows]).tolist()

@@ -94,7 +94,7 @@ def think_and_answer(
         texts = list(thoughts)
         for row, thought in zip(rows, texts, strict=True):
             if thought:
-                row += encoder.ids(chat.open(THOUGHT)) + encoder.ids(thought + chat.end)
+                row += encoder.ids(chat.open(THOUGHT)) + encoder.ids(thought + chat.close(THOUGHT))
     elif think is not None:
         begun = [row + encoder.ids(chat.open(THOUGHT)) for row in rows]
         texts = answer(decoder, encoder, begun, speak=think, close=True)

@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicCache
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.judges.judge import JudgeError, Messages
+from zoo.markup import token_ids
 from zoo.nn.blocks import CACHE, keep_first
 from zoo.prompts.chat_format import chat_format
 
@@ -63,7 +64,7 @@ class LocalLLM:
             for segment in self.chat.turn(role, text, first=i == 0)
         ]
         parts.append(self.chat.open("assistant"))
-        return [token for part in parts for token in self._tokens(part)]
+        return [token for part in parts for token in token_ids(self.tokenizer, part)]
 
     def fits(self, messages: Messages) -> bool:
         """Return whether messages leave room for the answer."""
@@ -121,12 +122,12 @@ class LocalLLM:
                 log-probability. What stands before them is read once.
             begun: What the assistant has said so far.
         """
-        prefix = self.ids(messages) + self._tokens(begun)
+        prefix = self.ids(messages) + token_ids(self.tokenizer, begun)
         cache = self._begun(prefix)
         first = self._follow(prefix[cache.get_seq_length() :], cache, 1)
         scores = []
         for candidate in candidates:
-            ids = self._tokens(candidate)
+            ids = token_ids(self.tokenizer, candidate)
             logits = torch.cat([first, self._follow(ids[:-1], cache, 0)]) if len(ids) > 1 else first
             logprobs = logits.float().log_softmax(-1).gather(1, self._row(ids).mT)
             scores.append(logprobs.sum())
@@ -148,10 +149,6 @@ class LocalLLM:
         """Run further ids; return the logits behind the last ones, `(last, V)`; 0 for all."""
         row = self._row(ids)
         return self.lm(input_ids=row, logits_to_keep=last, **{CACHE: cache}).logits[0]
-
-    def _tokens(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _row(self, ids: Sequence[int]) -> torch.Tensor:
         """Return ids as a batch of one row."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from zoo.encoding import Batch, Example, Segment, collate, encode
 from zoo.errors import InputError
+from zoo.markup import Markup, token_ids
 from zoo.prompts.chat_format import chat_format
 from zoo.sample_preview import preview
 
@@ -37,16 +38,16 @@ class PromptEncoder:
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, special tokens included, none added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Return the token ids of a text; only its markers are control tokens, none is added."""
+        return token_ids(self.tokenizer, text)
 
     def segment_ids(self, segments: Iterable[Segment]) -> list[int]:
         """Return the token ids of segments, each tokenised alone."""
         return [token for segment in segments for token in self.ids(segment.text)]
 
-    def system_turn(self, text: str) -> str:
+    def system_turn(self, text: str) -> Markup:
         """Return the system turn that begins a prompt, as text."""
-        return "".join(part.text for part in self.chat.turn("system", text, first=True))
+        return self.chat.open("system", first=True) + text + self.chat.close("system")
 
     def encode(self, segments: Sequence[Segment], record: Any) -> Example:
         """Return segments as an example.

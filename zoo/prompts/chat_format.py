@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.encoding import NO_HEAD, Segment
+from zoo.markup import Markup
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,22 @@ class ChatFormat:
     Attributes:
         begin: Text before the first turn.
         header: Opening of a turn, with `{role}`.
-        end: End-of-turn token; the last thing a head learns of a segment.
+        end: End-of-turn token, as `Markup`; the last thing a head learns of a segment.
         gap: Text between an end-of-turn and the next header.
     """
 
     begin: str
     header: str
-    end: str
+    end: Markup
     gap: str
 
-    def open(self, role: str, *, first: bool = False) -> str:
+    def open(self, role: str, *, first: bool = False) -> Markup:
         """Return what precedes a turn's text: gap and header, or begin and header."""
-        return (self.begin if first else self.gap) + self.header.format(role=role)
+        return Markup((self.begin if first else self.gap) + self.header.format(role=role))
+
+    def close(self, role: str) -> Markup:
+        """Return what ends a turn's text."""
+        return self.end
 
     def turn(
         self, role: str, text: str, *, head: int = NO_HEAD, first: bool = False, weight: float = 1.0
@@ -38,18 +43,23 @@ class ChatFormat:
         """Return a turn's segments; text and end-of-turn belong to `head`, the header never."""
         return [
             Segment(self.open(role, first=first), "header"),
-            Segment(text + self.end, role, head, weight),
+            Segment(text + self.close(role), role, head, weight),
         ]
 
 
-CHATML = ChatFormat(begin="", header="<|im_start|>{role}\n", end="<|im_end|>", gap="\n")
+CHATML = ChatFormat(begin="", header="<|im_start|>{role}\n", end=Markup("<|im_end|>"), gap="\n")
 LLAMA3 = ChatFormat(
     begin="<|begin_of_text|>",
     header="<|start_header_id|>{role}<|end_header_id|>\n\n",
-    end="<|eot_id|>",
+    end=Markup("<|eot_id|>"),
     gap="",
 )
-GEMMA = ChatFormat(begin="<bos>", header="<start_of_turn>{role}\n", end="<end_of_turn>", gap="\n")
+GEMMA = ChatFormat(
+    begin="<bos>",
+    header="<start_of_turn>{role}\n",
+    end=Markup("<end_of_turn>"),
+    gap="\n",
+)
 
 
 def chat_format(tokenizer: Any) -> ChatFormat:
@@ -66,5 +76,8 @@ def chat_format(tokenizer: Any) -> ChatFormat:
         if token in vocabulary and known.end in vocabulary:
             return known
     return ChatFormat(
-        begin=tokenizer.bos_token or "", header="### {role}\n", end=tokenizer.eos_token, gap="\n"
+        begin=tokenizer.bos_token or "",
+        header="### {role}\n",
+        end=Markup(tokenizer.eos_token),
+        gap="\n",
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.errors import InputError
+from zoo.markup import token_ids
 
 SUGGESTION = "use labels of one token each, such as A and B"
 
@@ -28,21 +29,16 @@ def option_ids(
         InputError: A label is not one known token, two labels are the same token, or a label
             becomes another token after `after`.
     """
-
-    def ids(text: str) -> list[int]:
-        encoded: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return encoded
-
-    before = ids(after)
+    before = token_ids(tokenizer, after)
     label_of: dict[int, str] = {}
     for label in labels:
-        own = ids(label)
+        own = token_ids(tokenizer, label)
         if len(own) != 1 or own[0] == tokenizer.unk_token_id:
             parts = ", ".join(repr(tokenizer.decode([token])) for token in own) or "nothing"
             raise InputError(
                 f"{key}: {label!r} is {len(own)} tokens of this tokenizer ({parts}); {SUGGESTION}"
             )
-        if ids(after + label) != [*before, *own]:
+        if token_ids(tokenizer, after + label) != [*before, *own]:
             raise InputError(
                 f"{key}: {label!r} is another token after {after[-12:]!r}, where it is read; write "
                 f"it with or without a leading blank"

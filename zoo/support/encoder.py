@@ -74,7 +74,8 @@ class TalkEncoder(PromptEncoder):
         """Return what opens a prompt: the system turn and what is known of the situation."""
         known = {"Problem": decision.problem, "Situation": decision.situation}
         facts = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
-        return f"{self.system_turn(self.system)}{self.chat.open('user')}{facts}Dialogue so far:\n"
+        opened = self.system_turn(self.system) + self.chat.open("user")
+        return opened + facts + "Dialogue so far:\n"
 
     def lines(self, decision: Decision) -> list[str]:
         """Return what was said, a line for each turn."""
@@ -83,7 +84,8 @@ class TalkEncoder(PromptEncoder):
     def question(self, task: str | None = None, begins: str | None = None) -> str:
         """Return a task, the end of the user's turn, and how the assistant's begins."""
         begun = self.begins if begins is None else begins
-        return f"\n{task or self.task}{self.chat.end}{self.chat.open('assistant')}{begun}"
+        asked = f"\n{task or self.task}" + self.chat.close("user")
+        return asked + self.chat.open("assistant") + begun
 
     def _line(self, turn: Turn) -> str:
         if self.mark is not None and turn.speaker == SUPPORTER and turn.strategy:
@@ -93,9 +95,9 @@ class TalkEncoder(PromptEncoder):
     def _example(self, decision: Decision, pieces: list[list[int]]) -> Example:
         head, question = self.ids(self.head(decision)), self.ids(self.question())
         text = self.target(decision) if self.target else None
-        learned = (
-            [] if text is None else self.ids(f"{' ' * bool(self.begins)}{text}{self.chat.end}")
-        )
+        learned: list[int] = []
+        if text is not None:
+            learned = self.ids(" " * bool(self.begins) + text + self.chat.close("assistant"))
         room = max(self.reserve, len(question) + len(learned))
         try:
             lengths = [len(piece) for piece in pieces]

@@ -85,10 +85,8 @@ class Reference:
         lists = f"{SYSTEM_TEXT}\nEmotions: {', '.join(EMOTIONS)}.\nStrategies:"
         lists += "".join(f"\n- {name}: {text}" for name, text in SUPPORT.definitions.items())
         opening = "".join(p.text for p in chat.turn("system", lists, first=True))
-        return (
-            f"{opening}{chat.open('user')}{known}Dialogue so far:\n{state}"
-            f"{self.encoder.questions[task]}"
-        )
+        asked = f"{known}Dialogue so far:\n{state}" + self.encoder.questions[task]
+        return opening + chat.open("user") + asked
 
     def next_logits(self, text: str, ids: list[int]) -> torch.Tensor:
         row = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], *ids]

@@ -21,6 +21,7 @@ from zoo.methods.hdlm.prompts import (
     plans,
     role_names,
 )
+from zoo.prompts.chat_format import CHATML
 from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Question, Taxonomy, Triple, Turn
 from zoo.tiny_models import byte_tokenizer
 
@@ -228,7 +229,7 @@ def test_what_is_learned_is_what_inference_feeds(dialogue: Dialogue) -> None:
         for example, plan in zip(found(record), found.plans(record), strict=True):
             ids = found.opening(plan)
             for level, text in enumerate(plan.gold):
-                ids = ids + found.between(plan, plan.names[:level]) + found.ids(text + "<|im_end|>")
+                ids = ids + found.between(plan, plan.names[:level]) + found.ids(text + CHATML.end)
             assert ids == example.input_ids
 
 

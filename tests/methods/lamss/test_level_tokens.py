@@ -10,14 +10,14 @@ import torch
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
 from zoo.errors import InputError
+from zoo.markup import token_ids
 from zoo.methods.lamss.level_tokens import (
     GRADED,
     MARK,
     add_levels,
     grow,
+    letter_offsets,
     level_ids,
-    normal_ids,
-    normal_offsets,
 )
 
 
@@ -72,10 +72,7 @@ def test_tokens_of_ones_own_stay(shape: str) -> None:
 def test_names_in_a_text_are_letters() -> None:
     _, tokenizer, ids = grown("tiny-llama")
     text = "a <|skeptic_3|><|skeptic_12|> <|im_end|>"
-    found = normal_ids(tokenizer, text)
-    assert not set(found) & set(ids)
+    found = token_ids(tokenizer, text)
+    assert not set(found) & {*ids, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     assert tokenizer.decode(found) == text
-    assert found[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")  # other markers stay tokens
-    places = normal_offsets(tokenizer, text)
-    assert [text[a:b] for a, b in places] == [*text.removesuffix("<|im_end|>"), "<|im_end|>"]
-    assert normal_ids(tokenizer, "") == []
+    assert [text[a:b] for a, b in letter_offsets(tokenizer, text)] == list(text)

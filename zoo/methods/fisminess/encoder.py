@@ -93,8 +93,8 @@ class WalkEncoder(PromptEncoder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        tail = self.chat.end + self.chat.open("assistant")
-        self.questions = {k: f"\n{t}{tail}" for k, t in tasks(self.labels).items()}
+        tail = self.chat.close("user") + self.chat.open("assistant")
+        self.questions: dict[str, str] = {k: f"\n{t}" + tail for k, t in tasks(self.labels).items()}
         self.questions[REPLY] += SPEAKS
         asked = (ALL,) if self.single_pass else TASKS
         self.asking = max(len(self.ids(self.questions[task])) for task in asked)
@@ -185,14 +185,16 @@ class WalkEncoder(PromptEncoder):
     ) -> list[Example]:
         texts = {EMOTION: turn.emotion, STRATEGY: turn.strategy, REPLY: f" {turn.reply}"}
         if self.single_pass:
-            parts = [f"{FIELDS[task]}: {texts[task]}\n" for task in TASKS[:2]]
-            targets = [
-                self.ids(p) for p in (*parts, f"{FIELDS[REPLY]}: {turn.reply}{self.chat.end}")
-            ]
-            return [self._example(decision, head, pieces, ALL, dict(enumerate(targets)))]
+            texts = texts | {REPLY: turn.reply}
+            ends = ("\n", "\n", self.chat.close("assistant"))
+            targets = {
+                i: self.ids(f"{FIELDS[task]}: {texts[task]}" + ends[i])
+                for i, task in enumerate(TASKS)
+            }
+            return [self._example(decision, head, pieces, ALL, targets)]
         examples = []
         for i, task in enumerate(TASKS):
-            target = self.ids(texts[task] + self.chat.end)
+            target = self.ids(texts[task] + self.chat.close("assistant"))
             examples.append(self._example(decision, head, pieces, task, {i: target}))
             pieces = [*pieces, self.ids(line(task, texts[task]))]
         return examples

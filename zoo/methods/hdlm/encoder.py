@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from zoo.encoding import NO_HEAD, Example, join
 from zoo.errors import InputError
+from zoo.markup import token_ids
 from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
 from zoo.prompts.base import PromptEncoder
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
@@ -64,7 +65,7 @@ class LevelEncoder(PromptEncoder):
             longest = [0] * self.depth
             for path, names in taxonomy.children.items():
                 if len(path) < self.depth:
-                    number = self.ids(f"{len(names) - 1}{self.chat.end}")
+                    number = self.ids(str(len(names) - 1) + self.chat.close(self.roles[-1]))
                     size = len(self.between(plan, path)) + len(number)
                     longest[len(path)] = max(longest[len(path)], size)
             room = sum(longest)
@@ -106,7 +107,8 @@ class LevelEncoder(PromptEncoder):
         if path:
             subtask = plan.subtask(path)
             if subtask:
-                text += self.chat.open(self.subtask_roles[level - 1]) + subtask + self.chat.end
+                role = self.subtask_roles[level - 1]
+                text = self.chat.open(role) + subtask + self.chat.close(role)
         return [*self.ids(text), *self.ids(self.chat.open(self.roles[level]))]
 
     def _up_to(self, plan: Plan, last: int, learned: Sequence[int]) -> Example:
@@ -114,7 +116,7 @@ class LevelEncoder(PromptEncoder):
         for level, text in enumerate(plan.gold[: last + 1]):
             tail.append((self.between(plan, plan.names[:level]), NO_HEAD))
             head = level if level in learned else NO_HEAD
-            tail.append((self.ids(text + self.chat.end), head))
+            tail.append((self.ids(text + self.chat.close(self.roles[level])), head))
         return self._join(plan, tail)
 
     def _join(self, plan: Plan, tail: list[tuple[list[int], int]]) -> Example:
@@ -125,7 +127,7 @@ class LevelEncoder(PromptEncoder):
 
 def shorten(text: str, tokenizer: Any, tokens: int) -> str:
     """Return a text without its last `tokens` tokens, by words where it has spaces."""
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = token_ids(tokenizer, text)
     kept = ids[: max(0, len(ids) - tokens)]
     text = tokenizer.decode(kept).rstrip("\ufffd")  # part of a character
     return text.rpartition(" ")[0] or text

@@ -125,9 +125,9 @@ class RelevanceEncoder(PromptEncoder):
             raise InputError(f"model.labels: {self.labels} are not two, for true and for false")
         super().__post_init__()
         self.words = TEMPLATES[self.template]
-        header = self.chat.end + self.chat.open("assistant")
+        header = self.chat.close("user") + self.chat.open("assistant")
         self.option_ids = option_ids(self.tokenizer, self.labels, header)
-        self.end_ids = self.ids(self.chat.end)
+        self.end_ids = self.ids(self.chat.close("assistant"))
         self.cut: Counter[str] = Counter()  # texts longer than their slots
         self._halves: dict[tuple[str, str, str], tuple[int, ...]] = {}
         opening = self.chat.open("user", first=not self.system)

@@ -64,7 +64,7 @@ class ConfidenceEncoder(PromptEncoder):
             parts = [Segment(record.text, "text", TEXT)]
             return [self.encode(parts, record)]
         check(record)
-        answer = self.ids(gold(record) + self.chat.end)
+        answer = self.ids(gold(record) + self.chat.close("assistant"))
         pieces = [(self.prompt(record), NO_HEAD, 0.0), (answer, ANSWER, 1.0)]
         if "sure" in self.asks:
             start, sure, _ = self.reaction("sure")

@@ -32,7 +32,7 @@ from zoo.methods.lamss.doubt_labels import (
     study_texts,
 )
 from zoo.methods.lamss.labeler import AnswerLabeler
-from zoo.methods.lamss.level_tokens import normal_ids, normal_offsets
+from zoo.methods.lamss.level_tokens import letter_offsets
 from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
 from zoo.prompts.base import PromptEncoder
 from zoo.records import PlainText, Question, Triple
@@ -150,10 +150,6 @@ class SkepticEncoder(PromptEncoder):
         listed = letters(record)
         return None if listed is None else [self.ids(name) for name in listed]
 
-    def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, none of which is a level."""
-        return normal_ids(self.tokenizer, text)
-
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of an answer's normal tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
@@ -193,7 +189,7 @@ class SkepticEncoder(PromptEncoder):
             return study_texts(texts, [self.ids(t.text) for t in texts], size, by_chance)
         if texts and not any(record.doubt for record in texts):
             raise InputError("model.doubt_source: span_labels, but no text has a doubted span")
-        rows = [normal_offsets(self.tokenizer, record.text) for record in texts]
+        rows = [letter_offsets(self.tokenizer, record.text) for record in texts]
         levels = [span_levels(t, row, num_levels) for t, row in zip(texts, rows, strict=True)]
         parts = [row[i : i + size] for row in levels for i in range(0, len(row), size)]
         graded = [part for part in parts if len(part) > 1]

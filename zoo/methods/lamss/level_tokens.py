@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.errors import InputError
 
 NAME = "<|skeptic_{}|>"
-WRITTEN = re.compile(r"(?<=<\|skeptic_)(?=\d+\|>)")  # in the middle of a level's name
+WRITTEN = re.compile(r"<\|skeptic_\d+\|>")
 MARK = "num_skepticism_levels"  # in the config of a model that has the rows
 GRADED = ("certain", "sure", "likely", "possible", "uncertain", "doubtful")
 NOISE, SHARE = 0.1, 0.5  # of the rows' standard deviation; of the way to a graded word
@@ -59,22 +59,12 @@ def level_ids(tokenizer: Any) -> list[int]:
     return [tokenizer.convert_tokens_to_ids(NAME.format(j)) for j in range(len(known))]
 
 
-def normal_ids(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of a text in which the name of a level token stands for its letters."""
-    pieces = [piece for piece in WRITTEN.split(text) if piece]
-    rows = tokenizer(pieces, add_special_tokens=False)["input_ids"] if pieces else []
-    return [token for row in rows for token in row]
-
-
-def normal_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """Return the first character of each of `normal_ids`, and one past its last."""
-    offsets: list[tuple[int, int]] = []
-    start = 0
-    for piece in WRITTEN.split(text):
-        places = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
-        offsets += [(start + a, start + b) for a, b in places["offset_mapping"]]
-        start += len(piece)
-    return offsets
+def letter_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Return the first character of each token of a plain text, and one past its last."""
+    places = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )
+    return places["offset_mapping"]
 
 
 def grow(lm: Any, tokenizer: Any, level_ids: Sequence[int]) -> None:

@@ -129,7 +129,8 @@ class PairEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text with the special tokens that its encoder expects."""
-        return self.tokenizer(text, truncation=True, max_length=self.max_text_tokens)["input_ids"]
+        cut = {"truncation": True, "max_length": self.max_text_tokens}
+        return self.tokenizer(text, split_special_tokens=True, **cut)["input_ids"]
 
     def collate(self, examples: Sequence[PairExample], normalizers: dict[int, float]) -> PairBatch:
         """Decode the media and join the pairs; runs in the loader's workers.

@@ -128,7 +128,7 @@ class TransitionEncoder(PromptEncoder):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.studied: dict[Decision, tuple[Judged, ...]] = {}
-        tail = self.chat.end + self.chat.open("assistant") + LEAD
+        tail = self.chat.close("user") + self.chat.open("assistant") + LEAD
         self.tail_ids = self.ids(question(self.labels) + tail)
         names = letters(self.labels)
         try:  # most tokenizers hold the blank in the letter's token

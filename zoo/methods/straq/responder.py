@@ -17,6 +17,7 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
+from zoo.markup import Markup
 from zoo.methods.sft.module import SFT, SPEAK
 from zoo.methods.straq.prompts import reply_query
 from zoo.prompts.chat_format import ChatFormat
@@ -31,7 +32,7 @@ from zoo.support.labels import SUPPORT, Labels
 class Named(ChatFormat):
     """A format whose assistant's turn is begun with the supporter's name."""
 
-    def open(self, role: str, *, first: bool = False) -> str:
+    def open(self, role: str, *, first: bool = False) -> Markup:
         """Return what precedes a turn's text."""
         return super().open(role, first=first) + (SPEAKS if role == ANSWER else "")
 
