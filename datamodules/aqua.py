@@ -18,8 +18,8 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
-from datamodules.tables import divide, present
-from zoo.errors import InputError, nearest
+from datamodules.tables import divide, present, right_option
+from zoo.errors import InputError
 from zoo.records import Question, Record
 
 OPTION = re.compile(r"\(?([A-Z])\)\s*(.*)", re.DOTALL)
@@ -50,11 +50,10 @@ class AQuA(ZooDataModule):
         stem = "dev" if divided else STEMS[split]
         path = find(folder, f"{stem}.json", f"{stem}.json.gz")
         problems = list(read_problems(path))
-        if not divided:
-            return list(problems)
-        shares = {"train": 80, "val": 20}
-        share = divide(problems, lambda item: item.question, split, shares, str(path))
-        return list(share)
+        if divided:
+            shares = {"train": 80, "val": 20}
+            problems = divide(problems, lambda item: item.question, split, shares, str(path))
+        return [*problems]
 
 
 def read_problems(path: Path) -> Iterator[Question]:
@@ -63,14 +62,10 @@ def read_problems(path: Path) -> Iterator[Question]:
         where = f"{path}:{number}"
         options = _options(item, where)
         correct = text_field(item, "correct", where)
-        if correct not in options:
-            raise InputError(
-                f"{where}: field 'correct' is {correct!r}; {nearest(correct, options)}"
-            )
         yield Question(
             text_field(item, "question", where),
             tuple(options.values()),
-            list(options).index(correct),
+            right_option(correct, list(options), f"{where}: field 'correct'"),
             rationale=field(item, "rationale", str, where).strip(),
             id=f"{path.name}:{number}",
         )

@@ -21,21 +21,19 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_jsonl, read_lines, text_field
-from datamodules.rankings import (
+from datamodules.judged_queries import (
     Judgements,
     add_judgement,
-    candidates_of,
     corpus_of,
     divided,
     grade_of,
-    ranking,
+    judged_records,
     read_documents,
-    read_run,
 )
+from datamodules.tables import SAMPLE_SHARES
 from zoo.errors import InputError
 from zoo.records import Corpus, Ranking, Record
 
-SHARES = {"train": 60, "val": 20, "test": 20}
 HEADER = "query"  # start of the first cell of a header line
 
 
@@ -82,22 +80,18 @@ class BEIR(ZooDataModule):
             self._read()
         path = self._judgements("test" if self.divide_test else split)
         judged = read_judgements(path, self._queries, self._corpus.documents, self._left_out)
-        run = None
-        if self.run is not None:
-            run = read_run(Path(self.run), self.num_candidates, self._corpus.documents)
-        records = []
-        for query, text in self._queries.items():
-            grades = judged.get(query, {})
-            if not any(grade > 0 for grade in grades.values()):
-                continue
-            given: dict[str, Any] = {}
-            if run is not None:
-                given["candidates"] = candidates_of(run, query, grades, split, str(self.run))
-            records.append(ranking(str(path), text, self._corpus, grades, id=query, **given))
+        answered = [
+            (query, str(path), text)
+            for query, text in self._queries.items()
+            if any(grade > 0 for grade in judged.get(query, {}).values())
+        ]
+        records = judged_records(
+            answered, self._corpus, judged, split, self.run, self.num_candidates
+        )
         if not records:
             raise InputError(f"{path}: no query has a relevant document")
         if self.divide_test:
-            return divided(records, split, SHARES, path)
+            return divided(records, split, SAMPLE_SHARES, path)
         return list(records)
 
     def _read(self) -> None:

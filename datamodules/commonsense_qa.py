@@ -18,8 +18,8 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
-from datamodules.tables import divide, present
-from zoo.errors import InputError, nearest
+from datamodules.tables import SHARES, divide, present, right_option
+from zoo.errors import InputError
 from zoo.records import Question, Record
 
 TRAIN = ("train_rand_split.jsonl", "train_rand_split.jsonl.gz")
@@ -46,7 +46,7 @@ class CommonsenseQA(ZooDataModule):
         """Read the questions of a split."""
         if self.path is None:
             return list(read_questions(SAMPLES / "commonsense_qa.jsonl"))
-        path, shares = Path(self.path), {"train": 80, "val": 10, "test": 10}
+        path, shares = Path(self.path), SHARES
         if path.is_dir() or path.suffix == ".zip":
             folder = path
             path = find(folder, *DEV)
@@ -55,8 +55,7 @@ class CommonsenseQA(ZooDataModule):
                     return list(read_questions(path))
                 path, shares = find(folder, *TRAIN), {"train": 90, "val": 10}
         questions = list(read_questions(path))
-        share = divide(questions, lambda item: item.question, split, shares, str(path))
-        return list(share)
+        return [*divide(questions, lambda item: item.question, split, shares, str(path))]
 
 
 def read_questions(path: Path) -> Iterator[Question]:
@@ -72,12 +71,12 @@ def read_questions(path: Path) -> Iterator[Question]:
             options = _columns(field(item, "choices", dict, where), f"{where}: choices")
         letters = [letter for letter, _ in options]
         key = text_field(item, "answerKey", where)
-        if key not in letters or len(set(letters)) != len(letters):
-            raise InputError(f"{where}: answerKey is {key!r}; {nearest(key, letters)}")
+        if len(set(letters)) != len(letters):
+            raise InputError(f"{where}: two options have one label ({', '.join(letters)})")
         yield Question(
             stem,
             tuple(text for _, text in options),
-            letters.index(key),
+            right_option(key, letters, f"{where}: answerKey"),
             id=f"{path.name}:{number}",
         )
 

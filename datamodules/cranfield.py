@@ -25,20 +25,18 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_lines
-from datamodules.rankings import (
+from datamodules.judged_queries import (
     Judgements,
     add_judgement,
-    candidates_of,
     corpus_of,
     divided,
     grade_of,
-    ranking,
-    read_run,
+    judged_records,
 )
+from datamodules.tables import SAMPLE_SHARES
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
 
-SHARES = {"train": 60, "val": 20, "test": 20}
 EMPTY = ("471", "995")
 GRADES = {1: 4, 2: 3, 3: 2, 4: 1, -1: 0}
 """Code of the judgements' file -> grade."""
@@ -79,21 +77,14 @@ class Cranfield(ZooDataModule):
         documents, queries, judgements = self._files()
         if not self._corpus.documents:
             self._corpus = corpus_of(read_abstracts(documents))
-        texts = [(where, parts.get("W", "")) for where, _, parts in read_smart(queries)]
+        texts = [
+            (str(position), where, parts.get("W", ""))
+            for position, (where, _, parts) in enumerate(read_smart(queries), start=1)
+        ]
         judged = read_judgements(judgements, len(texts), self._corpus)
-        run = None
-        if self.run is not None:
-            run = read_run(Path(self.run), self.num_candidates, self._corpus.documents)
-        records = []
-        for position, (where, text) in enumerate(texts, start=1):
-            name = str(position)
-            grades = judged.get(name, {})
-            given: dict[str, Any] = {}
-            if run is not None:
-                given["candidates"] = candidates_of(run, name, grades, split, str(self.run))
-            records.append(ranking(where, text, self._corpus, grades, id=name, **given))
+        records = judged_records(texts, self._corpus, judged, split, self.run, self.num_candidates)
         if self.divide_queries:
-            return divided(records, split, SHARES, queries)
+            return divided(records, split, SAMPLE_SHARES, queries)
         return list(records)
 
     def _files(self) -> tuple[Path, Path, Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find, read_jsonl
-from datamodules.rankings import corpus_of, read_documents
+from datamodules.judged_queries import corpus_of, read_documents
 from zoo.errors import InputError
 from zoo.records import Corpus, Record
 

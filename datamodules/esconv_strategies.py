@@ -17,7 +17,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.esconv import ESConv
-from datamodules.rankings import names_corpus, ranking
+from datamodules.judged_queries import names_corpus, ranking
 from datamodules.tables import hint
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Corpus, Dialogue, Ranking, Record

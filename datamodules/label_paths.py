@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from datamodules.base import SPLITS, ZooDataModule
 from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
-from datamodules.tables import cell, divide, present, read_csv
+from datamodules.tables import SHARES, cell, divide, only, present, read_csv, text_list
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record, Taxonomy
@@ -70,8 +70,7 @@ class LabelPaths(ZooDataModule):
         if self._taxonomy is None:
             self._taxonomy = self._known(rows)
         if self.path is not None:
-            shares = {"train": 80, "val": 10, "test": 10}
-            rows = divide(rows, lambda row: row.text, split, shares, str(path))
+            rows = divide(rows, lambda row: row.text, split, SHARES, str(path))
         return list(label_paths(rows, self._taxonomy))
 
     def _scope(self, folder: Path) -> list[Row]:
@@ -119,29 +118,17 @@ def _levels(header: list[str], where: str) -> list[str]:
     """Return the columns of the levels, coarse to fine."""
     count = sum(name.startswith("level_") for name in header)
     levels = [f"level_{i + 1}" for i in range(count)]
-    known = ["text", *levels, "id"]
-    for name in header:
-        if name not in known:
-            raise InputError(f"{where}: unknown column {name!r}; {nearest(name, known)}")
+    only(header, ["text", *levels, "id"], where, "column")
     return levels
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    known = ("text", "labels", "id")
     for number, item in read_jsonl(path):
         where = f"{path}:{number}"
-        for name in item:
-            if name not in known:
-                raise InputError(f"{where}: unknown field {name!r}; {nearest(name, known)}")
-        labels = field(item, "labels", list, where)
-        if not labels:
-            raise InputError(f"{where}: field 'labels' is empty")
-        for i, label in enumerate(labels):
-            if not isinstance(label, str) or not label.strip():
-                raise InputError(f"{where}: labels[{i}] must be a string, not empty")
+        only(item, ("text", "labels", "id"), where)
+        labels = tuple(text_list(item, "labels", where))
         own = field(item, "id", str, where) if "id" in item else f"{path.name}:{number}"
-        names = tuple(label.strip() for label in labels)
-        yield Row(text_field(item, "text", where), names, where, own)
+        yield Row(text_field(item, "text", where), labels, where, own)
 
 
 def _names(split: str) -> list[str]:

@@ -16,12 +16,12 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES
-from datamodules.tables import hint, members, read_cells
-from zoo.errors import InputError, nearest
+from datamodules.tables import hint, members, read_cells, right_option
+from zoo.errors import InputError
 from zoo.records import Question, Record
 
 ENDS = {"train": "_dev.csv", "val": "_val.csv", "test": "_test.csv"}
-LETTERS = "ABCD"
+LETTERS = ("A", "B", "C", "D")
 
 
 class MMLU(ZooDataModule):
@@ -68,12 +68,10 @@ def read_subject(path: Path, kind: str) -> Iterator[Question]:
         for name, text in zip(("question", *LETTERS), cells[:5], strict=True):
             if not text:
                 raise InputError(f"{where}: {name} is empty")
-        if cells[5] not in tuple(LETTERS):
-            raise InputError(f"{where}: the letter is {cells[5]!r}; {nearest(cells[5], LETTERS)}")
         yield Question(
             cells[0],
             tuple(cells[1:5]),
-            LETTERS.index(cells[5]),
+            right_option(cells[5], LETTERS, f"{where}: the letter"),
             kind=kind,
             id=f"{path.name}:{number}",
         )

@@ -20,7 +20,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, read_lines
-from datamodules.rankings import divided, ranking
+from datamodules.judged_queries import divided, ranking
 from datamodules.tables import SAMPLE_SHARES, digest
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
@@ -153,14 +153,14 @@ def _records(
 
 def _read_table(path: Path, wanted: set[str]) -> dict[str, str]:
     """Return id -> text of the wanted lines of a file with two columns between tabs."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for number, line in read_lines(path):
         name, tab, text = line.partition("\t")
         if name not in wanted:
             continue
         if not tab or not text.strip():
             raise InputError(f"{path}:{number}: the text of {name!r} is empty")
-        if name in found:
+        if name in texts:
             raise InputError(f"{path}:{number}: id {name!r} is there twice")
-        found[name] = text.strip()
-    return found
+        texts[name] = text.strip()
+    return texts

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, read_json_list, text_field
-from datamodules.rankings import names_corpus, ranking
+from datamodules.judged_queries import names_corpus, ranking
 from datamodules.tables import SAMPLE_SHARES, divide
 from zoo.errors import InputError, nearest
 from zoo.records import Ranking, Record

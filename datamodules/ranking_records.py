@@ -11,14 +11,15 @@ document. Other fields are errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, read_jsonl, text_field
-from datamodules.rankings import corpus_of, ranking, read_documents
-from zoo.errors import InputError, nearest
+from datamodules.judged_queries import corpus_of, ranking, read_documents
+from datamodules.tables import only
+from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
 
 FIELDS = ("query", "relevant", "candidates", "kind", "id")
@@ -105,17 +106,11 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
         )
 
 
-def _strict(path: Path, names: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _strict(path: Path, names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSONL file that have no other fields."""
     for number, item in read_jsonl(path):
-        _known(item, names, f"{path}:{number}")
+        only(item, names, f"{path}:{number}")
         yield number, item
-
-
-def _known(item: dict[str, Any], names: Iterable[str], where: str) -> None:
-    for name in item:
-        if name not in names:
-            raise InputError(f"{where}: unknown field {name!r}; {nearest(name, names)}")
 
 
 def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -> None:
@@ -126,7 +121,7 @@ def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -
             raise InputError(
                 f"{place}: expected an object with id and text; ids alone need a corpus file"
             )
-        _known(part, DOCUMENT_FIELDS, place)
+        only(part, DOCUMENT_FIELDS, place)
         title = field(part, "title", str, place).strip() if "title" in part else ""
         document = Document(text_field(part, "id", place), text_field(part, "text", place), title)
         if documents.setdefault(document.id, document) != document:

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, read_jsonl, read_lines, text_field
-from datamodules.rankings import divided, names_corpus, ranking
-from datamodules.tables import SAMPLE_SHARES, hint
-from zoo.errors import InputError, nearest
+from datamodules.files import SAMPLES, read_jsonl, read_lines, text_field
+from datamodules.judged_queries import divided, names_corpus, ranking
+from datamodules.tables import SAMPLE_SHARES, SHARES, hint, only, text_list
+from zoo.errors import InputError
 from zoo.records import Ranking, Record
 
 FIELDS = ("instruction", "skills")
-SHARES = {"train": 80, "val": 10, "test": 10}
 
 
 class SayCan(ZooDataModule):
@@ -59,12 +58,12 @@ def read_skills(path: Path) -> list[str]:
     Raises:
         InputError: A skill is there twice.
     """
-    found: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, line in read_lines(path):
         name = line.strip()
-        if found.setdefault(name, number) != number:
-            raise InputError(f"{path}:{number}: skill {name!r} is there twice, see {found[name]}")
-    return list(found)
+        if line_of.setdefault(name, number) != number:
+            raise InputError(f"{path}:{number}: skill {name!r} is there twice, see {line_of[name]}")
+    return list(line_of)
 
 
 def read_instructions(path: Path, list_file: Path | None) -> list[Ranking]:
@@ -74,32 +73,22 @@ def read_instructions(path: Path, list_file: Path | None) -> list[Ranking]:
         path: The file.
         list_file: File with all skills; None for those of the instructions.
     """
-    rows = [(number, item, _skills(item, f"{path}:{number}")) for number, item in read_jsonl(path)]
+    rows = []
+    for number, item in read_jsonl(path):
+        where = f"{path}:{number}"
+        only(item, FIELDS, where)
+        rows.append((where, item, text_list(item, "skills", where)))
     if list_file is None:
         names = sorted({name for _, _, skills in rows for name in skills})
     else:
         names = read_skills(list_file)
     corpus = names_corpus(names)
     records = []
-    for number, item, skills in rows:
-        where = f"{path}:{number}"
+    for where, item, skills in rows:
         for name in skills:
             if name not in corpus.documents:
                 raise InputError(f"{where}: unknown skill {name!r}; {hint(name, corpus.documents)}")
         text = text_field(item, "instruction", where)
         relevant = dict.fromkeys(skills, 1)
-        records.append(ranking(where, text, corpus, relevant, id=f"{path.name}:{number}"))
+        records.append(ranking(where, text, corpus, relevant, id=Path(where).name))
     return records
-
-
-def _skills(item: dict[str, Any], where: str) -> list[str]:
-    for name in item:
-        if name not in FIELDS:
-            raise InputError(f"{where}: unknown field {name!r}; {nearest(name, FIELDS)}")
-    skills = field(item, "skills", list, where)
-    if not skills:
-        raise InputError(f"{where}: field 'skills' is empty, so nothing to find")
-    for position, name in enumerate(skills):
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"{where}: skills[{position}] must be a string that is not empty")
-    return [name.strip() for name in skills]

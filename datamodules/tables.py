@@ -7,17 +7,20 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from datamodules.files import read_text
+from datamodules.files import field, read_text
 from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
 
+SHARES = {"train": 80, "val": 10, "test": 10}
+"""Percent of each split where a dataset has no splits of its own."""
+
 SAMPLE_SHARES = {"train": 60, "val": 20, "test": 20}
-"""Percent of each split of a small embedded sample."""
+"""Percent of each split of a small embedded sample, and of a few hundred queries."""
 
 FEW = 20
 """Up to so many valid names, an error lists them all."""
@@ -96,6 +99,48 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def only(item: Iterable[str], names: Collection[str], where: str, what: str = "field") -> None:
+    """Raise unless a JSON object has none but these fields, or a table none but these columns.
+
+    Raises:
+        InputError: It has another one; says which names there are.
+    """
+    for name in item:
+        if name not in names:
+            raise InputError(f"{where}: unknown {what} {name!r}; {nearest(name, names)}")
+
+
+def text_list(item: Mapping[str, Any], name: str, where: str) -> list[str]:
+    """Return a field that lists strings, without surrounding blanks.
+
+    Raises:
+        InputError: It is missing or no list, the list is empty, or a string in it is.
+    """
+    texts = field(item, name, list, where)
+    if not texts:
+        raise InputError(f"{where}: field {name!r} is empty")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{where}: {name}[{position}] must be a string that is not empty")
+    return [text.strip() for text in texts]
+
+
+def right_option(letter: str, letters: Sequence[str], where: str) -> int:
+    """Return the position of the right option's letter.
+
+    Args:
+        letter: That letter.
+        letters: Of all options.
+        where: File, line and field for the error.
+
+    Raises:
+        InputError: No option has it.
+    """
+    if letter not in letters:
+        raise InputError(f"{where} is {letter!r}; {nearest(letter, letters)}")
+    return letters.index(letter)
+
+
 def members(folder: Path, suffix: str) -> list[Path]:
     """Return the files of a folder or zip archive, at any depth, whose names end in a suffix.
 
@@ -105,17 +150,17 @@ def members(folder: Path, suffix: str) -> list[Path]:
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_dir():
-        found = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+        files = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
     else:
         try:
             with zipfile.ZipFile(folder) as archive:
                 names = sorted(archive.namelist())
         except zipfile.BadZipFile as error:
             raise InputError(f"{folder}: not a folder and not a zip archive") from error
-        found = [folder / PurePosixPath(name) for name in names if name.endswith(suffix)]
-    if not found:
+        files = [folder / PurePosixPath(name) for name in names if name.endswith(suffix)]
+    if not files:
         raise InputError(f"{folder}: no file ends in {suffix}")
-    return found
+    return files
 
 
 def present(folder: Path, *candidates: str) -> bool:

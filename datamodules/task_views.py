@@ -160,7 +160,7 @@ class TaskViews(ZooDataModule):
         return list(records)
 
     def _viewed(self, split: str) -> list[Viewed]:
-        found: list[Viewed] = []
+        chosen: list[Viewed] = []
         readers: dict[str, Callable[[str], Iterator[Viewed]]] = {
             "clinc150": self._queries,
             "esconv": self._situations,
@@ -172,8 +172,8 @@ class TaskViews(ZooDataModule):
                 known = {viewed.text for viewed in source("train")}
             short = [text for text in texts if 0 < len(text) <= LONGEST and text not in known]
             order = sorted(short, key=digest)[: self.max_texts]
-            found += [texts[text] for text in order]
-        return sorted(found, key=lambda viewed: digest(viewed.text))
+            chosen += [texts[text] for text in order]
+        return sorted(chosen, key=lambda viewed: digest(viewed.text))
 
     def _queries(self, split: str) -> Iterator[Viewed]:
         records: Any = CLINC150(self._folder("clinc150")).records(split)

@@ -18,7 +18,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, find
-from datamodules.tables import cell, digest, divide, read_csv
+from datamodules.tables import SHARES, cell, digest, divide, read_csv
 from zoo.errors import InputError
 from zoo.records import Question, Record
 
@@ -46,10 +46,8 @@ class TruthfulQA(ZooDataModule):
             return list(read_questions(SAMPLES / "truthful_qa.csv"))
         path = Path(self.path)
         path = find(path, "TruthfulQA.csv", "TruthfulQA.csv.gz") if path.is_dir() else path
-        shares = {"train": 80, "val": 10, "test": 10}
         questions = list(read_questions(path))
-        share = divide(questions, lambda item: item.question, split, shares, str(path))
-        return list(share)
+        return [*divide(questions, lambda item: item.question, split, SHARES, str(path))]
 
 
 def read_questions(path: Path) -> Iterator[Question]:

@@ -151,28 +151,51 @@ def read_run(path: Path, num_candidates: int, known: Collection[str]) -> dict[st
         query, _, name, _, score, _ = cells
         if name not in known:
             raise InputError(f"{where}: document {name!r} is not in the corpus")
-        found = scores.setdefault(query, {})
-        if name in found:
+        of_query = scores.setdefault(query, {})
+        if name in of_query:
             raise InputError(f"{where}: document {name!r} is there twice for query {query!r}")
         try:
-            found[name] = float(score)
+            of_query[name] = float(score)
         except ValueError as error:
             raise InputError(f"{where}: the score must be a number, found {score!r}") from error
     return {
-        query: sorted(sorted(found, reverse=True), key=lambda name: -found[name])[:num_candidates]
-        for query, found in scores.items()
+        query: sorted(sorted(by_name, reverse=True), key=lambda n: -by_name[n])[:num_candidates]
+        for query, by_name in scores.items()
     }
 
 
-def candidates_of(
-    run: Mapping[str, Sequence[str]], query: str, grades: Mapping[str, int], split: str, path: str
-) -> list[str]:
-    """Return what a run found for a query; in training, with the relevant documents it missed.
+def judged_records(
+    queries: Iterable[tuple[str, str, str]],
+    corpus: Corpus,
+    judged: Judgements,
+    split: str,
+    run: str | None,
+    num_candidates: int,
+) -> list[Ranking]:
+    """Return the records of some queries.
+
+    Args:
+        queries: Id, place for errors, and text of each.
+        corpus: All documents.
+        judged: The judgements.
+        split: In `train`, the relevant documents that a run missed are candidates too.
+        run: File with the candidates in trec_eval's run format; None ranks the whole corpus.
+        num_candidates: Candidates to take from the run.
 
     Raises:
-        InputError: The run has nothing for the query.
+        InputError: The run is wrong or has nothing for a query, or see `ranking`.
     """
-    if query not in run:
-        raise InputError(f"{path}: nothing was ranked for query {query!r}")
-    missed = [name for name, grade in grades.items() if grade > 0 and name not in run[query]]
-    return [*run[query], *(missed if split == "train" else ())]
+    by_query = read_run(Path(run), num_candidates, corpus.documents) if run is not None else None
+    records = []
+    for name, where, text in queries:
+        grades = judged.get(name, {})
+        candidates: list[str] = []
+        if by_query is not None:
+            if name not in by_query:
+                raise InputError(f"{run}: nothing was ranked for query {name!r}")
+            candidates += by_query[name]
+            if split == "train":
+                relevant = (document for document, grade in grades.items() if grade > 0)
+                candidates += [document for document in relevant if document not in candidates]
+        records.append(ranking(where, text, corpus, grades, candidates=candidates, id=name))
+    return records
