@@ -111,7 +111,7 @@ class ZooModule(LightningModule):
         """Return why nothing is trained with these settings; empty if something is."""
         return ""
 
-    def converse(self, dialogue: Any) -> tuple[dict[str, str], Any]:
+    def converse(self, dialogue: Any, *, temperature: float = 0.0) -> tuple[dict[str, str], Any]:
         """Return what to show beside a reply, and the `Dialogue` with the reply as its last turn.
 
         Raises:

@@ -76,10 +76,12 @@ class ReplyingModule(EvaluatedModule):
             rows.append(row)
         return rows
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
-        """Return the thought beside a reply, and the dialogue with the reply."""
-        (reply,) = self.generate([awaiting_reply(dialogue)])
-        turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer))
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
+        """Return the thought beside a reply, and the dialogue with the reply and its thought."""
+        (reply,) = self.generate([awaiting_reply(dialogue)], temperature=temperature)
+        turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer, thought=reply.thought))
         notes = {"thought": reply.thought} if reply.thought else {}
         return notes, replace(dialogue, turns=turns)
 

@@ -10,6 +10,7 @@ import pytest
 from running import ROOT, main, start
 
 from zoo.cli.chat import chat
+from zoo.decoding.think_answer import Reply
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
@@ -19,16 +20,19 @@ CPU = ("--trainer.accelerator", "cpu", "--trainer.precision", "32-true")
 
 
 class Echo:
-    """Repeats what is said; a long message does not fit."""
+    """Repeats what is said; a long message does not fit, and the second best is `Again.`."""
 
     def __init__(self) -> None:
         self.seen: list[Dialogue] = []
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
         self.seen.append(dialogue)
-        if len(dialogue.turns[-1].text) > 20:
+        if len(dialogue.turns[-1].text) > 40:
             raise InputError("too long")
-        turn = Turn(SUPPORTER, f"{dialogue.turns[-1].text}\n!", strategy="Others")
+        said = "Again." if temperature else dialogue.turns[-1].text.replace("(nothing)", "")
+        turn = Turn(SUPPORTER, f"{said}\n!" * bool(said), strategy="Others")
         notes = {"walk": "s0 ->\ns3", "mood": "fine"}
         return notes, replace(dialogue, turns=(*dialogue.turns, turn))
 
@@ -50,16 +54,44 @@ def test_a_line_a_turn() -> None:
 
 
 def test_in_a_terminal() -> None:
-    """Notes stand before the reply; what does not fit is told and left out."""
+    """Dimmed notes stand beside the reply; what does not fit is told and left out."""
     said: list[str] = []
     model = Echo()
-    chat(model, OPENING, ["x" * 30, "hi", "/quit", "no"], said.append, terminal=True)
+    chat(model, OPENING, ["x" * 50, "hi", "/quit", "no"], said.append, terminal=True)
     assert said[0] == "error: too long"
-    assert "walk:" in said[1]
-    assert said[-1] == "hi !"
+    assert said[1:] == ["hi !  \033[2mwalk: s0 -> s3 | mood: fine\033[0m"]
     assert len(model.seen[1].turns) == 1
     with pytest.raises(InputError, match="too long"):
-        chat(model, OPENING, ["x" * 30], said.append)
+        chat(model, OPENING, ["x" * 50], said.append)
+
+
+def talk(*messages: str, full: int = 99) -> tuple[list[str], Dialogue]:
+    """Return what an echo says, and the dialogue; replies of `full` letters fill their limit."""
+    said: list[str] = []
+    told = chat(Echo(), OPENING, messages, said.append, is_cut=lambda text: len(text) >= full)
+    return [line.replace("walk: s0 -> s3 | mood: fine", "-") for line in said], told
+
+
+@pytest.mark.parametrize("again", ["What is it?", "what is  IT?", "(nothing)"])
+def test_a_repeated_or_empty_reply_is_tried_again(again: str) -> None:
+    """The second best is said, once; where that was said before too, the note tells it."""
+    fault = "empty" if again == "(nothing)" else "a repetition"
+    lines, told = talk("What is it?", again, again)
+    assert lines[0] == "What is it? !\t-"
+    assert lines[1] == f"Again. !\t- | reply: second try, the first was {fault}"
+    assert lines[2].endswith(f"\t- | reply: {fault}, also at the second try")
+    assert [turn.text for turn in told.turns if turn.speaker == SUPPORTER][1] == "Again.\n!"
+
+
+def test_a_cut_reply_ends_with_a_sentence() -> None:
+    """Also in the history; a reply that is not cut, or has no whole sentence, stays."""
+    lines, told = talk('Go on. "Tell me." And then you', "no end here at all you see", full=20)
+    assert [line.split("\t")[0] for line in lines] == [
+        'Go on. "Tell me."',
+        "no end here at all you see !",
+    ]
+    assert told.turns[1].text == 'Go on. "Tell me."'
+    assert talk("Go on. And", full=20)[0] == ["Go on. And !\t-"]
 
 
 METHODS = [
@@ -98,6 +130,35 @@ def test_every_dialogue_method_talks(
         assert all(turn.emotion for turn in told.turns if turn.speaker == SEEKER)
 
 
+def test_the_next_prompt_holds_the_own_thought(make: Any, monkeypatch: Any) -> None:
+    """MeTHanol's thoughts of a chat stay in its history as it thought them; none is made up."""
+    limits = {"max_thought_tokens": 3, "max_answer_tokens": 3}
+    module = make("MeTHanol", "tiny-llama", thinking_layer=2, max_length=8192, **limits)
+    for thought in ("She needs a friend.", ""):
+        reply = [Reply(thought, "Oh no.")]
+        monkeypatch.setattr(module, "generate", lambda *_, reply=reply, **__: reply)
+        notes, told = module.converse(replace(OPENING, turns=(Turn(SEEKER, "I lost my job."),)))
+        assert notes.get("thought", "") == thought
+        asked = replace(told, turns=(*told.turns, Turn(SEEKER, "Last week."), Turn(SUPPORTER, "")))
+        text = module.tokenizer.decode(module.encoder().prompt(asked))
+        own = f"<|im_start|>thought\n{thought}<|im_end|>\n" if thought else ""
+        assert f"job.<|im_end|>\n{own}<|im_start|>assistant\nOh no.<|im_end|>" in text
+
+
+def test_a_copied_prompt_is_no_reply(make: Any, monkeypatch: Any) -> None:
+    """CoCT's model that copies its prompt speaks after the supporter's name."""
+    module = make("CoCT", "tiny-llama", max_length=8192)
+
+    def ask(_: Any, questions: list[str], **__: Any) -> list[str]:
+        copied = "Dialogue so far:\nSeeker: I lost my job.\n\nReply:"
+        return ['"I hear you.' if questions[0].endswith("Supporter:") else copied]
+
+    monkeypatch.setattr("zoo.decoding.shared_context.SharedContext.ask", ask)
+    said: list[str] = []
+    chat(module, OPENING, ["I lost my job."], said.append)
+    assert said[0].startswith("I hear you.\tbegun: Supporter: | strategy: Others")
+
+
 def test_methods_without_dialogues_do_not_talk(make: Any) -> None:
     module = make("ConfidentSFT", "tiny-llama")
     with pytest.raises(InputError, match="model: ConfidentSFT does not talk"):
@@ -109,8 +170,10 @@ def test_over_a_pipe(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> No
     config = str(ROOT / "configs" / "fisminess.yaml")
     monkeypatch.setattr("sys.stdin", io.StringIO("I lost my job.\nLast week.\n"))
     main("chat", "--config", config, *BACKBONE, *CPU, "--model.max_new_tokens", "3")
-    lines = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
     assert len(lines) == 2
+    assert "FiSMiness on tiny-llama (0 M parameters, cpu); replies of up to 3 tokens, in" in err
     assert all("walk: s0 -" in line and "-> s1 -" in line for line in lines)
 
 

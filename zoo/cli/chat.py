@@ -1,23 +1,41 @@
-"""Talk to a method: in a terminal, or a line a turn over a pipe."""
+"""Talk to a method: in a terminal, or a line a turn over a pipe.
+
+What is said is the method's reply, made presentable for talking; evaluations score replies as they
+are. A reply that fills its limit in tokens ends with its last whole sentence. An empty reply, or
+one that was given before, is answered once more by the method's second best way (most sample it at
+temperature 0.8), and a note says so.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any, Protocol
 
+import torch
+
 from zoo.errors import InputError
-from zoo.records import SEEKER, Dialogue, Turn
+from zoo.module import ZooModule
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 HELP = "an empty line or /quit ends, /new starts again"
 DIM, PLAIN = "\033[2m", "\033[0m"
+SECOND_TRY = 0.8  # temperature
+ALIKE = 0.9  # share of the words of two replies that are one
+NEARLY = 0.75  # of the limit: names and tags that were read off a reply counted, too
+SENTENCE_END = re.compile(r"(?<=\S)[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]*]*(?=\s|$)")
 
 
 class Talker(Protocol):
     """What can be talked to (see `zoo.module.ZooModule.converse`)."""
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
         """Return what to show beside a reply, and the dialogue with the reply."""
         ...
 
@@ -29,6 +47,7 @@ def chat(
     write: Callable[[str], Any],
     *,
     terminal: bool = False,
+    is_cut: Callable[[str], bool] = lambda _: False,
 ) -> Dialogue:
     """Answer messages until there are no more; return the dialogue.
 
@@ -37,9 +56,10 @@ def chat(
         opening: What is known before the first message.
         messages: What the user says, a line each. An empty line or `/quit` ends,
             `/new` starts again.
-        write: Takes each line of output.
-        terminal: Write notes on lines of their own before the reply, and an error where a message
-            cannot be answered. Else a line a turn: the reply, a tab, the notes.
+        write: Takes each line of output: the reply, and the notes beside it.
+        terminal: Dim the notes, and write an error where a message cannot be answered. Else a tab
+            stands between reply and notes.
+        is_cut: Whether a reply fills the limit of tokens.
 
     Raises:
         InputError: A message cannot be answered, and `terminal` is False.
@@ -54,21 +74,52 @@ def chat(
             continue
         asked = replace(dialogue, turns=(*dialogue.turns, Turn(SEEKER, text)))
         try:
-            notes, dialogue = model.converse(asked)
+            notes, dialogue = answer(model, asked, is_cut)
         except InputError as error:
             if not terminal:
                 raise
             write(f"error: {error}")
             continue
         reply = " ".join(dialogue.turns[-1].text.split())
-        shown = {name: " ".join(note.split()) for name, note in notes.items()}
-        if terminal:
-            for name, note in shown.items():
-                write(f"{DIM}  {name + ':':<10} {note}{PLAIN}")
-            write(reply)
-        else:
-            write("\t".join([reply, " | ".join(f"{n}: {note}" for n, note in shown.items())]))
+        shown = " | ".join(f"{name}: {' '.join(note.split())}" for name, note in notes.items())
+        write(f"{reply}  {DIM}{shown}{PLAIN}" if terminal else f"{reply}\t{shown}")
     return dialogue
+
+
+def answer(
+    model: Talker, asked: Dialogue, is_cut: Callable[[str], bool]
+) -> tuple[dict[str, str], Dialogue]:
+    """Return the notes and the dialogue with a reply in whole sentences, a new one if there is."""
+    given = [turn.text for turn in asked.turns if turn.speaker == SUPPORTER]
+    notes, told = _whole(*model.converse(asked), is_cut)
+    fault = fault_of(told.turns[-1].text, given)
+    if not fault:
+        return notes, told
+    more, again = _whole(*model.converse(asked, temperature=SECOND_TRY), is_cut)
+    if fault_of(again.turns[-1].text, given):
+        return notes | {"reply": f"{fault}, also at the second try"}, told
+    return more | {"reply": f"second try, the first was {fault}"}, again
+
+
+def _whole(
+    notes: dict[str, str], told: Dialogue, is_cut: Callable[[str], bool]
+) -> tuple[dict[str, str], Dialogue]:
+    """Return notes and dialogue; a last reply that was cut ends with its last whole sentence."""
+    last = told.turns[-1]
+    ends = [end.end() for end in SENTENCE_END.finditer(last.text)]
+    if not ends or not is_cut(last.text):
+        return notes, told
+    whole = replace(last, text=last.text[: ends[-1]])
+    return notes, replace(told, turns=(*told.turns[:-1], whole))
+
+
+def fault_of(reply: str, given: Sequence[str]) -> str:
+    """Return what is wrong with a reply after those given before; empty if nothing is."""
+    words = reply.lower().split()
+    if not words:
+        return "empty"
+    alike = (SequenceMatcher(None, words, old.lower().split()).ratio() for old in given)
+    return "a repetition" if any(share >= ALIKE for share in alike) else ""
 
 
 def typed() -> Iterator[str]:
@@ -80,13 +131,58 @@ def typed() -> Iterator[str]:
             return
 
 
-def run(model: Talker, opening: Dialogue) -> None:
-    """Chat over the process's own input and output."""
+def run(model: Any, opening: Dialogue) -> None:
+    """Chat over the process's own input and output; a first line says with whom.
+
+    Over a pipe that line goes to the standard error, since the output is a line a message.
+
+    Raises:
+        InputError: The method does not talk, or see `chat`.
+    """
+    if type(model).converse is ZooModule.converse:
+        model.converse(opening)  # raises
     terminal = sys.stdin.isatty()
 
     def write(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
+    limit = reply_limit(model)
+    print(introduction(model, limit), file=None if terminal else sys.stderr, flush=True)
     if terminal:
-        write(f"{type(model).__name__}: {HELP}")
-    chat(model, opening, typed() if terminal else sys.stdin, write, terminal=terminal)
+        write(HELP)
+    ids = model.encoder().ids
+    lines = typed() if terminal else sys.stdin
+
+    def is_cut(text: str) -> bool:
+        return len(ids(text)) >= NEARLY * limit
+
+    chat(model, opening, lines, write, terminal=terminal, is_cut=is_cut)
+
+
+def reply_limit(model: Any) -> int:
+    """Return the limit of a reply in tokens."""
+    settings = model.hparams
+    return settings["max_new_tokens" if "max_new_tokens" in settings else "max_answer_tokens"]
+
+
+@torch.no_grad()
+def introduction(model: Any, limit: int) -> str:
+    """Return who talks, how long a reply may be, and how long a full one takes at least.
+
+    The time is that of one token, run alone behind another one.
+    """
+    parameters = sum(p.numel() for p in model.lm.parameters())
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.lm.device)
+    seconds = 0.0
+    for _ in range(2):  # the first one warms up
+        start = time.monotonic()
+        model.lm(input_ids=token).logits[0, -1].argmax().item()
+        seconds = time.monotonic() - start
+    responder, name = getattr(model, "responder", None), model.backbone.name
+    if responder is not None:
+        name += f", replies by {responder.backbone.name}"
+    return (
+        f"{type(model).__name__} on {name} ({parameters / 1e6:.0f} M parameters, "
+        f"{model.lm.device.type}); replies of up to {limit} tokens, in whole sentences, at "
+        f"least {limit * seconds:.0f} s for a full one"
+    )

@@ -31,7 +31,12 @@ STRATEGY_PLANS = {
 
 
 def turn_thought(dialogue: Dialogue, turn: Turn) -> str:
-    """Return a supporter turn's thought, made from the annotated emotion, problem and strategy."""
+    """Return a supporter turn's thought: its own, or one made from the annotation.
+
+    The annotation says the emotion, the problem and the strategy.
+    """
+    if turn.thought is not None:
+        return turn.thought
     feeling = f"The seeker feels {dialogue.emotion}" if dialogue.emotion else "The seeker talks"
     topic = f" about {dialogue.problem}" if dialogue.problem else ""
     plan = STRATEGY_PLANS.get(turn.strategy, turn.strategy.lower() or "answer with care")

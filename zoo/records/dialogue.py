@@ -19,6 +19,8 @@ class Turn:
             data that annotates acts; else empty.
         emotion: Annotated emotion of this turn, else empty.
         feedback: The seeker's rating of the turns before it, 1 to 5, if the file has one.
+        thought: What the supporter thought before it, in a chat; empty for nothing, None if that
+            is not known.
     """
 
     speaker: str
@@ -26,6 +28,7 @@ class Turn:
     strategy: str = ""
     emotion: str = ""
     feedback: int | None = None
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ TURN = re.compile(
     re.M,
 )
 """What begins a turn: a speaker at the start of a line or after a sentence."""
+COPIED = re.compile(r"^[\s*_`#>-]*Dialogue(?: so far)?:", re.M)
 
 
 @dataclass
@@ -127,10 +128,13 @@ def require_strategies(record: Dialogue, labels: Labels) -> None:
 def one_turn(words: str) -> str:
     r"""Return the first turn of what was written as a supporter; empty if it is the seeker's.
 
+    The line of the prompt that opens its conversation, copied by a model, ends what is said.
+
     Example:
         >>> one_turn(" Oh no.\nSeeker: Yes.\nSupporter: I see."), one_turn("Seeker: Yes.")
         ('Oh no.', '')
     """
+    words = COPIED.split(words, maxsplit=1)[0]
     start, speaker = 0, SUPPORTER
     for mark in TURN.finditer(words):
         if words[start : mark.start()].strip():

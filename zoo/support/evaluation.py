@@ -33,6 +33,7 @@ class TalkingModule(EvaluatedModule):
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "bleu_2")
     labels: Labels = SUPPORT
     emotions: Labels = EMOTION_SETS["esconv"]
+    temperature: float = 0.0
 
     def respond(self, records: Sequence[Dialogue | Decision], **options: Any) -> list[SupportReply]:
         """Return what the supporter does at the current decision of each record."""
@@ -120,13 +121,22 @@ class TalkingModule(EvaluatedModule):
         replies = self.respond(states, **options)
         return [self.sample(*pair) for pair in zip(states, replies, strict=True)]
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0, **options: Any
+    ) -> tuple[dict[str, str], Dialogue]:
         """Return what to show beside a reply, and the dialogue with the reply.
 
         Args:
             dialogue: Ends with a seeker's turn.
+            temperature: Of a second try; 0 for the method's own.
+            options: See `respond`.
         """
-        (answer,) = self.respond([dialogue])
+        own = self.temperature
+        self.temperature = temperature or own
+        try:
+            (answer,) = self.respond([dialogue], **options)
+        finally:
+            self.temperature = own
         turn = Turn(SUPPORTER, answer.reply, strategy=answer.strategy)
         return self.notes(answer), replace(dialogue, turns=(*dialogue.turns, turn))
 

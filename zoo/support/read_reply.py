@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zoo.support.encoder import SPEAKS, TURN
 from zoo.support.labels import Labels
-from zoo.support.tags import strip_tags
+from zoo.support.tags import strip_tags, unquoted
 
 NOTE = r"(?: \((?P<{0}note>[^()\n]*)\))?[*_`]*\s*:[*_`]*"
 FIELD = re.compile(  # opens a line, in any case; or stands inside one, spelled as it is asked for
@@ -91,7 +91,7 @@ def read_reply(words: str, labels: Labels, begins: str = SPEAKS) -> Reading:
     rest = [part for part in parts if part not in sought and part.name != "seeker"]
     for part in (*sought, *rest):  # of the rest only what has the form: `Emotion: [Question] When?`
         start, strategy = _after_tags(text, part, labels)
-        reply = strip_tags(text[start : part.end].strip(" \n`"))
+        reply = unquoted(strip_tags(text[start : part.end].strip(" \n`")))
         if reply and (part in sought or strategy):
             strategy = strategy or _planned(text, parts, part, labels)
             given = part.name in (ALONE if alone else SAID)

@@ -23,6 +23,7 @@ OPENING = re.compile(
 )
 FIELD = re.compile(rf"^\s*[*_]*{FIELDS}[*_]*\s*:[*_]*\s*", re.I)
 SPOKEN = re.compile(rf"(?:^|(?<=[\s.;,|]))[*_]*{REPLY}(?: \({PHRASE}\))?[*_]*\s*:[*_]*\s*", re.I)
+QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 NAMES = (*SUPPORT.names, *SUPPORT.aliases, *ACTS.names, *EMOTIONS)
 
 
@@ -57,6 +58,23 @@ def strip_tags(text: str, names: Sequence[str] = ()) -> str:
         text = TWINS.sub("", PAIRED.sub(" ", inner.sub(" ", text)))
         text = " ".join(text.split(" ")).strip()
     return re.sub(r" {2,}", " ", text)
+
+
+def unquoted(text: str) -> str:
+    r"""Return a reply without the quotation marks that a model puts around it.
+
+    A mark that opens the reply is taken off with the one that closes it, or alone if the reply was
+    cut before that. Quotations inside a reply stay.
+
+    Example:
+        >>> unquoted('"I am here."'), unquoted('"I am'), unquoted('"Yes" is what he said.')
+        ('I am here.', 'I am', '"Yes" is what he said.')
+    """
+    closing = QUOTES.get(text[:1])
+    if closing is None:
+        return text
+    inner = text[1:].removesuffix(closing)
+    return text if closing in inner or text[0] in inner else inner.strip()
 
 
 def _without_fields(text: str, value: re.Pattern[str]) -> str:

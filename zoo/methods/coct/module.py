@@ -60,7 +60,7 @@ from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision, current_decision
-from zoo.support.encoder import TalkEncoder
+from zoo.support.encoder import SPEAKS, TalkEncoder
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT, Labels
 from zoo.support.reply import SupportReply
@@ -212,15 +212,21 @@ class CoCT(TalkingModule):
     # -- replies -------------------------------------------------------------------------------
 
     @evaluating
-    def respond(self, records: Sequence[Dialogue | Decision]) -> list[SupportReply]:
+    def respond(
+        self, records: Sequence[Dialogue | Decision], *, begins: str = ""
+    ) -> list[SupportReply]:
         """Return the reply of each record with its chain of concepts: one call, equation (1).
+
+        Args:
+            records: Decisions, or dialogues that are to be continued.
+            begins: What a reply is begun with.
 
         Raises:
             InputError: A turn does not fit the window.
         """
         states = [current_decision(record, self.labels) for record in records]
         context = conversation_context(self, states)
-        questions = [self.encoder().question()] * len(states)
+        questions = [self.encoder().question(begins=begins)] * len(states)
         words = context.ask(
             questions, max_new_tokens=self.max_new_tokens, temperature=self.temperature
         )
@@ -233,6 +239,18 @@ class CoCT(TalkingModule):
         """Return what a model's words say, equations (2) and (3)."""
         fallback = self.labels.fallback if self.plans else ""
         return read_tagged(words, self.concepts, fallback, nll=nll, tokens=tokens)
+
+    def converse(self, dialogue: Dialogue, **options: Any) -> tuple[dict[str, str], Dialogue]:
+        """Return what to show beside a reply, and the dialogue with the reply.
+
+        A small model often copies its prompt and says nothing. It is asked once more then, with its
+        reply begun by the supporter's name, after which it speaks, but with fewer tags.
+        """
+        notes, told = super().converse(dialogue, **options)
+        if told.turns[-1].text:
+            return notes, told
+        notes, told = super().converse(dialogue, begins=SPEAKS, **options)
+        return {"begun": SPEAKS, **notes}, told
 
     # -- evaluation ----------------------------------------------------------------------------
 

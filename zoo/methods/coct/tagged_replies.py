@@ -15,6 +15,7 @@ from zoo.support.decisions import Decision
 from zoo.support.encoder import one_turn, read_field
 from zoo.support.reply import SupportReply
 from zoo.support.strategy_metrics import Floats
+from zoo.support.tags import unquoted
 
 Tables = dict[str, tuple[list[str], Floats]]
 """Kind of concept -> names, and transitions between them inside replies, rows summing to 1."""
@@ -35,7 +36,7 @@ def read_tagged(
     parts = split_tags(one_turn(words), concepts)
     chain = [concepts.kind_of(part.tag) for part in parts if part.tag is not None]
     strategies = of_kind(chain, "strategy") if fallback else []
-    reply = spoken(parts, concepts)
+    reply = unquoted(spoken(parts, concepts))
     failed = ("strategy",) if fallback and not strategies else ()
     return SupportReply(
         reply=reply,

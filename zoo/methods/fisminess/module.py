@@ -238,8 +238,8 @@ class FiSMiness(TalkingModule):
             options["strategies"] = [name] * (1 if prompt else len(records))
         return super().show(records, prompt=prompt, **options)
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(self, dialogue: Dialogue, **options: Any) -> tuple[dict[str, str], Dialogue]:
         """Return what to show beside a reply, and the dialogue with reply, emotion and strategy."""
-        notes, continued = super().converse(dialogue)
+        notes, continued = super().converse(dialogue, **options)
         turns = with_seeker_emotion(continued.turns, notes["emotion"])
         return notes, replace(continued, turns=turns)

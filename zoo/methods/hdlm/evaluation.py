@@ -93,8 +93,14 @@ class LevelingModule(EvaluatedModule):
             rows.append(row)
         return rows
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
         """Return what is decoded before a reply beside it, and the dialogue with the reply.
+
+        Args:
+            dialogue: Ends with a seeker's turn.
+            temperature: Of the reply; 0 is greedy.
 
         Raises:
             InputError: The method's levels are not those of a dialogue.
@@ -104,7 +110,7 @@ class LevelingModule(EvaluatedModule):
         waiting = Turn(SUPPORTER, "...", strategy=STRATEGIES[0])
         known = replace(dialogue, emotion=dialogue.emotion or EMOTIONS[0])
         plan = self.encoder().plans(replace(known, turns=(*dialogue.turns, waiting)))[-1]
-        (path,) = self.generate([plan])
+        (path,) = self.generate([plan], temperature=temperature)
         notes = dict(zip(guide, path, strict=False))
         strategy = notes.get("strategy", "")
         turn = Turn(SUPPORTER, path[-1], strategy if strategy in STRATEGIES else STRATEGIES[-1])

@@ -184,13 +184,18 @@ class HdLM(LevelingModule):
 
     @evaluating
     def generate(
-        self, plans: Sequence[Plan], *, forced: Sequence[Sequence[str]] | None = None
+        self,
+        plans: Sequence[Plan],
+        *,
+        forced: Sequence[Sequence[str]] | None = None,
+        temperature: float = 0.0,
     ) -> list[list[str]]:
         """Decode every level of each plan, equation (5); return the names found.
 
         Args:
             plans: What is asked (`encoder().plans(record)`).
             forced: Names to use for the first levels instead of decoding them (an intervention).
+            temperature: Of the last level; 0 is greedy.
         """
         encoder = self.encoder()
         paths: list[list[str]] = [[] for _ in plans]
@@ -206,7 +211,8 @@ class HdLM(LevelingModule):
                 replies = [encoder.ids(text) for text in texts]
             else:
                 new = [ids[n:] for ids, n in zip(sequences, held, strict=True)]
-                replies = self._decode(decoder, new, level, plans, paths)
+                heat = temperature if level + 1 == self.depth else 0.0
+                replies = self._decode(decoder, new, level, plans, paths, heat)
                 texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
                 held = [len(i) + len(r) + 1 for i, r in zip(sequences, replies, strict=True)]
             for i, (plan, path, text) in enumerate(zip(plans, paths, texts, strict=True)):
@@ -221,6 +227,7 @@ class HdLM(LevelingModule):
         level: int,
         plans: Sequence[Plan],
         paths: Sequence[Sequence[str]],
+        temperature: float,
     ) -> list[list[int]]:
         encoder, depth = self.encoder(), self.depths.index(self.ks[level])
         decoder.feed(new, depth)
@@ -234,6 +241,7 @@ class HdLM(LevelingModule):
             lambda hidden: self.logits(level, hidden),
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
             close=level + 1 < self.depth and not self.separate,
             allowed=allowed,
         )

@@ -240,14 +240,23 @@ class PlanningModule(EvaluatedModule):
         pairs = zip(decisions, self.with_replies(decisions, plans), strict=True)
         return [self.sample(*pair) for pair in pairs]
 
-    def converse(self, dialogue: Dialogue) -> tuple[dict[str, str], Dialogue]:
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
         """Return strategy and values beside a reply, and the dialogue with the reply.
+
+        Args:
+            dialogue: Ends with a seeker's turn.
+            temperature: Of a second try: the strategy of the second highest value is followed.
 
         Raises:
             InputError: There is no responder.
         """
         state = current_decision(dialogue, self.labels)
         (plan,) = self.plan([state])
+        if temperature:
+            ranked = sorted(zip(plan.values, self.labels.names, strict=True), reverse=True)
+            plan = replace(plan, strategy=ranked[1][1])
         (reply,) = self.reply([state], [plan])
         row = self.sample(state, plan)
         turn = Turn(SUPPORTER, reply, strategy=plan.strategy)

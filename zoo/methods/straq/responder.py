@@ -26,6 +26,7 @@ from zoo.records import Dialogue, Triple
 from zoo.support.decisions import Decision, current_decision, decisions
 from zoo.support.encoder import SPEAKS, one_turn
 from zoo.support.labels import SUPPORT, Labels
+from zoo.support.tags import unquoted
 
 
 @dataclass(frozen=True)
@@ -166,4 +167,4 @@ class Responder:
         speak = Phase(0, lambda hidden: lm.lm_head(lm.model.norm(hidden)), self.max_new_tokens)
         prompts = [encoder.prompt(query) for query in queries]
         replies = think_and_answer(decoder, encoder, prompts, think=None, speak=speak)
-        return [one_turn(reply.answer) for reply in replies]
+        return [unquoted(one_turn(reply.answer)) for reply in replies]
