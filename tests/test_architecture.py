@@ -38,7 +38,7 @@ KNOWN_SHARED = {
 }
 LAYERS = (  # a room imports rooms of its own line and of those above it
     {"errors"},
-    {"records", "markup", "cache", "parallel", "tiny_models"},
+    {"records", "markup", "cache", "parallel", "precision", "tiny_models"},
     {"encoding", "media", "sample_preview", "plots", "nn", "model_files", "optimizer"},
     {"backbone", "export"},
     {"losses", "metrics", "prompts", "decoding"},

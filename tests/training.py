@@ -53,3 +53,17 @@ def quiet_trainer(**options: Any) -> lightning.Trainer:
         **{"enable_progress_bar": False, "enable_model_summary": False},
     }
     return lightning.Trainer(**{**quiet, **options})
+
+
+class Fixed(lightning.LightningDataModule):
+    """The same batch again and again."""
+
+    def __init__(self, records: list[Any], batches: int = 6) -> None:
+        super().__init__()
+        self.records, self.batches = records, batches
+
+    def train_dataloader(self) -> Any:
+        encoder = self.trainer.lightning_module.encoder()
+        examples = [example for record in self.records for example in encoder(record)]
+        batch = encoder.collate(examples, sum_head_weights(examples))
+        return torch.utils.data.DataLoader([batch] * self.batches, batch_size=None)

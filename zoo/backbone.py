@@ -50,7 +50,8 @@ class Backbone:
 
     Attributes:
         name: Preset, local folder, `.gguf` file or hub id.
-        dtype: Type of the weights: `float32`, `bfloat16` or `float16`.
+        dtype: Type of the weights: `float32`, `bfloat16` or `float16`. In training it is that of
+            frozen ones; what is trained is held in float32 (see `zoo.precision`).
         attention: `sdpa` runs everywhere; `flash_attention_2` needs flash-attn and CUDA.
         load_4bit: Quantise the blocks to 4 bit (NF4, bitsandbytes); train with `lora`.
         lora: Train low-rank adapters instead of the backbone's weights.

@@ -20,14 +20,14 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from zoo import backbone as backbones
-from zoo import export, parallel
+from zoo import export, parallel, precision
 from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.optimizer import Optimizer, adamw, total_steps
+from zoo.optimizer import Optimizer, adamw, clip_gradients, total_steps
 
 R = TypeVar("R")
 
@@ -70,6 +70,10 @@ class ZooModule(LightningModule):
 
     def install(self) -> None:
         """Add the paper's parts to the loaded backbone, on full weights."""
+
+    def whole_with_lora(self) -> list[nn.Module]:
+        """Return the parts of the language model that LoRA leaves trainable as a whole."""
+        return []
 
     def build_encoder(self, tokenizer: Any) -> Any:
         """Return the method's encoder (see `zoo.prompts.base.PromptEncoder`)."""
@@ -134,6 +138,7 @@ class ZooModule(LightningModule):
             return
         self.validate()
         self.build()
+        precision.prepare(self)
         self.built = True
         if self.init_from is not None:
             export.load_weights(self, self.init_from)
@@ -153,6 +158,8 @@ class ZooModule(LightningModule):
             self.lm.requires_grad_(False)
         if self.backbone.lora is not None:
             backbones.add_lora(self.lm, as_config(LoRA, self.backbone.lora))
+            for part in () if self.backbone.freeze else self.whole_with_lora():
+                part.requires_grad_(True)
         if self.backbone.gradient_checkpointing:
             self.lm.gradient_checkpointing_enable({"use_reentrant": False})
         self.train()
@@ -222,19 +229,10 @@ class ZooModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by global norm in a way that is valid under sharding; raise on a non-finite norm.
-
-        Raises:
-            RuntimeError: The gradient norm is NaN or infinite.
-        """
+        """Clip by global norm in a way that is valid under sharding; log the norm before."""
         if gradient_clip_algorithm == "value":
             raise InputError("trainer.gradient_clip_algorithm: only norm is supported")
-        norm = parallel.clip_grad_norm(self, gradient_clip_val or math.inf)
-        if not torch.isfinite(norm):
-            raise RuntimeError(
-                f"gradient norm is {norm.item()} at step {self.global_step}: the loss diverged; "
-                f"lower model.optimizer.lr or use bfloat16 instead of float16"
-            )
+        norm = clip_gradients(self, optimizer, gradient_clip_val or math.inf)
         self.log("train/grad_norm", norm)
 
     # -- logging -------------------------------------------------------------------------------
@@ -291,7 +289,7 @@ def evaluating(method: Callable[..., R]) -> Callable[..., R]:
         training = self.training
         self.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), precision.computing(self):
                 return method(self, *args, **kwargs)
         finally:
             self.train(training)

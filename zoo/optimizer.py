@@ -1,4 +1,4 @@
-"""AdamW with a warm-up schedule over the optimiser steps of a run."""
+"""The optimiser step: AdamW, its warm-up schedule over the steps of a run, clipping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from zoo import parallel
+from zoo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Optimizer:
         beta1: Decay of the gradient mean.
         beta2: Decay of the squared gradient mean.
         final_ratio: Share of the peak learning rate that a decay ends at.
+
+    Raises:
+        InputError: A number is outside of its range.
     """
 
     lr: float = 1e-5
@@ -32,6 +38,18 @@ class Optimizer:
     beta1: float = 0.9
     beta2: float = 0.999
     final_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("lr", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"optimizer.{name}: {getattr(self, name)} is not 0 or more")
+        for name in ("warmup_ratio", "final_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"optimizer.{name}: {getattr(self, name)} is not in 0..1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name}: {getattr(self, name)} is not in 0..1, below 1")
 
     def factor(self, step: int, total: int) -> float:
         """Return the share of the peak learning rate at a step of `total` optimiser steps."""
@@ -73,6 +91,33 @@ def adamw(
     )
     stepwise = {"scheduler": schedule, "interval": "step", "name": "lr"}
     return {"optimizer": optimizer, "lr_scheduler": stepwise}
+
+
+def clip_gradients(module: Any, optimizer: Any, max_norm: float) -> Tensor:
+    """Scale the gradients to a global norm of at most `max_norm`; return the norm before.
+
+    Float16 gradients are divided by the scale of the loss first. Where they overflow at that
+    scale, which the first scales do by design, `GradScaler` lowers it and leaves the step out.
+
+    Args:
+        module: The `ZooModule` that trains.
+        optimizer: Its optimiser.
+        max_norm: Infinity leaves the gradients as they are.
+
+    Raises:
+        RuntimeError: The norm is NaN or infinite, and no scale is left to lower.
+    """
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scaler.unscale_(optimizer)  # Lightning has done it for all optimisers but fused ones
+    norm = parallel.clip_grad_norm(module, max_norm)
+    overflow = scaler is not None and scaler.get_scale() > 1
+    if not torch.isfinite(norm) and not overflow:
+        raise RuntimeError(
+            f"gradient norm is {norm.item()} at step {module.global_step}: the loss diverged; "
+            f"lower model.optimizer.lr or use bfloat16 instead of float16"
+        )
+    return norm
 
 
 def total_steps(trainer: Any) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
 from zoo.errors import InputError
@@ -26,8 +26,13 @@ STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 def shard(module: ZooModule) -> None:
-    """Apply FSDP2 in place if the trainer's strategy asks for it; call after all surgery."""
+    """Apply FSDP2 in place if the trainer's strategy asks for it; call after all surgery.
+
+    DDP copies instead; it is told that a step may leave parameters without a gradient.
+    """
     trainer = module._trainer
+    if trainer is not None and isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     if trainer is None or not isinstance(trainer.strategy, ModelParallelStrategy):
         return
     from torch.distributed.fsdp import (

@@ -12,26 +12,11 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from training import quiet_trainer
+from training import Fixed, quiet_trainer
 
 import zoo
 from zoo.backbone import as_config
-from zoo.encoding import sum_head_weights
 from zoo.errors import InputError
-
-
-class Fixed(lightning.LightningDataModule):
-    """The same batch again and again."""
-
-    def __init__(self, records: list[Any], batches: int = 6) -> None:
-        super().__init__()
-        self.records, self.batches = records, batches
-
-    def train_dataloader(self) -> Any:
-        encoder = self.trainer.lightning_module.encoder()
-        examples = [example for record in self.records for example in encoder(record)]
-        batch = encoder.collate(examples, sum_head_weights(examples))
-        return torch.utils.data.DataLoader([batch] * self.batches, batch_size=None)
 
 
 @pytest.fixture
@@ -155,6 +140,18 @@ def test_a_non_finite_gradient_stops_the_run(
     assert all(torch.equal(p, before[name]) for name, p in module.named_parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("lr", -1e-5), ("lr", float("nan")), ("weight_decay", -0.1), ("warmup_ratio", 1.1)),
+        *(("final_ratio", -0.1), ("beta1", 1.0), ("beta2", -0.1)),
+    ],
+)
+def test_numbers_of_the_optimiser(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"optimizer.{name}: {value} is not "):
+        zoo.Optimizer(**{name: value})
+
+
 def test_clipping_by_value_is_refused(fit: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="gradient_clip_algorithm"):
         fit(tiny(), gradient_clip_val=1.0, gradient_clip_algorithm="value")
@@ -270,6 +267,34 @@ def test_config_objects() -> None:
 def test_a_thinking_layer_outside_the_backbone_is_refused(k: int) -> None:
     with pytest.raises(InputError, match=r"thinking_layer: .* is not in 1\.\.4"):
         tiny(thinking_layer=k).configure_model()
+
+
+@pytest.mark.parametrize("shape", ["tiny-llama", "tiny-qwen2"])  # untied, tied
+@pytest.mark.parametrize(
+    ("method", "whole"),
+    [
+        ("SFT", set()),
+        pytest.param(
+            "MeTHanol",
+            {"thinking_head", "lm.lm_head", "lm.model.norm"},
+        ),
+        pytest.param(
+            "HdLM",
+            {"heads.0", "lm.lm_head", "lm.model.norm"},
+        ),
+        pytest.param("LaMsS", {"lm.lm_head", "lm.model.embed_tokens"}),
+    ],
+)
+def test_heads_train_beside_adapters(shape: str, method: str, whole: set[str]) -> None:
+    """LoRA holds the blocks; what a paper trains of the heads is trained as a whole."""
+    module = getattr(zoo, method)(zoo.Backbone(shape, lora=zoo.LoRA(rank=2)))
+    module.configure_model()
+    names = {id(p): n for n, p in module.named_parameters() if p.requires_grad}
+    found = {n.removesuffix(".weight") for n in names.values() if "lora_" not in n}
+    parts = dict(module.named_modules())
+    assert {id(parts[name].weight) for name in whole} == {
+        id(p) for p in module.parameters() if p.requires_grad and "lora_" not in names[id(p)]
+    }, found
 
 
 def test_frozen_backbone_trains_the_new_head_only() -> None:

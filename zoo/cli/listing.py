@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 
 import zoo
+from zoo import precision
 from zoo.export import new_names
 from zoo.module import ZooModule
 
@@ -39,6 +40,7 @@ def describe(module: ZooModule, loader: Any, num_batches: int) -> list[str]:
         f"method      {type(module).__name__} on {names}",
         f"parameters  {total:,}, trainable {trained:,}, new {new:,}",
         f"new         {', '.join(sorted(added)) or 'none'}",
+        f"types       {precision.types(module)}",
         f"memory      about {(weights + states + activations) / gib:.1f} GiB in training: weights "
         f"{weights / gib:.2f}, gradients and AdamW {states / gib:.2f}, activations of "
         f"a micro-batch {activations / gib:.2f} (estimate)",

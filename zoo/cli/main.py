@@ -22,6 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from zoo import precision
 from zoo.callbacks import Figures, Hyperparameters, RunLogger, Samples, Throughput
 from zoo.cli.argument_errors import explain, hint, read
 from zoo.cli.listing import changes, choices, listing
@@ -158,6 +159,7 @@ class ZooCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {error}") from error
+        precision.check(trainer, self.model, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
             trainer.check_interval(self.datamodule)  # type: ignore[attr-defined]
         return trainer

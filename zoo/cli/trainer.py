@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
+from zoo import precision
 from zoo.cache import whole_file
 from zoo.cli import chat as chatting
 from zoo.cli.listing import describe
@@ -99,6 +100,8 @@ class ZooTrainer(Trainer):
         model.validate()
         model.check_data(datamodule)
         model.build(meta=True)  # first: an encoder may ask whether there are weights
+        if not model.untrained():
+            precision.hold_trained_in_float32(model)
         stage, split = ("test", "test") if model.untrained() else ("fit", "train")
         datamodule.prepare(stage, model.encoder())
         loader = getattr(datamodule, f"{split}_dataloader")()

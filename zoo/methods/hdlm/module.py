@@ -139,6 +139,10 @@ class HdLM(LevelingModule):
         norm = self.lm.model.norm if self.head_norm else nn.Identity()
         self.norms = nn.ModuleDict({str(i): copy.deepcopy(norm) for i in own})
 
+    def whole_with_lora(self) -> list[nn.Module]:
+        """Return the final norm and head: every head of the method trains as a whole."""
+        return [self.lm.model.norm, self.lm.lm_head]
+
     def build_encoder(self, tokenizer: Any) -> LevelEncoder:
         """Return the encoder: level i is learned by head i."""
         return LevelEncoder(

@@ -34,7 +34,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.backbone import Backbone, read_config
 from zoo.decoding.constrained import only
@@ -141,12 +141,9 @@ class LaMsS(SelectiveModule):
                 "model.backbone.freeze: the rows of the levels must learn; use lora instead"
             )
 
-    def build(self, *, meta: bool = False) -> None:
-        """Load, grow the vocabulary, freeze; the embedding and the head stay trainable."""
-        super().build(meta=meta)
-        if self.backbone.lora is not None:
-            self.lm.get_input_embeddings().weight.requires_grad_(True)
-            self.lm.lm_head.weight.requires_grad_(True)
+    def whole_with_lora(self) -> list[nn.Module]:
+        """Return the embedding and the head: the rows of the levels are in them."""
+        return [self.lm.get_input_embeddings(), self.lm.lm_head]
 
     def install(self) -> None:
         """Add the levels to the tokenizer, the embedding and the head."""

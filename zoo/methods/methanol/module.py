@@ -116,6 +116,10 @@ class MeTHanol(ReplyingModule):
             copy.deepcopy(self.lm.model.norm) if self.thinking_norm else nn.Identity()
         )
 
+    def whole_with_lora(self) -> list[nn.Module]:
+        """Return the final norm and head: every head of the method trains as a whole."""
+        return [self.lm.model.norm, self.lm.lm_head]
+
     def build_encoder(self, tokenizer: Any) -> ThoughtEncoder:
         """Return the encoder: T is learned by the thinking head, A by the speaking head."""
         return ThoughtEncoder(
