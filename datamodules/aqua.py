@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
+from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.json_files import read_objects
 from datamodules.tables import divide, present, right_option
 from zoo.errors import InputError
 from zoo.records import Question, Record
@@ -45,7 +46,7 @@ class AQuA(ZooDataModule):
         """Read the problems of a split."""
         if self.path is None:
             return list(read_problems(SAMPLES / "aqua.json"))
-        folder = Path(self.path)
+        folder = data_path(self.path)
         divided = split != "test" and not present(folder, "train.json", "train.json.gz")
         stem = "dev" if divided else STEMS[split]
         path = find(folder, f"{stem}.json", f"{stem}.json.gz")
@@ -58,7 +59,7 @@ class AQuA(ZooDataModule):
 
 def read_problems(path: Path) -> Iterator[Question]:
     """Yield the problems of a file."""
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         options = _options(item, where)
         correct = text_field(item, "correct", where)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_jsonl, read_lines, text_field
+from datamodules.files import SAMPLES, find, read_lines, text_field
+from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
     Judgements,
     add_judgement,
@@ -99,7 +100,7 @@ class BEIR(ZooDataModule):
         stem = f"{self.name}." if self.name else ""
         path = find(self.folder, f"{stem}corpus.jsonl", f"{stem}corpus.jsonl.gz")
         rows = []
-        for where, document in read_documents(read_jsonl(path), path, id_field="_id"):
+        for where, document in read_documents(read_objects(path), path, id_field="_id"):
             if not document.content and self.skip_empty:
                 self._left_out.add(document.id)
             elif not document.content:
@@ -112,7 +113,7 @@ class BEIR(ZooDataModule):
         self._corpus = corpus_of(rows)
         queries: dict[str, str] = {}
         path = find(self.folder, f"{stem}queries.jsonl", f"{stem}queries.jsonl.gz")
-        for number, item in read_jsonl(path):
+        for number, item in read_objects(path):
             where = f"{path}:{number}"
             name = text_field(item, "_id", where)
             if name in queries:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines
+from datamodules.files import SAMPLES, data_path, find, read_lines
 from zoo.errors import InputError
 from zoo.records import Record, Triple
 
@@ -86,7 +86,7 @@ class BigToM(ZooDataModule):
         if self.path is None:
             rows = list(read_rows(SAMPLES / "bigtom.csv"))
         else:
-            path = Path(self.path)
+            path = data_path(self.path)
             path = path if path.name.endswith((".csv", ".csv.gz")) else find(path, "bigtom.csv")
             rows = _share(list(read_rows(path)), split, path)
         return [triple for where, name, row in rows for triple in self._triples(row, where, name)]

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, read_jsonl, read_lines, read_text, text_field
+from datamodules.files import field, read_lines, read_text, text_field
+from datamodules.json_files import read_objects
 from zoo.errors import InputError, nearest
 
 UNDERSTOOD = (
@@ -93,7 +94,7 @@ def _tokens(path: Path) -> Iterator[Entry]:
 
 def _lines(path: Path) -> Iterator[Entry]:
     with_split: bool | None = None
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         for name in item:
             if name not in FIELDS:

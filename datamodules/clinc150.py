@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find
-from datamodules.tables import hint, read_json_object
+from datamodules.files import SAMPLES, data_path, find
+from datamodules.json_files import read_json_object
+from datamodules.tables import hint
 from datamodules.taxonomy import Row, label_paths
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record, Taxonomy
@@ -60,7 +61,7 @@ class CLINC150(ZooDataModule):
         if self.path is None:
             path, domains = SAMPLES / "clinc150.json", SAMPLES / "clinc150_domains.json"
         else:
-            folder, name = Path(self.path), f"data_{self.variant}.json"
+            folder, name = data_path(self.path), f"data_{self.variant}.json"
             path = find(folder, name, f"{name}.gz")
             domains = find(folder, "domains.json", "domains.json.gz")
         data, parents = read_json_object(path), read_domains(domains)

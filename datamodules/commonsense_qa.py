@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
+from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.json_files import read_objects
 from datamodules.tables import SHARES, divide, present, right_option
 from zoo.errors import InputError
 from zoo.records import Question, Record
@@ -46,7 +47,7 @@ class CommonsenseQA(ZooDataModule):
         """Read the questions of a split."""
         if self.path is None:
             return list(read_questions(SAMPLES / "commonsense_qa.jsonl"))
-        path, shares = Path(self.path), SHARES
+        path, shares = data_path(self.path), SHARES
         if path.is_dir() or path.suffix == ".zip":
             folder = path
             path = find(folder, *DEV)
@@ -60,7 +61,7 @@ class CommonsenseQA(ZooDataModule):
 
 def read_questions(path: Path) -> Iterator[Question]:
     """Yield the questions of a file in either layout."""
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         if isinstance(item.get("question"), dict):
             place = f"{where}: question"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, read_json_list, read_jsonl, text_field
+from datamodules.files import field, text_field
+from datamodules.json_files import read_objects
 from zoo.errors import InputError, nearest
 from zoo.records import Conditioned
 
@@ -90,7 +91,7 @@ class Sample:
 def read_samples(path: Path, kind: str = "") -> Iterator[Sample]:
     """Yield the samples of a file; `kind` is the field of the condition, empty for any."""
     listed = ".json" in path.suffixes
-    for number, item in read_json_list(path) if listed else read_jsonl(path):
+    for number, item in read_objects(path) if listed else read_objects(path):
         yield _sample(item, kind, f"{path}:{number}", f"{path.name}:{number}")
 
 

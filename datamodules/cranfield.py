@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines
+from datamodules.files import SAMPLES, data_path, find, read_lines
 from datamodules.judged_queries import (
     Judgements,
     add_judgement,
@@ -91,7 +91,7 @@ class Cranfield(ZooDataModule):
         if self.path is None:
             names = ("cranfield_docs.txt", "cranfield_queries.txt", "cranfield_qrels.txt")
             return SAMPLES / names[0], SAMPLES / names[1], SAMPLES / names[2]
-        folder = Path(self.path)
+        folder = data_path(self.path)
         documents, queries, judgements = (
             find(folder, name, f"{name}.gz") for name in ("cran.all.1400", "cran.qry", "cranqrel")
         )

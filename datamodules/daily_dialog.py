@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines
+from datamodules.files import SAMPLES, data_path, find, read_lines
 from datamodules.tables import divide, present
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
@@ -63,7 +63,7 @@ class DailyDialog(ZooDataModule):
             return list(read_conversations(*(SAMPLES / name for name in names)))
         divided = self.divide_valid and split != "test"
         stems = STEMS["val" if divided else split]
-        folder = _folder(Path(self.path), stems)
+        folder = _folder(data_path(self.path), stems)
         acts, emotions = (
             find(folder, *_names(f"dialogues_{kind}", stems)) for kind in ("act", "emotion")
         )

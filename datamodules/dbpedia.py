@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find
+from datamodules.files import SAMPLES, data_path, find
 from datamodules.tables import cell, read_csv
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.records import LabelPath, Record, Taxonomy
@@ -52,7 +52,7 @@ class DBpedia(ZooDataModule):
         if self.path is None:
             return SAMPLES / "dbpedia.csv"
         name = f"DBPEDIA_{split}.csv"
-        return find(Path(self.path), name, f"{name}.gz")
+        return find(data_path(self.path), name, f"{name}.gz")
 
 
 def read_articles(path: Path) -> Iterator[Row]:

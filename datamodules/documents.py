@@ -6,10 +6,9 @@ are left alone), or a folder with such a `corpus.jsonl`, as BEIR's; each may be 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_jsonl
+from datamodules.files import SAMPLES, data_path, find
+from datamodules.json_files import read_objects
 from datamodules.judged_queries import corpus_of, read_documents
 from zoo.errors import InputError
 from zoo.records import Corpus, Record
@@ -36,10 +35,10 @@ class Documents(ZooDataModule):
             InputError: The file is wrong, a document is empty, or an id is there twice.
         """
         if self._corpus is None:
-            path = SAMPLES / "beir.corpus.jsonl" if self.path is None else Path(self.path)
+            path = SAMPLES / "beir.corpus.jsonl" if self.path is None else data_path(self.path)
             if path.is_dir():
                 path = find(path, "corpus.jsonl", "corpus.jsonl.gz")
-            rows = list(read_jsonl(path))
+            rows = list(read_objects(path))
             name = "_id" if rows and "_id" in rows[0][1] else "id"
             self._corpus = corpus_of(read_documents(rows, path, id_field=name))
         return self._corpus

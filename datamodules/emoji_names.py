@@ -31,7 +31,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, find, read_json_list, text_field
+from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.json_files import read_objects
 from datamodules.picture_files import split_of, tar_members
 from zoo.errors import InputError, nearest
 from zoo.records import Media, MediaText, Record
@@ -79,7 +80,7 @@ class EmojiNames(ZooDataModule):
     def load(self, split: str) -> list[Record]:
         """Read all emoji at the first call, and return those of a split."""
         if not self._found:
-            self._found = self._read(Path(self.path) if self.path is not None else SAMPLES)
+            self._found = self._read(data_path(self.path) if self.path is not None else SAMPLES)
         return [record for place, record in self._found if self.path is None or place == split]
 
     def _read(self, folder: Path) -> list[tuple[str, Record]]:
@@ -104,7 +105,7 @@ def read_emoji(folder: Path) -> Iterator[Emoji]:
     table = find(folder, "emoji.json", "emoji.json.gz")
     tar = find(folder, PICTURES)
     members = _members(tar)
-    for index, (number, item) in enumerate(read_json_list(table)):
+    for index, (number, item) in enumerate(read_objects(table)):
         where = f"{table}:{number}: [{index}]"
         text = text_field(item, "name", where).lower()
         if _drawn(item, where):

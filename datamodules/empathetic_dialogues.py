@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines
+from datamodules.files import SAMPLES, data_path, find, read_lines
 from datamodules.tables import divide, hint, present, unquoted
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
@@ -92,7 +92,7 @@ class EmpatheticDialogues(ZooDataModule):
         """Read the conversations of a split."""
         if self.path is None:
             return list(read_conversations(SAMPLES / "empathetic_dialogues.csv"))
-        folder = Path(self.path)
+        folder = data_path(self.path)
         divided = self.divide_valid and split != "test"
         names = _names("val" if divided else split)
         if split == "train" and folder.is_dir() and not divided and not present(folder, *names):

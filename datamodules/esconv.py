@@ -21,14 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import (
-    SAMPLES,
-    field,
-    find,
-    read_json_list,
-    read_jsonl,
-    text_field,
-)
+from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.json_files import read_objects
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
@@ -58,7 +52,7 @@ class ESConv(ZooDataModule):
         """Read the dialogues of a split."""
         if self.path is None:
             return list(read_dialogues(SAMPLES / "esconv.json"))
-        path = Path(self.path)
+        path = data_path(self.path)
         if not path.name.endswith((".json", ".json.gz")):
             stem = HUB_NAMES[split]
             names = [f"{stem}.txt", f"{stem}.txt.gz", f"{stem}.jsonl", f"{stem}.jsonl.gz"]
@@ -88,7 +82,7 @@ class ESConv(ZooDataModule):
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
     """Yield the dialogues of one file of either form; `id` is the file's name and the line."""
     authors = ".json" in path.suffixes
-    for number, item in read_json_list(path) if authors else read_jsonl(path):
+    for number, item in read_objects(path) if authors else read_objects(path):
         yield _dialogue(item, f"{path}:{number}", f"{path.name}:{number}", authors)
 
 

@@ -7,16 +7,14 @@ is an `InputError`. Nothing here unpickles.
 
 from __future__ import annotations
 
-import gzip
-import json
+import os
 import random
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar
 
+from datamodules.streams import not_utf8, open_archive, open_bytes, raw_lines
 from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -45,7 +43,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         InputError: Missing or empty file, invalid UTF-8, or a damaged archive.
     """
     found = False
-    for number, line in _raw_lines(path):
+    for number, line in raw_lines(path):
         found = True
         yield number, line
     if not found:
@@ -54,55 +52,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_text(path: Path) -> str:
     """Return the whole text of a file; see `read_lines` for what it may be."""
-    with _open(path) as stream:
+    with open_bytes(path) as stream:
         data = stream.read()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
         column = error.start - (before.rfind(b"\n") + 1)
-        raise _not_utf8(path, before.count(b"\n") + 1, error, column) from error
+        raise not_utf8(path, before.count(b"\n") + 1, error, column) from error
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
     return text
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number, object)` of a file with one JSON object a line."""
-    for number, line in read_lines(path):
-        where = f"{path}:{number}"
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{where}: invalid JSON: {error.msg} (column {error.colno})"
-            ) from error
-        yield number, _object(value, where)
-
-
-def read_json_list(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number where it starts, object)` of a file that is one JSON list of objects."""
-    text = read_text(path)
-    decoder = json.JSONDecoder()
-    position = _skip(text, 0)
-    if text[position] != "[":
-        raise InputError(f"{path}:1: expected a JSON list, found {text[position]!r}")
-    position = _skip(text, position + 1)
-    while text[position : position + 1] != "]":
-        number = text.count("\n", 0, position) + 1
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{error.lineno}: invalid JSON: {error.msg} (column {error.colno})"
-            ) from error
-        yield number, _object(value, f"{path}:{number}")
-        position = _skip(text, position)
-        if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
-        elif text[position : position + 1] != "]":
-            number = text.count("\n", 0, position) + 1
-            raise InputError(f"{path}:{number}: invalid JSON: the list is not closed with ']'")
 
 
 def field(record: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
@@ -136,6 +96,56 @@ def text_field(record: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """Return a value of a JSON file that must be an object."""
+    if not isinstance(value, dict):
+        found = _JSON_NAMES.get(type(value), type(value).__name__)
+        raise InputError(f"{where}: expected an object, found {found}")
+    return value
+
+
+def objects(
+    record: Mapping[str, Any], name: str, where: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(place for errors, object)` of each item of a field that is a list of objects."""
+    joint = "." if where.endswith("]") else ": "
+    for position, item in enumerate(field(record, name, list, where)):
+        place = f"{where}{joint}{name}[{position}]"
+        yield place, as_object(item, place)
+
+
+def one_of(name: str, value: str, options: Iterable[str], where: str = "") -> str:
+    """Return a value that is one of the options.
+
+    Args:
+        name: What it is, for the error: `condition`, or `field 'speaker'`.
+        value: The value.
+        options: The valid ones; an empty one is not listed.
+        where: Place for the error, if it stands in a file.
+
+    Raises:
+        InputError: It is none of them; names the nearest one.
+    """
+    options = list(options)
+    if value not in options:
+        hint = nearest(value, filter(None, options))
+        raise InputError(f"{where}{': ' if where else ''}{name} is {value!r}; {hint}")
+    return value
+
+
+def data_path(text: str) -> Path:
+    """Return a path that a user wrote, with `~` and environment variables (`$DATA`) replaced.
+
+    Raises:
+        InputError: A variable is not set.
+    """
+    path = os.path.expandvars(os.path.expanduser(text))
+    unset = re.search(r"\$(\w+|\{\w+\})", path)
+    if unset and not Path(path).exists():
+        raise InputError(f"{text}: the environment variable {unset[0]} is not set")
+    return Path(path)
+
+
 def find(folder: Path, *candidates: str) -> Path:
     """Return the first of the candidate files that exists in a folder or a zip archive.
 
@@ -151,7 +161,7 @@ def find(folder: Path, *candidates: str) -> Path:
     if folder.is_dir():
         present = {entry.name: entry for entry in sorted(folder.iterdir())}
     else:
-        with _archive(folder) as archive:
+        with open_archive(folder) as archive:
             members = [name for name in sorted(archive.namelist()) if not name.endswith("/")]
         present = {Path(name).name: folder / name for name in members}
     for name in candidates:
@@ -169,73 +179,3 @@ def shuffled(items: Sequence[T], seed: int) -> list[T]:
     rng = random.Random(seed)  # random() is the one method stable over Python versions
     keys = [rng.random() for _ in items]
     return [items[i] for i in sorted(range(len(items)), key=keys.__getitem__)]
-
-
-def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
-    with _open(path) as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, number, error, error.start) from error
-            line = line.removesuffix("\n").removesuffix("\r")
-            if line.strip():
-                yield number, line
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, through gzip or zip where its path says so."""
-    archive_path = next((parent for parent in path.parents if parent.suffix == ".zip"), None)
-    try:
-        if archive_path is not None and archive_path.is_file():
-            member = path.relative_to(archive_path).as_posix()
-            with _archive(archive_path) as archive:
-                if member not in archive.namelist():
-                    raise InputError(f"{path}: {archive_path.name} has no member {member}")
-                with archive.open(member) as stream:
-                    yield stream
-        elif path.suffix == ".gz":
-            with gzip.open(path, "rb") as stream:
-                yield cast(IO[bytes], stream)
-        else:
-            with path.open("rb") as stream:
-                yield stream
-    except EOFError as error:
-        raise InputError(f"{path}: truncated: the file ends before its gzip data does") from error
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged archive: {error}") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: is a folder, expected a file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-@contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: not a folder and not a zip archive") from error
-    with archive:
-        yield archive
-
-
-def _not_utf8(path: Path, number: int, error: UnicodeDecodeError, column: int) -> InputError:
-    byte = error.object[error.start]
-    return InputError(f"{path}:{number}: not UTF-8: byte 0x{byte:02x} at byte {column + 1}")
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        found = _JSON_NAMES.get(type(value), type(value).__name__)
-        raise InputError(f"{where}: expected a JSON object, found {found}")
-    return value
-
-
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position

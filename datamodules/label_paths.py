@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import SPLITS, ZooDataModule
-from datamodules.files import SAMPLES, field, find, read_jsonl, text_field
+from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.json_files import read_objects
 from datamodules.tables import SHARES, cell, divide, only, present, read_csv, text_list
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
@@ -60,7 +61,7 @@ class LabelPaths(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the texts of a split."""
-        path = SAMPLES / "label_paths.csv" if self.path is None else Path(self.path)
+        path = SAMPLES / "label_paths.csv" if self.path is None else data_path(self.path)
         if path.is_dir() or path.suffix == ".zip":
             rows = list(read_rows(_file(path, split)))
             if self._taxonomy is None:
@@ -123,7 +124,7 @@ def _levels(header: list[str], where: str) -> list[str]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         only(item, ("text", "labels", "id"), where)
         labels = tuple(text_list(item, "labels", where))

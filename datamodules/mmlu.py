@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES
+from datamodules.files import SAMPLES, data_path
 from datamodules.tables import hint, members, read_cells, right_option
 from zoo.errors import InputError
 from zoo.records import Question, Record
@@ -44,7 +44,7 @@ class MMLU(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the questions of a split, subject by subject in alphabetical order."""
-        folder = SAMPLES / "mmlu.zip" if self.path is None else Path(self.path)
+        folder = SAMPLES / "mmlu.zip" if self.path is None else data_path(self.path)
         files = {
             path.name.removesuffix(ENDS[split]).replace("_", " "): path
             for path in members(folder, ENDS[split])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, read_lines
+from datamodules.files import SAMPLES, data_path, read_lines
 from datamodules.judged_queries import divided, ranking
 from datamodules.tables import SAMPLE_SHARES, digest
 from zoo.errors import InputError
@@ -61,7 +61,7 @@ class MSMARCOTriples(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the queries of a split."""
-        path = SAMPLES / "msmarco_triples.tsv" if self.path is None else Path(self.path)
+        path = SAMPLES / "msmarco_triples.tsv" if self.path is None else data_path(self.path)
         if not self._all:
             rows = read_triples(path, self.max_lines)
             if self.queries is None or self.collection is None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, find, read_json_list, read_lines, text_field
-from datamodules.tables import members, read_json_object
+from datamodules.files import SAMPLES, data_path, field, find, read_lines, text_field
+from datamodules.json_files import read_json_object, read_objects
+from datamodules.tables import members
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
@@ -48,7 +49,7 @@ class MultiWOZ(ZooDataModule):
         """Read the dialogues of a split."""
         if self.path is None:
             return list(read_lists([SAMPLES / "multiwoz.json"]))
-        folder = Path(self.path)
+        folder = data_path(self.path)
         own = folder / FOLDERS[split]
         if own.is_dir():
             return list(read_lists(members(own, ".json")))
@@ -66,7 +67,7 @@ class MultiWOZ(ZooDataModule):
 def read_lists(paths: list[Path]) -> Iterator[Dialogue]:
     """Yield the dialogues of files of form 2.2; `id` is `dialogue_id`."""
     for path in paths:
-        for number, item in read_json_list(path):
+        for number, item in read_objects(path):
             where = f"{path}:{number}"
             turns = []
             for position, turn in enumerate(field(item, "turns", list, where)):

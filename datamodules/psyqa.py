@@ -16,11 +16,11 @@ There is no published split; ours is by a hash of the question, 80 / 10 / 10 per
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, read_json_list, text_field
+from datamodules.files import SAMPLES, data_path, field, text_field
+from datamodules.json_files import read_objects
 from datamodules.judged_queries import names_corpus, ranking
 from datamodules.tables import SAMPLE_SHARES, divide
 from zoo.errors import InputError, nearest
@@ -62,9 +62,9 @@ class PsyQA(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the labelled answers of a split."""
-        path = SAMPLES / "psyqa.json" if self.path is None else Path(self.path)
+        path = SAMPLES / "psyqa.json" if self.path is None else data_path(self.path)
         shares = SAMPLE_SHARES if self.path is None else SHARES
-        items = list(read_json_list(path))
+        items = list(read_objects(path))
 
         def question(numbered: tuple[int, dict[str, Any]]) -> str:
             return text_field(numbered[1], "question", f"{path}:{numbered[0]}")

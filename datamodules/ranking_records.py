@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, read_jsonl, text_field
+from datamodules.files import SAMPLES, field, text_field
+from datamodules.json_files import read_objects
 from datamodules.judged_queries import corpus_of, ranking, read_documents
 from datamodules.tables import only
 from zoo.errors import InputError
@@ -108,7 +109,7 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
 
 def _strict(path: Path, names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSONL file that have no other fields."""
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         only(item, names, f"{path}:{number}")
         yield number, item
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, read_jsonl, read_lines, text_field
+from datamodules.files import SAMPLES, data_path, read_lines, text_field
+from datamodules.json_files import read_objects
 from datamodules.judged_queries import divided, names_corpus, ranking
 from datamodules.tables import SAMPLE_SHARES, SHARES, hint, only, text_list
 from zoo.errors import InputError
@@ -45,7 +46,7 @@ class SayCan(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the instructions of a split."""
-        path = SAMPLES / "saycan.jsonl" if self.path is None else Path(self.path)
+        path = SAMPLES / "saycan.jsonl" if self.path is None else data_path(self.path)
         if not self._all:
             self._all = read_instructions(path, Path(self.skills) if self.skills else None)
         shares = SAMPLE_SHARES if self.path is None else SHARES
@@ -74,7 +75,7 @@ def read_instructions(path: Path, list_file: Path | None) -> list[Ranking]:
         list_file: File with all skills; None for those of the instructions.
     """
     rows = []
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         only(item, FIELDS, where)
         rows.append((where, item, text_list(item, "skills", where)))

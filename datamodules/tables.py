@@ -1,11 +1,10 @@
-"""CSV tables, JSON objects, lists of files, and splits by a hash."""
+"""CSV tables, lists of files, and splits by a hash."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -85,18 +84,6 @@ def unquoted(text: str) -> str:
     inner = text[1:-1]
     quoted = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
     return inner.replace('""', '"') if quoted else text
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds."""
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        place = f"{path}:{error.lineno}"
-        raise InputError(f"{place}: invalid JSON: {error.msg} (column {error.colno})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def only(item: Iterable[str], names: Collection[str], where: str, what: str = "field") -> None:

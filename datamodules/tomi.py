@@ -42,7 +42,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules import belief_tracker as belief
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines, shuffled
+from datamodules.files import SAMPLES, data_path, find, read_lines, shuffled
 from zoo.errors import InputError, nearest
 from zoo.records import Record, Triple
 
@@ -82,7 +82,7 @@ class ToMi(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the questions of a split, shuffled over stories and kinds."""
-        texts = SAMPLES / "tomi.txt" if self.path is None else locate(Path(self.path), split)
+        texts = SAMPLES / "tomi.txt" if self.path is None else locate(data_path(self.path), split)
         pairs = list(read_questions(texts))
         odd = sum(conclusion != triple.answer for triple, conclusion in pairs)
         self.disagreements[split] = odd

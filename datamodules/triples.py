@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, read_jsonl, text_field
+from datamodules.files import SAMPLES, field, text_field
+from datamodules.json_files import read_objects
 from zoo.errors import InputError, nearest
 from zoo.records import Record, Triple
 
@@ -58,7 +59,7 @@ class Triples(ZooDataModule):
 
 def read_triples(path: Path) -> Iterator[Triple]:
     """Yield the triples of a JSONL file."""
-    for number, item in read_jsonl(path):
+    for number, item in read_objects(path):
         where = f"{path}:{number}"
         for name in item:
             if name not in FIELDS:

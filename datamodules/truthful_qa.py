@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find
+from datamodules.files import SAMPLES, data_path, find
 from datamodules.tables import SHARES, cell, digest, divide, read_csv
 from zoo.errors import InputError
 from zoo.records import Question, Record
@@ -44,7 +44,7 @@ class TruthfulQA(ZooDataModule):
         """Read the questions of a split."""
         if self.path is None:
             return list(read_questions(SAMPLES / "truthful_qa.csv"))
-        path = Path(self.path)
+        path = data_path(self.path)
         path = find(path, "TruthfulQA.csv", "TruthfulQA.csv.gz") if path.is_dir() else path
         questions = list(read_questions(path))
         return [*divide(questions, lambda item: item.question, split, SHARES, str(path))]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines, shuffled
+from datamodules.files import SAMPLES, data_path, find, read_lines, shuffled
 from datamodules.tables import unquoted
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
 from zoo.errors import InputError, nearest
@@ -60,7 +60,7 @@ class WoS(ZooDataModule):
     def load(self, split: str) -> list[Record]:
         """Read the abstracts of a split."""
         if not self._all:
-            path = SAMPLES / "wos.txt" if self.path is None else Path(self.path)
+            path = SAMPLES / "wos.txt" if self.path is None else data_path(self.path)
             rows = list(read_abstracts(find(path, *NAMES) if path.is_dir() else path))
             if self.label_files is not None:
                 check_labels(rows, Path(self.label_files))

@@ -81,7 +81,7 @@ def test_bad_files(folder, refused):
     data.write_text('{"trian": []}')
     refused(load, "'train' is missing", "did you mean 'trian'?")
     data.write_text("[]")
-    refused(load, "data_full.json: expected a JSON object, found list")
+    refused(load, "data_full.json:1: expected an object, found a list")
     data.write_text('{\n"train": [}')
     refused(load, "data_full.json:2", "invalid JSON")
     data.write_text('{"train": []}')

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.files import (
-    field,
-    find,
-    read_json_list,
-    read_jsonl,
-    read_lines,
-    shuffled,
-    text_field,
-)
+from datamodules.files import field, find, read_lines, shuffled, text_field
+from datamodules.json_files import read_objects
 
 
 def write(path: Path, data: bytes | str) -> Path:
@@ -24,7 +17,7 @@ def write(path: Path, data: bytes | str) -> Path:
 
 def test_lines_end_at_newline_only(tmp_path):
     path = write(tmp_path / "a.txt", '{"a": "x\u2028y\u0085z"}\r\n\n{"a": "b"}\n')
-    assert list(read_jsonl(path)) == [(1, {"a": "x\u2028y\u0085z"}), (3, {"a": "b"})]
+    assert list(read_objects(path)) == [(1, {"a": "x\u2028y\u0085z"}), (3, {"a": "b"})]
 
 
 def test_byte_order_mark_gzip_and_zip_read_the_same(tmp_path):
@@ -36,13 +29,15 @@ def test_byte_order_mark_gzip_and_zip_read_the_same(tmp_path):
     inside = find(tmp_path / "a.zip", "a.txt")
     assert inside == tmp_path / "a.zip" / "folder" / "a.txt"
     for path in (plain, packed, inside):
-        assert list(read_jsonl(path)) == [(1, {"a": 1})]
+        assert list(read_objects(path)) == [(1, {"a": 1})]
 
 
 def test_json_list_names_the_line_where_an_item_starts(tmp_path):
     path = write(tmp_path / "a.json", '[\n  {"a": 1},\n\n  {"a":\n 2}\n]\n')
-    assert list(read_json_list(path)) == [(2, {"a": 1}), (4, {"a": 2})]
-    assert list(read_json_list(write(tmp_path / "b.json", "[ ]"))) == []
+    assert list(read_objects(path)) == [(2, {"a": 1}), (4, {"a": 2})]
+    assert list(read_objects(write(tmp_path / "b.json", "[ ]"))) == []
+    pair = write(tmp_path / "c.json", '{"a": "\\ud83d\\ude00"}')  # lines, whatever its name
+    assert list(read_objects(pair)) == [(1, {"a": "\U0001f600"})]
 
 
 @pytest.mark.parametrize(
@@ -53,22 +48,30 @@ def test_json_list_names_the_line_where_an_item_starts(tmp_path):
         (b'[{"a": 1},', ["a.json:1", "invalid JSON"]),
         (b"[", ["a.json:1", "invalid JSON"]),
         (b'[{"a": 1}\n {"a": 2}]', ["a.json:2", "not closed"]),
-        (b'{"a": 1}', ["a.json:1", "expected a JSON list"]),
-        (b"[1]", ["a.json:1", "expected a JSON object, found an integer"]),
+        (b"[1]", ["a.json:1", "expected an object, found an integer"]),
+        (b'[{"a": 1}]\n{"b": 2}', ["a.json:2", "the list ends, but the file does not"]),
+        (b'[{"a": 1},\n{"a": {"b": 1, "b": 2}}]', ["a.json:2: field 'b' is there twice"]),
+        (b'[{"a": ["x", {"b": "\\ud83d!"}]}]', ["a.json:1: field 'a[1].b' holds \\ud83d"]),
+        (b'[{"a": 1}, {"a": ' + b"[" * 100_000, ["a.json:1", "nested too deep"]),
         (b'[{"a":\n "\xff"}]', ["a.json:2", "0xff", "byte 3"]),
         (b" \n", ["a.json", "empty"]),
     ],
 )
 def test_bad_json_list(refused, tmp_path, data, parts):
     path = write(tmp_path / "a.json", data)
-    refused(lambda: list(read_json_list(path)), *parts)
+    refused(lambda: list(read_objects(path)), *parts)
 
 
 @pytest.mark.parametrize(
     ("data", "parts"),
     [
         (b'{"a": 1}\n{"a"', ["a.txt:2", "invalid JSON"]),
-        (b'{"a": 1}\n[1]', ["a.txt:2", "expected a JSON object, found a list"]),
+        (b'{"a": 1}\n[1]', ["a.txt:2", "expected an object, found a list"]),
+        (b'{"a": 1}\n{"a": 1} x', ["a.txt:2", "more text after the value"]),
+        (b'{"a": 1}\n{"a": 1, "a": 2}', ["a.txt:2: field 'a' is there twice"]),
+        (b'{"a": 1}\n{"a\\udc00": 1}', ["a.txt:2: field 'a?' holds \\udc00"]),
+        (b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}", ["a.txt:2", "an integer has too many digits"]),
+        (b'{"a": 1}\n' + b'{"a": ' * 100_000, ["a.txt:2", "nested too deep"]),
         (b'{"a": 1}\n{"a": "\xe9"}', ["a.txt:2", "not UTF-8", "0xe9", "byte 8"]),
         (b"", ["a.txt", "the file is empty"]),
         (b"\n\n", ["a.txt", "the file is empty"]),
@@ -76,7 +79,7 @@ def test_bad_json_list(refused, tmp_path, data, parts):
 )
 def test_bad_jsonl(refused, tmp_path, data, parts):
     path = write(tmp_path / "a.txt", data)
-    refused(lambda: list(read_jsonl(path)), *parts)
+    refused(lambda: list(read_objects(path)), *parts)
 
 
 def test_damaged_and_missing_files(refused, tmp_path):

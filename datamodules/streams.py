@@ -1,0 +1,73 @@
+"""Opening files as bytes or lines: plain, gzipped, or inside a zip archive."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from zoo.errors import InputError
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield `(line number from 1, line without its end)`; lines of blanks alone are left out."""
+    with open_bytes(path) as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise not_utf8(path, number, error, error.start) from error
+            line = line.removesuffix("\n").removesuffix("\r")
+            if line.strip():
+                yield number, line
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading bytes, through gzip or zip where its path says so."""
+    archive_path = next((parent for parent in path.parents if parent.suffix == ".zip"), None)
+    try:
+        if archive_path is not None and archive_path.is_file():
+            member = path.relative_to(archive_path).as_posix()
+            with open_archive(archive_path) as archive:
+                if member not in archive.namelist():
+                    raise InputError(f"{path}: {archive_path.name} has no member {member}")
+                with archive.open(member) as stream:
+                    yield stream
+        elif path.suffix == ".gz":
+            with gzip.open(path, "rb") as stream:
+                yield cast(IO[bytes], stream)
+        else:
+            with path.open("rb") as stream:
+                yield stream
+    except EOFError as error:
+        raise InputError(f"{path}: truncated: the file ends before its gzip data does") from error
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged archive: {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, expected a file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: not a folder and not a zip archive") from error
+    with archive:
+        yield archive
+
+
+def not_utf8(path: Path, number: int, error: UnicodeDecodeError, column: int) -> InputError:
+    """Return the error for bytes that are no UTF-8; `column` counts bytes of the line from 0."""
+    byte = error.object[error.start]
+    return InputError(f"{path}:{number}: not UTF-8: byte 0x{byte:02x} at byte {column + 1}")
