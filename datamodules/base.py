@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import LightningDataModule
 
 from datamodules.loader import StepLoader
-from zoo.errors import InputError, arguments, nearest
+from zoo.errors import InputError, arguments, check_counts, nearest
 from zoo.records import Record
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +37,8 @@ class ZooDataModule(LightningDataModule):
         **unknown: Refused.
 
     Raises:
-        InputError: An argument that neither the subclass nor this class has.
+        InputError: An argument that neither the subclass nor this class has, or a count that is
+            not above 0.
     """
 
     record_types: ClassVar[tuple[type, ...]] = ()
@@ -62,6 +63,9 @@ class ZooDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
+        counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers")
+        check_counts("data", {name: getattr(self, name) for name in counts})
+        check_counts("data", {f"max_{split}": limit for split, limit in self.limits.items()})
         self._records: dict[str, list[Record]] = {}
         self._examples: dict[str, list[Any]] = {}
         self._encoder: Any = None
@@ -133,12 +137,19 @@ class ZooDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Encode with the encoder of the module that the trainer runs."""
-        self.prepare(stage, self._module_encoder())
+        self.prepare(stage, self._current_encoder())
 
     def train_dataloader(self) -> StepLoader:
-        """Return the shuffled, resumable training loader."""
-        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
-        return self._loader("train", self.batch_size, shuffle=True, accumulate=accumulate)
+        """Return the shuffled, resumable training loader; a reloaded one starts at its epoch."""
+        trainer: Any = self.trainer
+        if trainer is None:
+            return self._loader("train", self.batch_size, shuffle=True)
+        steps = trainer.accumulate_grad_batches
+        loader = self._loader("train", self.batch_size, shuffle=True, accumulate=steps)
+        if trainer.reload_dataloaders_every_n_epochs:
+            loader.epoch = trainer.current_epoch
+        loader.limit_epochs(trainer.limit_train_batches)
+        return loader
 
     def val_dataloader(self) -> StepLoader:
         """Return the validation loader."""
@@ -152,18 +163,19 @@ class ZooDataModule(LightningDataModule):
         """Return the test split for prediction."""
         return self._loader("test", self.eval_batch_size)
 
-    def _module_encoder(self) -> Any:
+    def _current_encoder(self) -> Any:
+        """Return the encoder of the trainer's module now; before there is one, the last used."""
+        module: Any = None if self.trainer is None else self.trainer.lightning_module
+        if module is not None:
+            return module.encoder()
         if self._encoder is None:
-            if self.trainer is None:
-                raise RuntimeError("loaders need a Trainer; use records(split) without one")
-            module: Any = self.trainer.lightning_module
-            self._encoder = module.encoder()
+            raise InputError("loaders need a Trainer; use records(split) without one")
         return self._encoder
 
     def _loader(
-        self, split: str, batch_size: int, *, shuffle: bool = False, accumulate: int = 1
+        self, split: str, batch_size: int, *, shuffle: bool = False, **options: Any
     ) -> StepLoader:
-        encoder = self._module_encoder()
+        encoder = self._current_encoder()
         trainer = self.trainer
         on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
         examples = self.examples(split, encoder)
@@ -178,11 +190,11 @@ class ZooDataModule(LightningDataModule):
             max_tokens=self.max_tokens if shuffle else None,
             shuffle=shuffle,
             seed=self.seed,
-            accumulate=accumulate,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             num_workers=self.num_workers,
             pin_memory=on_cuda,
+            **options,
         )
 
 

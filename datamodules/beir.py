@@ -32,7 +32,7 @@ from datamodules.judged_queries import (
     read_documents,
 )
 from datamodules.tables import SAMPLE_SHARES
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Ranking, Record
 
 HEADER = "query"  # start of the first cell of a header line
@@ -70,6 +70,7 @@ class BEIR(ZooDataModule):
         self.folder = SAMPLES if path is None else Path(path)
         self.name = "beir" if path is None and name is None else name
         self.divide_test, self.skip_empty = divide_test, skip_empty
+        check_counts("data", {"num_candidates": num_candidates})
         self.run, self.num_candidates = run, num_candidates
         self._corpus = Corpus({})
         self._left_out: set[str] = set()

@@ -34,7 +34,7 @@ from datamodules.judged_queries import (
     judged_records,
 )
 from datamodules.tables import SAMPLE_SHARES
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Document, Ranking, Record
 
 EMPTY = ("471", "995")
@@ -69,6 +69,7 @@ class Cranfield(ZooDataModule):
     ) -> None:
         super().__init__(**loader)
         self.path, self.divide_queries = path, divide_queries
+        check_counts("data", {"num_candidates": num_candidates})
         self.run, self.num_candidates = run, num_candidates
         self._corpus = Corpus({})
 

@@ -19,7 +19,7 @@ from datamodules.base import ZooDataModule
 from datamodules.esconv import ESConv
 from datamodules.judged_queries import names_corpus, ranking
 from datamodules.tables import hint
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.records import SEEKER, SUPPORTER, Corpus, Dialogue, Ranking, Record
 
 STRATEGIES = {
@@ -60,8 +60,7 @@ class ESConvStrategies(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        if max_turns is not None and max_turns < 1:
-            raise InputError(f"max_turns is {max_turns}; the query needs at least 1 turn")
+        check_counts("data", {"max_turns": max_turns})
         self.dialogues = ESConv(path, split_seed=split_seed)
         self.max_turns = max_turns
         self.corpus = names_corpus(list(STRATEGIES), STRATEGIES if definitions else None)

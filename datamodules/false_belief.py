@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from zoo.errors import InputError
+from zoo.errors import check_counts
 from zoo.records import Record, Triple
 
 KINDS = ("false_belief", "memory", "true_belief", "reality")
@@ -100,9 +100,7 @@ class FalseBelief(ZooDataModule):
     ) -> None:
         super().__init__(seed=seed, **loader)
         self.counts = {"train": num_train, "val": num_val, "test": num_test}
-        for name, count in self.counts.items():
-            if count < 1:
-                raise InputError(f"num_{name} is {count}; it must be at least 1")
+        check_counts("data", {f"num_{name}": count for name, count in self.counts.items()})
 
     def load(self, split: str) -> list[Record]:
         """Generate the stories of a split."""

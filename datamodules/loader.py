@@ -10,10 +10,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from zoo.errors import check_counts
 
 SEARCH = 20  # how many batches ahead to look for an example of another group
 Normalizers = dict[int, float]
@@ -56,12 +59,14 @@ class StepLoader:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        check_counts("", {"batch_size": batch_size, "max_tokens": max_tokens})
         self.examples, self.collate = examples, collate
         self.batch_size, self.max_tokens = batch_size, max_tokens
         self.shuffle, self.seed = shuffle, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.epoch, self.position, self._resumed = 0, 0, False
+        self.limit: int | None = None  # see `limit_epochs`
         self._plan: tuple[int, list[tuple[list[int], Normalizers]]] | None = None
 
     def __len__(self) -> int:
@@ -73,9 +78,12 @@ class StepLoader:
         if not self._resumed or not self.shuffle:
             self.epoch += self.shuffle and self.position > 0  # the last epoch was cut short
             self.position = 0
+        elif self.position >= self._taken(len(self)):  # saved under a higher limit
+            self.epoch, self.position = self.epoch + 1, 0
         self._resumed = False
         plan = self._epoch_plan()
-        source = _Plan(self.examples, plan[self.position :], self.collate)
+        end = self._taken(len(plan))
+        source = _Plan(self.examples, plan[self.position : end], self.collate)
         batches = DataLoader(
             source,
             batch_size=None,
@@ -86,7 +94,7 @@ class StepLoader:
         )
         for batch in batches:
             self.position += 1
-            if self.position == len(plan):
+            if self.position == end:
                 self.epoch, self.position = self.epoch + 1, 0
             yield batch
 
@@ -99,6 +107,23 @@ class StepLoader:
         self.epoch, self.position = state["epoch"], state["position"]
         self._resumed = True
 
+    def limit_epochs(self, limit: float) -> None:
+        """Take fewer micro-batches of every epoch, so that a step that is cut is still a mean.
+
+        Lightning counts the batches of the first epoch and takes no more of any; `len` goes on
+        counting all of them, because Lightning applies the limit to it.
+
+        Args:
+            limit: Micro-batches of this rank, or a share of those of the current epoch.
+        """
+        batches = len(self)
+        self.limit = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        if self.limit < batches:
+            self._plan = None
+
+    def _taken(self, batches: int) -> int:
+        return batches if self.limit is None else min(batches, self.limit)
+
     def _epoch_plan(self) -> list[tuple[list[int], Normalizers]]:
         if self._plan is None or self._plan[0] != self.epoch:
             self._plan = (self.epoch, self._make_plan())
@@ -110,9 +135,11 @@ class StepLoader:
             random.Random(f"{self.seed}-{self.epoch}").shuffle(order)
         micro = self._micro_batches(order)
         step = self.accumulate * self.world_size
+        end = self.world_size * self._taken(-(-len(micro) // self.world_size))
+        starts = [*range(0, min(end, len(micro)), step), *range(end, len(micro), step)]
         plan = []
-        for start in range(0, len(micro), step):
-            window = micro[start : start + step]
+        for start, following in pairwise([*starts, len(micro)]):
+            window = micro[start : min(start + step, following)]
             totals: Normalizers = {}
             for indices in window:
                 for index in indices:

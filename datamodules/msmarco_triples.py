@@ -22,7 +22,7 @@ from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, read_lines
 from datamodules.judged_queries import divided, ranking
 from datamodules.tables import SAMPLE_SHARES, digest
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Document, Ranking, Record
 
 SHARES = {"train": 90, "val": 5, "test": 5}
@@ -56,6 +56,7 @@ class MSMARCOTriples(ZooDataModule):
         if (queries is None) != (collection is None):
             raise InputError("MSMARCOTriples: triples of ids need both queries and collection")
         self.path, self.queries, self.collection = path, queries, collection
+        check_counts("data", {"max_lines": max_lines})
         self.max_lines = max_lines
         self._all: list[Ranking] = []
 

@@ -29,7 +29,7 @@ from datamodules.clinc150 import CLINC150
 from datamodules.conditioned_chat import shuffled_conditions
 from datamodules.esconv import ESConv
 from datamodules.tables import digest
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, check_counts, nearest
 from zoo.records import Conditioned, Record
 
 WORDINGS = {
@@ -138,6 +138,7 @@ class TaskViews(ZooDataModule):
         ):
             if value not in valid:
                 raise InputError(f"{key} is {value!r}; {nearest(value, filter(None, valid))}")
+        check_counts("data", {"intents": intents, "max_texts": max_texts})
         self.path, self.place, self.held_out = path, place, held_out
         self.intents, self.max_texts = intents, max_texts
         self.shuffle_conditions = shuffle_conditions

@@ -130,6 +130,15 @@ def test_thought_that_is_missing(tmp_path: Path, refused: Refused) -> None:
     assert refused(*args) == f"{Path(path).name}:1: the field 'thought' is empty"
 
 
+@pytest.mark.parametrize("verb", ["check", "fit", "generate"])
+def test_counts_that_are_not_above_zero(verb: str, refused: Refused) -> None:
+    for key, count in (("data.batch_size", "0"), ("data.max_val", "-1"), ("model.max_length", "0")):
+        assert refused(f"--{key}", count, verb=verb) == f"{key}: {count} is not above 0"
+    if verb == "generate":
+        said = refused("--num_records", "-1", verb=verb)
+        assert said == "num_records: -1 is not above 0"
+
+
 def test_record_type_names_are_ours() -> None:
     """The test's own record type is unknown to every method."""
     assert Picture not in (*SFT.takes, Triple)

@@ -8,7 +8,10 @@ from typing import Any
 import lightning
 import torch
 
+import zoo
+from datamodules.base import ZooDataModule
 from zoo.encoding import sum_head_weights
+from zoo.records import Triple
 
 
 def batch_of(module: Any, records: Sequence[Any]) -> Any:
@@ -67,3 +70,40 @@ class Fixed(lightning.LightningDataModule):
         examples = [example for record in self.records for example in encoder(record)]
         batch = encoder.collate(examples, sum_head_weights(examples))
         return torch.utils.data.DataLoader([batch] * self.batches, batch_size=None)
+
+
+class Data(ZooDataModule):
+    """Triples of unequal lengths."""
+
+    record_types = (Triple,)
+
+    def __init__(self, train: int = 8, held_out: int = 5, **options: Any) -> None:
+        super().__init__(**options)
+        self.sizes = {"train": train, "val": held_out, "test": held_out}
+
+    def load(self, split: str) -> list[Any]:
+        return [
+            Triple(f"q{i}", "t" * (1 + 5 * i % 13), "a" * (1 + 3 * i % 7), id=f"{split}:{i}")
+            for i in range(self.sizes[split])
+        ]
+
+
+class Watched(zoo.MeTHanol):
+    """Remembers the first step's gradients and the ids of every batch."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if self.trainer.global_step == 0:
+            trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
+            self.first = {n: p.grad.clone() for n, p in trained.items()}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.__dict__.setdefault("trained", []).append([r.id for r in batch.records])
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.__dict__.setdefault("validated", []).extend(r.id for r in batch.records)
+        return super().validation_step(batch, batch_idx)
+
+
+def watched(name: str = "tiny-llama") -> Watched:
+    return Watched(zoo.Backbone(name), zoo.Optimizer(lr=1e-2), max_generated=0)

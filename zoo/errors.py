@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
+MAY_BE_NONE = ("num_workers", "max_generated", "max_ranked", "negatives", "reserve")  # counts
+COUNT = re.compile("(max|num)_|.*_tokens$|negatives$|reserve$|sync_every$")
 ANY_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -15,6 +18,28 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with status 2; in Python it is a `ValueError`.
     """
+
+
+def check_counts(section: str, counts: Mapping[str, Any]) -> None:
+    """Refuse numbers of things that are not above 0, or below 0 where none is a choice.
+
+    Args:
+        section: `data` or `model`: where the counts stand in a config; empty for an option.
+        counts: Values by name; None is no limit, and what is no integer is not looked at.
+
+    Raises:
+        InputError: `data.batch_size: 0 is not above 0`.
+    """
+    for name, count in counts.items():
+        if type(count) is not int or count > 0 or (count == 0 and name in MAY_BE_NONE):
+            continue
+        problem = "is below 0" if name in MAY_BE_NONE else "is not above 0"
+        raise InputError(f"{section}{'.' * bool(section)}{name}: {count} {problem}")
+
+
+def counts_among(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings whose names say that they count things."""
+    return {name: value for name, value in settings.items() if COUNT.match(name)}
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

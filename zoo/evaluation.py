@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from zoo import parallel
+from zoo import given_loaders, parallel
 from zoo.module import ZooModule
 
 Pair = tuple[Any, Any]
@@ -81,6 +81,10 @@ class EvaluatedModule(ZooModule):
         raise TypeError(f"{type(self).__name__} does not implement prediction(record, answer)")
 
     # -- the life cycle ------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Refuse loaders of records, which no encoder has made batches of."""
+        given_loaders.check_loaders(self, stage)
 
     def start_evaluation(self) -> None:
         """Forget the answers of the last epoch."""

@@ -9,25 +9,22 @@ zoo.json                                          method and constructor argumen
 from __future__ import annotations
 
 import json
-import logging
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import zoo
 from zoo.errors import InputError
+from zoo.weights import CARD, SIDE, load_weights
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
 
-log = logging.getLogger(__name__)
-SIDE, CARD = "zoo.safetensors", "zoo.json"
 PICTURES = "preprocessor_config.json"  # which pictures an encoder was made for
 
 
@@ -149,71 +146,6 @@ def _method(path: str) -> type[ZooModule] | None:
     public = getattr(zoo, title, None) if title in zoo.__all__ else None
     known = isinstance(public, type) and issubclass(public, LightningModule)
     return cast("type[ZooModule]", public) if known else None
-
-
-def load_weights(module: ZooModule, source: str | Path) -> None:
-    """Load weights alone into a built module.
-
-    Args:
-        module: A method after `build`, before sharding.
-        source: Lightning checkpoint (file, or folder of a sharded run) or exported folder.
-
-    Raises:
-        InputError: Nothing is there, or its parameters are not this module's.
-    """
-    path = Path(source)
-    if path.is_file():
-        state = read_checkpoint(path)["state_dict"]
-    elif (path / CARD).is_file():
-        state = load_file(path / SIDE)
-        for part in module.pretrained():
-            plain = type(part.model).from_pretrained(
-                path / part.folder, dtype="auto", local_files_only=True
-            )
-            state |= {f"{part.path}.{name}": value for name, value in plain.state_dict().items()}
-    elif (path / ".metadata").is_file():
-        state = _sharded_state(module, path)
-    else:
-        raise InputError(f"{path}: neither a checkpoint nor an exported folder")
-    own = module.state_dict()
-    new = [name for name in set(own) - set(state) if name.startswith(module.may_start_new)]
-    if new:
-        log.warning("%s has no %s: they start untrained", source, ", ".join(sorted(new)))
-        state |= {name: own[name] for name in new}
-    missing = sorted(set(own) - set(state))
-    extra = sorted(set(state) - set(own))
-    if missing or extra:
-        raise InputError(
-            f"{path}: parameters differ from {type(module).__name__}'s: "
-            f"{len(missing)} missing ({', '.join(missing[:3])}), "
-            f"{len(extra)} unknown ({', '.join(extra[:3])})"
-        )
-    module.load_state_dict(state)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint file holds, its tensors mapped and not yet read.
-
-    Raises:
-        InputError: There is nothing of that name, or it is damaged.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        content["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no checkpoint, or a damaged one") from error
-    return content
-
-
-def _sharded_state(module: ZooModule, path: Path) -> dict[str, Tensor]:
-    """Read the weights of a sharded checkpoint into full tensors, in one process."""
-    import torch.distributed.checkpoint as dcp
-
-    state = {"state_dict": {k: torch.empty_like(v) for k, v in module.state_dict().items()}}
-    dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
-    return state["state_dict"]
 
 
 def merged_state(module: ZooModule) -> dict[str, Tensor]:

@@ -20,10 +20,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from zoo import backbone as backbones
-from zoo import export, parallel, precision
+from zoo import parallel, precision, resuming, weights
 from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts, counts_among
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term, total_loss
 from zoo.nn.blocks import Blocks, num_blocks, place
@@ -62,6 +62,7 @@ class ZooModule(LightningModule):
         self.init_from: str | None = None  # weights to load after building
         self.built = False
         self._encoder: Any = None
+        self._step_start: resuming.RandomState | None = None
 
     # -- for a method to write -----------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class ZooModule(LightningModule):
         precision.prepare(self)
         self.built = True
         if self.init_from is not None:
-            export.load_weights(self, self.init_from)
+            weights.load_weights(self, self.init_from)
         parallel.shard(self)
         for block in self.blocks() if self.backbone.compile else ():
             block.compile()
@@ -265,20 +266,20 @@ class ZooModule(LightningModule):
         for key, value in self.hparams.items():
             self.hparams[key] = asdict(value) if is_dataclass(value) else value  # type: ignore[arg-type]
         self._hparams_initial = dict(self.hparams)
+        check_counts("model", counts_among(self.hparams))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Remember the random state where an optimiser step begins."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._step_start = resuming.random_state()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random state, so that a resumed run samples as the unbroken one."""
-        checkpoint["rng"] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state_all()
+        """Add what exact resuming needs: the random state, and the place of a whole step."""
+        resuming.complete(checkpoint, self._trainer, self._step_start)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the random state."""
-        rng = checkpoint.get("rng", {})
-        if "cpu" in rng:
-            torch.set_rng_state(rng["cpu"].cpu())
-        if "cuda" in rng and torch.cuda.device_count() == len(rng["cuda"]):
-            torch.cuda.set_rng_state_all([state.cpu() for state in rng["cuda"]])
+        """Refuse what does not fit; restore the random state."""
+        resuming.accept(checkpoint, self, self._trainer)
 
 
 def evaluating(method: Callable[..., R]) -> Callable[..., R]:

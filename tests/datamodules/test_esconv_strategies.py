@@ -64,7 +64,7 @@ def test_bad_input(refused, tmp_path):
         return [data.records(split) for split in SPLITS]
 
     refused(load, *parts)
-    refused(lambda: ESConvStrategies(max_turns=0), "max_turns is 0")
+    refused(lambda: ESConvStrategies(max_turns=0), "data.max_turns: 0 is not above 0")
     refused(lambda: ESConvStrategies(str(tmp_path / "no")).records("val"), "no such file")
 
 

@@ -120,4 +120,4 @@ def test_stories_do_not_depend_on_hash_randomisation():
 
 
 def test_counts_are_checked(refused):
-    refused(lambda: FalseBelief(num_val=0), "num_val is 0")
+    refused(lambda: FalseBelief(num_val=0), "data.num_val: 0 is not above 0")

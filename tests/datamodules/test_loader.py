@@ -12,13 +12,12 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from training import quiet_trainer
+from training import Data, Watched, quiet_trainer, watched
 
 import zoo
-from datamodules.base import ZooDataModule
 from datamodules.loader import StepLoader
 from zoo.encoding import NO_HEAD, Example, collate
-from zoo.records import Triple
+from zoo.errors import InputError
 
 
 def example(index: int, length: int) -> Example:
@@ -237,22 +236,6 @@ def test_normalizers_with_groups(accumulate: int, world: int) -> None:
 # -- through the real Trainer ------------------------------------------------------------------
 
 
-class Data(ZooDataModule):
-    """Triples of unequal lengths."""
-
-    record_types = (Triple,)
-
-    def __init__(self, train: int = 8, held_out: int = 5, **options: Any) -> None:
-        super().__init__(**options)
-        self.sizes = {"train": train, "val": held_out, "test": held_out}
-
-    def load(self, split: str) -> list[Any]:
-        return [
-            Triple(f"q{i}", "t" * (1 + 5 * i % 13), "a" * (1 + 3 * i % 7), id=f"{split}:{i}")
-            for i in range(self.sizes[split])
-        ]
-
-
 @pytest.fixture
 def trainer(tmp_path: Path) -> Callable[..., Any]:
     """Build a quiet CPU trainer."""
@@ -263,26 +246,6 @@ def trainer(tmp_path: Path) -> Callable[..., Any]:
         return quiet_trainer(**{**quiet, **options})
 
     return build
-
-
-class Watched(zoo.MeTHanol):
-    """Remembers the first step's gradients and the ids of every batch."""
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        if self.trainer.global_step == 0:
-            self.first = {n: p.grad.clone() for n, p in self.named_parameters()}
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.__dict__.setdefault("trained", []).append([r.id for r in batch.records])
-        return super().training_step(batch, batch_idx)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> Any:
-        self.__dict__.setdefault("validated", []).extend(r.id for r in batch.records)
-        return super().validation_step(batch, batch_idx)
-
-
-def watched(name: str = "tiny-llama") -> Watched:
-    return Watched(zoo.Backbone(name), zoo.Optimizer(lr=1e-2), max_generated=0)
 
 
 def test_accumulating_8_of_1_equals_1_of_8(trainer: Callable[..., Any], shape: str) -> None:
@@ -345,6 +308,55 @@ def test_a_trainer_resumes_in_the_middle_of_an_epoch(
     assert first.trained + second.trained == whole.trained
     for (name, a), b in zip(whole.named_parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5, 9])
+def test_a_checkpoint_inside_a_step_resumes_exactly(
+    batch: int, trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    """4 micro-batches an epoch, 2 to a step, saved after an odd one: the whole step is done again.
+
+    Dropout makes random numbers count, and validation after every third batch goes on as well.
+    """
+    saved = tmp_path / "inside.ckpt"
+    options = {"max_epochs": 3, "accumulate_grad_batches": 2, "val_check_interval": 3}
+    options |= {"limit_val_batches": 1}
+
+    class Save(lightning.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.fit_loop.total_batch_idx == batch - 1:
+                trainer.save_checkpoint(saved)
+
+    def fit(callbacks: list[Any], **more: Any) -> Watched:
+        torch.manual_seed(1)
+        lora = {"rank": 2, "dropout": 0.5}
+        module = Watched(
+            zoo.Backbone("tiny-llama", lora=lora), zoo.Optimizer(lr=1e-2), max_generated=0
+        )
+        run = trainer(**options, callbacks=callbacks)
+        run.fit(module, datamodule=Data(batch_size=2), weights_only=True, **more)
+        assert run.global_step == 6
+        return module
+
+    whole = fit([Save()])
+    content = torch.load(saved, weights_only=True)
+    steps = content["global_step"]
+    again = fit([], ckpt_path=saved)
+    assert again.trained == whole.trained[2 * steps :]
+    assert len(again.trained) == 12 - 2 * steps
+    for (name, a), b in zip(whole.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_place_inside_a_step_is_refused(trainer: Callable[..., Any], tmp_path: Path) -> None:
+    """Of an older version, or with another accumulation: it cannot be the unbroken run."""
+    run = trainer(max_steps=3, accumulate_grad_batches=1)
+    run.fit(watched(), datamodule=Data(batch_size=2))
+    run.save_checkpoint(tmp_path / "three.ckpt")
+    with pytest.raises(InputError, match="taken inside an optimiser step of 2 micro-batches"):
+        trainer(max_steps=9, accumulate_grad_batches=2).fit(
+            watched(), datamodule=Data(batch_size=2), ckpt_path=tmp_path / "three.ckpt"
+        )
 
 
 def test_every_validation_sees_the_same_records(trainer: Callable[..., Any]) -> None:

@@ -28,8 +28,8 @@ from zoo.cli.argument_errors import explain, hint, read
 from zoo.cli.listing import changes, choices, listing
 from zoo.cli.trainer import WholeFiles, ZooTrainer
 from zoo.errors import InputError
-from zoo.export import read_checkpoint
 from zoo.module import ZooModule
+from zoo.weights import read_checkpoint
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys

@@ -16,7 +16,7 @@ from zoo import precision
 from zoo.cache import whole_file
 from zoo.cli import chat as chatting
 from zoo.cli.listing import describe
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
 from zoo.ranking import index as indexing
 from zoo.ranking.query_file import corpus_of, read_queries
@@ -103,6 +103,7 @@ class ZooTrainer(Trainer):
         if not model.untrained():
             precision.hold_trained_in_float32(model)
         stage, split = ("test", "test") if model.untrained() else ("fit", "train")
+        datamodule.trainer = None  # of an earlier run, with another module
         datamodule.prepare(stage, model.encoder())
         loader = getattr(datamodule, f"{split}_dataloader")()
         lines = describe(model, loader, len(loader))
@@ -134,6 +135,7 @@ class ZooTrainer(Trainer):
         """
         texts = {"given": given, "condition": condition}
         options = {name: text for name, text in texts.items() if text is not None}
+        check_counts("", {"num_records": num_records})
         for name in options.keys() - inspect.signature(model.show).parameters.keys():
             raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
         model.check_data(datamodule)
@@ -218,8 +220,7 @@ class ZooTrainer(Trainer):
             output: File to write; None prints.
             engine: `faiss` searches vectors, if the method has them.
         """
-        if k < 1:
-            raise InputError(f"k: {k} is not above 0")
+        check_counts("", {"k": k})
         if output is not None and Path(output).exists():
             raise InputError(f"output: {output} exists; name a new file")
         asked = [("query", query)] if query else []

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo.cache import digest, weights_digest, whole_file
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.ranking.faiss_search import vector_search
 from zoo.records import Document
 
@@ -73,8 +73,7 @@ def build(
     """
     target = Path(folder)
     shard_size = module.documents_per_shard if shard_size is None else shard_size
-    if shard_size < 1:
-        raise InputError(f"shard_size: {shard_size} is not above 0")
+    check_counts("", {"shard_size": shard_size})
     card = {
         **_fingerprint(module),
         "documents": digest([[d.id, d.content] for d in documents]),

@@ -109,7 +109,7 @@ def test_generate_predict_export(
         (("--model.num_levels", "1"), "model.num_levels: 1 is not in 2..10"),
         (("--model.num_levels", "11"), "model.num_levels: 11 is not in 2..10"),
         (("--model.eps", "1.5"), "model.eps: 1.5 is not in"),
-        (("--model.max_answer_tokens", "0"), "model.max_answer_tokens: 0 is below 1"),
+        (("--model.max_answer_tokens", "0"), "model.max_answer_tokens: 0 is not above 0"),
         (("--model.doubt_source", "ref_prop"), "model.doubt_source"),
         (("--model.backbone.freeze", "true"), "the rows of the levels must learn; use lora"),
         (("--data", "datamodules.ESConv"), "ESConv yields Dialogue, but the method takes "),

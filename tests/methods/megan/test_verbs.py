@@ -138,7 +138,7 @@ def refused(refused: Refused) -> Refused:
         (("--model.lambda_beta", "-1"), "model.lambda_beta, lambda_w: less than 0"),
         (("--model.condition_mask", "false"), "condition_mask: false needs official_condition_len"),
         (("--model.official_condition_len", "0"), "official_condition_len: 0 is less than 1"),
-        (("--model.max_condition", "0"), "model.max_condition: 0 is less than 1"),
+        (("--model.max_condition", "0"), "model.max_condition: 0 is not above 0"),
         (
             ("--model.max_condition", "9"),
             "conditioned_chat.jsonl:1: a condition of 72 tokens, longer than max_condition=9",

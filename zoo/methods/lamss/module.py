@@ -127,13 +127,11 @@ class LaMsS(SelectiveModule):
         """Check the number of levels, and that something can learn.
 
         Raises:
-            InputError: N is not in 2..10, no answer token is allowed, the backbone is frozen, or
-                the query is to have levels and the answer none.
+            InputError: N is not in 2..10, the backbone is frozen, or the query is to have levels
+                and the answer none.
         """
         if not 2 <= self.num_levels <= 10:
             raise InputError(f"model.num_levels: {self.num_levels} is not in 2..10")
-        if self.max_answer_tokens < 1:
-            raise InputError(f"model.max_answer_tokens: {self.max_answer_tokens} is below 1")
         if self.interleave_query and not self.interleave:
             raise InputError("model.interleave_query: true needs model.interleave: true")
         if self.backbone.freeze:

@@ -131,7 +131,6 @@ class MeGan(ConditioningModule):
             "condition_mask: false needs official_condition_len": (
                 not self.condition_mask and fixed is None
             ),
-            f"max_condition: {self.max_condition} is less than 1": self.max_condition < 1,
         }
         for complaint, applies in wrong.items():
             if applies:

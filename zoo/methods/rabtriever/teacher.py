@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.export import CARD, read_checkpoint
+from zoo.weights import CARD, read_checkpoint
 
 SHARED = ("template", "relevance", "choice", "labels", "system")
 

@@ -144,8 +144,6 @@ class StraQ(PlanningModule):
         rest = len(self.labels.names) - 1
         if not 0 <= self.gamma < 1:
             raise InputError(f"model.gamma: {self.gamma} is not in 0..1 (1 excluded)")
-        if self.sync_every < 1:
-            raise InputError(f"model.sync_every: {self.sync_every} is less than 1")
         if isinstance(self.judge, Backbone) and self.grades == "feedback":
             raise InputError(
                 "model.judge: its grades are kept in a file; name one: model.grades: grades.jsonl"
