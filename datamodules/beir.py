@@ -1,8 +1,9 @@
 """BEIR: retrieval datasets in one form (Thakur et al., NeurIPS 2021 datasets track).
 
 A folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and
-`qrels/train.tsv`, `dev.tsv`, `test.tsv` (`query-id`, `corpus-id`, `score` between tabs, with or
-without that header line). Each may be gzipped. Several datasets may lie in one folder under flat
+`qrels/train.tsv`, `dev.tsv`, `test.tsv` (`query-id`, `corpus-id`, `score` between tabs, or the four
+columns of trec_eval, `query 0 document grade`; with or without a header line). Each may be gzipped.
+Ids may be integers; a title that is null is none. Several datasets may lie in one folder under flat
 names: `msmarco.corpus.jsonl.gz`, `msmarco.queries.jsonl`, `msmarco.qrels.test.tsv` is `msmarco`.
 
 The splits are the authors' (`val` is their `dev`). A dataset with test judgements only can be
@@ -11,6 +12,10 @@ divided: its queries, by a hash of their text, 60 / 20 / 20 percent.
 A record is a query with a relevant document in the judgements of its split, in the order of the
 queries' file; its `id` is the query's. Queries that nobody judged are left out, as in BEIR's own
 evaluation, and so are those with nothing relevant (trec_eval would count 0 for them).
+
+In ArguAna and Quora the queries are documents too. As in BEIR's evaluation (`ignore_identical_ids`)
+a document with the query's id is not ranked, nor is it among the negatives in training; a judgement
+that calls it relevant stays and counts as not found.
 """
 
 from __future__ import annotations
@@ -24,18 +29,19 @@ from datamodules.files import SAMPLES, find, read_lines, text_field
 from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
     Judgements,
+    Run,
     add_judgement,
     corpus_of,
     divided,
     grade_of,
+    id_of,
     judged_records,
     read_documents,
+    report_missing,
 )
 from datamodules.tables import SAMPLE_SHARES
 from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Ranking, Record
-
-HEADER = "query"  # start of the first cell of a header line
 
 
 class BEIR(ZooDataModule):
@@ -50,6 +56,10 @@ class BEIR(ZooDataModule):
         num_candidates: Candidates to take from the run; in training the relevant documents that it
             missed come on top.
         skip_empty: Leave empty documents out, with their judgements, instead of refusing them.
+        skip_missing: Leave judgements of queries or documents that are not there out, and
+            candidates of the run that the corpus lacks, instead of refusing them; says how many.
+        ignore_identical_ids: Do not rank the document that has the query's id. Set it to false if
+            queries and documents are numbered apart, so that equal ids mean nothing.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
@@ -64,6 +74,8 @@ class BEIR(ZooDataModule):
         run: str | None = None,
         num_candidates: int = 100,
         skip_empty: bool = False,
+        skip_missing: bool = False,
+        ignore_identical_ids: bool = True,
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
@@ -71,6 +83,7 @@ class BEIR(ZooDataModule):
         self.name = "beir" if path is None and name is None else name
         self.divide_test, self.skip_empty = divide_test, skip_empty
         check_counts("data", {"num_candidates": num_candidates})
+        self.skip_missing, self.ignore_identical_ids = skip_missing, ignore_identical_ids
         self.run, self.num_candidates = run, num_candidates
         self._corpus = Corpus({})
         self._left_out: set[str] = set()
@@ -81,14 +94,19 @@ class BEIR(ZooDataModule):
         if not self._queries:
             self._read()
         path = self._judgements("test" if self.divide_test else split)
-        judged = read_judgements(path, self._queries, self._corpus.documents, self._left_out)
+        documents = self._corpus.documents
+        judged = read_judgements(
+            *(path, self._queries, documents, self._left_out), skip_missing=self.skip_missing
+        )
+        run = Run(self.run, self.num_candidates, None if self.skip_missing else self._left_out)
         answered = [
             (query, str(path), text)
             for query, text in self._queries.items()
             if any(grade > 0 for grade in judged.get(query, {}).values())
         ]
         records = judged_records(
-            answered, self._corpus, judged, split, self.run, self.num_candidates
+            *(answered, self._corpus, judged, split, run),
+            ignore_identical_ids=self.ignore_identical_ids,
         )
         if not records:
             raise InputError(f"{path}: no query has a relevant document")
@@ -116,7 +134,7 @@ class BEIR(ZooDataModule):
         path = find(self.folder, f"{stem}queries.jsonl", f"{stem}queries.jsonl.gz")
         for number, item in read_objects(path):
             where = f"{path}:{number}"
-            name = text_field(item, "_id", where)
+            name = id_of(item, "_id", where)
             if name in queries:
                 raise InputError(f"{where}: query id {name!r} is there twice")
             queries[name] = text_field(item, "text", where)
@@ -137,33 +155,49 @@ class BEIR(ZooDataModule):
 
 
 def read_judgements(
-    path: Path, queries: Collection[str], documents: Collection[str], left_out: Collection[str] = ()
+    path: Path,
+    queries: Collection[str],
+    documents: Collection[str],
+    left_out: Collection[str] = (),
+    *,
+    skip_missing: bool = False,
 ) -> Judgements:
-    """Return the grades of a file with query, document and grade between tabs.
+    """Return the grades of a file with query, document and grade, or trec_eval's four columns.
 
     Args:
-        path: The file, with or without a header line.
+        path: The file, between tabs or blanks, with or without a header line.
         queries: Ids of the queries.
         documents: Ids of the corpus.
         left_out: Ids of documents whose judgements are left out.
+        skip_missing: Leave judgements of what is not there out, and say how many.
 
     Raises:
         InputError: A line of another form, an id that is not there, or two grades for one pair.
     """
     judged: Judgements = {}
+    missing: list[str] = []
     for position, (number, line) in enumerate(read_lines(path)):
-        where, cells = f"{path}:{number}", line.split("\t")
-        if len(cells) != 3:
-            raise InputError(f"{where}: {len(cells)} cells between tabs, expected 3")
-        query, document, grade = (cell.strip() for cell in cells)
-        if position == 0 and query.startswith(HEADER) and not grade.lstrip("-").isdigit():
-            continue
+        where = f"{path}:{number}"
+        cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+        if len(cells) not in (3, 4):
+            raise InputError(
+                f"{where}: {len(cells)} cells between tabs or blanks, expected 3 or 4: query, "
+                "document, grade; or query, 0, document, grade"
+            )
+        query, document, grade = cells[0], *cells[-2:]
+        unknown = [] if query in queries else [f"query {query!r} is not in the queries' file"]
+        if document not in documents and document not in left_out:
+            unknown.append(f"document {document!r} is not in the corpus")
+        if position == 0 and len(unknown) == 2 and not grade.lstrip("-").isdecimal():
+            continue  # a header
         value = grade_of(grade, where)
-        if query not in queries:
-            raise InputError(f"{where}: query {query!r} is not in the queries' file")
-        if document in left_out:
-            continue
-        if document not in documents:
-            raise InputError(f"{where}: document {document!r} is not in the corpus")
-        add_judgement(judged, query, document, value, where)
+        if unknown and not skip_missing:
+            raise InputError(
+                f"{where}: {unknown[0]}; set skip_missing to true to leave such judgements out"
+            )
+        if unknown:
+            missing.append(f"line {number}, {unknown[0]}")
+        elif document not in left_out:
+            add_judgement(judged, query, document, value, where)
+    report_missing(path, missing, "judgements")
     return judged

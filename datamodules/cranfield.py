@@ -27,6 +27,7 @@ from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, find, read_lines
 from datamodules.judged_queries import (
     Judgements,
+    Run,
     add_judgement,
     corpus_of,
     divided,
@@ -70,7 +71,7 @@ class Cranfield(ZooDataModule):
         super().__init__(**loader)
         self.path, self.divide_queries = path, divide_queries
         check_counts("data", {"num_candidates": num_candidates})
-        self.run, self.num_candidates = run, num_candidates
+        self.run = Run(run, num_candidates, EMPTY)
         self._corpus = Corpus({})
 
     def load(self, split: str) -> list[Record]:
@@ -83,7 +84,7 @@ class Cranfield(ZooDataModule):
             for position, (where, _, parts) in enumerate(read_smart(queries), start=1)
         ]
         judged = read_judgements(judgements, len(texts), self._corpus)
-        records = judged_records(texts, self._corpus, judged, split, self.run, self.num_candidates)
+        records = judged_records(texts, self._corpus, judged, split, self.run)
         if self.divide_queries:
             return divided(records, split, SAMPLE_SHARES, queries)
         return list(records)
@@ -132,7 +133,7 @@ def read_smart(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
 def read_abstracts(path: Path) -> Iterator[tuple[str, Document]]:
     """Yield file and line with each document but the two empty ones."""
     for where, number, parts in read_smart(path):
-        if not number.isdigit():
+        if not number.isdecimal():
             raise InputError(f"{where}: '.I' needs a number, found {number!r}")
         title, text = parts.get("T", ""), parts.get("W", "")
         if number in EMPTY and not title and not text:
@@ -148,6 +149,7 @@ def read_judgements(path: Path, num_queries: int, corpus: Corpus) -> Judgements:
             is not there.
     """
     judged: Judgements = {}
+    positions = {str(position) for position in range(1, num_queries + 1)}
     for number, line in read_lines(path):
         where, cells = f"{path}:{number}", line.split()
         if len(cells) != 3:
@@ -156,7 +158,8 @@ def read_judgements(path: Path, num_queries: int, corpus: Corpus) -> Judgements:
         code = grade_of(cells[2], where)
         if code not in GRADES:
             raise InputError(f"{where}: unknown code {code}; one of: -1, 1, 2, 3, 4")
-        if not query.isdigit() or not 1 <= int(query) <= num_queries:
+        position = query.lstrip("0")
+        if position not in positions:
             raise InputError(
                 f"{where}: no query {query!r}; queries are numbered by position, 1 to {num_queries}"
             )
@@ -164,5 +167,5 @@ def read_judgements(path: Path, num_queries: int, corpus: Corpus) -> Judgements:
             continue
         if document not in corpus.documents:
             raise InputError(f"{where}: document {document!r} is not in the collection")
-        add_judgement(judged, str(int(query)), document, GRADES[code], where)
+        add_judgement(judged, position, document, GRADES[code], where)
     return judged

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, read_lines
+from datamodules.files import field, read_lines, text_field
 from datamodules.tables import divide
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
 
+log = logging.getLogger(__name__)
+
 Judgements = dict[str, dict[str, int]]
 """Query id -> document id -> grade."""
+
+HIGHEST = 2**31 - 1  # grade
+SHOWN = 3  # examples of what was left out
 
 
 def corpus_of(rows: Iterable[tuple[str, Document]]) -> Corpus:
@@ -59,6 +67,7 @@ def ranking(
     candidates: Sequence[str] = (),
     kind: str = "",
     id: str = "",
+    excluded: tuple[str, ...] = (),
 ) -> Ranking:
     """Return a record.
 
@@ -77,7 +86,9 @@ def ranking(
         raise InputError(f"{where}: candidate {twice!r} is there twice")
     if all(grade <= 0 for grade in grades.values()):
         raise InputError(f"{where}: no relevant document, so nothing to find")
-    return Ranking(query.strip(), corpus, tuple(grades.items()), tuple(candidates), kind, id)
+    return Ranking(
+        query.strip(), corpus, tuple(grades.items()), tuple(candidates), kind, id, excluded
+    )
 
 
 def divided(
@@ -94,23 +105,45 @@ def read_documents(
     """Yield file and line with the document, from JSON objects with id, text and maybe title."""
     for number, item in rows:
         where = f"{path}:{number}"
-        name = field(item, id_field, str, where)
-        if not name:
-            raise InputError(f"{where}: field {id_field!r} is empty")
-        title = field(item, "title", str, where).strip() if "title" in item else ""
-        yield where, Document(name, field(item, "text", str, where).strip(), title)
+        yield where, document_of(item, where, id_field=id_field)
 
 
-def grade_of(text: str, where: str) -> int:
-    """Return a grade that a file writes as text.
+def document_of(item: Mapping[str, Any], where: str, *, id_field: str = "id") -> Document:
+    """Return the document of a JSON object; a title that is null or not there is none."""
+    title = "" if item.get("title") is None else field(item, "title", str, where).strip()
+    return Document(id_of(item, id_field, where), field(item, "text", str, where).strip(), title)
+
+
+def id_of(item: Mapping[str, Any], name: str, where: str) -> str:
+    """Return a field with an id, which may be written as an integer."""
+    value = item.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text_field(item, name, where)
+
+
+def grade_of(text: str | int, where: str) -> int:
+    """Return a grade that a file writes as text or as a number.
 
     Raises:
-        InputError: It is not an integer.
+        InputError: It is not an integer, or one of more than 32 bits.
     """
     try:
-        return int(text)
+        grade = int(text)
     except ValueError as error:
-        raise InputError(f"{where}: the grade must be an integer, found {text!r}") from error
+        shown = repr(text)[:40]
+        raise InputError(f"{where}: the grade must be an integer, found {shown}") from error
+    if abs(grade) > HIGHEST:
+        raise InputError(f"{where}: the grade is above {HIGHEST} or below -{HIGHEST}")
+    return grade
+
+
+def report_missing(path: Path, missing: Sequence[str], what: str) -> None:
+    """Say how much of a file was left out since it names what is not there, and the first few."""
+    if missing:
+        shown = "; ".join(missing[:SHOWN])
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        log.warning("%s: %d %s left out: %s%s", path, len(missing), what, shown, more)
 
 
 def add_judgement(judged: Judgements, query: str, document: str, grade: int, where: str) -> None:
@@ -127,20 +160,35 @@ def add_judgement(judged: Judgements, query: str, document: str, grade: int, whe
         )
 
 
-def read_run(path: Path, num_candidates: int, known: Collection[str]) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class Run:
+    """Where the candidates of queries come from, to be ranked again.
+
+    Attributes:
+        path: File in trec_eval's run format; None ranks the whole corpus.
+        num_candidates: Candidates to take of each query.
+        skip: Ids of documents to leave out; None leaves out all that the corpus lacks.
+    """
+
+    path: str | None
+    num_candidates: int = 100
+    skip: Collection[str] | None = ()
+
+
+def read_run(run: Run, known: Collection[str]) -> dict[str, list[str]]:
     """Return query id -> the first documents of a run in trec_eval's format, best first.
 
     A line holds `query Q0 document rank score tag`; the order is that of the scores.
 
     Args:
-        path: The run.
-        num_candidates: Documents to keep of each query.
+        run: The run; it has a path.
         known: Ids of the corpus.
 
     Raises:
-        InputError: A line of another form, a document that the corpus lacks or that is there
-            twice.
+        InputError: A line of another form, a score that is no number, a document that the corpus
+            lacks or that is there twice.
     """
+    path, missing = Path(str(run.path)), []
     scores: dict[str, dict[str, float]] = {}
     for number, line in read_lines(path):
         where, cells = f"{path}:{number}", line.split()
@@ -150,7 +198,10 @@ def read_run(path: Path, num_candidates: int, known: Collection[str]) -> dict[st
             )
         query, _, name, _, score, _ = cells
         if name not in known:
-            raise InputError(f"{where}: document {name!r} is not in the corpus")
+            if run.skip is not None and name not in run.skip:
+                raise InputError(f"{where}: document {name!r} is not in the corpus")
+            missing.append(f"line {number}, document {name!r}")
+            continue
         of_query = scores.setdefault(query, {})
         if name in of_query:
             raise InputError(f"{where}: document {name!r} is there twice for query {query!r}")
@@ -158,8 +209,11 @@ def read_run(path: Path, num_candidates: int, known: Collection[str]) -> dict[st
             of_query[name] = float(score)
         except ValueError as error:
             raise InputError(f"{where}: the score must be a number, found {score!r}") from error
+        if math.isnan(of_query[name]):
+            raise InputError(f"{where}: the score must be a number, found {score!r}")
+    report_missing(path, missing, "candidates")
     return {
-        query: sorted(sorted(by_name, reverse=True), key=lambda n: -by_name[n])[:num_candidates]
+        query: sorted(sorted(by_name, reverse=True), key=lambda n: -by_name[n])
         for query, by_name in scores.items()
     }
 
@@ -169,8 +223,9 @@ def judged_records(
     corpus: Corpus,
     judged: Judgements,
     split: str,
-    run: str | None,
-    num_candidates: int,
+    run: Run,
+    *,
+    ignore_identical_ids: bool = False,
 ) -> list[Ranking]:
     """Return the records of some queries.
 
@@ -179,23 +234,28 @@ def judged_records(
         corpus: All documents.
         judged: The judgements.
         split: In `train`, the relevant documents that a run missed are candidates too.
-        run: File with the candidates in trec_eval's run format; None ranks the whole corpus.
-        num_candidates: Candidates to take from the run.
+        run: Where the candidates come from.
+        ignore_identical_ids: Leave the document that has the query's id out of its pool.
 
     Raises:
         InputError: The run is wrong or has nothing for a query, or see `ranking`.
     """
-    by_query = read_run(Path(run), num_candidates, corpus.documents) if run is not None else None
+    by_query = read_run(run, corpus.documents) if run.path is not None else None
     records = []
     for name, where, text in queries:
         grades = judged.get(name, {})
+        excluded = (name,) if ignore_identical_ids and name in corpus.documents else ()
         candidates: list[str] = []
         if by_query is not None:
-            if name not in by_query:
-                raise InputError(f"{run}: nothing was ranked for query {name!r}")
-            candidates += by_query[name]
+            others = [document for document in by_query.get(name, ()) if document not in excluded]
+            if not others:
+                raise InputError(f"{run.path}: nothing was ranked for query {name!r}")
+            candidates += others[: run.num_candidates]
             if split == "train":
                 relevant = (document for document, grade in grades.items() if grade > 0)
                 candidates += [document for document in relevant if document not in candidates]
-        records.append(ranking(where, text, corpus, grades, candidates=candidates, id=name))
+        record = ranking(
+            *(where, text, corpus, grades), candidates=candidates, id=name, excluded=excluded
+        )
+        records.append(record)
     return records

@@ -20,7 +20,7 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, read_lines
-from datamodules.judged_queries import divided, ranking
+from datamodules.judged_queries import divided, ranking, report_missing
 from datamodules.tables import SAMPLE_SHARES, digest
 from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Document, Ranking, Record
@@ -38,6 +38,8 @@ class MSMARCOTriples(ZooDataModule):
         queries: File of the queries, for triples of ids; None for triples of texts.
         collection: File of the passages, for triples of ids.
         max_lines: Read only the first so many triples; None reads all.
+        skip_missing: Leave triples whose query or passages are not in those files out, and say how
+            many, instead of refusing them.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
@@ -50,6 +52,7 @@ class MSMARCOTriples(ZooDataModule):
         queries: str | None = None,
         collection: str | None = None,
         max_lines: int | None = None,
+        skip_missing: bool = False,
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
@@ -57,7 +60,7 @@ class MSMARCOTriples(ZooDataModule):
             raise InputError("MSMARCOTriples: triples of ids need both queries and collection")
         self.path, self.queries, self.collection = path, queries, collection
         check_counts("data", {"max_lines": max_lines})
-        self.max_lines = max_lines
+        self.max_lines, self.skip_missing = max_lines, skip_missing
         self._all: list[Ranking] = []
 
     def load(self, split: str) -> list[Record]:
@@ -68,7 +71,8 @@ class MSMARCOTriples(ZooDataModule):
             if self.queries is None or self.collection is None:
                 self._all = list(from_texts(rows, path))
             else:
-                self._all = list(from_ids(rows, path, Path(self.queries), Path(self.collection)))
+                tables = Path(self.queries), Path(self.collection)
+                self._all = list(from_ids(rows, path, *tables, skip_missing=self.skip_missing))
         shares = SAMPLE_SHARES if self.path is None else SHARES
         return divided(self._all, split, shares, path)
 
@@ -114,22 +118,40 @@ def from_texts(rows: list[Row], path: Path) -> Iterator[Ranking]:
     yield from _records(named, path, corpus, None)
 
 
-def from_ids(rows: list[Row], path: Path, queries: Path, collection: Path) -> Iterator[Ranking]:
+def from_ids(
+    rows: list[Row], path: Path, queries: Path, collection: Path, *, skip_missing: bool = False
+) -> Iterator[Ranking]:
     """Yield the records of triples of ids.
+
+    Args:
+        rows: The triples.
+        path: Their file.
+        queries: File of the queries.
+        collection: File of the passages.
+        skip_missing: Leave triples that name what is not there out, and say how many.
 
     Raises:
         InputError: A triple names a query or passage that is not there.
     """
     texts = _read_table(queries, {row[1] for row in rows})
     passages = _read_table(collection, {name for row in rows for name in row[2:]})
-    for number, query, *names in rows:
-        if query not in texts:
-            raise InputError(f"{path}:{number}: query {query!r} is not in {queries}")
-        for name in names:
-            if name not in passages:
-                raise InputError(f"{path}:{number}: passage {name!r} is not in {collection}")
+    whole: list[Row] = []
+    missing: list[str] = []
+    for row in rows:
+        number, query, *names = row
+        unknown = [] if query in texts else [f"query {query!r} is not in {queries}"]
+        unknown += [f"passage {n!r} is not in {collection}" for n in names if n not in passages]
+        if unknown and not skip_missing:
+            raise InputError(
+                f"{path}:{number}: {unknown[0]}; set skip_missing to true to leave such triples out"
+            )
+        if unknown:
+            missing.append(f"line {number}, {unknown[0]}")
+        else:
+            whole.append(row)
+    report_missing(path, missing, "triples")
     corpus = Corpus({name: Document(name, text) for name, text in passages.items()})
-    yield from _records(rows, path, corpus, texts)
+    yield from _records(whole, path, corpus, texts)
 
 
 def _records(

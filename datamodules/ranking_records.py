@@ -6,7 +6,7 @@
 `query` and `relevant` (document id -> grade; above 0 is relevant) are required. With a `corpus`
 file, one `{"id", "text", "title"}` a line, `candidates` holds ids, or is left out to rank the whole
 corpus. Without one, `candidates` holds such objects; an id that comes again has to name the same
-document. Other fields are errors.
+document. Ids may be integers; a title may be null. Other fields are errors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from typing import Any
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, field, text_field
 from datamodules.json_files import read_objects
-from datamodules.judged_queries import corpus_of, ranking, read_documents
+from datamodules.judged_queries import (
+    corpus_of,
+    document_of,
+    grade_of,
+    id_of,
+    ranking,
+    read_documents,
+)
 from datamodules.tables import only
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
@@ -78,24 +85,21 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
     if corpus is None:
         documents: dict[str, Document] = {}
         for number, item in rows:
-            _collect(item, f"{path}:{number}", documents)
-        corpus = Corpus(documents)
-        for number, item in rows:
-            item["candidates"] = names = [part["id"].strip() for part in item["candidates"]]
+            item["candidates"] = names = _collect(item, f"{path}:{number}", documents)
             for name in field(item, "relevant", dict, f"{path}:{number}"):
                 if name not in names:
                     raise InputError(f"{path}:{number}: relevant {name!r} is not among candidates")
+        corpus = Corpus(documents)
     for number, item in rows:
         where = f"{path}:{number}"
         grades = field(item, "relevant", dict, where)
         for name in grades:
-            field(grades, name, int, f"{where}: relevant")
+            grade_of(field(grades, name, int, f"{where}: relevant"), f"{where}: relevant {name!r}")
         candidates = field(item, "candidates", list, where) if "candidates" in item else []
         if "candidates" in item and not candidates:
             raise InputError(f"{where}: field 'candidates' is empty")
-        for position, name in enumerate(candidates):
-            if not isinstance(name, str):
-                raise InputError(f"{where}: candidates[{position}] must be a string, a document id")
+        numbered = {f"candidates[{i}]": name for i, name in enumerate(candidates)}
+        candidates = [id_of(numbered, place, where) for place in numbered]
         yield ranking(
             where,
             text_field(item, "query", where),
@@ -103,7 +107,7 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
             grades,
             candidates=candidates,
             kind=field(item, "kind", str, where) if "kind" in item else "",
-            id=field(item, "id", str, where) if "id" in item else f"{path.name}:{number}",
+            id=id_of(item, "id", where) if "id" in item else f"{path.name}:{number}",
         )
 
 
@@ -114,8 +118,9 @@ def _strict(path: Path, names: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
         yield number, item
 
 
-def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -> None:
-    """Add a query's own candidates."""
+def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -> list[str]:
+    """Add a query's own candidates; return their ids."""
+    names = []
     for position, part in enumerate(field(item, "candidates", list, where)):
         place = f"{where}: candidates[{position}]"
         if not isinstance(part, dict):
@@ -123,7 +128,10 @@ def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -
                 f"{place}: expected an object with id and text; ids alone need a corpus file"
             )
         only(part, DOCUMENT_FIELDS, place)
-        title = field(part, "title", str, place).strip() if "title" in part else ""
-        document = Document(text_field(part, "id", place), text_field(part, "text", place), title)
+        document = document_of(part, place)
+        if not document.content:
+            raise InputError(f"{place}: field 'text' is empty")
         if documents.setdefault(document.id, document) != document:
             raise InputError(f"{place}: document id {document.id!r} names another text above")
+        names.append(document.id)
+    return names

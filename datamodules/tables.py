@@ -38,7 +38,9 @@ def read_csv(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
         InputError: A column is missing, a row is too short or too long, or a quote stays open.
     """
     rows = read_cells(path)
-    number, header = next(rows)
+    number, header = next(rows, (1, []))
+    if not header:
+        raise InputError(f"{path}: the file has no header line")
     header = [name.strip() for name in header]
     for name in needed:
         if name not in header:

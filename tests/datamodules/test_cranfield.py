@@ -61,6 +61,8 @@ def test_a_part_that_opens_twice_goes_on(tmp_path):
     [
         ("qrels", "5 5 2", "7 5 2", ["cranqrel:9", "no query '7'", "by position, 1 to 6"]),
         ("qrels", "5 5 2", "004 5 0", ["cranqrel:9", "unknown code 0", "-1, 1, 2, 3, 4"]),
+        ("qrels", "5 5 2", "² 5 2", ["cranqrel:9", "no query '²'"]),
+        ("qrels", "5 5 2", "9" * 5000 + " 5 2", ["cranqrel:9", "no query '9999"]),
         ("qrels", "5 5 2", "5 9 2", ["cranqrel:9", "'9' is not in the collection"]),
         ("qrels", "5 5 2", "5 5", ["cranqrel:9", "2 cells, expected 3"]),
         ("qrels", "5 5 2", "5 5 x", ["cranqrel:9", "must be an integer, found 'x'"]),

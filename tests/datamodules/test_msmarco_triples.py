@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules import MSMARCOTriples
+from datamodules import BEIR, Cranfield, MSMARCOTriples
 from datamodules.files import SAMPLES
 from datamodules.msmarco_triples import from_texts, read_triples
 
@@ -100,6 +100,25 @@ def test_bad_ids(refused, tmp_path, name, text, parts):
         (tmp_path / f"{stem}.tsv").write_text(content, encoding="utf-8")
     data = MSMARCOTriples(paths["t"], queries=paths["q"], collection=paths["c"])
     refused(lambda: data.records("train"), *parts)
+
+
+def test_triples_of_what_is_missing_may_be_left_out(tmp_path, caplog):
+    rows = [f"q{i}\tp{i}\tp0" for i in range(1, 41)]
+    texts = {"t": rows, "q": [f"q{i}\ttext {i}" for i in range(50) if i != 7]}
+    texts["c"] = [f"p{i}\tpassage {i}" for i in range(50) if i not in (8, 9)]
+    for stem, lines in texts.items():
+        (tmp_path / f"{stem}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    t, q, c = (str(tmp_path / f"{stem}.tsv") for stem in texts)
+    data = MSMARCOTriples(t, queries=q, collection=c, skip_missing=True)
+    ids = {record.id for split in SPLITS for record in data.records(split)}
+    assert ids == {f"q{i}" for i in range(1, 41)} - {"q7", "q8", "q9"}
+    assert "t.tsv: 3 triples left out: line 7, query 'q7' is not in" in caplog.text
+
+
+def test_limits_are_checked(refused):
+    refused(lambda: MSMARCOTriples(max_lines=0), "max_lines: 0 is not above 0")
+    refused(lambda: Cranfield(num_candidates=-1), "num_candidates: -1 is not above 0")
+    refused(lambda: BEIR(num_candidates=0), "num_candidates: 0 is not above 0")
 
 
 def test_both_files_of_ids_are_needed(refused):

@@ -43,6 +43,18 @@ def test_a_corpus_file(tmp_path):
     assert data.records("test")[0].corpus is first.corpus
 
 
+def test_ids_may_be_integers_and_titles_null(tmp_path):
+    parts = [{"id": 1, "text": "one", "title": None}, {"id": 2, "text": "two"}]
+    row = {"query": "q", "relevant": {"2": 1}, "id": 9}
+    own = write(tmp_path / "own.jsonl", [{**row, "candidates": parts}])
+    corpus = write(tmp_path / "docs.jsonl", parts)
+    ids = write(tmp_path / "ids.jsonl", [{**row, "candidates": [1, 2]}])
+    for data in (RankingRecords(own), RankingRecords(ids, corpus=corpus)):
+        (record,) = data.records("train")
+        assert (record.id, record.pool, record.relevant) == ("9", ("1", "2"), (("2", 1),))
+        assert record.corpus.documents["1"] == Document("1", "one")
+
+
 OWN = [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}]
 
 
@@ -89,7 +101,8 @@ def test_bad_lines(refused, tmp_path, item, parts):
         (CORPUS, {"candidates": ["a", "x"]}, ["q.jsonl:1", "candidate 'x' is not in the corpus"]),
         (CORPUS, {"candidates": ["a", "a"]}, ["q.jsonl:1", "candidate 'a' is there twice"]),
         (CORPUS, {"candidates": []}, ["q.jsonl:1", "field 'candidates' is empty"]),
-        (CORPUS, {"candidates": [3]}, ["q.jsonl:1", "candidates[0] must be a string"]),
+        (CORPUS, {"candidates": [3.5]}, ["q.jsonl:1", "'candidates[0]' must be a string"]),
+        (CORPUS, {"relevant": {"a": 10**30}}, ["q.jsonl:1", "'a'", "above 2147483647"]),
         ([*CORPUS, CORPUS[0]], {}, ["docs.jsonl:3", "'a' is there twice", "docs.jsonl:1"]),
         ([{"id": "a", "text": " "}], {}, ["docs.jsonl:1", "document 'a' is empty"]),
         ([{"id": "", "text": "x"}], {}, ["docs.jsonl:1", "field 'id' is empty"]),

@@ -48,6 +48,7 @@ class Ranking:
         candidates: Ids of the documents to rank; empty for the whole corpus (see `pool`).
         kind: Name under which scores are reported; may be empty.
         id: Where the record comes from.
+        excluded: Ids of documents that are not ranked, such as the query's own text.
     """
 
     query: str
@@ -56,8 +57,10 @@ class Ranking:
     candidates: tuple[str, ...] = ()
     kind: str = ""
     id: str = ""
+    excluded: tuple[str, ...] = ()
 
     @property
     def pool(self) -> Sequence[str]:
         """Ids of the documents to rank, in a fixed order."""
-        return self.candidates or tuple(self.corpus.documents)
+        names = self.candidates or self.corpus.documents
+        return tuple(name for name in names if name not in self.excluded)

@@ -158,19 +158,19 @@ class RelevanceEncoder(PromptEncoder):
         Raises:
             InputError: A document is empty.
         """
-        grades = dict(record.relevant)
-        right = [grades.get(name, 0) > 0 for name in record.pool]
+        grades, pool = dict(record.relevant), record.pool
+        right = [grades.get(name, 0) > 0 for name in pool]
         chosen = [i for i, relevant in enumerate(right) if not relevant]
         if self.negatives is not None and self.negatives < len(chosen):
             chosen = random.Random(record.id).sample(chosen, self.negatives)
         chosen = sorted({*chosen, *(i for i, relevant in enumerate(right) if relevant)})
         return [
             self.pair_type(
-                *self.halves(record.query, record.corpus.documents[record.pool[i]]),
+                *self.halves(record.query, record.corpus.documents[pool[i]]),
                 relevant=right[i],
                 answers=2 if self.preference else 1,
                 answer_tokens=1 + len(self.end_ids),
-                key=f"{record.id}\n{record.pool[i]}",
+                key=f"{record.id}\n{pool[i]}",
                 record=record if i == chosen[0] else None,
             )
             for i in chosen
