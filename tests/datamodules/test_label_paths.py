@@ -148,6 +148,9 @@ def test_bad_json_lines(tmp_path, refused, item, parts):
 def test_bad_paths(tmp_path, refused):
     refused(lambda: LabelPaths(str(tmp_path / "a.tsv")).records("train"), "a.tsv", ".csv, .csv.gz")
     refused(lambda: LabelPaths(str(tmp_path / "a.csv")).records("train"), "a.csv: no such file")
+    for text, part in (("", "the file is empty"), (",,\n", "no header line")):
+        (tmp_path / "a.csv").write_text(text)
+        refused(lambda: LabelPaths(str(tmp_path / "a.csv")).records("train"), "a.csv", part)
     (tmp_path / "a.csv").write_text("text,level_1\na,x\n")
     refused(lambda: LabelPaths(str(tmp_path / "a.csv")).records("train"), "1 are too few to split")
 

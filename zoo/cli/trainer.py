@@ -19,6 +19,7 @@ from zoo.cli.listing import describe
 from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
 from zoo.ranking import index as indexing
+from zoo.ranking.faiss_search import check_vectors
 from zoo.ranking.query_file import corpus_of, read_queries
 from zoo.records import Dialogue
 
@@ -215,25 +216,34 @@ class ZooTrainer(Trainer):
             index: Folder of the index.
             ckpt_path: Checkpoint or exported folder to take the weights from.
             query: One query.
-            queries: JSONL file with an object a line: `id` (or `_id`) and `text`.
-            k: Documents per query.
+            queries: JSONL file with an object a line: `id` (or `_id`) and `text`; or a `.tsv` file
+                with id and text between tabs.
+            k: How many documents to print for each query, the best ones (top k).
             output: File to write; None prints.
             engine: `faiss` searches vectors, if the method has them.
         """
         check_counts("", {"k": k})
         if output is not None and Path(output).exists():
             raise InputError(f"output: {output} exists; name a new file")
+        if engine == "faiss":
+            check_vectors(model)
         asked = [("query", query)] if query else []
         if queries is not None:
             asked += read_queries(Path(queries))
-        asked = asked or [(record.id, record.query) for record in datamodule.records("test")]
+        excluded: dict[str, tuple[str, ...]] = {}
+        if not asked:
+            records = datamodule.records("test")
+            asked = [(record.id, record.query) for record in records]
+            excluded = {record.id: getattr(record, "excluded", ()) for record in records}
         self._ready(model, ckpt_path)
         opened = indexing.Index(model, index)  # type: ignore[arg-type]
-        rankings = opened.search([text for _, text in asked], k, engine=engine)
-        lines = [
-            json.dumps({"id": name, "query": text, "ranking": ranking}, ensure_ascii=False)
-            for (name, text), ranking in zip(asked, rankings, strict=True)
-        ]
+        spare = max(map(len, excluded.values()), default=0)
+        rankings = opened.search([text for _, text in asked], k + spare, engine=engine)
+        lines = []
+        for (name, text), ranking in zip(asked, rankings, strict=True):
+            kept = [pair for pair in ranking if pair[0] not in excluded.get(name, ())][:k]
+            row = {"id": name, "query": text, "ranking": kept}
+            lines.append(json.dumps(row, ensure_ascii=False))
         if output is not None:
             Path(output).write_text("\n".join(lines) + "\n", "utf-8")
             print(f"rankings    {output}")  # noqa: T201

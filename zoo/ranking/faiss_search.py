@@ -12,14 +12,21 @@ from torch import Tensor
 from zoo.errors import InputError
 
 
-def faiss_index(vectors: Tensor) -> Any:
-    """Return an exact FAISS index of inner products over vectors `(n, D)`.
+def check_vectors(module: Any) -> None:
+    """Raise unless FAISS can search for this method.
 
     Raises:
-        InputError: FAISS is not installed.
+        InputError: The method's scores are no inner products, or FAISS is not installed.
     """
+    if not hasattr(module, "search_vectors"):
+        name = type(module).__name__
+        raise InputError(f"engine: the scores of {name} are no inner products; use torch")
     if importlib.util.find_spec("faiss") is None:
         raise InputError("engine: faiss is not installed; pip install faiss-cpu, or use torch")
+
+
+def faiss_index(vectors: Tensor) -> Any:
+    """Return an exact FAISS index of inner products over vectors `(n, D)`."""
     import faiss
 
     index = faiss.IndexFlatIP(vectors.shape[1])
@@ -39,10 +46,9 @@ def vector_search(
         k: How many; at most n are returned.
 
     Raises:
-        InputError: The method's scores are no inner products, or FAISS is not installed.
+        InputError: See `check_vectors`.
     """
-    if not hasattr(module, "search_vectors"):
-        raise InputError(f"engine: the scores of {type(module).__name__} are no inner products")
+    check_vectors(module)
     asked = module.search_vectors(queries).float().cpu().contiguous().numpy()
     odds, places = faiss_index(vectors).search(asked, min(k, len(vectors)))
     return torch.from_numpy(odds).double(), torch.from_numpy(places)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from zoo.cache import digest, weights_digest, whole_file
 from zoo.errors import InputError, check_counts
-from zoo.ranking.faiss_search import vector_search
+from zoo.ranking.faiss_search import check_vectors, vector_search
 from zoo.records import Document
 
 CARD, NAMES = "index.json", "documents.jsonl"
@@ -156,12 +156,18 @@ class Index:
             k: How many documents; equal scores keep the documents' order with `torch`.
             engine: `torch` scores every document; `faiss` searches the vectors of a method whose
                 scores are inner products.
+
+        Raises:
+            InputError: A score is not a number, or see `check_vectors`.
         """
         if engine == "faiss":
+            check_vectors(self.module)
             vectors = torch.cat([states["vectors"] for states in self.states()])
             best, places = vector_search(self.module, queries, vectors, k)
         else:
             best, places = self._all_scores(queries, k)
+        if best.isnan().any():
+            raise InputError(f"{self.folder}: the score of a document is not a number (NaN)")
         return [
             [(self.names[i], score) for i, score in zip(row, values, strict=True)]
             for row, values in zip(places.tolist(), best.tolist(), strict=True)

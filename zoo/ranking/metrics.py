@@ -24,6 +24,7 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
+from zoo.errors import InputError
 from zoo.metrics.records import RecordMetric
 
 Grades = Mapping[str, int]
@@ -37,7 +38,7 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
         scores: Document id -> score; higher is better.
 
     Raises:
-        ValueError: A score is not a number.
+        InputError: A score is not a number.
 
     Example:
         >>> ranked({"a": 0.1, "b": 0.7, "c": 0.7})
@@ -45,7 +46,7 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
     """
     for name, score in scores.items():
         if math.isnan(score):
-            raise ValueError(f"the score of document {name!r} is not a number")
+            raise InputError(f"the score of document {name!r} is not a number")
     return sorted(sorted(scores, reverse=True), key=lambda name: -scores[name])
 
 

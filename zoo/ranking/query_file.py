@@ -9,32 +9,70 @@ from typing import Any
 from zoo.errors import InputError
 from zoo.records import Corpus
 
+HEADERS = ("id", "_id", "qid", "query-id", "query_id")  # of a column of ids
+
 
 def read_queries(path: Path) -> list[tuple[str, str]]:
-    """Return id and text of each line of a JSONL file: `{"id" or "_id", "text"}`.
+    """Return id and text of each line: JSON objects, or id and text between tabs in a `.tsv` file.
+
+    An object has `id` or `_id` (a string or an integer; without one the line's number is the id)
+    and `text`. A first line of a `.tsv` file whose id is a column's name is left out.
 
     Raises:
-        InputError: The file cannot be read, or a line is no such object.
+        InputError: The file cannot be read, a line has another form, or an id is there twice.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"queries: cannot read {path} ({error})") from error
-    queries = []
+    read = _tabbed if path.suffix == ".tsv" else _object
+    queries: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            item = json.loads(line)
-            text = item["text"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f'{path}:{number}: expected an object with "id" and "text"') from error
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{path}:{number}: field 'text' must be a text that is not empty")
-        queries.append((str(item.get("id", item.get("_id", number))), text.strip()))
+        name, text = read(line, number, f"{path}:{number}")
+        if not queries and read is _tabbed and name.lower() in HEADERS:
+            continue
+        if not text.strip() or _surrogate(text):
+            raise InputError(
+                f"{path}:{number}: field 'text' must be a text that is not empty, without lone "
+                "surrogates"
+            )
+        if name in queries:
+            raise InputError(f"{path}:{number}: query id {name!r} is there twice")
+        queries[name] = text.strip()
     if not queries:
         raise InputError(f"{path}: the file is empty")
-    return queries
+    return [*queries.items()]
+
+
+def _tabbed(line: str, number: int, where: str) -> tuple[str, str]:
+    """Return id and text of a line with both between tabs."""
+    name, tab, text = line.partition("\t")
+    if not tab or not name.strip():
+        raise InputError(f"{where}: expected id and text with a tab between them")
+    return name.strip(), text
+
+
+def _object(line: str, number: int, where: str) -> tuple[str, str]:
+    """Return id and text of a line with a JSON object."""
+    try:
+        item = json.loads(line)
+        text = item["text"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f'{where}: expected {{"id": "q1", "text": "a query"}}, or a file named .tsv with id '
+            "and text between tabs"
+        ) from error
+    name = item.get("id", item.get("_id", number))
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise InputError(f"{where}: field 'id' must be a string or an integer")
+    return str(name), text if isinstance(text, str) else ""
+
+
+def _surrogate(text: str) -> bool:
+    """Say whether a text has half of a surrogate pair, which no tokenizer and no file takes."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def corpus_of(datamodule: Any) -> Corpus:

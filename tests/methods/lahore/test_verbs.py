@@ -132,6 +132,7 @@ def test_a_resumed_dpo_run_keeps_its_reference(
         ("index", ("--output", "i", "--shard_size", "0"), "shard_size: 0 is not above 0"),
         ("search", ("--index", "none"), "none: no index.json there; it is no index"),
         ("search", ("--index", "none", "--k", "0"), "k: 0 is not above 0"),
+        ("search", ("--index", "none", "--engine", "faiss"), "engine: the scores of LaHoRe are no"),
         ("search", ("--index", "i", "--queries", "q.jsonl"), "queries: cannot read q.jsonl"),
     ],
 )
@@ -146,6 +147,25 @@ def test_refusals(
     monkeypatch.chdir(tmp_path)
     line = refusal(capfd, tmp_path, *args, verb=verb, given=SMALL)
     assert line.startswith(said)
+
+
+def test_search_leaves_a_querys_own_document_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Queries that are documents too, as ArguAna's, do not find themselves."""
+    texts = [{"_id": f"a{i}", "title": None, "text": f"argument {i}"} for i in range(4)]
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("a0\ta1\t1\na2\ta3\t1\n")
+    for name in ("corpus", "queries"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    model = ("--model", "zoo.LaHoRe", "--model.backbone.name", "tiny-llama")
+    data = ("--data", "datamodules.BEIR", "--data.path", str(tmp_path))
+    main("index", *model, *data, "--output", str(tmp_path / "i"))
+    capsys.readouterr()
+    main("search", *model, *data, "--index", str(tmp_path / "i"), "--k", "3")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = {row["id"]: {name for name, _ in row["ranking"]} for row in rows}
+    assert names == {"a0": {"a1", "a2", "a3"}, "a2": {"a0", "a1", "a3"}}
 
 
 def test_a_method_without_documents_is_not_indexed(

@@ -218,7 +218,9 @@ def test_vector_search_refuses_and_returns_at_most_all() -> None:
     scores, places = vector_search(module, ["a", "b"], torch.eye(3), 10)
     assert scores.shape == places.shape == (2, 3)
     assert places[:, 0].tolist() == [0, 1]
-    with pytest.raises(InputError, match="scores of SimpleNamespace are no inner products"):
+    with pytest.raises(
+        InputError, match="scores of SimpleNamespace are no inner products; use torch"
+    ):
         vector_search(SimpleNamespace(), ["a"], torch.eye(3), 1)
 
 

@@ -143,12 +143,54 @@ def test_queries_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text('{"_id": "a", "text": " one "}\n\n{"text": "two"}\n{"id": 5, "text": "x"}\n')
     assert read_queries(path) == [("a", "one"), ("3", "two"), ("5", "x")]
-    for line, said in (("{", ":1: expected"), ('{"text": " "}', ":1: field 'text'"), ("", "empty")):
-        path.write_text(line)
+    path.write_text('{"text": "one\u2028line"}')
+    assert read_queries(path) == [("1", "one\u2028line")]
+    table = tmp_path / "q.tsv"
+    table.write_text("query-id\ttext\n7\twhat to drink\nq8\ta\tb\n")
+    assert read_queries(table) == [("7", "what to drink"), ("q8", "a\tb")]
+    for file, line, said in (
+        (path, "{", r':1: expected \{"id": "q1", "text": "a query"\}, or a file named \.tsv'),
+        (path, '{"id": 1, "text": ' + "[" * 10**5, ":1: expected"),
+        (path, '{"id": ' + "9" * 5000 + ', "text": "x"}', ":1: expected"),
+        (path, '{"id": null, "text": "x"}', ":1: field 'id' must be a string or an integer"),
+        (path, '{"text": " "}', ":1: field 'text'"),
+        (path, '{"text": "\\ud800"}', ":1: field 'text' .* lone surrogates"),
+        (
+            path,
+            '{"id": 1, "text": "x"}\n{"id": "1", "text": "y"}',
+            ":2: query id '1' is there twice",
+        ),
+        (path, "", "empty"),
+        (table, "what to drink", ":1: expected id and text with a tab between"),
+    ):
+        file.write_text(line)
         with pytest.raises(InputError, match=said):
-            read_queries(path)
+            read_queries(file)
     with pytest.raises(InputError, match="cannot read"):
         read_queries(tmp_path / "none")
+
+
+def test_a_score_that_is_no_number_is_refused(
+    lahore: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be the first of the ranking."""
+    build(lahore, DOCUMENTS, tmp_path / "i", shard_size=4)
+    online = lahore.online
+
+    def broken(queries: Any, states: Any) -> Any:
+        scores = online(queries, states)
+        scores[0, 1] = float("nan")
+        return scores
+
+    monkeypatch.setattr(lahore, "online", broken)
+    with pytest.raises(InputError, match=r"score of a document is not a number \(NaN\)"):
+        Index(lahore, tmp_path / "i").search(QUERIES, 1)
+
+
+def test_faiss_is_refused_without_vectors(lahore: Any, tmp_path: Path) -> None:
+    build(lahore, DOCUMENTS, tmp_path / "i")
+    with pytest.raises(InputError, match="scores of LaHoRe are no inner products; use torch"):
+        Index(lahore, tmp_path / "i").search(QUERIES, 1, engine="faiss")
 
 
 def test_names_of_contents() -> None:
