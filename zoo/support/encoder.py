@@ -17,7 +17,7 @@ from zoo.encoding import NO_HEAD, Example, join, unlearned
 from zoo.errors import InputError
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
-from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions, transcript
 from zoo.support.labels import SUPPORT, Labels
 
@@ -26,11 +26,18 @@ SPEAKS = "Supporter:"  # begins a plain reply: small models otherwise go on as t
 
 TURN = re.compile(
     r"(?:^[\s*_`#>-]*|(?<=[.!?] )|(?<=[.!?][\"'] ))(?:\[(?P<bare>Seeker|Supporter)\](?!,):?"
-    r"|[*_`]*(?P<speaker>Seeker|Supporter)(?: \((?P<note>[^()\n]*)\))?[*_`]*\s*:[*_`]*)",
+    r"|[*_`]*(?P<speaker>Seeker|Supporter|User|Assistant)(?: \((?P<note>[^()\n]*)\))?[*_`]*"
+    r"\s*:[*_`]*)",
     re.M,
 )
 """What begins a turn: a speaker at the start of a line or after a sentence."""
 COPIED = re.compile(r"^[\s*_`#>-]*Dialogue(?: so far)?:", re.M)
+
+
+def speaker_of(mark: re.Match[str]) -> str:
+    """Return who speaks after a mark of `TURN`: `seeker` or `supporter`, also as chat roles."""
+    name = (mark["speaker"] or mark["bare"]).lower()
+    return {"user": SEEKER, "assistant": SUPPORTER}.get(name, name)
 
 
 @dataclass
@@ -139,7 +146,7 @@ def one_turn(words: str) -> str:
     for mark in TURN.finditer(words):
         if words[start : mark.start()].strip():
             break
-        start, speaker = mark.end(), (mark["speaker"] or mark["bare"]).lower()
+        start, speaker = mark.end(), speaker_of(mark)
     after = TURN.search(words, start)
     text = words[start : after.start() if after else len(words)].strip()
     return text if speaker == SUPPORTER else ""

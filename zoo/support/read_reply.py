@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zoo.support.encoder import SPEAKS, TURN
+from zoo.support.encoder import SPEAKS, TURN, speaker_of
 from zoo.support.labels import Labels
 from zoo.support.tags import strip_tags, unquoted
 
@@ -25,7 +25,9 @@ FIELD = re.compile(  # opens a line, in any case; or stands inside one, spelled 
 )
 SAID = ("revision", "response", "reply")
 ALONE = ("supporter", "", *SAID)
-BRACKET = re.compile(r"^[*_`]*\[([^\[\]\n]{1,60})\][*_`]*\s*:?[*_`]*\s*")
+BRACKET = re.compile(
+    r"^[*_`]*(?:\[([^\[\]\n]{1,60})\]|\(([^()\n]{1,60})\))[*_`]*(?:\s*:[*_`]*|(,))?\s*"
+)
 TITLE = re.compile(r"^[*_`]*([^\W\d_][\w -]{2,40})[*_`]*:[*_`]*\s*")
 
 
@@ -137,10 +139,7 @@ def _marks(text: str, labels: Labels, *, alone: bool) -> list[tuple[int, int, st
         for m in FIELD.finditer(text)
         if m["opens"] or not alone
     ]
-    marks += [
-        (m.start(), m.end(), (m["speaker"] or m["bare"]).lower(), m["note"] or "")
-        for m in TURN.finditer(text)
-    ]
+    marks += [(m.start(), m.end(), speaker_of(m), m["note"] or "") for m in TURN.finditer(text)]
     if not alone:
         names = "|".join(map(re.escape, labels.names))
         tags = re.finditer(rf"(?<=\n)[*_`]*(?=\[(?:{names})\])", text, re.I)
@@ -154,11 +153,13 @@ def _after_tags(words: str, part: ReplyField, labels: Labels) -> tuple[int, str 
     while True:
         start += len(words[start : part.end]) - len(words[start : part.end].lstrip())
         tag = BRACKET.match(words[start : part.end])
+        if tag and (tag[2] or tag[3]) and not labels.known(tag[1] or tag[2]):
+            tag = None  # words in round brackets, a name that is greeted
         if tag is None:
             titled = TITLE.match(words[start : part.end])
             name = labels.known(titled[1]) if titled else None
             return start + (titled.end() if titled and name else 0), strategy or name
-        strategy = strategy or labels.find(tag[1])
+        strategy = strategy or labels.find(tag[1] or tag[2])
         start += tag.end()
 
 

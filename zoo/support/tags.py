@@ -17,7 +17,7 @@ REPLY = r"(?:response|reply|answer|supporter|assistant)"
 PAIRED = re.compile(rf"\s*(?:<\s*{PHRASE}\s*>|</\s*{PHRASE}\s*>)")
 TWINS = re.compile(rf"(?:^|(?<=\s))([\^#@&])({PHRASE})\1(?=\s|$)")
 OPENING = re.compile(
-    rf"^\s*(?:[\[<{{]\s*(?:{FIELDS}\s*:\s*)?{PHRASE}\s*[\]>}}]|\(\s*{FIELDS}\s*:\s*{PHRASE}\s*\))"
+    rf"^\s*(?:[\[<{{]\s*(?:{FIELDS}\s*:\s*)?{PHRASE}\s*[\]>}}](?!,)|\(\s*{FIELDS}\s*:\s*{PHRASE}\s*\))"
     r"\s*:?\s*",
     re.I,
 )

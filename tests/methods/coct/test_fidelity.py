@@ -23,8 +23,9 @@ from zoo.methods.coct.concepts import (
     Concepts,
     join_tags,
     split_tags,
-    spoken,
 )
+from zoo.methods.coct.metrics import TagScores
+from zoo.methods.coct.read_tagged import read_tagged, spoken
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.metrics.text import tokenize
 from zoo.records import SUPPORTER, Turn
@@ -143,7 +144,7 @@ def test_tags_with_other_signs_are_tags(tag: str) -> None:
     """None of them leaks into the reply; one that no list has is counted as unlisted."""
     parts = split_tags(f"<{tag}> Oh. <Question> So?", ESC)
     assert [part.tag for part in parts] == [tag, "Question"]
-    assert spoken(parts, ESC) == "Oh. So?"
+    assert spoken(f"<{tag}> Oh. <Question> So?", ESC) == "Oh. So?"
     assert join_tags(parts, ESC) == f"<{tag}> Oh. <Question> So?"
 
 
@@ -168,9 +169,34 @@ def test_no_sentence_is_a_tag(make: Any, monkeypatch: Any) -> None:
 
 @pytest.mark.fidelity("coct", 3)
 def test_ordinary_signs_stay_where_they_are_no_delimiter() -> None:
-    assert spoken(split_tags("<Others> R&D is #1 [sic]", ESC), ESC) == "R&D is #1 [sic]"
+    assert spoken("<Others> R&D is #1 [sic]", ESC) == "R&D is #1 [sic]"
     amp = Concepts(INVENTORIES["esconv"], "&")
-    assert spoken(split_tags("&Others& you & me", amp), amp) == "you and me"
+    assert spoken("&Others& you & me", amp) == "you and me"
+
+
+@pytest.mark.fidelity("coct", 3)
+@pytest.mark.parametrize(
+    ("words", "reply", "concepts"),
+    [
+        ("<Question> Why? </Question>\n<Seeker> I am sad. </Seeker>", "Why?", "Question"),
+        ("<Question> Why? </Question> <Answer> I am sad.", "Why?", "Question"),
+        ("<Question> Why?</Question> <fear>Seeker: I am.", "Why?", "Question fear"),
+        ("<Supporter> <fear> Oh. <Supporter> So?", "Oh.", "fear"),
+        ("<Question> <Supporter> Why? <Reply> I fell.", "Why?", "Question"),
+        ("<User> I am sad.", "", ""),
+        ("<Question> Why?\nUser: I fell.\nAssistant: Oh.", "Why?", "Question"),
+        ("**<Question>** How? **<fear>:** Oh.", "How? Oh.", "Question fear"),
+        ("<Question>: How?", "How?", "Question"),
+        ("Supporter <Question>: How?", "How?", "Question"),
+        ("&Question& rock & roll &sadness& Ok", "rock and roll Ok", "Question sadness"),
+        ("#Question# we're #1 in # of #sadness# Ok", "we're 1 in of Ok", "Question sadness"),
+    ],
+)
+def test_the_supporters_first_turn(words: str, reply: str, concepts: str) -> None:
+    """A tagged speaker begins another turn; what stands around a tag is no word of the reply."""
+    lists = Concepts(INVENTORIES["esconv"], words[0] if words[0] in "&#" else "<>")
+    found = read_tagged(words, lists, "Others")
+    assert (found.reply, [c.split(": ")[1] for c in found.concepts]) == (reply, concepts.split())
 
 
 # -- 4: how replies are tagged -----------------------------------------------------------------
@@ -186,6 +212,9 @@ def test_tag_rates(make: Any, monkeypatch: Any) -> None:
     module.answers = {decision.id: (decision, one) for decision, one in pairs}
     scores = module.score_answers([*module.answers.values()], "val")
     assert (scores["tagged"], scores["tags_per_reply"], scores["unlisted_tags"]) == (50, 2, 25)
+    assert (scores["listed_concepts"], scores["chains"]) == (1.5, 50)
+    same = TagScores()([[("strategy", "Question")] * 3, [("other", "a"), ("other", "b")]])
+    assert (same["tags_per_reply"], same["listed_concepts"], same["chains"]) == (2.5, 0.5, 0)
     assert scores["strategy_failed"] == 50  # the reply without a tag counts as Others
     assert [one.strategy for _, one in module.answers.values()] == [
         "Reflection of feelings",
@@ -216,11 +245,15 @@ NAMED = pytest.mark.skipif("ZOO_TALK_MODEL" not in os.environ, reason="ZOO_TALK_
 
 @NAMED
 @pytest.mark.slow
+@pytest.mark.xfail(
+    reason="0.5B (Qwen2.5-Coder-Instruct) wrote one listed concept a reply; "
+    "benchmarks/results/2026-11-28-support.md"
+)
 @pytest.mark.fidelity("coct", 4)
 def test_an_instructed_model_tags_its_replies(instructed: dict[str, dict[str, float]]) -> None:
     """A model that follows forms (a folder or .gguf in ZOO_TALK_MODEL) writes chains of tags."""
     assert instructed["CoCT"]["tagged"] > 50
-    assert instructed["CoCT"]["tags_per_reply"] > 1
+    assert instructed["CoCT"]["listed_concepts"] > 1
 
 
 @NAMED
@@ -269,7 +302,8 @@ def test_kinds_and_free_concepts(make: Any) -> None:
     assert "every sentence" not in single
     assert free.kind_of("questions") == ("strategy", "Question")  # still recognised, for scores
     assert free.reminder() == "Begin every sentence with a tag, such as <XX>."  # names no concept
-    assert "for example <Question>" in full.reminder()
+    assert "in this form: <XX>" in full.reminder()
+    assert not [name for name in full.names() if name.lower() in full.reminder().lower()]
     assert (
         Concepts(INVENTORIES["esconv"], limit=1).chain_rule() == "Use one tag in the whole reply."
     )

@@ -129,12 +129,12 @@ def test_fine_tuned_kinds_learn_strategy_and_reply(make: Any) -> None:
     end = encoder.chat.end
     texts = [module.tokenizer.decode([t for t in e.labels if t != IGNORE]) for e in examples]
     replies = ["[Question] When?", "[Affirmation and Reassurance] You will find one."]
-    assert texts == [f" {reply}{end}" for reply in replies]
+    assert texts == [f" {reply}" + end for reply in replies]
     prompt = module.tokenizer.decode(examples[1].input_ids)
     told = "Seeker: I lost my job.\nSupporter: [Question] When?\nSeeker: Last week.\n\nWrite what"
     assert told in prompt
     loss = module.losses(encoder.collate(examples, sum_head_weights(examples)))["speak"]
-    assert float(loss.weight) == sum(len(encoder.ids(text)) for text in texts)
+    assert float(loss.weight) == sum(len(encoder.ids(f" {reply}" + end)) for reply in replies)
     assert module.untrained() == ""
     prompted = make("ESCBaseline", "tiny-llama", kind="tot", **WIDE)
     assert prompted.untrained() == "model.kind: tot is not trained, sft is"

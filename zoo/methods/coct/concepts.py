@@ -141,12 +141,14 @@ class Concepts:
         )
 
     def reminder(self) -> str:
-        """Return what the prompt ends with: small models have forgotten the form by then."""
+        """Return what the prompt ends with: small models have forgotten the form by then.
+
+        It names no listed concept: a model takes the one that is named.
+        """
         where = "your reply" if self.limit == 1 else "every sentence"
         if self.free or not self.lists:
             return f"Begin {where} with a tag, such as {self.tag('XX')}."
-        labels = self.lists.get("strategy", next(iter(self.lists.values())))
-        return f"Begin {where} with one of the tags, for example {self.tag(labels.names[0])}."
+        return f"Begin {where} with one of the tags listed above, in this form: {self.tag('XX')}"
 
     def instruction(self) -> str:
         """Return the three parts in their order."""
@@ -191,26 +193,44 @@ class TaggedText:
 def split_tags(words: str, concepts: Concepts) -> list[TaggedText]:
     """Return a reply as parts; `join_tags` gives the reply back, letter by letter.
 
+    Listed names are found first: of two equal signs that are far apart by chance, as in
+    `&Question& rock & roll &sadness& Ok`, none is then taken for a tag.
+
     Example:
         >>> split_tags("<Question> How? <sadness>Oh.", Concepts({}))
         [TaggedText(tag='Question', text=' How? '), TaggedText(tag='sadness', text='Oh.')]
     """
-    opening, closing = (re.escape(mark) for mark in DELIMITERS[concepts.delimiter])
-    if opening == closing:  # words behind an opening sign: two signs may be far apart by chance
-        inside = r" ?(?:\d+[.)] ?)?[^\W\d_][\w'/+: -]{0,39}"
-    else:  # words on one line, whatever signs they have, but no sentence
-        names = "|".join(map(re.escape, concepts.names())) or "(?!)"
-        inside = (
-            rf" ?(?:\d+[.)] ?)?[^\W\d_][^{opening}{closing}.!?\n]{{0,59}}"
-            rf"|(?i:{names}):[^{opening}{closing}\n]*"  # with its sentence inside
-        )
-    pattern = re.compile(rf"{opening}({inside}){closing}")
+    listed, free = _patterns(concepts)
+    found = list(listed.finditer(words))
+    starts, stops = [0, *(m.end() for m in found)], [*(m.start() for m in found), len(words)]
+    for start, stop in zip(starts, stops, strict=True):
+        found += free.finditer(words, start, stop)
     parts, last, tag = [], 0, None
-    for match in pattern.finditer(words):
+    for match in sorted(found, key=re.Match.start):
         if tag is not None or match.start() > last:
             parts.append(TaggedText(tag, words[last : match.start()]))
         tag, last = match[1], match.end()
     return [*parts, TaggedText(tag, words[last:])]
+
+
+def _patterns(concepts: Concepts) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds tags with a listed name, and what finds any tag."""
+    opening, closing = (re.escape(mark) for mark in DELIMITERS[concepts.delimiter])
+    spelled = {
+        *concepts.names(),
+        *(a for labels in concepts.lists.values() for a in labels.aliases),
+    }
+    names = "|".join(map(re.escape, sorted(spelled, key=len, reverse=True))) or "(?!)"
+    listed = rf"{opening}( ?(?:\d+[.)] ?)?(?:\w+: ?)?(?:{names}) ?){closing}"
+    if opening == closing:  # words right behind a sign that no word precedes
+        inside, before = r"(?:\d+[.)] ?)?[^\W\d_][\w'/+: -]{0,39}(?<! )", r"(?<!\w)"
+    else:  # words on one line, whatever signs they have, but no sentence
+        before = ""
+        inside = (
+            rf" ?(?:\d+[.)] ?)?[^\W\d_][^{opening}{closing}.!?\n]{{0,59}}"
+            rf"|(?i:{names}):[^{opening}{closing}\n]*"  # with its sentence inside
+        )
+    return re.compile(listed, re.I), re.compile(rf"{before}{opening}({inside}){closing}")
 
 
 def join_tags(parts: Sequence[TaggedText], concepts: Concepts) -> str:
@@ -218,25 +238,3 @@ def join_tags(parts: Sequence[TaggedText], concepts: Concepts) -> str:
     return "".join(
         (concepts.tag(part.tag) if part.tag is not None else "") + part.text for part in parts
     )
-
-
-def spoken(parts: Sequence[TaggedText], concepts: Concepts) -> str:
-    """Return the reply without tags, and without what is left of broken ones.
-
-    A name right behind an opening delimiter that nothing closes is a broken tag too. A free `&`
-    becomes `and`.
-    """
-    opening, closing = DELIMITERS[concepts.delimiter]
-    names = "|".join(re.escape(n) for n in sorted(concepts.names(), key=len, reverse=True))
-    broken = (
-        re.compile(rf"{re.escape(opening)}/?\s*(?:{names})(?![\w-]):?", re.I) if names else None
-    )
-    texts = []
-    for part in parts:
-        inside = "" if part.tag is None else concepts.named(part.tag)[1]
-        texts.append(inside)
-        text = part.text.replace(" & ", " and ") if opening == "&" else part.text
-        text = broken.sub(" ", text) if broken else text
-        text = re.sub(rf"{re.escape(opening)}/[^\n]{{0,39}}?{re.escape(closing)}", " ", text)
-        texts.append(text.replace(opening, " ").replace(closing, " "))
-    return " ".join(" ".join(texts).split())

@@ -22,11 +22,14 @@ def of_kind(chain: Chain, kind: str) -> list[str]:
 
 
 class TagScores(RecordMetric):
-    """Share of tagged replies and of unlisted tags in percent, and tags per reply.
+    """Tags per reply and different listed concepts per reply; the rest are shares in percent.
+
+    `tagged` are replies with any tag, `chains` those with two different listed concepts or more,
+    `unlisted_tags` the tags that no list has.
 
     Example:
-        >>> TagScores()([[("strategy", "Question"), ("other", "Hug")], []])
-        {'tagged': 50.0, 'tags_per_reply': 1.0, 'unlisted_tags': 50.0}
+        >>> TagScores()([[("strategy", "Question"), ("other", "Hug")], []])  # doctest: +ELLIPSIS
+        {'tagged': 50.0, 'tags_per_reply': 1.0, ... 'chains': 0.0, 'unlisted_tags': 50.0}
     """
 
     def update(self, chains: Sequence[Chain], ids: Sequence[str] | None = None) -> None:
@@ -38,9 +41,12 @@ class TagScores(RecordMetric):
         chains = self.kept()
         kinds = Counter(kind for chain in chains for kind, _ in chain)
         total, replies = sum(kinds.values()), max(1, len(chains))
+        listed = [len({tuple(tag) for tag in chain if tag[0] != OTHER}) for chain in chains]
         return {
             "tagged": 100 * sum(map(bool, chains)) / replies,
             "tags_per_reply": total / replies,
+            "listed_concepts": sum(listed) / replies,
+            "chains": 100 * sum(count > 1 for count in listed) / replies,
             "unlisted_tags": 100 * kinds[OTHER] / max(1, total),
         }
 

@@ -16,9 +16,10 @@ subsets of kinds, free concepts (no list), six delimiters, tags as plain text (n
 Deviates: the paper calls tags special tokens but uses ordinary characters. RAG and the other
 baselines are in `zoo/methods/esc_baselines/module.py`.
 Unknown in the paper, chosen here: the wording of the prompt, and that the request after the
-conversation says once more how a sentence begins (without it a 0.5B model writes no listed tag;
-with it, it begins with the tag that is named as an example); replies are not begun with the
-supporter's name, as plain replies of the other methods are (begun so, that model tagged less);
+conversation says once more how a sentence begins, without the name of a listed concept (a 0.5B
+model wrote no other than the one that was named there, and without the request no listed one);
+replies are not begun with the supporter's name, as plain replies of the other methods are (begun
+so, that model tagged less);
 greedy decoding (sampling parameters are not given); past replies have no tags in the history
 (`keep_tags` keeps the strategy's); the strategy of a reply, for accuracy and bias, is its first
 strategy tag, and Others without any. The recipe of the distilled variant: ordinary fine-tuning with
@@ -46,11 +47,11 @@ from zoo.methods.coct.concepts import (
     split_tags,
 )
 from zoo.methods.coct.metrics import TagScores
+from zoo.methods.coct.read_tagged import read_tagged
 from zoo.methods.coct.tagged_replies import (
     Tables,
     chain_of,
     learned_reply,
-    read_tagged,
     transition_figures,
     transition_tables,
     write_tables,

@@ -1,4 +1,4 @@
-"""What the words of a model mean as a tagged reply, and how tags follow each other in replies."""
+"""The tagged reply that is learned, and how tags follow each other in replies."""
 
 from __future__ import annotations
 
@@ -8,50 +8,16 @@ from typing import Any
 
 import torch
 
-from zoo.methods.coct.concepts import Concepts, Inventory, join_tags, split_tags, spoken
-from zoo.methods.coct.metrics import Chain, as_csv, inner_transitions, of_kind
+from zoo.methods.coct.concepts import Concepts, Inventory
+from zoo.methods.coct.metrics import Chain, as_csv, inner_transitions
 from zoo.plots import heat_map
 from zoo.support.decisions import Decision
-from zoo.support.encoder import one_turn, read_field
+from zoo.support.encoder import read_field
 from zoo.support.reply import SupportReply
 from zoo.support.strategy_metrics import Floats
-from zoo.support.tags import unquoted
 
 Tables = dict[str, tuple[list[str], Floats]]
 """Kind of concept -> names, and transitions between them inside replies, rows summing to 1."""
-
-
-def read_tagged(
-    words: str, concepts: Concepts, fallback: str = "", *, nll: float = 0.0, tokens: int = 0
-) -> SupportReply:
-    """Return what a model's words say: equations (2) and (3).
-
-    Args:
-        words: All that it wrote.
-        concepts: The tags.
-        fallback: Strategy of a reply without a strategy tag; empty if tags name no strategies.
-        nll: See `SupportReply`.
-        tokens: See `SupportReply`.
-    """
-    parts = split_tags(one_turn(words), concepts)
-    chain = [concepts.kind_of(part.tag) for part in parts if part.tag is not None]
-    strategies = of_kind(chain, "strategy") if fallback else []
-    reply = unquoted(spoken(parts, concepts))
-    failed = ("strategy",) if fallback and not strategies else ()
-    return SupportReply(
-        reply=reply,
-        strategy=strategies[0] if strategies else fallback,
-        emotion="",  # the tags say what the agent expresses, not what the seeker feels
-        steps=(
-            ("chain", " ".join(concepts.tag(name) for _, name in chain) or "(no tag)"),
-            ("tagged", join_tags(parts, concepts)),
-        ),
-        words=words,
-        concepts=tuple(f"{kind}: {name}" for kind, name in chain),
-        failed=failed if reply else (*failed, "reply"),
-        nll=nll,
-        tokens=tokens,
-    )
 
 
 def learned_reply(teacher: str | None, concepts: Concepts) -> Callable[[Decision], str | None]:
