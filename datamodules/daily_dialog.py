@@ -91,24 +91,24 @@ def read_conversations(texts: Path, acts: Path, emotions: Path) -> Iterator[Dial
     """
     lines = list(read_lines(texts))
     labels = {path: dict(read_lines(path)) for path in (acts, emotions)}
-    for path, found in labels.items():
-        odd = sorted({number for number, _ in lines} ^ set(found))
+    for path, numbered in labels.items():
+        odd = sorted({number for number, _ in lines} ^ set(numbered))
         if odd:
             raise InputError(
-                f"{path}:{odd[0]}: {len(found)} lines, but {texts.name} has {len(lines)}"
+                f"{path}:{odd[0]}: {len(numbered)} lines, but {texts.name} has {len(lines)}"
             )
     for number, line in lines:
         where = f"{texts}:{number}"
-        said = [part.strip() for part in line.split(END)]
-        if said.pop() or not all(said):
+        utterances = [part.strip() for part in line.split(END)]
+        if utterances.pop() or not all(utterances):
             raise InputError(f"{where}: every utterance needs words and {END} behind them")
-        named = [
-            _numbers(labels[path][number], f"{path}:{number}", len(said), first, options)
+        labelled = [
+            _numbers(labels[path][number], f"{path}:{number}", len(utterances), first, options)
             for path, first, options in ((acts, 1, ACTS), (emotions, 0, EMOTIONS))
         ]
         turns = tuple(
             Turn(SUPPORTER if i % 2 else SEEKER, text, strategy=act, emotion=emotion)
-            for i, (text, act, emotion) in enumerate(zip(said, *named, strict=True))
+            for i, (text, act, emotion) in enumerate(zip(utterances, *labelled, strict=True))
         )
         if len(turns) > 1:
             yield Dialogue(turns, id=f"{texts.name}:{number}")
@@ -119,10 +119,11 @@ def _numbers(line: str, where: str, length: int, first: int, options: tuple[str,
     if len(cells) != length:
         raise InputError(f"{where}: {len(cells)} numbers for {length} utterances")
     last = first + len(options) - 1
+    names = {str(number): name for number, name in enumerate(options, start=first)}
     for cell in cells:
-        if not cell.isdecimal() or not first <= int(cell) <= last:
+        if cell not in names:
             raise InputError(f"{where}: {cell!r}, expected a number from {first} to {last}")
-    return [options[int(cell) - first] for cell in cells]
+    return [names[cell] for cell in cells]
 
 
 def _folder(path: Path, stems: tuple[str, ...]) -> Path:

@@ -1,6 +1,7 @@
 """EmpatheticDialogues: somebody tells of a feeling, somebody listens (Rashkin et al., ACL 2019).
 
-Two forms are read, an utterance a line, cells between commas and `_comma_` for a comma in a text:
+Two forms are read, an utterance a line, cells between commas; a comma in a text is `_comma_`, or
+the text stands in quotes, as programs write it that save the file again:
 
 - the authors' `train.csv`, `valid.csv`, `test.csv`: `conv_id, utterance_idx, context, prompt,
   speaker_idx, utterance, selfeval, tags`, where `context` is the emotion;
@@ -19,8 +20,8 @@ conversation's id divides valid, 90 percent train and 10 percent val (2,493 / 27
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,29 @@ class EmpatheticDialogues(ZooDataModule):
 
 
 def read_conversations(path: Path) -> Iterator[Dialogue]:
-    """Yield the conversations of a file that have a supporter turn; `id` is their `conv_id`."""
-    for name, lines in groupby(read_utterances(path), key=lambda pair: pair[1]["conv_id"]):
-        utterances = list(lines)
-        where, first = utterances[0]
-        turns = tuple(_turn(row, place) for place, row in utterances)
+    """Yield the conversations of a file that have a supporter turn; `id` is their `conv_id`.
+
+    The rows of a conversation may lie anywhere in the file; `utterance_idx` says their order.
+
+    Raises:
+        InputError: An utterance is missing or there twice.
+    """
+    conversations: dict[str, list[tuple[int, str, dict[str, str]]]] = {}
+    for where, row in read_utterances(path):
+        numbered = (_number(row["utterance_idx"], where), where, row)
+        conversations.setdefault(row["conv_id"], []).append(numbered)
+    for name, utterances in conversations.items():
+        utterances.sort(key=lambda utterance: utterance[0])
+        for expected, (number, where, _) in enumerate(utterances, start=1):
+            if number != expected:
+                raise InputError(
+                    f"{where}: 'utterance_idx' is {number} in {name}, expected {expected}: an "
+                    "utterance is missing or there twice"
+                )
+        turns = tuple(_turn(number, row, where) for number, where, row in utterances)
         if any(turn.speaker == SUPPORTER for turn in turns):
-            emotion = _emotion(first, where)
-            yield Dialogue(turns, emotion, situation=first["prompt"].strip(), id=name)
+            _, where, first = utterances[0]
+            yield Dialogue(turns, _emotion(first, where), situation=first["prompt"], id=name)
 
 
 def read_utterances(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -132,19 +148,40 @@ def read_utterances(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     least = 1 + max(header.index(name) for name in NEEDED)
     for number, line in lines:
         where = f"{path}:{number}"
-        cells = [unquoted(text).replace("_comma_", ",").strip() for text in line.split(",")]
-        if len(cells) < least:
-            raise InputError(f"{where}: {len(cells)} cells between commas, expected {len(header)}")
+        cells = _cells(line, len(header), where)
+        if len(cells) < least or any(cells[len(header) :]):
+            raise InputError(
+                f"{where}: {len(cells)} cells between commas, expected {len(header)}; a comma "
+                "inside a text is written _comma_, or the text stands in quotes"
+            )
         yield where, dict(zip(header, cells, strict=False))
 
 
-def _turn(row: dict[str, str], where: str) -> Turn:
-    place = row["utterance_idx"]
-    if not place.isdecimal() or int(place) < 1:
-        raise InputError(f"{where}: column 'utterance_idx' is {place!r}, expected 1, 2, 3, ...")
+def _cells(line: str, count: int, where: str) -> list[str]:
+    """Return the cells of a line, by the rules of CSV.
+
+    The copies hold cells that begin with a word in quotes, which CSV has not: there commas alone
+    separate, and there must be as many cells as columns.
+    """
+    try:
+        cells = next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        cells = [unquoted(cell) for cell in line.split(",")]
+        if len(cells) != count:
+            raise InputError(f"{where}: invalid CSV: {error}") from error
+    return [cell.replace("_comma_", ",").strip() for cell in cells]
+
+
+def _number(text: str, where: str) -> int:
+    if not text.isdecimal() or len(text) > 4 or int(text) < 1:
+        raise InputError(f"{where}: column 'utterance_idx' is {text!r}, expected 1, 2, 3, ...")
+    return int(text)
+
+
+def _turn(number: int, row: dict[str, str], where: str) -> Turn:
     if not row["utterance"]:
         raise InputError(f"{where}: column 'utterance' is empty")
-    return Turn(SEEKER if int(place) % 2 else SUPPORTER, row["utterance"])
+    return Turn(SEEKER if number % 2 else SUPPORTER, row["utterance"])
 
 
 def _emotion(row: dict[str, str], where: str) -> str:
@@ -157,7 +194,7 @@ def _emotion(row: dict[str, str], where: str) -> str:
     label = row.get("label")
     if label is None:
         return ""
-    if not label.isdecimal() or int(label) >= len(EMOTIONS):
+    if label not in map(str, range(len(EMOTIONS))):
         raise InputError(f"{where}: column 'label' is {label!r}, expected 0 to {len(EMOTIONS) - 1}")
     return EMOTIONS[int(label)]
 

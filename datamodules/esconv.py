@@ -10,7 +10,11 @@ Two published forms are read; the suffix and the files of the folder say which o
 
 `ESConv.json` is not split. There the split is that of the authors' code: Python's shuffle with seed
 13, then 15 percent of the dialogues for validation, 15 for test, the rest for training (910 / 195 /
-195 of 1,300). No dialogue is in two splits.
+195 of 1,300). No dialogue is in two splits. A folder with any of the
+hub's files is read as the hub's: where one of them is missing, `ESConv.json` does not stand in.
+
+Relatives of the same form are read too: `FailedESConv.json` has `speaker` and `listener`, and
+spells two strategies `Questions` and `Other`; records hold the names in `STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -21,13 +25,46 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, field, find, text_field
-from datamodules.json_files import read_objects
+from datamodules.files import SAMPLES, data_path, field, find, objects, one_of, text_field
+from datamodules.json_files import read_each
+from datamodules.tables import present
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
-SPEAKERS = {"seeker": SEEKER, "usr": SEEKER, "supporter": SUPPORTER, "sys": SUPPORTER}
+SPEAKERS = {
+    **dict.fromkeys(("seeker", "usr", "speaker"), SEEKER),
+    **dict.fromkeys(("supporter", "sys", "listener"), SUPPORTER),
+}
+STRATEGIES = (
+    "Question",
+    "Restatement or Paraphrasing",
+    "Reflection of feelings",
+    "Self-disclosure",
+    "Affirmation and Reassurance",
+    "Providing Suggestions",
+    "Information",
+    "Others",
+)
+"""The authors' eight strategies in their order."""
+
+SPELLINGS = {
+    **{name.lower(): name for name in STRATEGIES},
+    "questions": "Question",
+    "restatement": "Restatement or Paraphrasing",
+    "paraphrasing": "Restatement or Paraphrasing",
+    "reflection of feeling": "Reflection of feelings",
+    "self disclosure": "Self-disclosure",
+    "affirmation": "Affirmation and Reassurance",
+    "reassurance": "Affirmation and Reassurance",
+    "suggestions": "Providing Suggestions",
+    "providing suggestion": "Providing Suggestions",
+    "providing information": "Information",
+    "other": "Others",
+}
+"""How ESConv and its relatives spell the strategies, in lower case; methods see one name."""
+
 HUB_NAMES = {"train": "train", "val": "valid", "test": "test"}
+AUTHORS_FILES = ("ESConv.json", "ESConv.json.gz")
 
 
 class ESConv(ZooDataModule):
@@ -53,14 +90,15 @@ class ESConv(ZooDataModule):
         if self.path is None:
             return list(read_dialogues(SAMPLES / "esconv.json"))
         path = data_path(self.path)
-        if not path.name.endswith((".json", ".json.gz")):
-            stem = HUB_NAMES[split]
-            names = [f"{stem}.txt", f"{stem}.txt.gz", f"{stem}.jsonl", f"{stem}.jsonl.gz"]
-            path = find(path, *names, "ESConv.json", "ESConv.json.gz")
+        single = path.name.endswith((".json", ".json.gz"))
+        if not single:
+            hub = {name: _hub_files(stem) for name, stem in HUB_NAMES.items()}
+            if path.exists() and any(present(path, *names) for names in hub.values()):
+                path = find(path, *hub[split])  # never a part of another form's split
+            else:
+                path, single = find(path, *AUTHORS_FILES, hub[split][0]), True
         dialogues: list[Record] = list(read_dialogues(path))
-        if ".json" not in path.suffixes:
-            return dialogues
-        return self._cut(dialogues, split, path)
+        return self._cut(dialogues, split, path) if single else dialogues
 
     def _cut(self, dialogues: list[Record], split: str, path: Path) -> list[Record]:
         """Return a split's share of the authors' single file."""
@@ -81,22 +119,19 @@ class ESConv(ZooDataModule):
 
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
     """Yield the dialogues of one file of either form; `id` is the file's name and the line."""
-    authors = ".json" in path.suffixes
-    for number, item in read_objects(path) if authors else read_objects(path):
-        yield _dialogue(item, f"{path}:{number}", f"{path.name}:{number}", authors)
+    return read_each(path, _dialogue)
 
 
-def _dialogue(item: dict[str, Any], where: str, name: str, authors: bool) -> Dialogue:
-    turns = []
-    for position, turn in enumerate(field(item, "dialog", list, where)):
-        place = f"{where}: dialog[{position}]"
-        if not isinstance(turn, dict):
-            raise InputError(f"{place}: expected an object, found {type(turn).__name__}")
-        turns.append(_turn(turn, place, authors))
+def _hub_files(stem: str) -> list[str]:
+    return [f"{stem}{end}" for end in (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")]
+
+
+def _dialogue(item: dict[str, Any], where: str, name: str) -> Dialogue:
+    turns = tuple(_turn(turn, place) for place, turn in objects(item, "dialog", where))
     if all(turn.speaker != SUPPORTER for turn in turns):
         raise InputError(f"{where}: field 'dialog' has no supporter turn, so nothing to learn")
     return Dialogue(
-        turns=tuple(turns),
+        turns=turns,
         emotion=field(item, "emotion_type", str, where),
         problem=field(item, "problem_type", str, where),
         situation=field(item, "situation", str, where).strip(),
@@ -104,20 +139,29 @@ def _dialogue(item: dict[str, Any], where: str, name: str, authors: bool) -> Dia
     )
 
 
-def _turn(turn: dict[str, Any], where: str, authors: bool) -> Turn:
-    said = field(turn, "speaker", str, where)
-    if said not in SPEAKERS:
-        raise InputError(f"{where}: field 'speaker' is {said!r}; {nearest(said, SPEAKERS)}")
-    speaker = SPEAKERS[said]
-    notes, place = turn, where
-    if authors:
+def _turn(turn: dict[str, Any], where: str) -> Turn:
+    """Return a turn of either form: the hub's has `text`, the authors' `content` and notes."""
+    name = one_of("field 'speaker'", field(turn, "speaker", str, where), SPEAKERS, where)
+    speaker = SPEAKERS[name]
+    notes, place, text = turn, where, "text"
+    if "text" not in turn:
         notes, place = field(turn, "annotation", dict, where), f"{where}.annotation"
+        text = "content"
     return Turn(
         speaker=speaker,
-        text=text_field(turn, "content" if authors else "text", where),
-        strategy=text_field(notes, "strategy", place) if speaker == SUPPORTER else "",
+        text=text_field(turn, text, where),
+        strategy=_strategy(notes, place) if speaker == SUPPORTER else "",
         feedback=_feedback(notes, place) if speaker == SEEKER else None,
     )
+
+
+def _strategy(notes: dict[str, Any], where: str) -> str:
+    written = text_field(notes, "strategy", where)
+    name = " ".join(written.lower().replace("_", " ").split())
+    if name not in SPELLINGS:
+        hint = nearest(written, STRATEGIES)
+        raise InputError(f"{where}: unknown strategy {written!r}; {hint}")
+    return SPELLINGS[name]
 
 
 def _feedback(notes: dict[str, Any], where: str) -> int | None:

@@ -19,10 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, field, find, read_lines, text_field
+from datamodules.files import (
+    SAMPLES,
+    as_object,
+    data_path,
+    field,
+    find,
+    objects,
+    one_of,
+    read_lines,
+    text_field,
+)
 from datamodules.json_files import read_json_object, read_objects
-from datamodules.tables import members
-from zoo.errors import InputError, nearest
+from datamodules.tables import hint
+from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
 SPEAKERS = {"USER": SEEKER, "SYSTEM": SUPPORTER}
@@ -52,13 +62,18 @@ class MultiWOZ(ZooDataModule):
         folder = data_path(self.path)
         own = folder / FOLDERS[split]
         if own.is_dir():
-            return list(read_lists(members(own, ".json")))
+            paths = sorted(path for path in own.glob("[!.]*.json") if path.is_file())
+            if not paths:
+                raise InputError(f"{own}: no file ends in .json")
+            return list(read_lists(paths))
         path = find(folder, "data.json")
-        held = {name: _listed(folder, stem) for name, stem in LISTS.items()}
+        logs = list(read_logs(path))
+        held = {
+            name: _listed(folder, stem, {item.id for item in logs}) for name, stem in LISTS.items()
+        }
         twice = sorted(held["val"] & held["test"])
         if twice:
             raise InputError(f"{folder}: {twice[0]} is both in {LISTS['val']} and {LISTS['test']}")
-        logs = read_logs(path)
         if split == "train":
             return [item for item in logs if item.id not in held["val"] | held["test"]]
         return [item for item in logs if item.id in held[split]]
@@ -70,15 +85,10 @@ def read_lists(paths: list[Path]) -> Iterator[Dialogue]:
         for number, item in read_objects(path):
             where = f"{path}:{number}"
             turns = []
-            for position, turn in enumerate(field(item, "turns", list, where)):
-                place = f"{where}: turns[{position}]"
-                if not isinstance(turn, dict):
-                    raise InputError(f"{place}: expected an object")
-                said = field(turn, "speaker", str, place)
-                if said not in SPEAKERS:
-                    hint = nearest(said, SPEAKERS)
-                    raise InputError(f"{place}: field 'speaker' is {said!r}; {hint}")
-                turns.append(Turn(SPEAKERS[said], text_field(turn, "utterance", place)))
+            for place, turn in objects(item, "turns", where):
+                written = field(turn, "speaker", str, place)
+                speaker = SPEAKERS[one_of("field 'speaker'", written, SPEAKERS, place)]
+                turns.append(Turn(speaker, text_field(turn, "utterance", place)))
             yield _dialogue(turns, text_field(item, "dialogue_id", where), where)
 
 
@@ -86,15 +96,10 @@ def read_logs(path: Path) -> Iterator[Dialogue]:
     """Yield the dialogues of a `data.json` of form 2.0 or 2.1; `id` is the dialogue's name."""
     for name, item in read_json_object(path).items():
         where = f"{path}: {name}"
-        if not isinstance(item, dict):
-            raise InputError(f"{where}: expected an object with a 'log'")
-        turns = []
-        for position, turn in enumerate(field(item, "log", list, where)):
-            place = f"{where}: log[{position}]"
-            if not isinstance(turn, dict):
-                raise InputError(f"{place}: expected an object")
-            speaker = SUPPORTER if position % 2 else SEEKER
-            turns.append(Turn(speaker, text_field(turn, "text", place)))
+        turns = [
+            Turn(SUPPORTER if i % 2 else SEEKER, text_field(turn, "text", place))
+            for i, (place, turn) in enumerate(objects(as_object(item, where), "log", where))
+        ]
         yield _dialogue(turns, name, where)
 
 
@@ -104,7 +109,18 @@ def _dialogue(turns: list[Turn], name: str, where: str) -> Dialogue:
     return Dialogue(tuple(turns), id=name)
 
 
-def _listed(folder: Path, stem: str) -> set[str]:
-    """Return the names in a list file."""
+def _listed(folder: Path, stem: str, known: set[str]) -> set[str]:
+    """Return the names in a list file.
+
+    Raises:
+        InputError: The data has no dialogue of such a name: with another spelling, a dialogue that
+            is held out would be trained on.
+    """
     path = find(folder, f"{stem}.txt", f"{stem}.json")
-    return {line.strip() for _, line in read_lines(path)}
+    names = set()
+    for number, line in read_lines(path):
+        name = line.strip()
+        if name not in known:
+            raise InputError(f"{path}:{number}: data.json has no {name!r}; {hint(name, known)}")
+        names.add(name)
+    return names

@@ -7,7 +7,8 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 from datamodules.files import field, read_text
@@ -133,22 +134,29 @@ def right_option(letter: str, letters: Sequence[str], where: str) -> int:
 def members(folder: Path, suffix: str) -> list[Path]:
     """Return the files of a folder or zip archive, at any depth, whose names end in a suffix.
 
+    Hidden files and folders (`.ipynb_checkpoints`, `__MACOSX`) are passed over.
+
     Raises:
-        InputError: There is no such folder or archive, or it has no such file.
+        InputError: There is no such folder or archive, no such file, or two of one name.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_dir():
-        files = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+        inside = [path.relative_to(folder) for path in folder.rglob(f"*{suffix}") if path.is_file()]
     else:
         try:
             with zipfile.ZipFile(folder) as archive:
                 names = sorted(archive.namelist())
         except zipfile.BadZipFile as error:
             raise InputError(f"{folder}: not a folder and not a zip archive") from error
-        files = [folder / PurePosixPath(name) for name in names if name.endswith(suffix)]
+        inside = [Path(name) for name in names if name.endswith(suffix)]
+    shown = [path for path in inside if not any(p.startswith((".", "__")) for p in path.parts)]
+    files = sorted(folder / path for path in shown)
     if not files:
         raise InputError(f"{folder}: no file ends in {suffix}")
+    for before, path in pairwise(sorted(files, key=lambda path: (path.name, path))):
+        if suffix and before.name == path.name:
+            raise InputError(f"{path}: a file of this name lies in {before.parent} too; keep one")
     return files
 
 

@@ -100,6 +100,7 @@ GOOD = (["Hi . __eou__ Hi . __eou__", "So ? __eou__ Yes . __eou__"], ["1 2", "2 
         (1, ["1 2", "2 0"], ["act_test.txt:2", "'0', expected a number from 1 to 4"]),
         (2, ["0 0", "0 7"], ["emotion_test.txt:2", "'7', expected a number from 0 to 6"]),
         (2, ["0 0", "0 x"], ["emotion_test.txt:2", "'x', expected a number"]),
+        (2, ["0 0", "0 " + "9" * 5000], ["emotion_test.txt:2", "expected a number"]),
         (2, ["0 0"], ["emotion_test.txt:2", "1 lines, but dialogues_test.txt has 2"]),
         (1, ["1 2", "2 1", "1 1"], ["act_test.txt:3", "3 lines, but dialogues_test.txt has 2"]),
     ],

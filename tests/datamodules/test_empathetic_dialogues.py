@@ -1,5 +1,6 @@
 """EmpatheticDialogues in both forms."""
 
+import csv
 import gzip
 
 import pytest
@@ -66,12 +67,33 @@ def test_quotes():
     assert unquoted('"') == '"'
 
 
+def test_commas_in_quotes_and_rows_in_any_order(tmp_path):
+    """As `csv` writes it; a cell that begins with a word in quotes is no CSV, but in the copies."""
+    situation = "I lost my keys, my bag."
+    rows = [("c", 2, situation, "Oh no, really?", 3), ("d", 1, "p", "hi", 4)]
+    rows += [("c", 1, situation, "Today, I lost them.", 3), ("d", 2, "p", "x", 4)]
+    with open(tmp_path / "valid.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([COPY.split(","), *rows])
+        stream.write('d,3,p,"no" he said,4\n')
+    first, second = EmpatheticDialogues(str(tmp_path)).records("val")
+    assert (first.situation, first.emotion) == (situation, EMOTIONS[3])
+    assert [turn.text for turn in first.turns] == ["Today, I lost them.", "Oh no, really?"]
+    assert [turn.text for turn in second.turns] == ["hi", "x", '"no" he said']
+
+
 @pytest.mark.parametrize(
     ("lines", "parts"),
     [
         (["conv_id,utterance_idx,prmpt,utterance"], [":1", "'prompt'", "did you mean 'prmpt'?"]),
         ([COPY, "c,1,p"], [":2", "3 cells between commas, expected 5"]),
         ([COPY, "c,1,p,u,3", "c,x,p,u,3"], [":3", "'utterance_idx' is 'x'"]),
+        ([COPY, "c,1,p, u, v,3"], [":2", "6 cells between commas, expected 5", "_comma_"]),
+        ([COPY, 'c,1,p,"no" he, said', "c,2,p,u,3"], [":2", "'label' is 'said'"]),
+        ([COPY, 'c,1,p,"no" he, said,3'], [":2", "invalid CSV"]),
+        ([COPY, "c,1,p,u,3", "c,3,p,u,3"], [":3", "'utterance_idx' is 3 in c, expected 2"]),
+        ([COPY, "c,1,p,u,3", "d,1,p,u,3", "c,1,p,u,3"], [":4", "is 1 in c, expected 2"]),
+        ([COPY, f"c,{'9' * 5000},p,u,3"], [":2", "'utterance_idx' is '999"]),
+        ([COPY, f"c,1,p,u,{'9' * 5000}", "c,2,p,u,3"], [":2", "'label' is '999"]),
         ([COPY, "c,0,p,u,3"], [":2", "'utterance_idx' is '0'"]),
         ([COPY, "c,1,p,u,3", "c,2,p,,3"], [":3", "'utterance' is empty"]),
         ([COPY, "c,1,p,u,32", "c,2,p,u,32"], [":2", "'label' is '32', expected 0 to 31"]),

@@ -54,10 +54,10 @@ def test_sample_and_definitions():
 
 def test_bad_input(refused, tmp_path):
     items = json.loads((SAMPLES / "esconv.json").read_text(encoding="utf-8"))
-    items[0]["dialog"][3]["annotation"]["strategy"] = "Questions"
+    items[0]["dialog"][3]["annotation"]["strategy"] = "Qestion"
     path = tmp_path / "ESConv.json"
     path.write_text(json.dumps(items * 2, indent=1), encoding="utf-8")
-    parts = ["ESConv.json:", "dialog[3]", "unknown strategy 'Questions'", "'Question'?"]
+    parts = ["ESConv.json:", "dialog[3]", "unknown strategy 'Qestion'", "'Question'?"]
 
     def load():
         data = ESConvStrategies(str(path))

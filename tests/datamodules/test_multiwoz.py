@@ -50,6 +50,9 @@ def test_folders_of_lists(tmp_path):
         for i in range(count):
             item = listed(f"{folder}{i}", "Hi", "Hello")
             (tmp_path / folder / f"dialogues_00{i + 1}.json").write_text(json.dumps([item]))
+        for backup in (".ipynb_checkpoints", "backup"):
+            (tmp_path / folder / backup).mkdir()
+            (tmp_path / folder / backup / "dialogues_001.json").write_text("[1]")
     data = MultiWOZ(str(tmp_path))
     assert [[r.id for r in data.records(split)] for split in SPLITS] == [
         ["train0", "train1", "train2"],
@@ -107,7 +110,7 @@ def test_bad_lists(tmp_path, refused, item, parts):
 @pytest.mark.parametrize(
     ("item", "parts"),
     [
-        ("Hi", ["d.json", "expected an object with a 'log'"]),
+        ("Hi", ["d.json", "expected an object, found a string"]),
         ({"goal": {}}, ["d.json", "'log' is missing"]),
         ({"log": ["Hi"]}, ["d.json: log[0]", "expected an object"]),
         (logged("Hi", ""), ["d.json: log[1]", "'text' is empty"]),
@@ -115,7 +118,7 @@ def test_bad_lists(tmp_path, refused, item, parts):
     ],
 )
 def test_bad_logs(tmp_path, refused, item, parts):
-    write_logs(tmp_path, {"d.json": item}, ["x"], ["y"])
+    write_logs(tmp_path, {"d.json": item}, ["d.json"], ["d.json"])
     refused(lambda: MultiWOZ(str(tmp_path)).records("train"), "data.json", *parts)
 
 
@@ -123,6 +126,9 @@ def test_bad_paths(tmp_path, refused):
     refused(lambda: MultiWOZ(str(tmp_path)).records("val"), "data.json", "nothing")
     write_logs(tmp_path, {"d": logged("Hi", "Hello")}, ["d"], ["d"])
     refused(lambda: MultiWOZ(str(tmp_path)).records("val"), "d is both in valListFile and test")
+    write_logs(tmp_path, {"d.json": logged("Hi", "Hello")}, ["d.json"], ["e"])
+    for split in SPLITS:  # never trained on what the lists may mean
+        refused(lambda split=split: MultiWOZ(str(tmp_path)).records(split), "ile.txt:1: data.json")
     (tmp_path / "testListFile.txt").unlink()
     refused(lambda: MultiWOZ(str(tmp_path)).records("val"), "none of testListFile.txt")
     (tmp_path / "train").mkdir()
