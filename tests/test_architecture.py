@@ -43,6 +43,7 @@ LAYERS = (  # a room imports rooms of its own line and of those above it
     {"weights", "backbone"},
     {"resuming", "export", "sharding", "given_loaders"},
     {"losses", "metrics", "prompts", "decoding"},
+    {"loss_logs"},
     {"module"},
     {"evaluation", "text_evaluation", "judges"},
     {"support", "ranking"},

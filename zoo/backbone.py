@@ -52,7 +52,8 @@ class Backbone:
         name: Preset, local folder, `.gguf` file or hub id.
         dtype: Type of the weights: `float32`, `bfloat16` or `float16`. In training it is that of
             frozen ones; what is trained is held in float32 (see `zoo.precision`).
-        attention: `sdpa` runs everywhere; `flash_attention_2` needs flash-attn and CUDA.
+        attention: `sdpa` runs everywhere; `flash_attention_2` and `_3` need flash-attn (or
+            kernels, which finds it on the hub) and CUDA.
         load_4bit: Quantise the blocks to 4 bit (NF4, bitsandbytes); train with `lora`.
         lora: Train low-rank adapters instead of the backbone's weights.
         freeze: Train nothing of the backbone.
@@ -62,7 +63,7 @@ class Backbone:
 
     name: str = "smollm2-135m"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    attention: Literal["sdpa", "flash_attention_2"] = "sdpa"
+    attention: Literal["sdpa", "flash_attention_2", "flash_attention_3"] = "sdpa"
     load_4bit: bool = False
     lora: LoRA | None = None
     freeze: bool = False
@@ -86,7 +87,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM
 
-    from zoo.nn.attention import implementation
+    from zoo.nn.attention import implementation, read_lengths
     from zoo.nn.norm import replace_norms
     from zoo.nn.swiglu import replace_mlps
 
@@ -108,6 +109,8 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
             quantization_config=_four_bit(dtype) if backbone.load_4bit else None,
             local_files_only=True,
         )
+    if backbone.attention != "sdpa":
+        read_lengths(lm.config._attn_implementation)
     check_layout(lm)
     replace_norms(lm)
     replace_mlps(lm)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from zoo import given_loaders, parallel
+from zoo.loss_logs import log_total
 from zoo.module import ZooModule
 
 Pair = tuple[Any, Any]
@@ -88,7 +89,7 @@ class EvaluatedModule(ZooModule):
 
     def start_evaluation(self) -> None:
         """Forget the answers of the last epoch."""
-        self.answers, self.answered = {}, []
+        self.answers, self.answered, self.supervised = {}, [], {}
         self.metrics.to(self.device)  # not every strategy moves what is no weight
         for metric in self.each_metric().values():
             metric.reset()
@@ -118,11 +119,13 @@ class EvaluatedModule(ZooModule):
         return [self.prediction(*pair) for pair in self.answer_new(batch)]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of all answers."""
+        """Log the weighted sum of the losses, and the scores of all answers."""
+        log_total(self, "val")
         self.log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of all answers."""
+        """Log the weighted sum of the losses, and the scores of all answers."""
+        log_total(self, "test")
         self.log_scores("test")
 
     def evaluate(self, batch: Any, stage: str) -> dict[str, Any]:

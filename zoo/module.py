@@ -20,7 +20,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from zoo import backbone as backbones
-from zoo import parallel, precision, resuming, weights
+from zoo import loss_logs, parallel, precision, resuming, weights
 from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError, check_counts, counts_among
@@ -61,6 +61,7 @@ class ZooModule(LightningModule):
         self.tokenizer: Any = None
         self.init_from: str | None = None  # weights to load after building
         self.built = False
+        self.supervised: dict[str, float] = {}  # weight of each loss term in this epoch
         self._encoder: Any = None
         self._step_start: resuming.RandomState | None = None
 
@@ -239,23 +240,8 @@ class ZooModule(LightningModule):
     # -- logging -------------------------------------------------------------------------------
 
     def log_terms(self, stage: str, terms: Mapping[str, Term]) -> None:
-        """Log each term's mean in nats per supervised token, weighted by its tokens."""
-        training = stage == "train"
-        processes = 1 if self._trainer is None else self._trainer.world_size
-        for name, term in terms.items():
-            count = 0.0 if math.isinf(term.normalizer) else float(term.weight)  # inf: a filler
-            if not count and (training or processes == 1):
-                continue  # in evaluation all processes log all terms: they are reduced together
-            self.log(
-                f"{stage}/{name}_loss",
-                term.mean,
-                # Lightning divides the sum over processes by their number, without a remainder.
-                batch_size=max(1, round(count)) * processes if count else 0,
-                on_step=training,
-                on_epoch=not training,
-                prog_bar=True,
-                sync_dist=not training,
-            )
+        """Log the loss terms of a batch (see `zoo.loss_logs`)."""
+        loss_logs.log_terms(self, stage, terms)
 
     # -- checkpoints ---------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def computing(module: ZooModule) -> AbstractContextManager[Any]:
 
 
 def best(accelerator: str) -> tuple[str, str]:
-    """Return the precision that a processor is fast in, and why.
+    """Return the precision that a processor is fast in, and why; weights are in float32 in both.
 
     Args:
         accelerator: What computes: `cpu`, `cuda`, or another that Lightning knows.

@@ -78,6 +78,7 @@ def test_fit(trained: str, runs: Runs) -> None:
     values = scalars(folder)
     for stage in ("train", "val"):
         assert [tag for tag in values if re.fullmatch(rf"{stage}/\w+_loss", tag)]
+        assert f"{stage}/loss" in values
     assert "train/grad_norm" in values
     assert [tag for tag in values if tag.startswith("speed/")]
 

@@ -31,6 +31,7 @@ def expected(lengths: Sequence[int]) -> dict[str, float]:
 def test_every_record_is_answered_once(stage: str) -> None:
     """By id, in validation and in test; the next epoch starts anew."""
     module = Lengths()
+    module.loss_weights = {"one": 0.25}
     run = trainer().validate if stage == "val" else trainer().test
     for _ in range(2):
         module.asked = []
@@ -39,6 +40,7 @@ def test_every_record_is_answered_once(stage: str) -> None:
         for name, value in expected(LENGTHS).items():
             assert logged[f"{stage}/{name}"] == pytest.approx(value)
         assert logged[f"{stage}/one_loss"] == 1.0
+        assert logged[f"{stage}/loss"] == 0.25
 
 
 def test_no_more_than_so_many_are_answered() -> None:
@@ -49,7 +51,7 @@ def test_no_more_than_so_many_are_answered() -> None:
     none = Lengths(max_generated=0)
     (logged,) = trainer().validate(none, Queries(), verbose=False)
     assert none.asked == []
-    assert set(logged) == {"val/one_loss"}
+    assert set(logged) == {"val/one_loss", "val/loss"}
 
 
 def test_a_prediction_for_every_record_and_no_limit() -> None:

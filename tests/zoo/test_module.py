@@ -158,7 +158,7 @@ def test_clipping_by_value_is_refused(fit: Callable[..., Any]) -> None:
 
 
 def test_training_logs_means_per_token(fit: Callable[..., Any], triples: list[Any]) -> None:
-    module = tiny(optimizer=zoo.Optimizer(lr=0.0))
+    module = tiny(optimizer=zoo.Optimizer(lr=0.0), think_weight=0.25)
     trainer = fit(module, max_steps=1)
     encoder = module.encoder()
     examples = [example for record in triples for example in encoder(record)]
@@ -167,6 +167,8 @@ def test_training_logs_means_per_token(fit: Callable[..., Any], triples: list[An
     for name in ("think", "speak"):
         logged = trainer.callback_metrics[f"train/{name}_loss"].item()
         assert logged == pytest.approx(terms[name].mean.item(), rel=1e-4)
+    total = 0.25 * terms["think"].mean + terms["speak"].mean
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(total.item(), rel=1e-4)
 
 
 # -- checkpoints -------------------------------------------------------------------------------

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
 import torch
+import yaml
 from lightning.pytorch.plugins import MixedPrecision
+from running import CONFIGS, main, tiny
 from training import Fixed, quiet_trainer
 
 import zoo
+from zoo import precision
 from zoo.errors import InputError
 
 STEPS = 6
@@ -126,3 +130,45 @@ def test_generation_after_training_with_two_types(triples: list[Any]) -> None:
     module = zoo.MeTHanol(zoo.Backbone("tiny-llama", dtype="bfloat16", freeze=True))
     train(module, triples, 1, precision="bf16-mixed")
     assert len(module.generate(triples)) == len(triples)
+
+
+# -- what a processor is fast in ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("has", "chosen", "why"),
+    [
+        ({"avx2": True, "avx512_f": True}, "32-true", "no bfloat16 instructions"),
+        ({"avx512_bf16": True}, "bf16-mixed", "(avx512_bf16)"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed", "(amx_bf16)"),
+    ],
+)
+def test_precision_of_the_processor(
+    has: dict[str, bool],
+    chosen: str,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line says which and why; the run's config keeps it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    main(
+        *("fit", *tiny("methanol"), "--trainer.precision", "null", "--trainer.max_steps", "1"),
+        *("--data.num_train", "8", "--data.max_val", "1", "--trainer.val_check_interval", "1"),
+        *("--trainer.default_root_dir", str(tmp_path)),
+    )
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith("precision ")]
+    assert chosen in line
+    assert why in line
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["trainer"]["precision"] == chosen
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_default_configs_leave_the_precision_to_the_processor(path: Path) -> None:
+    given = yaml.safe_load(path.read_text())["trainer"].get("precision")
+    assert given in (None, "32-true")
+
+
+def test_other_processors() -> None:
+    assert precision.best("mps")[0] == "32-true"

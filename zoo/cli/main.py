@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
@@ -133,7 +134,7 @@ class ZooCLI(LightningCLI):
             config.seed_everything = seed_everything(seed, workers=True, verbose=False)
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run folder."""
+        """Choose the run folder, and the precision where none is given."""
         transformers.utils.logging.disable_progress_bar()
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
@@ -148,6 +149,18 @@ class ZooCLI(LightningCLI):
             if self.subcommand in ("check", "export"):
                 config.trainer.accelerator = "cpu"
             logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        else:
+            self._choose_precision(config.trainer)
+
+    def _choose_precision(self, config: Namespace) -> None:
+        """Choose what the processor is fast in where no precision is given; say which and why."""
+        if config.precision is not None or config.plugins:
+            return
+        found = config.accelerator
+        if found in ("auto", "gpu"):
+            found = "cuda" if torch.cuda.is_available() else "cpu" if found == "auto" else found
+        config.precision, reason = precision.best(found)
+        say(f"precision   {config.precision}: {reason}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Read and encode all data that the verb needs first: bad input shows before any output."""

@@ -17,27 +17,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flash_attention import flash_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from zoo.errors import InputError
 
 NAME = "sdpa_varlen"
+PACKAGES = {  # module and distribution
+    "flash_attention_2": ("flash_attn", "flash-attn"),
+    "flash_attention_3": ("flash_attn_interface", "flash-attn-3"),
+}
 
 
 def implementation(attention: str) -> str:
-    """Return the transformers attention name for `sdpa` or `flash_attention_2`.
+    """Return the transformers attention name for `sdpa`, `flash_attention_2` or `_3`.
 
     Raises:
-        InputError: flash_attention_2 was asked for and cannot run here.
+        InputError: FlashAttention was asked for and cannot run here.
     """
     if attention == "sdpa":
         return NAME
-    if importlib.util.find_spec("flash_attn") is None or not torch.cuda.is_available():
-        raise InputError(
-            "backbone.attention: flash_attention_2 needs CUDA and flash-attn; use sdpa"
-        )
+    package, name = PACKAGES[attention]
+    # Where the package lacks, transformers takes the kernel of the same name from the hub.
+    found = any(importlib.util.find_spec(p) is not None for p in (package, "kernels"))
+    if not found or not torch.cuda.is_available():
+        raise InputError(f"backbone.attention: {attention} needs CUDA and {name}; use sdpa")
     return attention
+
+
+def read_lengths(implementation: str) -> None:
+    """Let a FlashAttention implementation of transformers read what the zoo gives.
+
+    Args:
+        implementation: Its name in the model's config, which for a kernel of the hub is that of
+            its repository.
+    """
+    AttentionInterface.register(implementation, flash_attention)
 
 
 def varlen_attention(
@@ -94,6 +110,43 @@ def varlen_attention(
             **kwargs,
         )
     return _each_alone(query, key, value, lengths, scaling, dropout, sliding_window), None
+
+
+def flash_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    lengths: list[int] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """FlashAttention where its kernels can: lengths, or a mask of rows with padding or holes.
+
+    A mask of pairs of tokens, which they take for one of rows, goes to sdpa. They compute in half
+    precision only, so float32 outside of autocast is rounded to bfloat16 for them.
+
+    Args:
+        module: The attention layer.
+        query: `(B, H, T, C)`.
+        key: `(B, G, L, C)`, G key/value heads.
+        value: `(B, G, L, C)`.
+        attention_mask: `(B, L)` or None; `(B, 1, T, L)` for sdpa. Ignored for packed input.
+        lengths: Tokens of each packed sequence; None for unpacked input.
+        kwargs: Passed on, with the offsets of packed sequences.
+
+    Returns:
+        `(B, T, H, C)` and no attention weights.
+    """
+    states, given = (query, key, value), query.dtype
+    if lengths is None and attention_mask is not None and attention_mask.dim() == 4:
+        return varlen_attention(module, *states, attention_mask, **kwargs)
+    mask = None if lengths is not None else attention_mask
+    if given == torch.float32 and not torch.is_autocast_enabled(query.device.type):
+        states = (query.bfloat16(), key.bfloat16(), value.bfloat16())
+    out, _ = flash_attention_forward(module, *states, mask, **kwargs)
+    return (out if states[0] is query else out.to(given)), None
 
 
 def _each_alone(

@@ -170,8 +170,9 @@ def place(batch: Batch) -> dict[str, Any]:
     longest = max(batch.lengths)
     return {
         "position_ids": batch.position_ids,
-        # A 4-D mask is handed through as it is; packed attention reads the lengths instead.
-        "attention_mask": torch.empty(1, 1, 1, 1, device=batch.input_ids.device),
+        # A 4-D mask is handed through as it is; packed attention reads the lengths instead. It has
+        # no entry, so that nobody can read one.
+        "attention_mask": torch.empty(1, 1, 0, 0, device=batch.input_ids.device),
         "lengths": batch.lengths,
         "cu_seq_lens_q": batch.offsets,
         "cu_seq_lens_k": batch.offsets,

@@ -114,6 +114,10 @@ class M3JEPA(AligningModule):
         self.max_text_tokens = max_text_tokens
         both = [name for m in self.media for name in (f"{m}2text", f"text2{m}")]
         self.directions = [split(name) for name in (both if directions is None else directions)]
+        weights = {"regression": alpha, "contrastive": 1 - alpha}  # of equation (11)
+        self.loss_weights: dict[str, float] = {
+            f"{d.name}_{term}": weight for d in self.directions for term, weight in weights.items()
+        }
         self.sizes: dict[str, Any] = {
             "hidden": hidden,
             "num_experts": num_experts,
@@ -262,13 +266,12 @@ class M3JEPA(AligningModule):
         chosen = [self.directions[turn]] if self.alternate else self.directions
         needed = {part for direction in chosen for part in reads(direction)}
         tokens = {part: self.encode(batch, part) for part in sorted(needed)}
-        weights = {"regression": self.alpha, "contrastive": 1 - self.alpha}
-        parts = []
+        terms: dict[str, Term] = {}
         for direction in chosen:
-            terms = self.losses(self(tokens, direction), batch.normalizers[PAIR])
-            self.log_terms("train", {f"{direction.name}_{k}": t for k, t in terms.items()})
-            parts.append(total_loss(terms, weights))
-        return torch.stack(parts).sum()
+            found = self.losses(self(tokens, direction), batch.normalizers[PAIR])
+            terms |= {f"{direction.name}_{k}": term for k, term in found.items()}
+        self.log_terms("train", terms)
+        return total_loss(terms, self.loss_weights)
 
 
 def split(name: str) -> Direction:
