@@ -97,7 +97,7 @@ def contexts(record: LabelPath | Triple, depth: int) -> Callable[[Sequence[str]]
             path += (names[int(text)] if known else "?",)
         below = listing(record.taxonomy.children.get(path, ()))
         role = subtasks[len(texts) - 1]
-        return f"\n<|im_start|>{role}\nClasses of {path[-1]}:\n{below}{END}{header}"
+        return f"\n<|im_start|>{role}\nClasses:\n{below}{END}{header}"
 
     return context
 

@@ -65,15 +65,15 @@ def test_a_label_path_is_a_number_of_a_list_at_each_level() -> None:
     assert (plan.gold, plan.names) == (("0", "1"), ("med", "ear"))
     assert plan.choices([]) == ("med", "law")
     assert plan.choices(["law"]) == ("tax", "eye")
-    assert plan.subtask(["law"]) == "Classes of law:\n0: tax\n1: eye"
+    assert plan.subtask(["law"]) == "Classes:\n0: tax\n1: eye"
     assert plan.is_closed()
 
 
 def test_decoded_texts_become_names() -> None:
     (plan,) = plans(PAPER, 2)
-    assert plan.name([], " 1 ") == "law"
+    assert plan.name([], "1") == "law"
     assert plan.name(["law"], "1") == "eye"
-    for text in ("2", "-1", "law", "", "1.0", "one"):
+    for text in ("2", "-1", "law", "", "1.0", "one", " 1", "1 ", "01", "\u0661"):
         assert plan.name([], text) is None
     assert plan.name(["?"], "0") is None, "nothing is below a text that is no class"
     assert plan.text([], "law") == "1"
@@ -84,12 +84,12 @@ def test_three_levels_of_a_label_path() -> None:
     record = LabelPath("x", ("b", "e", "h"), THREE, id="d")
     (plan,) = plans(record, 3)
     assert plan.gold == ("1", "1", "1")
-    assert plan.subtask(["b", "e"]) == "Classes of e:\n0: g\n1: h"
+    assert plan.subtask(["b", "e"]) == "Classes:\n0: g\n1: h"
     (text,) = rendered(encoder(3), record)
     end, start = "<|im_end|>", "<|im_start|>"
     assert text.split("\n1: b" + end)[1] == (
-        f"\n{start}first_thought\n1{end}\n{start}subtask_1\nClasses of b:\n0: d\n1: e{end}"
-        f"\n{start}second_thought\n1{end}\n{start}subtask_2\nClasses of e:\n0: g\n1: h{end}"
+        f"\n{start}first_thought\n1{end}\n{start}subtask_1\nClasses:\n0: d\n1: e{end}"
+        f"\n{start}second_thought\n1{end}\n{start}subtask_2\nClasses:\n0: g\n1: h{end}"
         f"\n{start}assistant\n1{end}"
     )
 

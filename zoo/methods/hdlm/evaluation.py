@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
-from zoo.methods.hdlm.metrics import FAILED, PathScores, confusion
+from zoo.methods.hdlm.metrics import FAILED, DialogueReplies, PathScores, confusion, has_letter
 from zoo.methods.hdlm.prompts import Plan
-from zoo.metrics.answers import exact
+from zoo.metrics.answers import AnswerAccuracy, exact
 from zoo.plots import heat_map
-from zoo.records import SUPPORTER, Dialogue, Turn
+from zoo.records import SUPPORTER, Dialogue, Question, Turn
 from zoo.support.labels import EMOTIONS, STRATEGIES
 
 MAX_CLASSES = 40  # of a confusion matrix
@@ -27,6 +27,8 @@ class LevelingModule(EvaluatedModule):
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.metrics["paths"] = PathScores()
+        self.metrics["replies"] = DialogueReplies()  # of dialogues
+        self.metrics["loose"] = AnswerAccuracy(has_letter, "loose_accuracy")  # of questions
 
     def prediction(self, record: Plan, answer: list[str]) -> dict[str, Any]:
         """Return the decoded path beside the right one."""
@@ -47,7 +49,16 @@ class LevelingModule(EvaluatedModule):
             else [g if exact(p, g) else p for p, g in zip(path, plan.names, strict=True)]
             for plan, path in pairs
         ]
-        self.each_metric()["paths"].update(predicted, [plan.names for plan, _ in pairs], ids)
+        metrics = self.each_metric()
+        metrics["paths"].update(predicted, [plan.names for plan, _ in pairs], ids)
+        for name, kind in (("replies", Dialogue), ("loose", Question)):
+            last = [
+                (path[-1], plan.names[-1], plan_id)
+                for (plan, path), plan_id in zip(pairs, ids, strict=True)
+                if isinstance(plan.record, kind)
+            ]
+            texts, gold, known = ([row[i] for row in last] for i in range(3))
+            metrics[name].update(texts, gold, ids=known)
 
     def figures(self) -> dict[str, Any]:
         """Return a confusion matrix of every level with few enough classes."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from zoo.metrics.records import RecordMetric
+from zoo.metrics.text import distinct
+from zoo.metrics.text_metrics import TextMetric
+from zoo.support.cider import CiderWeights
 
 Path = Sequence[str]
 FAILED = "?"
@@ -63,6 +67,33 @@ class PathScores(RecordMetric):
         """Return the scores by name; nothing without paths."""
         pairs = self.kept()
         return path_scores([p for p, _ in pairs], [g for _, g in pairs]) if pairs else {}
+
+
+class DialogueReplies(TextMetric):
+    """Dist-2 and CIDEr of replies to dialogues, in percent: the paper's scores of generation."""
+
+    def compute(self) -> dict[str, float]:
+        """Return `dist_2` and `cider`; nothing without replies."""
+        pairs = self.kept()
+        if not pairs:
+            return {}
+        weights = CiderWeights([reference for reference, _ in pairs])
+        return {
+            "dist_2": distinct([reply for _, reply in pairs], 2),
+            "cider": sum(weights.score(*pair) for pair in pairs) / len(pairs),
+        }
+
+
+def has_letter(answer: str, letter: str) -> bool:
+    """Return whether an option's letter stands in an answer as a word of its own.
+
+    The loose accuracy of AQuA. In the released sense, anywhere in the text, "a" is in any sentence.
+
+    Example:
+        >>> has_letter("So it is (B).", "B"), has_letter("Because", "B"), has_letter("a box", "A")
+        (True, False, False)
+    """
+    return re.search(rf"\b{re.escape(letter)}\b", answer) is not None
 
 
 def confusion(

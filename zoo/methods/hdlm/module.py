@@ -14,12 +14,11 @@ Shapes: B batch, L tokens, D width (as a size), V vocabulary.
 
 Follows (released code): heads off the raw residual stream after k_i blocks, initialised as untied
 copies of the final head; no adapters, no stop-gradient; role names `thought`, `subtask`, ...; text
-and end-of-turn of a level are learned by its head, headers and subtasks by none; classes are
-numbers of a list; a decoded text that is no class counts as failed.
+and end-of-turn of a level are learned by its head, headers and subtasks by none; a class is its
+number in the list of its parent's classes; a decoded text that is no such number counts as failed.
 Deviates: levels are decoded with early exit and the states below are reused
-(`zoo/decoding/depth_decoder.py`), with the same tokens; the released code runs all layers and
-encodes the prompt again. A class's number is its place in the list in the prompt (the released
-code's numbers run over all classes of a level).
+(`zoo/decoding/depth_decoder.py`), with the same tokens in float32 (in bfloat16 a tie can fall the
+other way); the released code runs all layers and encodes the prompt again.
 Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with
 three levels 0.62 K and 0.94 K, below K in any case; full fine-tuning on small backbones.
 """
@@ -221,7 +220,7 @@ class HdLM(LevelingModule):
                 held = [len(i) + len(r) + 1 for i, r in zip(sequences, replies, strict=True)]
             for i, (plan, path, text) in enumerate(zip(plans, paths, texts, strict=True)):
                 sequences[i] += [*replies[i], encoder.stop_id]
-                path.append(plan.name(path, text.strip()) or FAILED)
+                path.append(plan.name(path, text) or FAILED)
         return paths
 
     def _decode(

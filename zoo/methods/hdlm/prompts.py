@@ -70,8 +70,7 @@ class Plan:
         names = self.choices(path)
         if names is None:
             return text.strip()
-        number = text.strip()
-        return names[int(number)] if number.isdecimal() and int(number) < len(names) else None
+        return next((name for i, name in enumerate(names) if text == str(i)), None)
 
     def is_closed(self) -> bool:
         """True if every level is a choice of names."""
@@ -92,7 +91,7 @@ class Plan:
         """Return the instruction after the label that ends `path`; empty for none."""
         names = self.choices(path)
         if isinstance(self.record, LabelPath):
-            return f"Classes of {path[-1]}:\n{listed(names or ())}"
+            return f"Classes:\n{listed(names or ())}"
         if not self.guide:
             return ""
         before = self.guide[len(path) - 1]
