@@ -1,0 +1,121 @@
+"""What each option of MeTHanol changes, and that nothing else changes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from training import batch_of
+
+from zoo.errors import InputError
+from zoo.losses.cross_entropy import total_loss
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
+
+TALK = Dialogue(
+    (
+        Turn(SEEKER, "I lost my job."),
+        Turn(SUPPORTER, "When was that?", "Question"),
+        Turn(SEEKER, "In May."),
+        Turn(SUPPORTER, "That is hard.", "Reflection of feelings"),
+    ),
+    emotion="sadness",
+    problem="work",
+    id="talk",
+)
+
+
+@pytest.mark.parametrize("layer", [None, 2])
+def test_the_thinking_norm_is_a_copy_of_its_own(make: Any, layer: int | None) -> None:
+    """It starts as the final norm, trains by itself, and leaves the default k at K/2."""
+    module = make("MeTHanol", "tiny-llama", thinking_layer=layer, thinking_norm=True)
+    ours, final = module.norm_before_thinking.weight, module.lm.model.norm.weight
+    assert module.k == 2
+    assert torch.equal(ours, final)
+    with torch.no_grad():
+        ours.add_(1)
+    assert not torch.equal(ours, final)
+
+
+def test_only_blocks_that_exist_can_think(make: Any) -> None:
+    make("MeTHanol", "tiny-llama", thinking_layer=4)
+    for layer in (0, 5, -1):
+        with pytest.raises(InputError, match=rf"thinking_layer: {layer} is not in 1\.\.4"):
+            make("MeTHanol", "tiny-llama", thinking_layer=layer)
+
+
+@pytest.mark.parametrize(("think", "speak"), [(1.0, 0.5), (0.0, 0.5), (2.0, 1.0)])
+def test_speaking_the_thought_adds_its_loss_at_the_last_block(
+    make: Any, triples: list[Triple], think: float, speak: float
+) -> None:
+    """The thought's cross-entropy at W_A norm(h_K), from full logits, weighted by lambda_A."""
+    options = {"think_weight": think, "speak_weight": speak}
+    module = make("MeTHanol", "tiny-llama", speak_on_thought=True, spread=5.0, **options)
+    batch = batch_of(module, triples)
+    terms = module.losses(batch)
+    logits = module.lm(batch.input_ids, position_ids=batch.position_ids).logits
+    if batch.input_ids.shape[0] == 1:  # sequences end to end: one at a time
+        alone = [batch_of(module, [record]) for record in triples]
+        logits = torch.cat([module.lm(b.input_ids).logits for b in alone], dim=1)
+    learned = batch.head_ids == 0
+    wanted = torch.nn.functional.cross_entropy(
+        logits[learned], batch.labels[learned], reduction="mean"
+    )
+    torch.testing.assert_close(terms["speak_thought"].loss, wanted, rtol=1e-4, atol=1e-5)
+    plain = make("MeTHanol", "tiny-llama", spread=5.0, **options)
+    plain.load_state_dict(module.state_dict())
+    added = total_loss(module.losses(batch), module.loss_weights)
+    added = added - total_loss(plain.losses(batch), plain.loss_weights)
+    torch.testing.assert_close(added, speak * wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_past_thoughts_are_in_the_prompt_if_they_are_kept(make: Any, keep: bool) -> None:
+    module = make("MeTHanol", "tiny-llama", keep_thoughts=keep)
+    prompt = module.tokenizer.decode(module.encoder().prompt(TALK))
+    assert ("<|im_start|>thought" in prompt) == keep
+    assert "When was that?" in prompt
+    assert "That is hard." not in prompt
+
+
+def test_a_prompt_longer_than_the_window_is_refused(make: Any) -> None:
+    module = make("MeTHanol", "tiny-llama", max_length=40)
+    with pytest.raises(InputError, match="max_length"):
+        module.generate([Triple("long " * 20, "", "")])
+
+
+def test_thoughts_and_answers_are_sampled_at_the_temperature(make: Any) -> None:
+    """Two hot samples differ in thought and, given one thought, in answer; greedy ones do not."""
+    limits = {"max_thought_tokens": 12, "max_answer_tokens": 12}
+    module = make("MeTHanol", "tiny-llama", spread=5.0, **limits)
+    ask = [Triple("Who?", "", "")]
+
+    def drawn(part: str, seed: int, temperature: float, **options: Any) -> str:
+        torch.manual_seed(seed)
+        (reply,) = module.generate(ask, temperature=temperature, **options)
+        return str(getattr(reply, part))
+
+    for part, options in (("thought", {}), ("answer", {"thoughts": ["Bob."]})):
+        texts = {t: {drawn(part, seed, t, **options) for seed in range(4)} for t in (0.0, 50.0)}
+        assert (len(texts[0.0]), len(texts[50.0])) == (1, 4), part
+
+
+def test_a_given_thought_is_shown_and_used(make: Any, triples: list[Triple]) -> None:
+    module = make("MeTHanol", "tiny-llama", max_thought_tokens=4, max_answer_tokens=4)
+    rows = module.show(triples[:2], given="Look under the bed.")
+    assert [row["thought"].split("   [")[0] for row in rows] == ["Look under the bed."] * 2
+    (row,) = module.show(triples, prompt="Where?", given="Here.")
+    assert (row["query"], row["thought"]) == ("Where?", "Here.")
+    (row,) = module.show(triples[:1], prompt="Where?")
+    assert row["thought"] != "Here."
+
+
+def test_a_batch_that_fills_up_counts_no_records(make: Any, triples: list[Triple]) -> None:
+    """A batch that another process has too (normalisers of infinity) is answered by that one."""
+    module = make("MeTHanol", "tiny-llama")
+    batch = batch_of(module, triples)
+    assert len(module.new_records(batch)) == len(triples)
+    filler = replace(batch, normalizers=dict.fromkeys(batch.normalizers, math.inf))
+    assert module.new_records(filler) == {}
