@@ -649,7 +649,7 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
     module = make("FiSMiness", "tiny-llama", **given, **WIDE)
     learned_emotions = [learned(e, module.tokenizer) for e in module.encoder()(OTHER)[::3]]
     end = module.encoder().chat.end
-    assert learned_emotions == [f"fear{end}", f"sadness{end}"]
+    assert learned_emotions == ["fear" + end, "sadness" + end]
     with pytest.raises(InputError, match="talk:1, turn 1: no emotion for it in the file"):
         module.encoder().study([ONE], "train")
     daily = make(
@@ -658,7 +658,7 @@ def test_emotions_of_a_file_and_of_turns(make: Any, tmp_path: Path) -> None:
     )
     record = DailyDialog().records("test")[0]
     targets = [learned(e, daily.tokenizer) for e in daily.encoder()(record)[:2]]
-    assert targets == [f"{record.turns[0].emotion}{end}", f"{record.turns[1].strategy}{end}"]
+    assert targets == [record.turns[0].emotion + end, record.turns[1].strategy + end]
     from datamodules.daily_dialog import EMOTIONS as DAILY
     from datamodules.empathetic_dialogues import EMOTIONS as EMPATHETIC
 

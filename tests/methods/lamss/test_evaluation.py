@@ -102,7 +102,7 @@ def test_a_question_is_answered_once_and_texts_never() -> None:
     module = Scripted()
     found = trainer().test(module, Records(records[:1]), verbose=False)[0]
     assert module.asked == []
-    assert set(found) == {"test/answer_loss"}
+    assert set(found) == {"test/answer_loss", "test/loss"}
     assert module.figures() == {}
 
 

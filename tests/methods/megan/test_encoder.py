@@ -124,7 +124,7 @@ def module(make: Make) -> Any:
 def logged(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     found: dict[str, float] = {}
     monkeypatch.setattr(module, "log", lambda name, value, **_: found.update({name: value}))
-    module.on_validation_epoch_end()
+    module.log_scores("val")
     return found
 
 

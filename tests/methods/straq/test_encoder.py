@@ -315,7 +315,7 @@ Refused = Callable[..., str]
     ("options", "wanted"),
     [
         ({"gamma": 1.0}, "model.gamma: 1.0 is not in 0..1"),
-        ({"sync_every": 0}, "model.sync_every: 0 is less than 1"),
+        ({"sync_every": 0}, "model.sync_every: 0 is not above 0"),
         ({"alternatives": 8}, "model.alternatives: 8 is not in 0..7"),
         ({"judge": {"name": "tiny-llama"}}, "model.judge: its grades are kept in a file; name one"),
         (

@@ -435,7 +435,7 @@ def test_losses_of_the_ablations(make: Any, two: str) -> None:
     reference = Reference(module)
     hidden, letters, texts = [], [], [prompt(DIALOGUE, stop) for stop in (1, 3, 4, 6)]
     for text in texts:
-        ids = torch.tensor([module.encoder().ids(text)])
+        ids = torch.tensor([module.tokenizer(text, add_special_tokens=False)["input_ids"]])
         hidden.append(reference.lm.model(ids).last_hidden_state[0, -1])
         letters.append(reference.lm(ids).logits[0, -1])
     q = torch.stack(hidden) @ module.value_head.weight.T + module.value_head.bias
