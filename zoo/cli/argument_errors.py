@@ -8,38 +8,19 @@ from __future__ import annotations
 
 import importlib
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
-from pathlib import Path
+from dataclasses import is_dataclass
 from typing import Any, get_args
 
-import yaml
-
-from zoo.errors import InputError, arguments, nearest
+from zoo.cli.config_files import Entry, hint
+from zoo.errors import InputError, arguments
 
 Tree = dict[str, Any]  # name -> what may be set below it; None where this file cannot tell
 WRAPPERS = ("class_path", "init_args")
-LONGEST_LIST = 12  # valid names are listed up to this many, else only the nearest one is named
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One value as the user gave it.
-
-    Attributes:
-        path: Key, split at the dots.
-        value: Text of a scalar, else empty.
-        where: `file:line: ` for a config, empty for the command line.
-    """
-
-    path: tuple[str, ...]
-    value: str
-    where: str
-
-    @property
-    def key(self) -> str:
-        """The key with the place it stands in."""
-        return self.where + ".".join(self.path)
+ROOMS = {name: f"lightning.pytorch.{name.rstrip('s')}s" for name in ("callbacks", "logger")} | {
+    "strategy": "lightning.pytorch.strategies"
+}  # where the trainer's classes are; a name without dots means one of these
 
 
 def explain(
@@ -56,10 +37,59 @@ def explain(
     chosen = {name: _chosen_class(name, entries, *classes[name]) for name in classes}
     tree = grow(dests, chosen)
     for entry in in_force(entries, classes):
-        complaint = unknown_key(entry, tree)
+        complaint = unknown_key(entry, tree) or unknown_trainer_class(entry)
         if complaint:
             return complaint
     return wrong_value(message, entries)
+
+
+def check_classes(entries: Iterable[Entry]) -> None:
+    """Import the modules of all class paths.
+
+    Raises:
+        InputError: A module of the user's has a mistake; the message names its file and line.
+    """
+    for entry in entries:
+        module = entry.value.rpartition(".")[0]
+        is_class = entry.path[-1] == "class_path" or entry.path in (("model",), ("data",))
+        if not is_class or not re.fullmatch(r"[A-Za-z_][\w.]*", module):
+            continue
+        try:
+            importlib.import_module(module)
+        except (ImportError, ValueError):
+            continue  # the parser complains, and `explain` finds what was meant
+        except Exception as error:
+            raise InputError(f"{entry.key}: cannot import {module}: {origin(error)}") from error
+
+
+def origin(error: BaseException) -> str:
+    """Return what went wrong with the last file and line outside of installed packages."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and "<" not in f.filename]
+    place = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
+    return f"{place}{type(error).__name__}: {text}"
+
+
+def unknown_trainer_class(entry: Entry) -> str:
+    """Return a complaint if an entry names a callback, logger or strategy that is not there."""
+    section = ".".join(part.removesuffix("+") for part in entry.path if part not in WRAPPERS)
+    name = section.removeprefix("trainer.")
+    is_class = entry.path[-1] == "class_path" or name == "callbacks" != section
+    if name not in ROOMS or not is_class or not re.fullmatch(r"[A-Za-z_][\w.]*", entry.value):
+        return ""
+    home, _, title = entry.value.rpartition(".")
+    known = importlib.import_module(ROOMS[name])
+    try:
+        if hasattr(importlib.import_module(home) if home else known, title):
+            return ""
+    except ImportError:
+        pass
+    return f"{entry.key}: no class {entry.value!r}; {hint(entry.value, known.__all__)}"
 
 
 def in_force(entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Entry]:
@@ -76,60 +106,6 @@ def in_force(entries: Sequence[Entry], names: Iterable[str]) -> Iterator[Entry]:
 
 def _names_class(entry: Entry, name: str) -> bool:
     return bool(entry.value) and entry.path in ((name,), (name, "class_path"))
-
-
-def read(args: Sequence[str]) -> Iterator[Entry]:
-    """Yield everything given on a command line, configs included, in order.
-
-    Raises:
-        InputError: A config is missing or no YAML mapping.
-    """
-    position = 0
-    while position < len(args):
-        key, equals, value = args[position].partition("=")
-        position += 1
-        if not key.startswith("-") or key.endswith(("help", "print_config")):
-            continue
-        if not equals and position < len(args) and not args[position].startswith("--"):
-            value = args[position]
-            position += 1
-        if key in ("--config", "-c") and value:
-            yield from read_config(Path(value))
-        else:
-            yield Entry(tuple(key.lstrip("-").split(".")), value, "")
-
-
-def read_config(path: Path) -> Iterator[Entry]:
-    """Yield the leaves of a YAML file.
-
-    Raises:
-        InputError: The file is missing, no YAML, or no mapping.
-    """
-    if not path.is_file():
-        beside = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such config file; {hint(str(path), beside)}")
-    try:
-        root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start + 1}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: invalid YAML: {error.problem}") from error
-    if root is None:
-        raise InputError(f"{path}: the file is empty")
-    if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{path}:1: expected keys and values (key: value)")
-    yield from _leaves(root, (), str(path))
-
-
-def _leaves(node: yaml.MappingNode, above: tuple[str, ...], file: str) -> Iterator[Entry]:
-    for key, value in node.value:
-        path = (*above, *str(key.value).split("."))
-        if isinstance(value, yaml.MappingNode) and value.value:
-            yield from _leaves(value, path, file)
-        else:
-            text = value.value if isinstance(value, yaml.ScalarNode) else ""
-            yield Entry(path, text, f"{file}:{key.start_mark.line + 1}: ")
 
 
 def grow(dests: Iterable[str], chosen: Mapping[str, type | None]) -> Tree:
@@ -211,6 +187,12 @@ def wrong_value(message: str, entries: Sequence[Entry]) -> str:
     if missing:
         names = ", ".join(part.rpartition(".")[2] for part in missing[1].split(", "))
         return f"{names}: not given; give them in a config, --config FILE"
+    option = re.search(r"given class_path '([\w.]+)': (?:.*?)Option '(\w+)' is not accepted", text)
+    if option:
+        home, _, title = option[1].rpartition(".")
+        known = arguments(getattr(importlib.import_module(home), title)) or {}
+        where = [e.key for e in entries if e.path[-1] == option[2]]
+        return f"{[option[2], *where][-1]}: no such key {option[2]!r}; {hint(option[2], known)}"
     innermost = text[max(text.rfind('Parser key "'), 0) :]
     key = re.match(r'Parser key "([^"]+)": ', innermost)
     given = re.search(r"(?:Got|Given) value: (.*?)(?= - Expected| Given value|$)", innermost)
@@ -228,12 +210,3 @@ def wrong_value(message: str, entries: Sequence[Entry]) -> str:
     if problem and not words:
         wanted = problem[0]
     return f"{places[-1].key if places else key[1]}: {value!r} does not fit; {wanted}"
-
-
-def hint(name: str, options: Iterable[str]) -> str:
-    """Return the nearest valid name; all valid ones too if they are few."""
-    options = list(options)
-    text = nearest(name, options)
-    if len(options) <= LONGEST_LIST:
-        return text if options else "see --help"
-    return text.partition(" (one of")[0] if text.startswith("did you mean") else "see --help"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from lightning.pytorch import LightningDataModule
 
 import zoo
 from zoo import precision
+from zoo.cli.config_files import home, names
+from zoo.errors import InputError
 from zoo.export import new_names
 from zoo.module import ZooModule
 
@@ -70,8 +73,18 @@ def methods() -> dict[str, type[ZooModule]]:
 
 
 def data_modules() -> dict[str, Any]:
-    """Return the data modules by name."""
+    """Return the data modules by name.
+
+    Raises:
+        InputError: The package that Python finds under this name is not the zoo's.
+    """
     package = importlib.import_module("datamodules")
+    if "ZooDataModule" not in getattr(package, "__all__", ()):
+        place = package.__file__ or next(iter(package.__path__))
+        raise InputError(
+            f"{place}: hides the zoo's package of the same name, datamodules; rename it, or start "
+            f"the command in another folder"
+        )
     return {name: getattr(package, name) for name in package.__all__ if name != "ZooDataModule"}
 
 
@@ -91,8 +104,23 @@ def listing() -> list[str]:
         yields = ", ".join(kind.__name__ for kind in cls.record_types)
         lines.append(f"  datamodules.{name:<12} {yields:<9} {doc}")
     lines.append("configs")
-    lines += [f"  {path}" for path in sorted(Path("configs").rglob("*.yaml"))]
+    own = Path("configs")
+    lines += [f"  {path}" for path in sorted(own.rglob("*.yaml"))]
+    if own.absolute() != home():
+        lines += [f"  {name}" for name in names()]
     return lines
+
+
+def copy_configs(folder: Path) -> str:
+    """Copy the zoo's own configs; return a line that says where they are.
+
+    Raises:
+        InputError: The folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists; name a new folder: python -m zoo configs copy FOLDER")
+    shutil.copytree(home(), folder, ignore=lambda _, found: {n for n in found if n[:1] in "._"})
+    return f"configs     {folder}: {len(names())} files"
 
 
 def choices() -> dict[str, tuple[type, list[str]]]:

@@ -1,4 +1,4 @@
-"""Command line: fit validate test predict, check generate chat export, index search, list.
+"""Command line: fit validate test predict, check generate chat export, index search, list, configs.
 
 python -m zoo fit --config configs/methanol.yaml
 python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
@@ -25,8 +25,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo import precision
 from zoo.callbacks import Figures, Hyperparameters, RunLogger, Samples, Throughput
-from zoo.cli.argument_errors import explain, hint, read
-from zoo.cli.listing import changes, choices, listing
+from zoo.cli.argument_errors import check_classes, explain, origin
+from zoo.cli.config_files import found, hint, lost, read
+from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
 from zoo.cli.trainer import WholeFiles, ZooTrainer
 from zoo.errors import InputError
 from zoo.module import ZooModule
@@ -49,6 +50,15 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         raise ComplaintError(message)
+
+    def instantiate_classes(self, *args: Any, **options: Any) -> Any:
+        """Make the objects; a constructor that fails is one line with the place of the mistake."""
+        try:
+            return super().instantiate_classes(*args, **options)
+        except Exception as error:
+            if cause(error) is not None:
+                raise
+            raise InputError(origin(error)) from error
 
 
 class SaveConfig(SaveConfigCallback):
@@ -103,6 +113,9 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; a complaint names file, line and key, and the nearest valid one."""
         given = list(read(args[1:]))
+        check_classes(given)
+        for line in lost(args[1:]):
+            print(f"note: {line}", file=sys.stderr)
         try:
             super().parse_arguments(parser, args)
         except ComplaintError as complaint:
@@ -242,14 +255,19 @@ def run(args: list[str]) -> None:
     Raises:
         InputError: Something that the user gave is wrong.
     """
+    data_modules()  # first: no verb works where another package has their name
     if args == ["list"]:
         print("\n".join(listing()))
         return
-    verbs = [*ZooCLI.subcommands(), "list"]
+    if args[:2] == ["configs", "copy"] and len(args) <= 3:
+        print(copy_configs(Path(*args[2:] or ["configs"])))
+        return
+    verbs = [*ZooCLI.subcommands(), "list", "configs copy"]
     if not args or (args[0] not in verbs and args[0] not in ("-h", "--help")):
         problem = f"no command {args[0]!r}" if args else "no command"
         raise InputError(f"{problem}; {hint(args[0] if args else '', verbs)}; example: {EXAMPLE}")
     quiet()
+    args = found(args)
     ZooCLI(
         ZooModule,
         LightningDataModule,
