@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch  # noqa: F401  its log writes to the stderr of this moment, not of one test
 import pytest
 import torch
 import yaml

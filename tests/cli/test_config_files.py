@@ -115,7 +115,7 @@ def test_mistake_in_a_module_of_the_users(
     monkeypatch.syspath_prepend(folder)
     line = 3 if kind == "construction" else 2
     given = ("--model", f"own_{kind}.Mine", "--data", "datamodules.FalseBelief")
-    said = refused(given=given)
+    said = refused("--trainer.precision", "32-true", given=given)
     assert said.endswith(f"{path}:{line}: {mistake}")
 
 

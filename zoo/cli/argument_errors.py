@@ -11,8 +11,10 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, get_args
 
+import zoo
 from zoo.cli.config_files import Entry, hint
 from zoo.errors import InputError, arguments
 
@@ -63,14 +65,15 @@ def check_classes(entries: Iterable[Entry]) -> None:
 
 
 def origin(error: BaseException) -> str:
-    """Return what went wrong with the last file and line outside of installed packages."""
+    """Return what went wrong with the last file and line outside of installed packages and zoo."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and "<" not in f.filename]
+    others = ("site-packages", "<", str(Path(zoo.__file__).parent))
+    own = [f for f in frames if not any(part in f.filename for part in others)]
     place = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
     return f"{place}{type(error).__name__}: {text}"
 

@@ -130,12 +130,14 @@ class ZooCLI(LightningCLI):
         for source in (ckpt, config.get("init_from")):
             if source and source not in ("last", "best", "hpc") and not Path(source).is_dir():
                 read_checkpoint(Path(source))
-        before = config.model.init_args
+        before = config.model.get("init_args", Namespace())
         try:
             super()._parse_ckpt_path()
         except ComplaintError as complaint:
             raise InputError(f"{ckpt}: made by another method: {complaint}") from complaint
-        changed = changes(before, self.config[self.config.subcommand].model.init_args)
+        changed = changes(
+            before, self.config[self.config.subcommand].model.get("init_args", Namespace())
+        )
         if changed:
             say(f"{ckpt} has other settings, which are used: {', '.join(changed)}")
 
