@@ -25,9 +25,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo import precision
 from zoo.callbacks import Figures, Hyperparameters, RunLogger, Samples, Throughput
-from zoo.cli.argument_errors import check_classes, explain, origin
+from zoo.cli.argument_errors import check_classes, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
+from zoo.cli.parser import ComplaintError, Parser, cause
 from zoo.cli.trainer import WholeFiles, ZooTrainer
 from zoo.errors import InputError
 from zoo.module import ZooModule
@@ -36,29 +37,6 @@ from zoo.weights import read_checkpoint
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys
 RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write beside it
-
-
-class ComplaintError(Exception):
-    """A parser's own message about wrong arguments; `explain` turns it into one line."""
-
-
-class Parser(LightningArgumentParser):
-    """Parser that raises instead of printing its usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise `ComplaintError`; parsers of nested classes report to the parser above them."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        raise ComplaintError(message)
-
-    def instantiate_classes(self, *args: Any, **options: Any) -> Any:
-        """Make the objects; a constructor that fails is one line with the place of the mistake."""
-        try:
-            return super().instantiate_classes(*args, **options)
-        except Exception as error:
-            if cause(error) is not None:
-                raise
-            raise InputError(origin(error)) from error
 
 
 class SaveConfig(SaveConfigCallback):
@@ -242,13 +220,6 @@ def main(args: list[str] | None = None) -> None:
         message = str(input_error).rpartition(f"{InputError.__name__}: ")[2]  # no worker's trace
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
-
-
-def cause(error: BaseException | None) -> InputError | None:
-    """Return the user's error among an error and its causes; the parser wraps a constructor's."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__
-    return error
 
 
 def run(args: list[str]) -> None:
