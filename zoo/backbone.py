@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from zoo.errors import InputError
-from zoo.model_files import resolve
+from zoo.model_files import from_folder, resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
 
 C = TypeVar("C")
@@ -88,8 +88,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     from zoo.nn.attention import implementation, read_lengths
-    from zoo.nn.norm import replace_norms
-    from zoo.nn.swiglu import replace_mlps
+    from zoo.nn.path_check import check_paths
 
     attention = implementation(backbone.attention)
     dtype = DTYPES[backbone.dtype]
@@ -97,24 +96,52 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     if backbone.name in TINY:
         lm = tiny_model(backbone.name, dtype, attention, meta=meta)
     elif meta:
-        with torch.device("meta"):
-            lm = AutoModelForCausalLM.from_config(
-                read_config(backbone.name), dtype=dtype, attn_implementation=attention
-            )
+        lm = _without_weights(read_config(backbone.name), dtype, attention)
     else:
-        lm = AutoModelForCausalLM.from_pretrained(
+        lm = from_folder(
+            AutoModelForCausalLM,
             resolve(backbone.name),
+            "backbone.name",
             dtype=dtype,
             attn_implementation=attention,
             quantization_config=_four_bit(dtype) if backbone.load_4bit else None,
-            local_files_only=True,
         )
-    if backbone.attention != "sdpa":
+    prepare(lm)
+    if backbone.attention != "sdpa":  # its kernels need not run on the processor
         read_lengths(lm.config._attn_implementation)
+    elif backbone.name not in TINY and not meta and not backbone.load_4bit:
+        check_paths(lm)
+    return lm, tokenizer
+
+
+def _without_weights(config: Any, dtype: torch.dtype, attention: str) -> Any:
+    """Return a model on the meta device."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+            )
+    except ValueError as error:  # no language model, or none with this attention
+        first = str(error).strip().split("\n")[0]
+        raise InputError(f"backbone.name: {config.model_type} cannot be used: {first}") from error
+
+
+def prepare(lm: Any) -> None:
+    """Replace parts of a loaded model in place: the same values from less memory, one logit scale.
+
+    Raises:
+        InputError: See `check_layout`.
+    """
+    from zoo.nn.logit_scale import move_logit_scale
+    from zoo.nn.norm import replace_norms
+    from zoo.nn.swiglu import replace_mlps
+
     check_layout(lm)
     replace_norms(lm)
     replace_mlps(lm)
-    return lm, tokenizer
+    move_logit_scale(lm)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -123,7 +150,19 @@ def load_tokenizer(name: str) -> Any:
 
     if name in TINY + TINY_TOWERS:
         return byte_tokenizer()
-    tokenizer = AutoTokenizer.from_pretrained(resolve(name), local_files_only=True)
+    folder = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # each tokenizer format has its own exceptions
+        first = str(error).strip().split("\n")[0]
+        raise InputError(f"{folder}: the tokenizer cannot be loaded: {first}") from error
+    if len(tokenizer) < 3:  # without files transformers makes an empty one
+        raise InputError(
+            f"backbone.name: {folder} holds no tokenizer; copy tokenizer.json and "
+            f"tokenizer_config.json of its base model there"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -135,7 +174,7 @@ def read_config(name: str) -> Any:
 
     if name in TINY:
         return tiny_config(name)
-    return AutoConfig.from_pretrained(resolve(name), local_files_only=True)
+    return AutoConfig.from_pretrained(resolve(name), local_files_only=True, trust_remote_code=False)
 
 
 def check_layout(lm: nn.Module) -> None:
@@ -149,7 +188,15 @@ def check_layout(lm: nn.Module) -> None:
     if missing:
         raise InputError(
             f"backbone {type(lm).__name__} has no model.{missing[0]}; architectures that fit are "
-            f"laid out like Llama: Llama, Qwen2, Qwen3, Gemma, Gemma 3, Mistral, SmolLM"
+            f"laid out like Llama: Llama, Qwen2, Qwen3, Gemma, Gemma 3, Mistral, Granite, ... "
+            f"(README.md, 'Backbones')"
+        )
+    if getattr(getattr(lm, "lm_head", None), "weight", None) is None:
+        raise InputError(f"backbone {type(lm).__name__} has no lm_head.weight")
+    if getattr(lm.lm_head, "bias", None) is not None:
+        raise InputError(
+            f"backbone.name: the output head of {type(lm).__name__} has a bias, which is not "
+            f"supported; use a family of the table in README.md, 'Backbones'"
         )
     caps = ("final_logit_softcapping", "attn_logit_softcapping")
     if any(getattr(lm.config, cap, None) for cap in caps):

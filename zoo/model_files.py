@@ -7,10 +7,11 @@ network; nothing unpickles.
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,7 @@ def resolve(name: str, key: str = "backbone.name", presets: Mapping[str, Preset]
             raise InputError(f"{key}: no GGUF file at {name}")
         return str(_convert(path, _convert_gguf))
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{key}: {name} holds no config.json")
+        check_folder(path, key)
         return str(path)
     if name in presets:
         return str(_preset(name, presets[name], key))
@@ -95,6 +95,94 @@ def resolve(name: str, key: str = "backbone.name", presets: Mapping[str, Preset]
             f"with 'hf download {name} --local-dir FOLDER' and set {key} to FOLDER"
         )
     return folder
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Check that a folder says which network it holds.
+
+    Args:
+        folder: A model's folder.
+        key: Setting that it comes from, for errors.
+
+    Raises:
+        InputError: It is an adapter without its base model, or its config.json is missing, damaged
+            or names no architecture.
+    """
+    config = folder / "config.json"
+    if (folder / "adapter_config.json").is_file() and not weight_files(folder):
+        raise InputError(
+            f"{key}: {folder} is a PEFT adapter, not a model; merge it into its base once: "
+            f"AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload()"
+            f".save_pretrained(MERGED), copy the tokenizer there too, and set {key} to MERGED"
+        )
+    if not config.is_file():
+        raise InputError(f"{key}: {folder} holds no config.json; name the folder of a whole model")
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config}: no JSON ({error}); copy it again from the model") from None
+    if not isinstance(content, dict) or "model_type" not in content:
+        raise InputError(f"{config}: no 'model_type'; copy it again from the model")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with whole weights in a folder."""
+    files = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    return [file for file in files if not file.name.startswith("adapter_")]
+
+
+def from_folder(
+    kind: Any, folder: str, key: str, *, may_lack: Iterable[str] = (), **options: Any
+) -> Any:
+    """Load weights from a local folder; every parameter has to come from it.
+
+    Args:
+        kind: Class with `from_pretrained`, for example `AutoModelForCausalLM`.
+        folder: Folder in Hugging Face layout.
+        key: Setting that it comes from, for errors.
+        may_lack: Beginnings of parameter names that files may lack, of parts that are not used.
+        options: Further arguments of `from_pretrained`.
+
+    Raises:
+        InputError: Weights are missing, damaged or of another shape, or the architecture is not
+            known to the installed transformers.
+    """
+    if not weight_files(Path(folder)):
+        raise InputError(
+            f"{key}: {folder} holds no weights (*.safetensors or pytorch_model*.bin); "
+            f"download the model again"
+        )
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are named below
+            output_loading_info=True,
+            **options,
+        )
+    except Exception as error:  # each file format has its own exceptions
+        config = json.loads((Path(folder) / "config.json").read_text("utf-8"))
+        names = ", ".join(config.get("architectures") or [config["model_type"]])
+        first = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"{key}: {folder} ({names}) cannot be loaded: {type(error).__name__}: {first}"
+        ) from error
+    lacking = sorted(
+        name for name in found["missing_keys"] if not name.startswith(tuple(may_lack) or ("\0",))
+    )
+    shapes = sorted(
+        f"{name} {list(here)} instead of {list(wanted)}"
+        for name, here, wanted in found["mismatched_keys"]
+    )
+    for what, names in (("lack", lacking), ("have other shapes:", shapes)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise InputError(
+                f"{key}: the weights in {folder} {what} {', '.join(names[:3])}{more}; "
+                f"they are damaged or belong to another config.json: download the model again"
+            )
+    return model
 
 
 def _preset(name: str, preset: Preset, key: str) -> Path:
@@ -153,7 +241,11 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
         raise InputError(f"reading {gguf.name} needs the package gguf: pip install gguf")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(gguf.parent),
+        "gguf_file": gguf.name,
+        "trust_remote_code": False,
+    }
     tokenizer = AutoTokenizer.from_pretrained(**where)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -42,7 +42,10 @@ def tiny_model(name: str, dtype: torch.dtype, attention: str, *, meta: bool) -> 
     with torch.random.fork_rng(devices=[]), device:
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(
-            tiny_config(name), dtype=dtype, attn_implementation=attention
+            tiny_config(name),
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=False,
         )
 
 

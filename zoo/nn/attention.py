@@ -28,6 +28,7 @@ PACKAGES = {  # module and distribution
     "flash_attention_2": ("flash_attn", "flash-attn"),
     "flash_attention_3": ("flash_attn_interface", "flash-attn-3"),
 }
+CHANGES_SCORES = ("softcap", "position_bias", "s_aux")  # caps, biases, sinks
 
 
 def implementation(attention: str) -> str:
@@ -85,7 +86,16 @@ def varlen_attention(
 
     Returns:
         `(1, N, H, C)` and no attention weights.
+
+    Raises:
+        ValueError: The model did not hand the lengths of a packed batch on, or it changes the
+            scores in a way that this attention does not know.
     """
+    unknown = [name for name in CHANGES_SCORES if kwargs.get(name) is not None]
+    if lengths is not None and unknown:
+        raise ValueError(f"packed attention has no {unknown[0]}")
+    if lengths is None and attention_mask is not None and attention_mask.shape[-1] != key.shape[2]:
+        raise ValueError("attention got neither the lengths of a packed batch nor a mask")
     if lengths is None and _shares_keys(query, key, attention_mask, kwargs):
         out = F.scaled_dot_product_attention(
             query,

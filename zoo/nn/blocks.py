@@ -41,6 +41,8 @@ class Blocks:
         view._modules["layers"] = nn.ModuleList(list(lm.model.layers)[start:stop])
         view._modules["norm"] = nn.Identity()
         view.config = self.config
+        if start > 0 and hasattr(view, "embedding_multiplier"):
+            view.embedding_multiplier = 1.0  # Granite: the stream is scaled once, at the bottom
         self.view = view
 
     def __call__(self, x: Tensor, cache: DynamicCache | None = None, **where: Any) -> Tensor:
@@ -56,7 +58,11 @@ class Blocks:
         """
         source = {"input_ids": x} if self.start == 0 else {"inputs_embeds": x}
         if self.start == self.stop:
-            return x if self.start else self.view.embed_tokens(x)
+            if self.start:
+                return x
+            scale = getattr(self.view, "embedding_multiplier", None)
+            embedded: Tensor = self.view.embed_tokens(x)
+            return embedded if scale is None else embedded * scale
         kept = {CACHE: cache, "use_cache": cache is not None}
         return self.view(**source, **kept, **where).last_hidden_state
 

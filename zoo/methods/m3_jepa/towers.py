@@ -12,11 +12,12 @@ from zoo.backbone import DTYPES
 from zoo.errors import InputError
 from zoo.methods.m3_jepa import efficientnet_lite
 from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder, find_blocks
-from zoo.model_files import PRESETS, Preset, resolve
+from zoo.model_files import PRESETS, Preset, from_folder, resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, tiny_config, tiny_tower_config
 
 PROJECTIONS = ("q_proj", "v_proj", "query", "value")  # query and value, as the families call them
 GIB = 2**30
+UNUSED = ("pooler.", "masked_spec_embed")  # parts that no latent is read from
 TOWER_PRESETS = PRESETS | {
     "efficientnet-lite0": Preset(
         "",
@@ -78,10 +79,10 @@ def load(tower: Tower, key: str, *, meta: bool = False) -> SplitEncoder:
     if meta or is_tiny(tower):
         with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
             torch.manual_seed(0)
-            model = AutoModel.from_config(config, dtype=dtype)
+            model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=False)
     else:
         folder = find(tower, key)
-        model = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model = from_folder(AutoModel, folder, f"{key}.name", may_lack=UNUSED, dtype=dtype)
     adapted = check(tower, model, key)
     if tower.freeze:
         model.requires_grad_(False)
@@ -101,7 +102,7 @@ def validate(tower: Tower, key: str) -> None:
 
     config = read_config(tower, key)
     with torch.device("meta"):
-        check(tower, AutoModel.from_config(config), key)
+        check(tower, AutoModel.from_config(config, trust_remote_code=False), key)
 
 
 def is_tiny(tower: Tower) -> bool:
@@ -122,7 +123,9 @@ def read_config(tower: Tower, key: str) -> Any:
         return tiny_tower_config(tower.name)
     if tower.name in TINY:
         return tiny_config(tower.name)
-    return AutoConfig.from_pretrained(find(tower, key), local_files_only=True)
+    return AutoConfig.from_pretrained(
+        find(tower, key), local_files_only=True, trust_remote_code=False
+    )
 
 
 def check(tower: Tower, model: Any, key: str) -> int:
