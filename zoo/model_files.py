@@ -175,11 +175,11 @@ def from_folder(
         f"{name} {list(here)} instead of {list(wanted)}"
         for name, here, wanted in found["mismatched_keys"]
     )
-    for what, names in (("lack", lacking), ("have other shapes:", shapes)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    for what, keys in (("lack", lacking), ("have other shapes:", shapes)):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise InputError(
-                f"{key}: the weights in {folder} {what} {', '.join(names[:3])}{more}; "
+                f"{key}: the weights in {folder} {what} {', '.join(keys[:3])}{more}; "
                 f"they are damaged or belong to another config.json: download the model again"
             )
     return model

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.model_files import from_folder
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
@@ -45,9 +46,7 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     elif (path / CARD).is_file():
         state = load_file(path / SIDE)
         for part in module.pretrained():
-            plain = type(part.model).from_pretrained(
-                path / part.folder, dtype="auto", local_files_only=True
-            )
+            plain = from_folder(type(part.model), path / part.folder, "weights", dtype="auto")
             state |= {f"{part.path}.{name}": value for name, value in plain.state_dict().items()}
     elif (path / SHARDS).is_file():
         state = _sharded_state(module, path)
