@@ -46,7 +46,7 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     elif (path / CARD).is_file():
         state = load_file(path / SIDE)
         for part in module.pretrained():
-            plain = from_folder(type(part.model), path / part.folder, "weights", dtype="auto")
+            plain = from_folder(type(part.model), str(path / part.folder), "weights", dtype="auto")
             state |= {f"{part.path}.{name}": value for name, value in plain.state_dict().items()}
     elif (path / SHARDS).is_file():
         state = _sharded_state(module, path)

@@ -98,13 +98,7 @@ def varlen_attention(
         raise ValueError("attention got neither the lengths of a packed batch nor a mask")
     if lengths is None and _shares_keys(query, key, attention_mask, kwargs):
         out = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            dropout_p=dropout,
-            scale=scaling,
-            enable_gqa=True,
+            query, key, value, attention_mask, dropout, scale=scaling, enable_gqa=True
         )
         return out.transpose(1, 2).contiguous(), None
     if lengths is None:
