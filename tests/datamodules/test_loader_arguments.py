@@ -13,8 +13,9 @@ from lightning.pytorch import LightningDataModule
 
 import datamodules
 from datamodules.base import ZooDataModule
-from zoo.cli.argument_errors import explain, read
-from zoo.cli.main import ComplaintError, Parser
+from zoo.cli.argument_errors import explain
+from zoo.cli.config_files import read
+from zoo.cli.parser import ComplaintError, Parser
 
 LOADER = {
     "batch_size": ("int", 8, "Examples per micro-batch in training."),
