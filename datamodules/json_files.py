@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from datamodules.files import as_object, read_lines, read_text
 from zoo.errors import InputError
 
 T = TypeVar("T")
 
-NAMED = 3
 """So many of the records that are left out are named."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -36,33 +33,16 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, _parsed(row, path, number)
 
 
-def read_each(
-    path: Path, read: Callable[[dict[str, Any], str, str], T], on_bad: str = "error"
-) -> Iterator[T]:
-    """Yield what is read from each object of a file; bad ones are an error, or left out and said.
+def read_each(path: Path, read: Callable[[dict[str, Any], str, str], T]) -> Iterator[T]:
+    """Yield what is read from each object of a file.
 
     Args:
         path: See `read_objects`.
         read: Takes an object, its place for errors (path and line) and its name (file's name and
             line); raises `InputError` for a bad one.
-        on_bad: `error`, or `skip` to leave bad objects out; the log then says how many, and what is
-            wrong with the first three. Broken syntax inside a JSON list stays an error.
     """
-    bad: list[InputError] = []
-    good = 0
     for number, row in _rows(path):
-        try:
-            value = read(_parsed(row, path, number), f"{path}:{number}", f"{path.name}:{number}")
-        except InputError as error:
-            if on_bad != "skip":
-                raise
-            bad.append(error)
-        else:
-            good += 1
-            yield value
-    if bad:
-        first = "; ".join(map(str, bad[:NAMED]))
-        rank_zero_info(f"{path}: {len(bad)} of {len(bad) + good} records left out: {first}")
+        yield read(_parsed(row, path, number), f"{path}:{number}", f"{path.name}:{number}")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
