@@ -18,8 +18,6 @@ from zoo.errors import InputError
 
 T = TypeVar("T")
 
-"""So many of the records that are left out are named."""
-
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _BLANK = re.compile(r"[ \t\r\n]*")
 
