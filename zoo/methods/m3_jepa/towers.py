@@ -40,7 +40,8 @@ class Tower:
         rank: Rank of the adapters, on the query and value projections only.
         alpha: Scale numerator of the adapters.
         dropout: Dropout before the adapters' down-projection.
-        adapter_bias: Train the biases of the adapted projections too (released code).
+        adapter_bias: Train the biases of the adapted projections too. The release names them for
+            training, then freezes every parameter whose name lacks "lora": none trains.
         pissa: Start the adapters from the weight's leading singular vectors; else from zero.
         freeze: Keep the encoder as it is; False trains all of it, without adapters.
         picture_size: Side of the pictures in pixels, for a convolutional network; None for the size
@@ -54,7 +55,7 @@ class Tower:
     rank: int = 4
     alpha: float = 16.0
     dropout: float = 0.1
-    adapter_bias: bool = True
+    adapter_bias: bool = False
     pissa: bool = True
     freeze: bool = True
     picture_size: int | None = None
