@@ -1,7 +1,7 @@
-"""Encoded pictures and sounds to tensors, with Pillow and the standard library.
+"""Encoded pictures and sounds to tensors.
 
-Hugging Face's image processors need torchvision, which not every machine has; the sizes and
-statistics that they would use are read from the encoder's `preprocessor_config.json`.
+Pictures go through Hugging Face's processors on Pillow, which need no torchvision; sounds are read
+by the standard library.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import wave
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +22,59 @@ from zoo.records import Media
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
-class PictureFormat:
-    """The form in which an encoder takes pictures.
+def picture_processor(folder: str | Path | None, config: Any, size: int | None = None) -> Any:
+    """Return the Hugging Face processor that an encoder's pictures go through.
 
-    Attributes:
-        size: Height and width in pixels.
-        mean: Mean of each channel, of values in 0..1.
-        std: Standard deviation of each channel.
-    """
-
-    size: int = 224
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-
-def picture_format(
-    folder: str | Path | None, config: Any, size: int | None = None
-) -> PictureFormat:
-    """Return an encoder's picture format: its preprocessor file, else its config and ImageNet.
+    It is the encoder's own (DINOv2's, for example, scales the shorter side to 256 pixels and keeps
+    the middle 224), unless its folder names none or a size is given. Then the shorter side is
+    scaled to the size (bicubic) and the middle is kept.
 
     Args:
         folder: The encoder's folder; None if it has none.
         config: Its Hugging Face config.
-        size: Height and width to use instead of its own.
+        size: Height and width in pixels to use instead of its own.
+
+    Raises:
+        InputError: The folder's `preprocessor_config.json` is unreadable; names it.
     """
+    from transformers import AutoImageProcessor
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
     path = Path(folder or "") / "preprocessor_config.json"
-    saved = json.loads(path.read_text()) if folder and path.is_file() else {}
-    named: Any = saved.get("crop_size") or saved.get("size") or getattr(config, "image_size", 224)
-    if isinstance(named, dict):
-        named = named.get("height") or named.get("shortest_edge")
-    return PictureFormat(
-        int(size or named),
-        tuple(saved.get("image_mean", IMAGENET_MEAN)),
-        tuple(saved.get("image_std", IMAGENET_STD)),
+    try:
+        saved = json.loads(path.read_text()) if folder and path.is_file() else {}
+        named = saved.keys() & {"image_processor_type", "feature_extractor_type"}
+        if size is None and saved and (named or type(config) in IMAGE_PROCESSOR_MAPPING):
+            local = {"local_files_only": True, "trust_remote_code": False}
+            return AutoImageProcessor.from_pretrained(folder, config=config, backend="pil", **local)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not the settings of a picture processor ({error})") from error
+    side: Any = saved.get("crop_size") or saved.get("size") or getattr(config, "image_size", 224)
+    if isinstance(side, dict):
+        side = side.get("height") or side.get("shortest_edge")
+    side = int(size or side)
+    return BitImageProcessorPil(
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=saved.get("image_mean", IMAGENET_MEAN),
+        image_std=saved.get("image_std", IMAGENET_STD),
     )
 
 
-def decode_picture(media: Media, form: PictureFormat) -> Tensor:
-    """Return a picture as `(3, size, size)`, float32, normalised.
+def decode_picture(media: Media, processor: Any) -> Tensor:
+    """Return a picture as `(3, height, width)`, float32, normalised.
 
-    Grey and palette pictures become RGB; transparent pixels become white. The picture is scaled
-    (bicubic) so that its shorter side fits, and cropped in the middle.
+    Grey and palette pictures become RGB; transparent pixels become white.
+
+    Args:
+        media: The picture's file.
+        processor: See `picture_processor`.
 
     Raises:
         InputError: The bytes are no picture that Pillow reads, or a damaged one.
     """
-    from PIL import Image
-
-    picture = read_picture(media)
-    width, height = picture.size
-    scale = form.size / min(width, height)
-    width, height = (max(form.size, round(side * scale)) for side in (width, height))
-    left, top = (width - form.size) // 2, (height - form.size) // 2
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    picture = picture.crop((left, top, left + form.size, top + form.size))
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (form.mean, form.std))
-    return (pixels - mean) / std
+    return processor(read_picture(media), return_tensors="pt")["pixel_values"][0]
 
 
 def read_picture(media: Media) -> Any:

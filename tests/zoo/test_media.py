@@ -19,16 +19,16 @@ from zoo.errors import InputError
 from zoo.media import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    PictureFormat,
     decode_picture,
     decode_sound,
-    picture_format,
+    picture_processor,
     read_picture,
     thumbnail,
 )
 from zoo.records import Media
 
-PLAIN = PictureFormat(8, (0.0,) * 3, (1.0,) * 3)  # values in 0..1, unchanged
+PLAIN = picture_processor(None, None, 8)
+PLAIN.image_mean, PLAIN.image_std = (0.0,) * 3, (1.0,) * 3  # values in 0..1, unchanged
 RATE = 16_000
 
 
@@ -87,7 +87,8 @@ def test_the_middle_is_kept() -> None:
 
 
 def test_mean_and_deviation() -> None:
-    form = PictureFormat(8, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
+    form = picture_processor(None, None, 8)
+    form.image_mean, form.image_std = (0.5, 0.25, 0.0), (0.5, 0.25, 2.0)
     found = decode_picture(encoded(one_colour("RGB", (255, 0, 0))), form)
     torch.testing.assert_close(found[:, 0, 0], torch.tensor([1.0, -1.0, 0.0]))
 
@@ -142,28 +143,66 @@ def test_thumbnail_keeps_the_sides() -> None:
 
 # -- what an encoder wants ---------------------------------------------------------------------
 
-CLIP = {"size": {"shortest_edge": 224}, "crop_size": {"height": 64, "width": 64}}
+STATISTICS = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1.0, 2.0, 3.0]}
+CROPPED = {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3}
+DINOV2 = {"image_processor_type": "BitImageProcessor", **CROPPED}
+SQUARE = {"image_processor_type": "ViTImageProcessor", "size": 224, "resample": 3}
+
+
+def by_hand(picture: Any, size: tuple[int, int], corner: tuple[int, int], side: int) -> torch.Tensor:
+    """Scale a picture to a size and keep the square at a corner; normalise by `STATISTICS`."""
+    left, top = corner
+    scaled = picture.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(scaled.crop((left, top, left + side, top + side))) / 255
+    normalised = (pixels - STATISTICS["image_mean"]) / STATISTICS["image_std"]
+    return torch.from_numpy(normalised).permute(2, 0, 1).float()
 
 
 @pytest.mark.parametrize(
-    ("content", "size"),
-    [(CLIP, 64), ({"size": {"height": 48, "width": 48}}, 48), ({"size": 32}, 32), ({}, 16)],
+    ("content", "size", "scaled", "corner", "side"),
+    [
+        (DINOV2, None, (384, 256), (80, 16), 224),  # its own: scaled to 256, the middle 224 kept
+        (SQUARE, None, (224, 224), (0, 0), 224),  # its own: squeezed, nothing cut off
+        (DINOV2, 32, (48, 32), (8, 0), 32),  # a size of ours: the shorter side, and the middle
+        ({"size": 48}, None, (72, 48), (12, 0), 48),  # no processor is named
+        ({}, None, (24, 16), (4, 0), 16),  # no size either: the config's
+    ],
 )
-def test_format_from_the_preprocessor_file(content: Any, size: int, tmp_path: Path) -> None:
-    statistics = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1.0, 2.0, 3.0]}
+def test_pictures_go_through_the_encoders_own_processor(
+    content: Any, size: Any, scaled: Any, corner: Any, side: int, tmp_path: Path
+) -> None:
     path = tmp_path / "preprocessor_config.json"
-    path.write_text(json.dumps({**content, **statistics}))
-    config = SimpleNamespace(image_size=16)
-    form = picture_format(tmp_path, config)
-    assert form == PictureFormat(size, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
-    assert picture_format(tmp_path, config, 20).size == 20
+    path.write_text(json.dumps({**content, **STATISTICS}))
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    processor = picture_processor(tmp_path, SimpleNamespace(image_size=16), size)
+    expected = by_hand(picture, scaled, corner, side)
+    torch.testing.assert_close(
+        decode_picture(encoded(picture), processor), expected, atol=1e-5, rtol=0
+    )
 
 
-def test_format_without_a_file(tmp_path: Path) -> None:
+def test_a_config_names_the_processor_where_its_file_does_not(tmp_path: Path) -> None:
+    from transformers import Dinov2Config
+
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**CROPPED, **STATISTICS}))
+    processor = picture_processor(tmp_path, Dinov2Config(image_size=518))
+    assert (processor.size["shortest_edge"], processor.crop_size["height"]) == (256, 224)
+
+
+def test_no_processor_is_known(tmp_path: Path) -> None:
     for folder in (None, tmp_path):
-        found = picture_format(folder, SimpleNamespace(image_size=28))
-        assert found == PictureFormat(28, IMAGENET_MEAN, IMAGENET_STD)
-    assert picture_format(None, SimpleNamespace()).size == 224
+        processor = picture_processor(folder, SimpleNamespace(image_size=28))
+        assert processor.crop_size["height"] == processor.size["shortest_edge"] == 28
+        assert (processor.image_mean, processor.image_std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert picture_processor(None, SimpleNamespace()).crop_size["height"] == 224
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"image_processor_type": "Nonesuch"}'])
+def test_an_unreadable_processor_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(InputError, match="preprocessor_config.json: not the settings of a picture"):
+        picture_processor(tmp_path, SimpleNamespace(image_size=16))
 
 
 # -- sounds ------------------------------------------------------------------------------------

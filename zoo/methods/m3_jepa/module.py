@@ -40,7 +40,7 @@ from zoo.backbone import as_config, load_tokenizer
 from zoo.errors import InputError, nearest
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term, total_loss
-from zoo.media import decode_picture, decode_sound, picture_format
+from zoo.media import decode_picture, decode_sound, picture_processor
 from zoo.methods.m3_jepa import towers
 from zoo.methods.m3_jepa.contrastive import info_nce
 from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
@@ -186,8 +186,8 @@ class M3JEPA(AligningModule):
                 tower = self.configs["image"]
                 config = towers.read_config(tower, "model.image")
                 folder = None if towers.is_tiny(tower) else towers.find(tower, "model.image")
-                form = picture_format(folder, config, tower.picture_size)
-                decode["image"] = partial(decode_picture, form=form)
+                processor = picture_processor(folder, config, tower.picture_size)
+                decode["image"] = partial(decode_picture, processor=processor)
             self._encoder = PairEncoder(
                 load_tokenizer(self.configs["text"].name),
                 {modality: decode[modality] for modality in self.media},
