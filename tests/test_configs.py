@@ -36,6 +36,8 @@ def merged(text: dict[str, object], over: dict[str, object]) -> None:
     for key, value in over.items():
         if isinstance(value, dict):
             merged(text[key], value)  # type: ignore[arg-type]
+        elif key == "callbacks":
+            merged(dict(enumerate(text[key])), dict(enumerate(value)))  # type: ignore
         else:
             assert text[key] == value, key
 
@@ -86,6 +88,7 @@ def test_paper_overlay_composes(path: Path) -> None:
     config = parsed("--config", str(base), "--config", str(path))
     merged(config, content)
     assert config["data"]["init_args"].get("max_test") is None, "a demo's limit"
+    assert path.stem in PROMPTED or "max_steps" in content["trainer"], "a demo's length"
     for line in path.read_text().splitlines():
         if line.startswith(" ") and not line.rstrip().endswith(":"):
             assert "# [" in line, f"no source: {line.strip()}"

@@ -144,12 +144,18 @@ def test_thumbnail_keeps_the_sides() -> None:
 # -- what an encoder wants ---------------------------------------------------------------------
 
 STATISTICS = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1.0, 2.0, 3.0]}
-CROPPED = {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3}
+CROPPED = {
+    "size": {"shortest_edge": 256},
+    "crop_size": {"height": 224, "width": 224},
+    "resample": 3,
+}
 DINOV2 = {"image_processor_type": "BitImageProcessor", **CROPPED}
 SQUARE = {"image_processor_type": "ViTImageProcessor", "size": 224, "resample": 3}
 
 
-def by_hand(picture: Any, size: tuple[int, int], corner: tuple[int, int], side: int) -> torch.Tensor:
+def by_hand(
+    picture: Any, size: tuple[int, int], corner: tuple[int, int], side: int
+) -> torch.Tensor:
     """Scale a picture to a size and keep the square at a corner; normalise by `STATISTICS`."""
     left, top = corner
     scaled = picture.resize(size, Image.Resampling.BICUBIC)

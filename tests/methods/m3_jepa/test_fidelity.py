@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback
+from running import CONFIGS
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear
 from training import quiet_trainer
@@ -301,6 +303,18 @@ def test_the_defaults_are_the_sheets() -> None:
     assert (tower.rank, tower.alpha, tower.dropout, tower.adapt_blocks) == (4, 16, 0.1, 3)
     assert tower.pissa
     assert [d.name for d in module.directions] == [I2T, T2I]
+
+
+def test_the_papers_schedule() -> None:
+    """Cosine from 1.5e-3 down to 5.5e-6; 500 epochs, fewer if none of 10 is better."""
+    settings = yaml.safe_load((CONFIGS / "paper" / "m3_jepa.yaml").read_text())
+    optimizer = zoo.Optimizer(**settings["model"]["init_args"]["optimizer"])
+    rates = [optimizer.lr * optimizer.factor(step, 1000) for step in range(1001)]
+    assert max(rates) == rates[99] == rates[100] == 1.5e-3
+    assert rates[-1] == pytest.approx(5.5e-6, rel=1e-3)
+    trainer = settings["trainer"]
+    assert (trainer["max_epochs"], trainer["max_steps"]) == (500, -1)
+    assert trainer["callbacks"][0]["init_args"]["patience"] == 10
 
 
 def test_initialisation() -> None:
