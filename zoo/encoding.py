@@ -217,12 +217,11 @@ def collate(
 
     Args:
         examples: At least one example.
-        normalizers: See `Batch`; by default the supervised weight of this batch.
+        normalizers: See `Batch`; None or an empty one for the supervised weight of this batch.
         packed: Lay the sequences end to end, `(1, N)`; otherwise right-padded rows, `(B, L)`.
         pad_id: Token id of the padding.
     """
-    if normalizers is None:
-        normalizers = sum_head_weights(examples)
+    normalizers = normalizers or sum_head_weights(examples)
     columns = {
         "input_ids": (torch.long, pad_id),
         "labels": (torch.long, IGNORE),
@@ -278,7 +277,7 @@ def extended(kind: type[T], base: Example | Batch, **more: Any) -> T:
     return kind(**{f.name: getattr(base, f.name) for f in fields(base)}, **more)
 
 
-def sum_head_weights(examples: Sequence[Example]) -> dict[int, float]:
+def sum_head_weights(examples: Sequence[Any]) -> dict[int, float]:
     """Return the supervised weight per head over examples."""
     totals: dict[int, float] = {}
     for example in examples:

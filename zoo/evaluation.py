@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -22,9 +21,9 @@ class EvaluatedModule(ZooModule):
     """A module that answers the records of its batches in validation, test and prediction.
 
     In each epoch a record is answered where a batch first holds it, at most `max_generated` of
-    them in each process. Metrics are updated with the new answers of every batch. At the end of the
-    epoch they are logged, over the answers of all processes; figures are drawn from the gathered
-    answers.
+    them over all processes. Metrics are updated with the new answers of every batch. At the end of
+    the epoch they are logged, over the answers of all processes; figures are drawn from the
+    gathered answers.
 
     A method puts its metrics into `metrics` when it is made and writes `losses`, `answer`,
     `update_metrics`, `sample` and `prediction`. `headline` names its scores that the progress bar
@@ -44,6 +43,7 @@ class EvaluatedModule(ZooModule):
         super().__init__(backbone, optimizer)
         self.max_generated = max_generated
         self.answers: dict[str, Pair] = {}  # of this epoch, by the record's id
+        self.counted: dict[str, None] = {}  # ids that any process answers, in order; with a limit
         self.answered: list[list[str]] = []  # ids that were new in each batch
         self.metrics = nn.ModuleDict()  # a metric of one number is logged under its name here
 
@@ -90,6 +90,7 @@ class EvaluatedModule(ZooModule):
     def start_evaluation(self) -> None:
         """Forget the answers of the last epoch."""
         self.answers, self.answered, self.supervised = {}, [], {}
+        self.counted = {}
         self.metrics.to(self.device)  # not every strategy moves what is no weight
         for metric in self.each_metric().values():
             metric.reset()
@@ -151,7 +152,7 @@ class EvaluatedModule(ZooModule):
         """
         new = self.new_records(batch)
         if limit is not None:
-            new = dict(islice(new.items(), max(0, limit - len(self.answers))))
+            new = self.within(limit, new)
         self.answered.append(list(new))
         if self.everyone_done(not new):
             return []
@@ -161,6 +162,18 @@ class EvaluatedModule(ZooModule):
         pairs = list(zip(new.values(), answers, strict=True))
         self.answers |= dict(zip(new, pairs, strict=True))
         return pairs
+
+    def within(self, limit: int, new: dict[str, Any]) -> dict[str, Any]:
+        """Return those of a batch's new records that one process would answer under a limit.
+
+        Batches are dealt to the processes in turn, so the records of each turn are counted in the
+        order of the processes; called in all of them.
+        """
+        for names in parallel.gathered(list(new)):
+            for name in names:
+                if len(self.counted) < limit:
+                    self.counted[name] = None
+        return {name: record for name, record in new.items() if name in self.counted}
 
     def each_metric(self) -> dict[str, Metric]:
         """Return the metrics by name."""

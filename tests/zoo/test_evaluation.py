@@ -54,6 +54,18 @@ def test_no_more_than_so_many_are_answered() -> None:
     assert set(logged) == {"val/one_loss", "val/loss"}
 
 
+def test_a_limit_counts_the_records_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five of a, b | c, d | e, f | g, h that two processes get in turn: those of one process."""
+    turns = [(["a", "b"], ["c", "d"]), (["e", "f"], ["g", "h"])]
+    answered: list[list[str]] = []
+    for rank in range(2):
+        module = Lengths(max_generated=5)
+        for turn in turns:
+            monkeypatch.setattr("zoo.parallel.gathered", lambda _, turn=turn: [*turn])
+            answered.append(list(module.within(5, dict.fromkeys(turn[rank]))))
+    assert answered == [["a", "b"], ["e"], ["c", "d"], []]
+
+
 def test_a_prediction_for_every_record_and_no_limit() -> None:
     module = Lengths(max_generated=1)
     batches = trainer().predict(module, Queries())

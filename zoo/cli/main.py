@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import warnings
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import transformers
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -29,23 +28,15 @@ from zoo.cli.argument_errors import check_classes, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
 from zoo.cli.parser import ComplaintError, Parser, cause
+from zoo.cli.run_folder import SaveConfig, check_folder, new_folder
 from zoo.cli.trainer import WholeFiles, ZooTrainer
 from zoo.errors import InputError
 from zoo.module import ZooModule
-from zoo.weights import read_checkpoint
+from zoo.weights import check_source, read_checkpoint
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys
-RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write beside it
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves the settings without the arguments of the verb, so that every verb takes the file."""
-
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
-        kept = ("seed_everything", "trainer", "model", "data", "checkpoint")
-        settings = {key: value for key, value in vars(config.clone()).items() if key in kept}
-        super().__init__(parser, Namespace(**settings), **options)
+SHARDING = ("ModelParallelStrategy", "FSDP2")  # classes of strategies that shard checkpoints
 
 
 class ZooCLI(LightningCLI):
@@ -105,8 +96,15 @@ class ZooCLI(LightningCLI):
         """Prefer a checkpoint's settings to the given ones, as Lightning does; print which."""
         config = self.config[self.config.subcommand]
         ckpt = config.get("ckpt_path")
+        lightning = self.subcommand in LightningCLI.subcommands()
         for source in (ckpt, config.get("init_from")):
-            if source and source not in ("last", "best", "hpc") and not Path(source).is_dir():
+            if not source or source in ("last", "best", "hpc"):
+                continue
+            if source == ckpt and lightning:
+                resume, strategy = self.subcommand == "fit", config.trainer.get("strategy")
+                shards = str(getattr(strategy, "class_path", "")).endswith(SHARDING)
+                check_source(Path(source), resume=resume, sharded=shards)
+            elif not Path(source).is_dir():
                 read_checkpoint(Path(source))
         before = config.model.get("init_args", Namespace())
         try:
@@ -131,11 +129,9 @@ class ZooCLI(LightningCLI):
         transformers.utils.logging.disable_progress_bar()
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
-            name = config.model.class_path.rpartition(".")[2].lower()
-            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
-            os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
-            config.trainer.default_root_dir = os.environ[RUN_DIR]
+            config.trainer.default_root_dir = new_folder(config.model.class_path)
+        root = Path(config.trainer.default_root_dir)
+        check_folder(self.subcommand, root, config.get("ckpt_path"))
         if self.subcommand in ("check", "generate", "chat", "export", "index", "search"):
             # one process, whatever trained it
             config.trainer.update(Namespace(devices=1, num_nodes=1, strategy="auto"))
@@ -157,7 +153,13 @@ class ZooCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Read and encode all data that the verb needs first: bad input shows before any output."""
+        if not hasattr(self.datamodule, "prepare"):
+            raise InputError(
+                f"data: {type(self.datamodule).__name__} is a plain LightningDataModule, which has "
+                f"no records; make it a subclass of datamodules.ZooDataModule with load(split)"
+            )
         self.model.validate()
+        self._weights_of_folder()
         if self.subcommand in ("fit", "validate", "test", "predict"):
             self.model.check_data(self.datamodule)
             self.datamodule.prepare(self.subcommand, self.model.encoder())
@@ -169,6 +171,13 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit":
             trainer.check_interval(self.datamodule)  # type: ignore[attr-defined]
         return trainer
+
+    def _weights_of_folder(self) -> None:
+        """Let `test` and its like take weights from a folder: an export, or a sharded run's."""
+        given = self.config_init[self.subcommand]
+        path = given.get("ckpt_path")
+        if self.subcommand in ("validate", "test", "predict") and path and Path(path).is_dir():
+            self.model.init_from, given["ckpt_path"] = path, None
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
         root = config["default_root_dir"]

@@ -272,7 +272,8 @@ class ZooTrainer(Trainer):
     def save_predictions(self) -> None:
         """Write what `predict` returned to the run folder, one JSON object a record."""
         rank = f".{self.global_rank}" if self.world_size > 1 else ""
-        path = Path(self.default_root_dir) / f"predictions{rank}.jsonl"
+        folder = self.strategy.broadcast(self.default_root_dir)  # each process chose its own
+        path = Path(folder) / f"predictions{rank}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         batches = self.predict_loop.predictions
         lines = [json.dumps(item, ensure_ascii=False) for batch in batches for item in batch]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.encoding import pad_rows
+from zoo.encoding import pad_rows, sum_head_weights
 from zoo.errors import InputError
 from zoo.records import Media, MediaText
 
@@ -153,6 +153,7 @@ class PairEncoder:
             inputs["question"] = self.pad([example.question_ids for example in examples])
             keys["question"] = [example.record.question for example in examples]
         groups = [example.group for example in examples]
+        normalizers = normalizers or sum_head_weights(examples)
         return PairBatch(inputs, keys, groups, normalizers, list(examples))
 
     def media_inputs(self, modality: str, media: Sequence[Media]) -> Inputs:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from zoo.encoding import sum_head_weights
 from zoo.methods.lahore.encoder import PAIR, Pair, RelevanceEncoder
 from zoo.records import Ranking
 from zoo.sample_preview import DIM, PLAIN
@@ -74,7 +75,7 @@ class StateEncoder(RelevanceEncoder):
 
     def collate(self, pairs: Sequence[Any], normalizers: dict[int, float]) -> StateBatch:  # type: ignore[override]
         """Join pairs into a batch."""
-        return StateBatch(list(pairs), normalizers)
+        return StateBatch(list(pairs), normalizers or sum_head_weights(pairs))
 
     def preview(self, pair: Pair) -> list[str]:
         """Return a pair's prompt with its query part, whose states are learned, undimmed."""

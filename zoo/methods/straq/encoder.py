@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoo.encoding import NO_HEAD, Batch, Example, unlearned
+from zoo.encoding import NO_HEAD, Batch, Example, sum_head_weights, unlearned
 from zoo.errors import InputError
 from zoo.methods.straq.prompts import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.methods.straq.rewards import Judged, Reward
@@ -218,7 +218,7 @@ class TransitionEncoder(PromptEncoder):
             action=torch.tensor([row[1] for row in judged], dtype=torch.long),
             reward=torch.tensor([row[2] for row in judged], dtype=torch.float32),
             done=torch.tensor([row[4] for row in judged], dtype=torch.bool),
-            normalizers=normalizers,
+            normalizers=normalizers or sum_head_weights(examples),
             records=[example.record for example in examples],
         )
 

@@ -151,8 +151,8 @@ class PlanningModule(EvaluatedModule):
         self.log_terms(stage, terms)
         plans = {d.id: p for d, p in zip(batch.records, self.plans(values_SK), strict=True)}
         new = self.new_records(batch)
-        room = len(new) if self.max_generated is None else self.max_generated - len(self.answers)
-        shown = list(new.values())[: max(0, room)]
+        limit = self.max_generated
+        shown = [*(new if limit is None else self.within(limit, new)).values()]
         replied = self.with_replies(shown, [plans[decision.id] for decision in shown])
         pairs = list(zip(shown, replied, strict=True))
         self.answered.append(list(new))

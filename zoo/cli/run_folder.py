@@ -1,0 +1,85 @@
+"""The folder of a run: one that no other run has, and its settings, written once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from zoo.errors import InputError
+
+RUN_DIR = "ZOO_RUN_DIR"  # set by the first process, so that the others write beside it
+
+
+def new_folder(class_path: str) -> str:
+    """Return `runs/METHOD/TIME-NUMBER`; the random number tells runs of one second apart."""
+    name = class_path.rpartition(".")[2].lower()
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    inherited = os.environ.get(RUN_DIR) if "LOCAL_RANK" in os.environ else None
+    os.environ[RUN_DIR] = inherited or str(Path("runs") / name / stamp)
+    return os.environ[RUN_DIR]
+
+
+def check_folder(verb: str | None, root: Path, ckpt_path: str | None) -> None:
+    """Refuse to write over another run.
+
+    Args:
+        verb: What is to be done.
+        root: Where it would write.
+        ckpt_path: The checkpoint that it goes on from.
+
+    Raises:
+        InputError: The folder holds a run that is not resumed, or predictions.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process has looked
+        return
+    new = "name a new folder, or null for one of the run's own"
+    resumed = ckpt_path is not None and root.resolve() in Path(ckpt_path).resolve().parents
+    if verb == "fit" and (root / "config.yaml").exists() and not resumed:
+        raise InputError(
+            f"trainer.default_root_dir: {root} holds another run; {new}, or resume it with "
+            f"--ckpt_path {root / 'checkpoints' / 'last.ckpt'}"
+        )
+    if verb == "predict" and any(root.glob("predictions*.jsonl")):
+        raise InputError(f"trainer.default_root_dir: {root} holds predictions; {new}")
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the settings without the arguments of the verb, so that every verb takes the file."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
+        kept = ("seed_everything", "trainer", "model", "data", "checkpoint")
+        settings = {key: value for key, value in vars(config.clone()).items() if key in kept}
+        super().__init__(parser, Namespace(**settings), **options)
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write nothing yet: a checkpoint that does not fit is refused first."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save the settings."""
+        self._save(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save the settings."""
+        self._save(trainer, pl_module)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save the settings."""
+        self._save(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save the settings."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: Any, module: Any) -> None:
+        """Save the settings; those of a training run are not replaced by another verb's."""
+        path = Path(trainer.log_dir) / self.config_filename
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if trainer.strategy.broadcast(fitting or not path.exists()):
+            super().setup(trainer, module, trainer.state.fn)
