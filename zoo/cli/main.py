@@ -96,12 +96,12 @@ class ZooCLI(LightningCLI):
         """Prefer a checkpoint's settings to the given ones, as Lightning does; print which."""
         config = self.config[self.config.subcommand]
         ckpt = config.get("ckpt_path")
-        lightning = self.subcommand in LightningCLI.subcommands()
+        verb = self.config.subcommand
         for source in (ckpt, config.get("init_from")):
             if not source or source in ("last", "best", "hpc"):
                 continue
-            if source == ckpt and lightning:
-                resume, strategy = self.subcommand == "fit", config.trainer.get("strategy")
+            if source == ckpt and verb in LightningCLI.subcommands():
+                resume, strategy = verb == "fit", config.trainer.get("strategy")
                 shards = str(getattr(strategy, "class_path", "")).endswith(SHARDING)
                 check_source(Path(source), resume=resume, sharded=shards)
             elif not Path(source).is_dir():
