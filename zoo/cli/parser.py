@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from zoo.cli.argument_errors import origin
 from zoo.errors import InputError
+
+NONE = re.compile(r"(?<=[\w])=None$")
 
 
 class ComplaintError(Exception):
@@ -22,6 +26,11 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         raise ComplaintError(message)
+
+    def parse_args(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
+        """Parse; `None` is null: so jsonargparse hands `--model.backbone.lora null` on."""
+        given = None if args is None else [NONE.sub("=null", word) for word in args]
+        return super().parse_args(given, **options)
 
     def instantiate_classes(self, *args: Any, **options: Any) -> Any:
         """Make the objects; a constructor that fails is one line with the place of the mistake."""
