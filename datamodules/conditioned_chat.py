@@ -20,6 +20,11 @@ What a record holds, as in the released preprocessing:
     sentiment         `Reply with sentiment: ...`         the same
     style             a sentence that asks for the style  the same
 
+Nothing is passed over in silence: system messages stand before the first user message and are
+joined in order by an empty line; user and assistant take turns and the last reply is the one that
+is learned, so there `weight: 0` (not to be learned) is refused; so is any other field.
+`instruction`, `style` and `sentiment` of earlier messages belong to those and are not shown.
+
 `context`, or a `history` that is a text, comes before the question in the prompt; pairs of
 `history`, and turns before the last question, after the system text. With `wording` `raw` the
 condition is the bare value, profiles one a line. The release tells the cases apart by words inside

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, text_field
+from datamodules.files import field, objects, one_of, text_field
 from datamodules.json_files import read_objects
+from datamodules.tables import only
 from zoo.errors import InputError, nearest
 from zoo.records import Conditioned
 
@@ -17,7 +18,13 @@ IN_REPLY = ("style", "sentiment")
 CONDITIONS = BESIDE + IN_REPLY
 WORDINGS = ("paper", "raw")
 PLACES = ("system", "query", "none")
-ROLES = ("system", "user", "assistant", *IN_REPLY)
+FIELDS = ("messages", "task", "context", "history", *BESIDE)
+MESSAGE_FIELDS = {
+    "system": ("role", "content"),
+    "user": ("role", "content", "instruction"),
+    "assistant": ("role", "content", "weight", *IN_REPLY),
+    **dict.fromkeys(IN_REPLY, ("role", "content")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +97,12 @@ class Sample:
 
 def read_samples(path: Path, kind: str = "") -> Iterator[Sample]:
     """Yield the samples of a file; `kind` is the field of the condition, empty for any."""
-    listed = ".json" in path.suffixes
-    for number, item in read_objects(path) if listed else read_objects(path):
+    for number, item in read_objects(path):
         yield _sample(item, kind, f"{path}:{number}", f"{path.name}:{number}")
 
 
 def _sample(item: dict[str, Any], kind: str, where: str, name: str) -> Sample:
+    only(item, FIELDS, where)
     system, turns, found = _turns(item, where)
     kind, values = _condition(found, kind, where)
     context, pairs = _before(item, where)
@@ -123,26 +130,55 @@ def _sample(item: dict[str, Any], kind: str, where: str, name: str) -> Sample:
 def _turns(item: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
     """Return the system text, the messages of user and assistant in turn, and the conditions."""
     turns: list[dict[str, Any]] = []
-    system, found = "", {key: item[key] for key in BESIDE if item.get(key)}
-    for i, message in enumerate(field(item, "messages", list, where)):
-        place = f"{where}: messages[{i}]"
-        if not isinstance(message, dict):
-            raise InputError(f"{place}: expected an object, found {type(message).__name__}")
-        role, text = field(message, "role", str, place), text_field(message, "content", place)
+    system, found = [], {key: item[key] for key in BESIDE if item.get(key)}
+    unlearned = ""
+    for place, message in objects(item, "messages", where):
+        role, text = _role(message, place), text_field(message, "content", place)
         expected = ("user", "assistant")[len(turns) % 2]
-        if role == "system":
-            system = text
+        if role == "system" and not turns:
+            system.append(text)
         elif role in IN_REPLY:
-            found[role] = text
+            _set(found, role, text, place)
         elif role == expected:
             turns.append(message)
+            unlearned = "" if is_learned(message, place) else place
         else:
-            hint = f"expected {expected!r}" if role in ROLES else nearest(role, ROLES)
-            raise InputError(f"{place}: field 'role' is {role!r}; {hint}")
+            late = "; system messages stand before the first user message"
+            hint = late if role == "system" else f"; expected {expected!r}"
+            raise InputError(f"{place}: field 'role' is {role!r}{hint}")
     if not turns or len(turns) % 2:
         raise InputError(f"{where}: field 'messages' does not end with an assistant message")
-    found.update({key: turns[-1][key] for key in IN_REPLY if turns[-1].get(key)})
-    return system, turns, found
+    if unlearned:
+        raise InputError(f"{unlearned}: weight 0, but the last reply is what is learned")
+    for key in IN_REPLY:
+        if turns[-1].get(key):
+            _set(found, key, turns[-1][key], where)
+    return "\n\n".join(system), turns, found
+
+
+def _role(message: dict[str, Any], place: str) -> str:
+    """Return the role of a message, which has none but the fields of that role."""
+    role = one_of("field 'role'", field(message, "role", str, place), MESSAGE_FIELDS, place)
+    only(message, MESSAGE_FIELDS[role], place)
+    return role
+
+
+def _set(found: dict[str, Any], key: str, value: Any, where: str) -> None:
+    if key in found:
+        raise InputError(f"{where}: the condition {key!r} is there twice")
+    found[key] = value
+
+
+def is_learned(message: dict[str, Any], place: str) -> bool:
+    """Say whether a message's `weight`, 0 or 1, lets it be learned; without one it is.
+
+    Raises:
+        InputError: It has another weight.
+    """
+    weight = message.get("weight", 1)
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise InputError(f"{place}: field 'weight' is {weight!r}; 0 or 1, learned or not")
+    return bool(weight)
 
 
 def _condition(found: dict[str, Any], kind: str, where: str) -> tuple[str, tuple[str, ...]]:

@@ -83,11 +83,13 @@ def test_wording_and_place():
 def test_earlier_turns_system_and_style_message(load):
     item = sample(domain="news")
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-    item["messages"] = [{"role": "system", "content": "Be kind."}, *turns, *item["messages"]]
+    turns[1]["weight"] = 0  # an earlier reply is context anyway
+    system = [{"role": "system", "content": text} for text in ("Be kind.", "Be brief.")]
+    item["messages"] = [*system, *turns, *item["messages"]]
     (record,) = load(item)
     assert record.prompt == "q"
     assert record.system == (
-        "Be kind.\n\nDomain: news\n\nConversation history:\nuser: hi\nassistant: hello"
+        "Be kind.\n\nBe brief.\n\nDomain: news\n\nConversation history:\nuser: hi\nassistant: hello"
     )
     item = sample(history="They met before.")
     item["messages"].append({"role": "style", "content": "a poet"})
@@ -154,11 +156,25 @@ def test_task_descriptions(load, tmp_path, refused):
         (sample(domain="x", task=3), ["'task' must be a string"]),
         (sample(domain="x", user={"instruction": ["x"]}), ["'instruction' must be a string"]),
         (sample(domain="x", history=[["a"]]), ["history[0] must be a pair"]),
+        (sample(domain="x", taks="x"), ["unknown field 'taks'", "did you mean 'task'?"]),
+        (sample(domain="x", user={"instuction": "x"}), ["messages[0]", "did you mean 'instruction'"]),
+        (sample(domain="x", user={"weight": 0}), ["messages[0]", "unknown field 'weight'"]),
+        (sample(domain="x", reply={"weight": 0}), ["messages[1]", "weight 0", "what is learned"]),
+        (sample(domain="x", reply={"weight": 0.5}), ["messages[1]", "'weight' is 0.5; 0 or 1"]),
         (sample(domain="x", context=3), ["context[0] must be a pair"]),
     ],
 )
 def test_bad_samples(load, refused, item, parts):
     refused(lambda: load(sample(domain="x"), item), "chat.jsonl:2:", *parts)
+
+
+def test_nothing_later_wins(load, refused):
+    """A system message between turns, and a second style, are named."""
+    late, twice = sample(domain="x"), sample(reply={"style": "a poet"})
+    late["messages"].insert(1, {"role": "system", "content": "Be kind."})
+    twice["messages"].append({"role": "style", "content": "a sailor"})
+    refused(lambda: load(late), "chat.jsonl:1: messages[1]", "before the first user message")
+    refused(lambda: load(twice), "chat.jsonl:1", "the condition 'style' is there twice")
 
 
 def test_splits_and_arguments(tmp_path, refused):
