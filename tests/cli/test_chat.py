@@ -101,7 +101,7 @@ METHODS = [
         {"thinking_layer": 2, "max_thought_tokens": 3, "max_answer_tokens": 3},
         ["thought"],
     ),
-    ("StraQResponder", {"max_answer_tokens": 3}, []),
+    ("StraQResponder", {"strategy": "Question", "max_answer_tokens": 3}, []),
     ("StraQ", {"responder": {"name": "tiny-qwen2"}, "max_new_tokens": 3}, ["strategy", "Q"]),
     ("HdLM", {"layers": [2], "max_new_tokens": 3}, ["strategy"]),
     ("FiSMiness", {"max_new_tokens": 3}, ["emotion", "strategy", "walk"]),

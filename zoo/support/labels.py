@@ -146,6 +146,7 @@ ACTS = Labels(
 An unreadable prediction counts as the most frequent one: chosen here.
 """
 
+LABELS = {"support": SUPPORT, "acts": ACTS}
 STRATEGIES = SUPPORT.names
 EMOTIONS = (
     *("anxiety", "depression", "sadness", "anger", "fear", "shame"),

@@ -156,6 +156,19 @@ def test_feedback_stands_in_where_it_is() -> None:
     assert found == [[(0, 4.0, True)], [(2, 4.0, True)], [(3, 4.0, True)], []]
 
 
+def test_who_has_no_ratings_is_told_where_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    """The hub's files have none; with ratings only what was used is learned, and a log says so."""
+    module = zoo.StraQ(backbone={"name": "tiny-llama"}, reward="distill", max_length=4096)
+    module.validate()
+    assert "feedback: the value of an alternative is never learned" in caplog.text
+    made = module.encoder()
+    made.study([talk()], "train")
+    assert {one.logged for judged in made.studied.values() for one in judged} == {True}
+    unrated = replace(talk(), turns=tuple(replace(t, feedback=None) for t in talk().turns))
+    with pytest.raises(InputError, match=r"4 of 4 .* ratings stand in the authors' ESConv\.json"):
+        made.study([unrated], "train")
+
+
 def test_all_alternatives_may_be_graded() -> None:
     judge = PlaceJudge()
     grader = SupportJudge(judge).grade
@@ -317,6 +330,10 @@ Refused = Callable[..., str]
         ({"gamma": 1.0}, "model.gamma: 1.0 is not in 0..1"),
         ({"sync_every": 0}, "model.sync_every: 0 is not above 0"),
         ({"alternatives": 8}, "model.alternatives: 8 is not in 0..7"),
+        (
+            {"reward": "distill", "alternatives": 1},
+            "model.alternatives: seekers rate the strategy that was used alone; take 0, or name",
+        ),
         ({"judge": {"name": "tiny-llama"}}, "model.judge: its grades are kept in a file; name one"),
         (
             {"objective": "cross_entropy", "readout": "value_head"},

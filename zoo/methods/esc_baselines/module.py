@@ -44,7 +44,7 @@ from zoo.support.conversation import conversation_context
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import TalkEncoder
 from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.labels import EMOTION_SETS, LABELS
 from zoo.support.reply import SupportReply
 from zoo.support.scores import ReplyScores
 
@@ -107,7 +107,7 @@ class ESCBaseline(TalkingModule):
         super().__init__(backbone, optimizer or DEFAULTS, max_generated=max_generated)
         self.save_hyperparameters()
         self.kind, self.top_k = kind, top_k
-        self.labels = ACTS if labels == "acts" else SUPPORT
+        self.labels = LABELS[labels]
         self.emotions = EMOTION_SETS[emotions]
         self.metrics["replies"] = ReplyScores(self.labels)
         self.show_strategies, self.padding_free = show_strategies, padding_free

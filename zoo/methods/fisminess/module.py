@@ -47,7 +47,7 @@ from zoo.records import Dialogue
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
-from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
+from zoo.support.labels import EMOTION_SETS, LABELS
 from zoo.support.reply import SupportReply
 from zoo.support.scores import ReplyScores
 
@@ -106,7 +106,7 @@ class FiSMiness(TalkingModule):
         self.mode, self.closed, self.oracle_history = mode, closed, oracle_history
         self.agents = {name: as_config(Backbone, agent) for name, agent in (agents or {}).items()}
         self.emotion_source, self.predicted = emotion_source, predicted
-        self.labels = ACTS if labels == "acts" else SUPPORT
+        self.labels = LABELS[labels]
         self.emotions = EMOTION_SETS[emotions]
         self.metrics["replies"] = ReplyScores(self.labels)
         self.loss_weights = dict(zip(TASKS, weights or [1.0] * 3, strict=False))

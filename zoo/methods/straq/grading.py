@@ -19,6 +19,10 @@ from zoo.support.labels import SUPPORT, Labels
 
 log = logging.getLogger(__name__)
 FEEDBACK = "feedback"
+NO_RATINGS = (
+    "seekers' ratings stand in the authors' ESConv.json, not in train.txt, valid.txt and test.txt; "
+    "else name a file of grades: model.grades: grades.jsonl"
+)
 Grader = Callable[[Decision, Turn, int], Grade]
 """Grades a candidate at a decision, given how often it failed; raises as a judge does."""
 
@@ -69,7 +73,10 @@ class Distilled:
     def report(self) -> str:
         """Return how many grades were missing since the last report, and why the last one."""
         asked, failures, self.asked, self.failures = self.asked, self.failures, 0, []
-        return f"{len(failures)} of {asked} have no grade ({failures[-1]})" if failures else ""
+        if not failures:
+            return ""
+        hint = f"; {NO_RATINGS}" if self._grader is seeker_rating and len(failures) == asked else ""
+        return f"{len(failures)} of {asked} have no grade ({failures[-1]}){hint}"
 
 
 def open_grader(

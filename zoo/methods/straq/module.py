@@ -59,7 +59,7 @@ from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.evaluation import DEFAULTS
 from zoo.support.judging import MAX_GRADE, SupportJudge
-from zoo.support.labels import ACTS, SUPPORT
+from zoo.support.labels import LABELS
 
 log = logging.getLogger(__name__)
 READOUTS = Literal["mean_logit", "mean_logprob", "token_prob", "value_head"]
@@ -77,7 +77,8 @@ class StraQ(PlanningModule):
         judge: With a file of grades: a model to ask for those that are not there, which are added.
             Do that in one process before training in several. None replays only. In Python,
             `module.judge` may be any `zoo.support.judging.SupportJudge`.
-        alternatives: With `distill`: strategies to grade beside the logged one; 7 for all.
+        alternatives: With `distill`: strategies to grade beside the logged one; 7 for all. None:
+            1, and with `feedback` 0, so that no alternative learns a value.
         reuse_next: A strategy that was not used is followed by the logged next state; False: by
             nothing.
         readout: What Q is: the letter's `mean_logit`, `mean_logprob` or `token_prob`, or the
@@ -87,7 +88,8 @@ class StraQ(PlanningModule):
         sync_every: C, optimiser steps between copies to the target.
         labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
         responder: Writes the replies; None for plans alone.
-        max_length: Window of a prompt in tokens; the oldest turns are left out.
+        max_length: Window of a prompt in tokens, the responder's too; the oldest turns are left
+            out.
         padding_free: Lay prompts end to end instead of padding them.
         max_new_tokens: Limit of a reply.
         max_generated: Decisions with a reply in each validation; None for all.
@@ -104,7 +106,7 @@ class StraQ(PlanningModule):
         reward: Literal["imit", "distill"] = "imit",
         grades: str = "feedback",
         judge: Backbone | None = None,
-        alternatives: int = 1,
+        alternatives: int | None = None,
         reuse_next: bool = True,
         readout: READOUTS = "mean_logit",
         objective: Literal["td", "cross_entropy"] = "td",
@@ -118,11 +120,11 @@ class StraQ(PlanningModule):
         max_generated: int | None = 8,
         seed: int = 0,
     ) -> None:
-        acts = ACTS if labels == "acts" else SUPPORT
-        super().__init__(backbone, optimizer, labels=acts, max_generated=max_generated)
+        super().__init__(backbone, optimizer, labels=LABELS[labels], max_generated=max_generated)
         self.save_hyperparameters()
-        self.reward, self.grades, self.alternatives = reward, grades, alternatives
+        self.reward, self.grades = reward, grades
         self.judge: SupportJudge | Backbone | None = judge and as_config(Backbone, judge)
+        self.alternatives = alternatives
         self.reuse_next, self.seed = reuse_next, seed
         self.readout, self.objective = readout, objective
         if objective == "cross_entropy":
@@ -132,7 +134,8 @@ class StraQ(PlanningModule):
         self.responder: Respond | None = None
         if responder is not None:
             config = as_config(Backbone, responder)
-            self.responder = Responder(config, self.labels, max_new_tokens=max_new_tokens)
+            window = {"max_length": max_length, "max_new_tokens": max_new_tokens}
+            self.responder = Responder(config, self.labels, **window)
         self.target = Target()
 
     def validate(self) -> None:
@@ -148,8 +151,15 @@ class StraQ(PlanningModule):
             raise InputError(
                 "model.judge: its grades are kept in a file; name one: model.grades: grades.jsonl"
             )
-        if not 0 <= self.alternatives <= rest:
+        if not 0 <= (self.alternatives or 0) <= rest:
             raise InputError(f"model.alternatives: {self.alternatives} is not in 0..{rest}")
+        if self.rated and self.alternatives:
+            raise InputError(
+                "model.alternatives: seekers rate the strategy that was used alone; take 0, or "
+                "name a file of grades: model.grades: grades.jsonl"
+            )
+        if self.rated:
+            log.warning("model.grades: feedback: the value of an alternative is never learned")
         if self.objective == "cross_entropy" and self.reward == "distill":
             raise InputError("model.reward: distill needs model.objective: td")
         if self.objective == "cross_entropy" and self.hparams["readout"] == "value_head":
@@ -158,6 +168,11 @@ class StraQ(PlanningModule):
             log.warning(
                 "model.readout: a log-probability cannot reach a positive target; use mean_logit"
             )
+
+    @property
+    def rated(self) -> bool:
+        """Whether the seekers' own ratings are the rewards."""
+        return self.reward == "distill" and self.grades == FEEDBACK and self.judge is None
 
     def install(self) -> None:
         """Add nothing to the language model, or the ablation's head."""
@@ -172,11 +187,11 @@ class StraQ(PlanningModule):
         """Return the encoder: states, judged strategies, next states."""
         if self.objective == "td" and self.reward == "distill":
             scale = (1 - self.gamma) / MAX_GRADE if self.readout == "token_prob" else 1.0
-            rated = self.grades == FEEDBACK and self.judge is None
+            default = 0 if self.rated else 1
             reward: Reward = Distilled(
                 lambda: open_grader(self.grades, self.judge, self.labels),
                 self.labels,
-                0 if rated else self.alternatives,  # a seeker rates what was used alone
+                default if self.alternatives is None else self.alternatives,
                 self.seed,
                 scale,
             )

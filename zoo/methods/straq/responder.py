@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -17,15 +17,17 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
+from zoo.errors import InputError
 from zoo.markup import Markup
 from zoo.methods.sft.module import SFT, SPEAK
 from zoo.methods.straq.prompts import reply_query
+from zoo.optimizer import Optimizer
 from zoo.prompts.chat_format import ChatFormat
 from zoo.prompts.thoughts import ANSWER, ThoughtEncoder, question
-from zoo.records import Dialogue, Triple
-from zoo.support.decisions import Decision, current_decision, decisions
+from zoo.records import Dialogue, Triple, awaiting_reply, opened_by_seeker
+from zoo.support.decisions import Decision, decisions
 from zoo.support.encoder import SPEAKS, one_turn
-from zoo.support.labels import SUPPORT, Labels
+from zoo.support.labels import LABELS, SUPPORT, Labels
 from zoo.support.tags import unquoted
 
 
@@ -49,12 +51,14 @@ class ReplyEncoder(ThoughtEncoder):
     Attributes:
         room: Tokens to leave free for a reply; the oldest turns give way.
         labels: The strategies.
+        strategy: Stands in where a dialogue has none; None refuses to reply there.
     """
 
     records: ClassVar[tuple[type, ...]] = (Dialogue,)
 
     room: int = 64
     labels: Labels = SUPPORT
+    strategy: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,42 +74,93 @@ class ReplyEncoder(ThoughtEncoder):
             return super().__call__(record)
         examples = []
         for decision in decisions(record, self.labels):
-            examples += super().__call__(self.query(decision, decision.target.strategy))
+            learned = self.segment_ids(self.chat.turn(ANSWER, decision.target.text))
+            room = max(self.room, len(learned))
+            query = self.query(decision, decision.target.strategy, room)
+            examples += super().__call__(query)
         return examples
 
-    def query(self, decision: Decision, strategy: str) -> Triple:
-        """Return the query of a decision, without the turns that do not fit."""
-        room = max(self.room, len(self.ids(decision.target.text)) + 8)
+    def query(self, decision: Decision, strategy: str, room: int | None = None) -> Triple:
+        """Return the query of a decision, without the turns that do not fit.
+
+        Args:
+            decision: The state.
+            strategy: What to reply by.
+            room: Tokens to leave free; None for those of a reply that is still to be written.
+        """
         while True:
             query = reply_query(decision, strategy, self.labels)
-            size = sum(len(self.ids(part.text)) for part in question(self.chat, query))
-            if size + room <= self.max_length or not decision.turns:
+            size = len(self.segment_ids(question(self.chat, query)))
+            if size + (room or self.room) <= self.max_length or not decision.turns:
                 return query
             decision = replace(decision, turns=decision.turns[1:])
 
     def prompt(self, record: Triple | Dialogue) -> list[int]:
-        """Return the ids before the reply; for a dialogue at its current decision."""
+        """Return the ids before the reply; for a dialogue before its last supporter turn.
+
+        Raises:
+            InputError: Nothing says by which strategy, or the prompt fills the window.
+        """
         return super().prompt(self._query(record))
 
     def gold(self, record: Triple | Dialogue) -> tuple[str, str]:
         """Return an empty thought and the reply on record."""
-        return super().gold(self._query(record))
+        if isinstance(record, Triple):
+            return super().gold(record)
+        return "", self._last(record).target.text
 
     def _query(self, record: Triple | Dialogue) -> Triple:
         if isinstance(record, Triple):
             return record
-        decision = current_decision(record, self.labels)
-        return self.query(decision, decision.target.strategy or self.labels.names[-1])
+        decision = self._last(record)
+        strategy = decision.target.strategy or self.strategy
+        if strategy is None:
+            raise InputError(
+                f"model.strategy: nothing says by which {self.labels.kind} to reply; name one of "
+                f"{', '.join(self.labels.names)}, or let a planner choose: zoo.StraQ with this "
+                f"model as model.responder.name"
+            )
+        return self.query(decision, strategy)
+
+    def _last(self, record: Dialogue) -> Decision:
+        return decisions(record, self.labels, need_strategies=False)[-1]
 
 
 class StraQResponder(SFT):
     """Supervised fine-tuning of straQ*'s responder: the reply, given state and strategy.
 
+    It plans nothing: replies follow the annotated strategies, or the one that is given.
+
     Args:
-        See `SFT`.
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        labels: `support` (ESConv's 8 strategies) or `acts` (DailyDialog's 4).
+        strategy: What to reply by where nothing is annotated, as in a chat.
+        sft: The rest; see `SFT`.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        labels: Literal["support", "acts"] = "support",
+        strategy: str | None = None,
+        **sft: Any,
+    ) -> None:
+        super().__init__(backbone, optimizer, **sft)
+        self.labels, self.strategy = LABELS[labels], strategy
+
+    def validate(self) -> None:
+        """Check the strategy.
+
+        Raises:
+            InputError: There is no such strategy.
+        """
+        super().validate()
+        if self.strategy is not None:
+            self.strategy = self.labels.canonical(self.strategy, "model.strategy")
 
     def build_encoder(self, tokenizer: Any) -> ReplyEncoder:
         """Return the encoder of replies by the annotated strategies."""
@@ -116,7 +171,16 @@ class StraQResponder(SFT):
             max_length=self.max_length,
             packed=self.padding_free,
             room=self.max_answer_tokens,
+            labels=self.labels,
+            strategy=self.strategy,
         )
+
+    def show(
+        self, records: Sequence[Any], *, prompt: str | None = None, **options: Any
+    ) -> list[dict[str, str]]:
+        """Return the reply to each record, or to a seeker who says `prompt`; see `SFT`."""
+        asked = [awaiting_reply(opened_by_seeker(prompt))] if prompt else records
+        return super().show(asked, **options)
 
 
 class Responder:
