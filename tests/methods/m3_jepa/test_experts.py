@@ -89,6 +89,23 @@ def test_a_token_costs_k_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen) == NUM_EXPERTS
 
 
+def test_dropout_inside_and_after_an_expert() -> None:
+    """A constant of 1 comes out as 0 or 2 behind one dropout, as 0 or 4 behind both."""
+    experts = Experts(NUM_EXPERTS, WIDTH, dropout=0.5)
+    x, (chosen, _) = torch.zeros(TOKENS, WIDTH), routed(1)
+    with torch.no_grad():
+        for weight in (experts.up_NHH, experts.down_NHH):
+            weight.zero_()
+        experts.down_bias.fill_(1)
+        after = experts(x, chosen, torch.ones(TOKENS, 1))
+        experts.down_bias.zero_()
+        experts.down_NHH.copy_(torch.eye(WIDTH))
+        experts.up_bias.fill_(20)
+        both = experts(x, chosen, torch.ones(TOKENS, 1)) / 20
+    assert set(after.flatten().tolist()) == {0, 2}
+    assert set(both.flatten().tolist()) == {0, 4}
+
+
 def test_dropout_only_in_training() -> None:
     experts = Experts(NUM_EXPERTS, WIDTH, dropout=0.5)
     x, (chosen, weights) = torch.randn(TOKENS, WIDTH), routed(2)

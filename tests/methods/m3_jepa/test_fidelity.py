@@ -826,10 +826,8 @@ def test_gallery_and_queries_are_encoded_once_each(towers: tuple[str, str]) -> N
     torch.testing.assert_close(scores, (c_src @ c_tgt.T)[:4], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.fidelity("m3_jepa", 7)
-@pytest.mark.parametrize("captions", [1, 2])
-def test_an_evaluation_encodes_every_item_once(captions: int) -> None:
-    """Validation over both directions: one pass per picture and per text, recall as by hand."""
+def evaluated(captions: int) -> tuple[Any, list[Any], Count, Mapping[str, float]]:
+    """Validate ten pictures in batches of three texts: module, examples, passes, what is logged."""
     module = make(PAIRS_OF_TOWERS[0], spread=5.0)
     records = [
         MediaText(r.media, tuple(f"{r.texts[0]} {i}" for i in range(captions)), id=r.id)
@@ -837,13 +835,42 @@ def test_an_evaluation_encodes_every_item_once(captions: int) -> None:
     ]
     encoder = module.encoder()
     examples = [example for record in records for example in encoder(record)]
-    batches = [encoder.collate(examples[i : i + 4], {0: 4.0}) for i in range(0, len(examples), 4)]
+    batches = [encoder.collate(examples[i : i + 3], {0: 3.0}) for i in range(0, len(examples), 3)]
     count = Count(module)
-    (found,) = quiet_trainer().validate(
-        module, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False
-    )
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    (found,) = quiet_trainer().validate(module, loader, verbose=False)
+    return module, examples, count, found
+
+
+@pytest.mark.parametrize("captions", [1, 2])
+def test_an_evaluations_losses_are_of_one_text_per_picture(captions: int) -> None:
+    """A second text of a picture in its batch is no negative; a picture alone has none at all."""
+    module, examples, _, found = evaluated(captions)
+    for way in WAYS:
+        regression, contrastive = [], []
+        for start in range(0, len(examples), 3):
+            part = examples[start : start + 3]
+            rows = [i for i, e in enumerate(part) if not i or e.record.id != part[i - 1].record.id]
+            batch = module.encoder().collate([part[i] for i in rows], {})
+            with torch.no_grad():
+                found_by_hand = Reference(module).vectors(batch, way, 4, masked=True)
+            p, t, source, target = found_by_hand.values()
+            regression += [smooth_l1(p, t).item()] * len(rows)
+            cost = symmetric_info_nce(source, target, module.temperature).item()
+            contrastive += [cost] * len(rows) if len(rows) > 1 else []
+        assert len(regression) > len(contrastive), "no picture is alone in its batch"
+        for term, costs in (("regression", regression), ("contrastive", contrastive)):
+            expected = pytest.approx(sum(costs) / len(costs), rel=1e-4)
+            assert found[f"val/{way}_{term}_loss"] == expected, (way, term)
+
+
+@pytest.mark.fidelity("m3_jepa", 7)
+@pytest.mark.parametrize("captions", [1, 2])
+def test_an_evaluation_encodes_every_item_once(captions: int) -> None:
+    """Validation over both directions: one pass per picture and per text, recall as by hand."""
+    module, examples, count, found = evaluated(captions)
     # By hand, one batch of everything; a query is right if an item of its record is among the k.
-    everything = encoder.collate(examples, {0: float(len(examples))})
+    everything = module.encoder().collate(examples, {0: float(len(examples))})
     owner = torch.arange(10).repeat_interleave(captions)
     with torch.no_grad():
         for way in WAYS:

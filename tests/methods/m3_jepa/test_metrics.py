@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import zoo.methods.m3_jepa.metrics as retrieval
+from zoo.methods.m3_jepa.banks import Banks
 from zoo.methods.m3_jepa.metrics import Bank, GroupRecall, recall, search
+from zoo.methods.m3_jepa.predictor import Direction
 
 
 def bank(groups: list[str], vectors: list[list[float]], prefix: str = "item") -> Bank:
@@ -96,6 +98,21 @@ def test_merging_the_banks_of_two_processes() -> None:
     torch.testing.assert_close(one.matrix()[2], torch.tensor([0.5, 0.5]).sqrt())
     one.merge(other)
     assert len(one.matrix()) == len(one) == 3
+
+
+def test_the_mean_recall_is_that_of_the_contrastive_view() -> None:
+    banks, rows = Banks(), torch.eye(2)
+    for view, direction, items in (
+        ("contrastive", Direction(("image",), "text"), rows),  # both found
+        ("contrastive", Direction(("text",), "image"), rows[:1].expand(2, 2)),  # the first one
+        ("regression", Direction(("image",), "text"), rows.flip(0)),  # none
+        ("regression", Direction(("text",), "image"), rows.flip(0)),
+    ):
+        banks.add(view, direction, (["q", "r"], ["i", "j"]), ["a", "b"], (rows, items))
+    found = banks.recall()
+    assert (found["R@1_image2text"], found["R@1_text2image"]) == (1.0, 0.5)
+    assert found["regression_R@1_image2text"] == found["regression_R@1_text2image"] == 0
+    assert found["R@1"] == 0.75
 
 
 def test_the_metric_is_recall_of_the_banks() -> None:
