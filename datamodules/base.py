@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import logging
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 
+from datamodules.files import first_few, one_of
 from datamodules.loader import StepLoader
-from zoo.errors import InputError, arguments, check_counts, nearest
+from zoo.errors import InputError, TooLongError, arguments, check_counts, nearest
 from zoo.records import Record
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
+TooLong = Literal["error", "drop"]
 
 
 class ZooDataModule(LightningDataModule):
@@ -32,6 +37,8 @@ class ZooDataModule(LightningDataModule):
         max_train: Number of training records to keep, the first ones; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
+        too_long: `error` refuses a record that the method's window cannot hold; `drop` leaves it
+            out of the examples whole, and says how many and the first three. Answers are never cut.
         seed: Seed of the order of the training batches; the splits do not depend on it.
         num_workers: Processes that collate batches.
         **unknown: Refused.
@@ -52,6 +59,7 @@ class ZooDataModule(LightningDataModule):
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
+        too_long: TooLong = "error",
         seed: int = 0,
         num_workers: int = 0,
         **unknown: Any,
@@ -62,6 +70,7 @@ class ZooDataModule(LightningDataModule):
             raise InputError(f"{type(self).__name__}: no argument {name!r}; {nearest(name, valid)}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
+        self.too_long = one_of("data.too_long", too_long, ("error", "drop"))
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
         counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers")
         check_counts("data", {name: getattr(self, name) for name in counts})
@@ -99,12 +108,42 @@ class ZooDataModule(LightningDataModule):
         if self._encoder is not encoder:
             self._examples, self._encoder = {}, encoder
         if split not in self._examples:
-            study = getattr(encoder, "study", None)
-            if study is not None:
-                study(self.records(split), split)
-            encoded = (encoder(record) for record in self.records(split))
-            self._examples[split] = [example for part in encoded for example in part]
+            self._examples[split] = self._encoded(split, encoder)
         return self._examples[split]
+
+    def _encoded(self, split: str, encoder: Any) -> list[Any]:
+        """Return the examples of a split's records, without those of too long records."""
+        records, dropped = self.records(split), []
+        if hasattr(encoder, "study"):
+            try:
+                encoder.study(records, split)
+            except TooLongError as error:
+                dropped = [self._dropped(record, error) for record in error.records]
+                unfit = set(error.records)
+                records = [record for record in records if record not in unfit]
+                encoder.study(records, split)
+        examples = []
+        for record in records:
+            try:
+                examples += encoder(record)
+            except TooLongError as error:
+                dropped.append(self._dropped(record, error))
+        if dropped:
+            what = f"{len(dropped)} of {len(self.records(split))} records of {split!r}"
+            log.warning("data.too_long: %s left out: %s", what, first_few(dropped))
+        if dropped and not examples:
+            raise InputError(f"data.too_long: no record of {split!r} fits into the window")
+        return examples
+
+    def _dropped(self, record: Record, error: TooLongError) -> str:
+        """Return the name of a record to leave out.
+
+        Raises:
+            TooLongError: None is to be left out.
+        """
+        if self.too_long == "error":
+            raise TooLongError(f"{error}; data.too_long: drop leaves such records out") from error
+        return record.id or "a record without id"
 
     def check(self, encoder: Any) -> None:
         """Raise unless the encoder takes at least one of this data module's record types.

@@ -43,13 +43,12 @@ from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
-from datamodules.files import SAMPLES, shuffled
+from datamodules.files import SAMPLES, first_few, shuffled
 from datamodules.tables import digest, divide
 from datamodules.task_descriptions import read_task_texts, task_text
 from zoo.errors import InputError, nearest
 from zoo.records import Conditioned, Record
 
-SHOWN = 5
 Field = Literal["", "task_description", "user_profiles", "domain", "style", "sentiment"]
 
 
@@ -143,11 +142,10 @@ class ConditionedChat(ZooDataModule):
             samples = described(samples, Path(self.task_descriptions))
         missing = [sample.where for sample in samples if not sample.kind]
         if missing and not self.allow_missing:
-            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             wanted = self.condition or ", ".join(CONDITIONS)
             raise InputError(
                 f"{len(missing)} samples have no condition ({wanted}): "
-                f"{', '.join(missing[:SHOWN])}{more}; set allow_missing to true to keep them"
+                f"{first_few(missing, 5)}; set allow_missing to true to keep them"
             )
         for sample in samples:
             yield sample.record(self.wording, self.place)

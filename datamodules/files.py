@@ -174,6 +174,12 @@ def find(folder: Path, *candidates: str) -> Path:
     )
 
 
+def first_few(names: Sequence[str], shown: int = 3, joint: str = ", ") -> str:
+    """Return the first names and how many there are beside them: `a, b, c and 4 more`."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return joint.join(names[:shown]) + more
+
+
 def shuffled(items: Sequence[T], seed: int) -> list[T]:
     """Return the items in an order that depends on the seed and their number only."""
     rng = random.Random(seed)  # random() is the one method stable over Python versions

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, read_lines, text_field
+from datamodules.files import field, first_few, read_lines, text_field
 from datamodules.tables import divide
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
@@ -20,7 +20,6 @@ Judgements = dict[str, dict[str, int]]
 """Query id -> document id -> grade."""
 
 HIGHEST = 2**31 - 1  # grade
-SHOWN = 3  # examples of what was left out
 
 
 def corpus_of(rows: Iterable[tuple[str, Document]]) -> Corpus:
@@ -141,9 +140,8 @@ def grade_of(text: str | int, where: str) -> int:
 def report_missing(path: Path, missing: Sequence[str], what: str) -> None:
     """Say how much of a file was left out since it names what is not there, and the first few."""
     if missing:
-        shown = "; ".join(missing[:SHOWN])
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        log.warning("%s: %d %s left out: %s%s", path, len(missing), what, shown, more)
+        shown = first_few(missing, joint="; ")
+        log.warning("%s: %d %s left out: %s", path, len(missing), what, shown)
 
 
 def add_judgement(judged: Judgements, query: str, document: str, grade: int, where: str) -> None:

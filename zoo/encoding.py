@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.markup import token_ids
 
 IGNORE = -100
@@ -161,13 +161,14 @@ def encode(
         record: Kept on the example; its `id` names the sample in errors.
 
     Raises:
-        InputError: Nothing is supervised, or the sample is longer than `max_length`.
+        InputError: Nothing is supervised.
+        TooLongError: The sample is longer than `max_length`.
     """
     pieces = [(token_ids(tokenizer, part.text), part.head, part.weight) for part in segments]
     length = sum(len(piece) for piece, _, _ in pieces)
     if max_length is not None and length > max_length:
         name = getattr(record, "id", "") or "sample"
-        raise InputError(
+        raise TooLongError(
             f"{name}: {length} tokens, longer than the window max_length={max_length}; raise "
             f"max_length or shorten the sample"
         )

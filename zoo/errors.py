@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 MAY_BE_NONE = ("num_workers", "max_generated", "max_ranked", "negatives", "reserve")  # counts
@@ -18,6 +18,18 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with status 2; in Python it is a `ValueError`.
     """
+
+
+class TooLongError(InputError):
+    """A record does not fit into the window; a data module may leave it out (`data.too_long`).
+
+    Attributes:
+        records: All records that do not fit, where a whole split was looked at; else empty.
+    """
+
+    def __init__(self, message: str, records: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.records = records
 
 
 def check_counts(section: str, counts: Mapping[str, Any]) -> None:

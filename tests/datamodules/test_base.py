@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from dialogues import TALK
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 from training import Data, quiet_trainer, watched
 
 import datamodules
 import zoo
+from datamodules.base import ZooDataModule
 from datamodules.loader import StepLoader
 from zoo.encoding import collate
+from zoo.records import SEEKER, Conditioned, Dialogue, Triple, Turn
 
 SILENT = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
 
@@ -202,3 +206,66 @@ def test_counts_that_may_be_zero(refused: Callable[..., str]) -> None:
     refused(lambda: zoo.SFT(max_generated=-1), "model.max_generated: -1 is below 0")
     refused(lambda: zoo.LaHoRe(negatives=-1), "model.negatives: -1 is below 0")
     refused(lambda: StepLoader([], collate, batch_size=0), "batch_size: 0 is not above 0")
+
+
+LONG = "word " * 3000
+TRIPLE = Triple("Where is it?", "Here.", "It is here.", id="short")
+TALKED = replace(TALK, turns=(Turn(SEEKER, LONG), *TALK.turns[1:]))
+SAID = replace(TALK.turns[3], text=LONG)
+TOLD = Conditioned("Be brief.", "Where?", "Here.", id="short")
+
+
+class Given(ZooDataModule):
+    """Two short records with a long one between them, from every split."""
+
+    record_types = (Triple, Dialogue, Conditioned)
+
+    def __init__(self, short: Any, long: Any, **loader: Any) -> None:
+        super().__init__(**loader)
+        self.given = [short, replace(long, id="the long one"), replace(short, id="short too")]
+
+    def load(self, split: str) -> list[Any]:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("method", "short", "long", "options"),
+    [
+        ("MeTHanol", TRIPLE, replace(TRIPLE, thought=LONG), {}),
+        ("SFT", TALK, TALKED, {}),
+        ("HdLM", TRIPLE, replace(TRIPLE, answer=LONG), {"layers": [2]}),
+        ("LaMsS", TRIPLE, replace(TRIPLE, query=LONG), {}),
+        ("ConfidentSFT", TRIPLE, replace(TRIPLE, query=LONG), {}),
+        ("MeGan", TOLD, replace(TOLD, response=LONG), {}),
+        ("MeGan", TOLD, replace(TOLD, condition=LONG), {}),
+        ("StraQ", TALK, TALKED, {}),
+        ("StraQResponder", TALK, replace(TALK, turns=(*TALK.turns[:3], SAID)), {}),
+        ("FiSMiness", TALK, TALKED, {}),
+        ("CoCT", TALK, TALKED, {"reserve": 512}),
+        ("ESCBaseline", TALK, TALKED, {"reserve": 512}),
+    ],
+)
+def test_too_long_records(
+    method: str, short: Any, long: Any, options: dict[str, Any], make: Any, refused: Any, caplog: Any
+) -> None:
+    """One is an error that names the option; dropped, it leaves the others as they are."""
+    encoder = make(method, "tiny-llama", max_length=2048, **options).encoder()
+    given = Given(short, long)
+    refused(lambda: given.examples("train", encoder), "max_", "data.too_long: drop leaves such")
+    found = Given(short, long, too_long="drop").examples("train", encoder)
+    assert "1 of 3 records of 'train' left out: the long one" in caplog.text
+    fitting = Given(short, short)
+    fitting.given = [given.given[0], given.given[2]]
+    assert found == fitting.examples("train", encoder)
+
+
+def test_too_long_records_are_counted_and_three_named(make: Any, refused: Any, caplog: Any) -> None:
+    encoder = make("SFT", "tiny-llama", max_length=2048).encoder()
+    data = Given(TRIPLE, TRIPLE, too_long="drop")
+    data.given = [TRIPLE, *[replace(TRIPLE, answer=LONG, id=f"long {i}") for i in range(5)]]
+    assert len(data.examples("val", encoder)) == 1
+    assert "5 of 6 records of 'val' left out: long 0, long 1, long 2 and 2 more" in caplog.text
+    data.given = data.given[1:]
+    data._records.clear()
+    refused(lambda: data.examples("test", encoder), "no record of 'test' fits into the window")
+    refused(lambda: Given(TRIPLE, TRIPLE, too_long="cut"), "data.too_long is 'cut'", "drop")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from zoo.encoding import Batch, Example, Segment, collate, encode
-from zoo.errors import InputError
+from zoo.errors import TooLongError
 from zoo.markup import Markup, token_ids
 from zoo.prompts.chat_format import chat_format
 from zoo.sample_preview import preview
@@ -53,7 +53,8 @@ class PromptEncoder:
         """Return segments as an example.
 
         Raises:
-            InputError: Nothing is supervised, or the sample is longer than the window.
+            InputError: Nothing is supervised.
+            TooLongError: The sample is longer than the window.
         """
         return encode(self.tokenizer, segments, max_length=self.max_length, record=record)
 
@@ -61,10 +62,10 @@ class PromptEncoder:
         """Return a prompt's ids.
 
         Raises:
-            InputError: They fill the window, so that nothing can be written after them.
+            TooLongError: They fill the window, so that nothing can be written after them.
         """
         if len(ids) >= self.max_length:
-            raise InputError(
+            raise TooLongError(
                 f"{record.id or 'prompt'}: {len(ids)} tokens, which leaves no room in the window "
                 f"max_length={self.max_length}; raise max_length or shorten the prompt"
             )

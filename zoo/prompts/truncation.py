@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.errors import InputError
+from zoo.errors import TooLongError
 
 
 def first_kept(head: int, lengths: Sequence[int], budget: int, spare: float = 0.0) -> int:
@@ -18,7 +18,7 @@ def first_kept(head: int, lengths: Sequence[int], budget: int, spare: float = 0.
             pieces fit: who reads them one by one starts again once in a while, not at every piece.
 
     Raises:
-        InputError: Not even the last piece fits.
+        TooLongError: Not even the last piece fits.
 
     Example:
         >>> first_kept(2, [5, 4, 3], 10)
@@ -34,7 +34,7 @@ def first_kept(head: int, lengths: Sequence[int], budget: int, spare: float = 0.
             total -= lengths[first]
             first += 1
     if total > budget:
-        raise InputError(
+        raise TooLongError(
             f"a turn of {lengths[-1] if lengths else 0} tokens does not fit the window: "
             f"max_length leaves {budget - head} for it"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zoo.encoding import NO_HEAD, Example, join, unlearned
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.truncation import first_kept
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -110,8 +110,8 @@ class TalkEncoder(PromptEncoder):
         try:
             lengths = [len(piece) for piece in pieces]
             first = first_kept(len(head), lengths, self.max_length - room)
-        except InputError as error:
-            raise InputError(f"{decision.id}: {error}") from error
+        except TooLongError as error:
+            raise TooLongError(f"{decision.id}: {error}") from error
         ids = [*head, *(token for piece in pieces[first:] for token in piece), *question]
         if learned:
             return join([(ids, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from zoo.encoding import NO_HEAD, Example, join, unlearned
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.fisminess.machine import (
     EMOTION,
     MESSAGE,
@@ -212,8 +212,8 @@ class WalkEncoder(PromptEncoder):
         try:
             lengths = [len(piece) for piece in pieces]
             first = first_kept(len(head), lengths, self.max_length - tail, SPARE)
-        except InputError as error:
-            raise InputError(f"{decision.id}: {error}") from error
+        except TooLongError as error:
+            raise TooLongError(f"{decision.id}: {error}") from error
         context = [*head, *(token for piece in pieces[first:] for token in piece)]
         context += self.ids(self.questions[task])
         learned = [(ids, i, 1 / len(ids)) for i, ids in targets.items()]

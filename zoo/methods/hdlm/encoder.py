@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from zoo.encoding import NO_HEAD, Example, join
-from zoo.errors import InputError
+from zoo.errors import TooLongError
 from zoo.markup import token_ids
 from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
 from zoo.prompts.base import PromptEncoder
@@ -80,7 +80,7 @@ class LevelEncoder(PromptEncoder):
             tail: Tokens that follow, if they are known to be more than `room`.
 
         Raises:
-            InputError: Nothing of the conversation fits.
+            TooLongError: Nothing of the conversation fits.
         """
         budget = self.max_length - max(tail, self.room(plan))
         turns = list(plan.turns)
@@ -99,7 +99,7 @@ class LevelEncoder(PromptEncoder):
             if not shorter:
                 break
             turns = [(role, shorter + plan.kept)]
-        raise InputError(f"{plan.id}: does not fit into the window max_length={self.max_length}")
+        raise TooLongError(f"{plan.id}: does not fit into the window max_length={self.max_length}")
 
     def between(self, plan: Plan, path: Sequence[str]) -> list[int]:
         """Return the ids from one level's end-of-turn to the next level's text."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zoo.encoding import NO_HEAD, Example, Segment, join
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.lamss.questions import Askable, check, follow_up, gold, letters, opening
 from zoo.prompts.base import PromptEncoder
 from zoo.records import PlainText, Question, Triple
@@ -75,12 +75,12 @@ class ConfidenceEncoder(PromptEncoder):
         """Return the ids up to where the answer begins.
 
         Raises:
-            InputError: The window leaves no room for the answer and a question about it.
+            TooLongError: The window leaves no room for the answer and a question about it.
         """
         ids = self.segment_ids(opening(self.chat, record)) + self._open()
         room = max(self.room, len(self.ids(gold(record))) + self.room - self.max_new_tokens)
         if len(ids) + room > self.max_length:
-            raise InputError(
+            raise TooLongError(
                 f"{record.id or 'question'}: {len(ids)} tokens, and {room} for the answer and what "
                 f"is asked about it, are more than the window max_length={self.max_length}"
             )

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from zoo.encoding import NO_HEAD, Batch, Example, join
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.lamss.doubt_labels import (
     Studied,
     balance,
@@ -86,14 +86,15 @@ class SkepticEncoder(PromptEncoder):
         In `train` right and wrong answers are balanced; elsewhere each is shown once.
 
         Raises:
-            InputError: A text or a question is empty, a question fills the window, or spans are
-                asked for and there is none.
+            InputError: A text or a question is empty, or spans are asked for and there is none.
+            TooLongError: Questions fill the window; it holds them all.
         """
         texts = [record for record in records if isinstance(record, PlainText)]
         questions = [record for record in records if isinstance(record, Question | Triple)]
+        prompts = self._prompts(questions)
         try:
             self.studied |= self._study_texts(texts)
-            judged = self._study_questions(questions)
+            judged = self._study_questions(questions, prompts)
         finally:
             if self.labels is not None:
                 self.labels.drop()
@@ -131,14 +132,14 @@ class SkepticEncoder(PromptEncoder):
         """Return the ids of a question up to its answer.
 
         Raises:
-            InputError: The window has no room for them and for what follows.
+            TooLongError: The window has no room for them and for what follows.
         """
         ids = self.segment_ids(opening(self.chat, record)) + self.ids(self.chat.open(ASSISTANT))
         per_token = 2 if self.interleave else 1
         judged = per_token * (self.max_answer_tokens + 1) + len(self.instruction) + 1
         length = (2 if self.interleave_query else 1) * len(ids)
         if length + max(per_token * len(self._gold(record)), judged) > self.max_length:
-            raise InputError(
+            raise TooLongError(
                 f"{record.id or 'question'}: {length} tokens before an answer of up to "
                 f"{self.max_answer_tokens}, which do not fit into the window "
                 f"max_length={self.max_length} with it; raise max_length or shorten the sample"
@@ -195,10 +196,22 @@ class SkepticEncoder(PromptEncoder):
         graded = [part for part in parts if len(part) > 1]
         return study_texts(texts, [self.ids(t.text) for t in texts], size, lambda _: graded)
 
-    def _study_questions(self, questions: Sequence[Askable]) -> dict[Askable, Studied]:
+    def _prompts(self, questions: Sequence[Askable]) -> list[list[int]]:
+        """Return the prompt of each question; those that do not fit are named together."""
+        prompts, too_long = [], []
         for record in questions:
             check(record)
-        prompts = [self.prompt(record) for record in questions]
+            try:
+                prompts.append(self.prompt(record))
+            except TooLongError as error:
+                too_long.append((record, error))
+        if too_long:
+            raise TooLongError(str(too_long[0][1]), [record for record, _ in too_long])
+        return prompts
+
+    def _study_questions(
+        self, questions: Sequence[Askable], prompts: Sequence[list[int]]
+    ) -> dict[Askable, Studied]:
         answers = [self._gold(record) for record in questions]
         if self.labels is None:
             own = [list(answer) for answer in answers]

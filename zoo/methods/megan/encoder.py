@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.encoding import Batch, Example, Segment, extended
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.thoughts import SYSTEM
 from zoo.records import Conditioned
@@ -119,7 +119,7 @@ class ConditionEncoder(PromptEncoder):
                 f"no condition"
             )
         if len(ids) > self.max_condition:
-            raise InputError(
+            raise TooLongError(
                 f"{name}: a condition of {len(ids)} tokens, longer than max_condition="
                 f"{self.max_condition}; raise max_condition or shorten it"
             )

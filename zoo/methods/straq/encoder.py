@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.encoding import NO_HEAD, Batch, Example, sum_head_weights, unlearned
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.straq.prompts import LEAD, PLAN_SYSTEM, letters, line, opening, question
 from zoo.methods.straq.rewards import Judged, Reward
 from zoo.prompts.base import PromptEncoder
@@ -193,7 +193,7 @@ class TransitionEncoder(PromptEncoder):
         while sum(map(len, kept)) + len(start) + len(self.tail_ids) > self.max_length:
             kept = kept[1:]
             if not kept:
-                raise InputError(
+                raise TooLongError(
                     f"{decision.id}: does not fit into the window max_length={self.max_length}"
                 )
         return [*start, *(token for ids in kept for token in ids), *self.tail_ids]
