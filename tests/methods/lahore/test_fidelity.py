@@ -162,6 +162,22 @@ def test_every_document_is_run_once(make: Any) -> None:
     assert sum(seen) == sum(heads) + tails
 
 
+@pytest.mark.parametrize("forget", ["start_evaluation", "log_scores", "on_predict_epoch_end"])
+def test_documents_are_kept_during_one_evaluation_only(make: Any, forget: str) -> None:
+    """Once it ends, or where the next one starts after one that was broken off, none is left."""
+    module, fresh = make("LaHoRe", "tiny-llama"), make("LaHoRe", "tiny-llama")
+    module.start_evaluation()
+    module.scores(RECORDS)
+    assert len(module.store) == len(POOL.documents)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += torch.randn_like(parameter) / 10
+    fresh.load_state_dict(module.state_dict())
+    assert module.scores(RECORDS) != fresh.scores(RECORDS), "nothing was kept"
+    getattr(module, forget)(*["val"] * (forget == "log_scores"))
+    assert module.scores(RECORDS) == fresh.scores(RECORDS)
+
+
 @pytest.mark.fidelity("lahore", 2)
 def test_an_index_scores_the_same(make: Any, shape: str) -> None:
     module = make("LaHoRe", shape, spread=8.0)

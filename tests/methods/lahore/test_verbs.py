@@ -105,7 +105,7 @@ def test_a_resumed_dpo_run_keeps_its_reference(
         dpo(tmp_path / "half", 2, data())
         assert said not in caplog.text  # from the cache
         (file,) = cache.glob("reference-*.safetensors")
-        file.unlink()
+        aside = file.rename(tmp_path / "aside")
         half = tmp_path / "half" / "last.ckpt"
         assert torch.load(half, weights_only=True)["reference"]["values"].shape == (16, 2)
         resumed = dpo(tmp_path / "rest", 4, data(), ckpt_path=str(half))
@@ -114,7 +114,8 @@ def test_a_resumed_dpo_run_keeps_its_reference(
             assert torch.equal(resumed.state_dict()[name], value), name
         with pytest.raises(InputError, match="made with other training pairs; use init_from"):
             dpo(tmp_path / "other", 4, data(1), ckpt_path=str(half))
-        dpo(tmp_path / "next", 1, data(), init_from=str(half))  # another start, another reference
+        aside.rename(file)
+        dpo(tmp_path / "next", 1, data(), init_from=str(half))  # other weights, another reference
         assert f"{said} for 16 pairs (once)" in caplog.text
     twins = data()
     twins._records["train"] = [twins.records("train")[0]] * 2
