@@ -17,6 +17,7 @@ from training import Fixed, quiet_trainer
 import zoo
 from zoo.backbone import as_config
 from zoo.errors import InputError
+from zoo.module import evaluating
 
 
 @pytest.fixture
@@ -304,3 +305,31 @@ def test_frozen_backbone_trains_the_new_head_only() -> None:
     module.configure_model()
     trained = [name for name, p in module.named_parameters() if p.requires_grad]
     assert trained == ["thinking_head.weight"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_is_without_dropout_or_gradient(training: bool) -> None:
+    """The mode of before comes back, also after an error; nothing of it is random."""
+    lora = {"rank": 4, "alpha": 64.0, "dropout": 0.5, "targets": "all-linear"}
+    module = zoo.SFT({"name": "tiny-llama", "lora": lora})
+    module.configure_model()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.add_(0.1 * ("lora_" in name))
+    tokens = torch.arange(8)[None]
+
+    @evaluating
+    def values(self: Any, *, fails: bool = False) -> torch.Tensor:
+        if fails:
+            raise ZeroDivisionError
+        assert not self.training
+        return self.lm(tokens).logits
+
+    module.train(training)
+    found = values(module)
+    assert not found.requires_grad
+    with pytest.raises(ZeroDivisionError):
+        values(module, fails=True)
+    assert {part.training for part in (module, module.lm)} == {training}
+    assert torch.equal(found, values(module))
+    assert torch.equal(found, module.lm(tokens).logits) != training

@@ -275,6 +275,26 @@ def test_target_is_copied_every_tenth_step(name: str, lora: Any) -> None:
     assert not same(start, watch.online[0])
 
 
+@pytest.mark.fidelity("straq", 4)
+def test_the_target_is_without_dropout(make: Any) -> None:
+    """In a training step Q_theta drops out, Q_phi is what it is in evaluation, and no graph."""
+    module = make("StraQ", "tiny-llama", backbone={"lora": LORA | {"alpha": 64.0, "dropout": 0.5}})
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.add_(0.1 * ("lora_" in name))
+    module.target.sync(module)
+    batch = batch_of(module, module.encoder()(DIALOGUE))
+    wanted = module(batch.after).detach()
+    module.train()
+    values = module.next_values(batch)
+    assert torch.equal(values, wanted)
+    assert not values.requires_grad
+    _, drawn = module.losses_and_values(batch)
+    _, again = module.losses_and_values(batch)
+    assert not torch.equal(drawn, again)
+    assert module.training
+
+
 # -- 5: rewards by imitation -------------------------------------------------------------------
 
 
