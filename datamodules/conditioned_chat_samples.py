@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.files import field, objects, one_of, text_field
 from datamodules.json_files import read_objects
 from datamodules.tables import only
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.records import Conditioned
 
 BESIDE = ("task_description", "user_profiles", "domain")

@@ -246,7 +246,7 @@ class Given(ZooDataModule):
     ],
 )
 def test_too_long_records(
-    method: str, short: Any, long: Any, options: dict[str, Any], make: Any, refused: Any, caplog: Any
+    method: str, short: Any, long: Any, options: Any, make: Any, refused: Any, caplog: Any
 ) -> None:
     """One is an error that names the option; dropped, it leaves the others as they are."""
     encoder = make(method, "tiny-llama", max_length=2048, **options).encoder()
