@@ -225,6 +225,18 @@ def test_one_item_twice_in_a_batch_is_kept_once() -> None:
     assert set(encoder.cache) == {"same", "other"}
 
 
+def test_other_weights_have_other_states() -> None:
+    model, inputs = tiny("vit"), inputs_of("vit")
+    encoder = SplitEncoder(model, 1, cache_bytes=2**20)
+    names = ["a", "b", "c"]
+    encoder(inputs, names)
+    others = {n: t + torch.randn_like(t) / 10 for n, t in encoder.state_dict().items()}
+    torch.nn.ModuleDict({"tower": encoder}).load_state_dict(
+        {f"tower.{name}": value for name, value in others.items()}
+    )
+    assert torch.equal(encoder(inputs, names), SplitEncoder(model, 1)(inputs))
+
+
 @pytest.mark.parametrize("items", [0, 1, 2])
 def test_the_limit_in_bytes(items: int) -> None:
     """What does not fit is computed each time; the result is the same."""

@@ -314,6 +314,16 @@ def test_kept_states_are_not_run_again(make: Any) -> None:
         assert torch.equal(term.sum, first[name].sum)
 
 
+def test_states_of_another_teacher_are_not_kept(make: Any) -> None:
+    module, other = student(make, "tiny-llama"), student(make, "tiny-llama")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter += torch.randn_like(parameter) / 10
+    before = module.scores(RECORDS)
+    module.load_state_dict(other.state_dict())
+    assert before != module.scores(RECORDS) == other.scores(RECORDS)
+
+
 # -- 6: one matrix product ---------------------------------------------------------------------
 
 

@@ -51,6 +51,11 @@ class SplitEncoder(nn.Module):
         self.cut = len(self.blocks) - adapted
         self.kept = min(self.cut, len(self.blocks) - 1)  # blocks whose result may be kept
         self.frozen, self.cache_bytes = frozen, cache_bytes
+        self.forget()
+        self.register_load_state_dict_post_hook(SplitEncoder.forget)
+
+    def forget(self, *_: Any) -> None:
+        """Keep no states: none are there yet, or the weights that made them were replaced."""
         self.cache: dict[str, Tensor] = {}
         self.cached_bytes = 0
 

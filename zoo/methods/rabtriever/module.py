@@ -146,10 +146,15 @@ class Rabtriever(RankingModule):
         """Freeze the teacher; add the predictor and the weights of the terms of equation (4)."""
         self.lm.requires_grad_(False)
         self.predictor = StatePredictor(self.lm.config.hidden_size, self.num_layers)
-        self.frozen = FrozenStates(self.encoder().slot, self.cache_gib * 2**30)
+        self.forget()
+        self.lm.register_load_state_dict_post_hook(self.forget)
         scale = 1.0 if self.form == "w" else 1 / self.kl_weight  # 1 and w, or w_e = 1 / w and 1
         kl = self.kl_weight * scale if self.divergence != "none" else 0.0
         self.loss_weights = {"mse": scale if self.mse else 0.0, "kl": kl}
+
+    def forget(self, *_: Any) -> None:
+        """Keep no states of the teacher: none are there yet, or its weights were replaced."""
+        self.frozen = FrozenStates(self.encoder().slot, self.cache_gib * 2**30)
 
     def train(self, mode: bool = True) -> Rabtriever:
         """Switch the predictor; the teacher stays in evaluation mode."""
