@@ -13,14 +13,13 @@ Each may be gzipped (`.gz`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, read_lines, read_text, text_field
-from datamodules.json_files import read_objects
+from datamodules.files import field, objects, read_lines, text_field
+from datamodules.json_files import read_json_object, read_objects
 from zoo.errors import InputError, nearest
 
 UNDERSTOOD = (
@@ -68,7 +67,7 @@ def read_entries(path: Path) -> tuple[list[Entry], bool]:
         return list(_lines(path)), False
     if suffix != ".json":
         raise InputError(f"{path}: unknown annotation format {suffix!r}; {UNDERSTOOD}")
-    root = _read_json(path)
+    root = read_json_object(path)
     if "annotations" in root:
         return list(_coco(root, path)), True
     return list(_karpathy(root, path)), False
@@ -132,12 +131,12 @@ def _karpathy(root: dict[str, Any], path: Path) -> Iterator[Entry]:
             f"{path}: neither Karpathy's JSON (images[].sentences) nor COCO captions (images, "
             f"annotations); its keys: {', '.join(root) or 'none'}"
         )
-    for where, image in _objects(root, "images", str(path)):
+    for where, image in objects(root, "images", str(path)):
         name = text_field(image, "filename", where)
         folder = field(image, "filepath", str, where) if "filepath" in image else ""
         texts = tuple(
             text_field(sentence, "raw", place)
-            for place, sentence in _objects(image, "sentences", where)
+            for place, sentence in objects(image, "sentences", where)
         )
         if not texts:
             raise InputError(f"{where}: {name} has no caption: 'sentences' is an empty list")
@@ -147,13 +146,13 @@ def _karpathy(root: dict[str, Any], path: Path) -> Iterator[Entry]:
 
 def _coco(root: dict[str, Any], path: Path) -> Iterator[Entry]:
     names: dict[int, tuple[str, str]] = {}
-    for where, image in _objects(root, "images", str(path)):
+    for where, image in objects(root, "images", str(path)):
         number = field(image, "id", int, where)
         if number in names:
             raise InputError(f"{where}: the id {number} is there twice")
         names[number] = (text_field(image, "file_name", where), where)
     texts: dict[int, list[str]] = {number: [] for number in names}
-    for where, item in _objects(root, "annotations", str(path)):
+    for where, item in objects(root, "annotations", str(path)):
         number = field(item, "image_id", int, where)
         if number not in texts:
             raise InputError(f"{where}: 'image_id' is {number}, but no entry of 'images' has it")
@@ -169,27 +168,3 @@ def _split(item: dict[str, Any], where: str) -> str:
     if name not in SPLIT_NAMES:
         raise InputError(f"{where}: field 'split' is {name!r}; {nearest(name, SPLIT_NAMES)}")
     return SPLIT_NAMES[name]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        root = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: invalid JSON: {error.msg} (column {error.colno})"
-        ) from error
-    if not isinstance(root, dict):
-        raise InputError(
-            f"{path}: expected a JSON object, found a {type(root).__name__}; {UNDERSTOOD}"
-        )
-    return root
-
-
-def _objects(record: dict[str, Any], name: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(where, object)` of each item of a list of objects."""
-    joint = "." if where.endswith("]") else ": "
-    for i, item in enumerate(field(record, name, list, where)):
-        place = f"{where}{joint}{name}[{i}]"
-        if not isinstance(item, dict):
-            raise InputError(f"{place}: expected an object, found a {type(item).__name__}")
-        yield place, item

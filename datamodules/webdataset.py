@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from datamodules.files import text_field
+from datamodules.json_files import parse_object
 from datamodules.picture_files import SUFFIXES, UNDERSTOOD, is_picture, tar_members
 from zoo.errors import InputError
 from zoo.records import Media, MediaText
@@ -116,12 +116,7 @@ def _caption(path: Path, key: str, members: dict[str, Media]) -> str:
             f"{path}: {key} has a picture but no caption: neither {key}.txt nor {key}.json is there"
         )
     where = f"{path}: {key}.json"
-    try:
-        value = json.loads(_text(path, f"{key}.json", members[".json"]))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}:{error.lineno}: invalid JSON: {error.msg}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a JSON object, found a {type(value).__name__}")
+    value = parse_object(_text(path, f"{key}.json", members[".json"]), where)
     return text_field(value, "caption", where)
 
 

@@ -13,6 +13,12 @@ from datamodules.picture_files import split_of
 
 SPLITS = ("train", "val", "test")
 PICTURE = b"\x89PNG not decoded here"
+NOT_STRICT = [  # JSON that Python's own parser takes, or fails on with another error
+    ('{"caption": "x", "caption": "y"}', "'caption' is there twice"),
+    ('{"caption": "\\ud83d"}', "'caption' holds \\ud83d, half a character"),
+    ('{"caption": ' + "[" * 100_000, "nested too deep"),
+    ('{"caption": ' + "1" * 5000 + "}", "too many digits"),
+]
 
 
 def tar(path, members, mode="w"):
@@ -121,7 +127,11 @@ def test_captions_of_a_tar(tmp_path):
         ([("7.jpg", PICTURE), ("7.txt", b"\xff")], ["7.txt: not UTF-8", "0xff"]),
         ([("7.jpg", PICTURE), ("7.json", '{"a":\n}')], ["7.json:2: invalid JSON"]),
         ([("7.jpg", PICTURE), ("7.json", "")], ["7.json:1: invalid JSON"]),
-        ([("7.jpg", PICTURE), ("7.json", "[]")], ["7.json: expected a JSON object"]),
+        ([("7.jpg", PICTURE), ("7.json", "[]")], ["7.json:1: expected an object, found a list"]),
+        *(
+            ([("7.jpg", PICTURE), ("7.json", text)], ["7.json:1", problem])
+            for text, problem in NOT_STRICT
+        ),
         ([("7.jpg", PICTURE), ("7.json", '{"captoin": "x"}')], ["'caption'", "'captoin'?"]),
         ([("7.jpg", PICTURE), ("7.json", '{"caption": ""}')], ["'caption' is empty"]),
         ([("7.jpg", PICTURE), ("7.png", PICTURE)], ["7 has two pictures: .jpg, .png"]),
@@ -305,7 +315,8 @@ def test_lines_of_one_picture_share_a_split(tmp_path):
         ("a.token", "", ["a.token", "the file is empty"]),
         ("a.csv", "x", ["a.csv", "unknown annotation format '.csv'", "(.token, .txt)", ".jsonl"]),
         ("a.json", '{"images": [\n{]}', ["a.json:2", "invalid JSON"]),
-        ("a.json", "[1]", ["a.json", "expected a JSON object, found a list", "Karpathy"]),
+        ("a.json", "[1]", ["a.json:1", "expected an object, found a list"]),
+        *(("a.json", text, ["a.json:1", problem]) for text, problem in NOT_STRICT),
         ("a.json", '{"imgs": []}', ["a.json", "neither Karpathy", "its keys: imgs"]),
         ("a.json", '{"images": [3]}', ["a.json: images[0]", "expected an object"]),
         ("a.jsonl", '{"image": "a.jpg"}', ["a.jsonl:1", "'text' is missing"]),
