@@ -573,31 +573,40 @@ def accuracy(module: Any, records: Sequence[Triple]) -> dict[str, float]:
     return AnswerAccuracy()(answers, [record.answer for record in records], kinds)
 
 
-@pytest.mark.fidelity("methanol", 9)
-def test_false_belief_is_answered_at_least_as_well_as_by_sft(
-    make: Any, trained: SimpleNamespace, shape: str
-) -> None:
-    """Miniature: MeTHanol answers its false and true belief stories, and no worse than both SFTs.
-
-    All three see the same records for the same steps. The comparison on held-out stories is the
-    slow test below.
-    """
-    ours = accuracy(trained.module, stories())
-    assert ours["accuracy_false_belief"] == 1
-    assert ours["accuracy_true_belief"] == 1
-    for thought, reply in zip(stories(), trained.module.generate(stories()), strict=True):
-        assert reply.thought == thought.thought
-    if shape != "tiny-llama":
-        return  # the controls once: they cost as much as the method
-    records = [*stories(), *choices(), *personas()]
-    for learn_thought in (False, True):
-        torch.manual_seed(0)
-        sft = make(
-            "SFT", shape, learn_thought=learn_thought, max_thought_tokens=24, max_answer_tokens=16
+def beliefs(places: Sequence[str]) -> list[Triple]:
+    """Stories of three letters: first place, second place, and a dash where Ann leaves."""
+    return [
+        Triple(query, seen, seen, system="s", kind=kind)
+        for first, second in places
+        for kind, query, seen in (
+            ("false_belief", f"{first}-{second}", first),
+            ("true_belief", f"{first}{second}-", second),
         )
-        curve = train(sft, repeat(batch_of(sft, records)), STEPS, 1e-2)
-        assert curve[-1]["speak"] < curve[0]["speak"] / 4, "a control that did not learn is unfair"
-        assert ours["accuracy"] >= accuracy(sft, stories())["accuracy"]
+    ]
+
+
+@pytest.mark.fidelity("methanol", 9)
+def test_false_belief_is_answered_better_than_by_sft(make: Any) -> None:
+    """On pairs of places never trained on: MeTHanol >= SFT(Q -> A) after equal training.
+
+    The thought alone says which of the places the order of the events chooses, so that the answer
+    is a copy of it; the control has to find both at once, which takes it longer than this.
+    """
+    places = [a + b for a in "abcdef" for b in "abcdef" if a != b]
+    random.Random(0).shuffle(places)
+    known, new = beliefs(places[8:]), beliefs(places[:8])
+    scores = {}
+    for method, options in (("MeTHanol", {}), ("SFT", {"learn_thought": False})):
+        torch.manual_seed(0)
+        rng = random.Random(0)
+        module = make(method, "tiny-llama", max_thought_tokens=6, max_answer_tokens=3, **options)
+        fresh = (batch_of(module, rng.choices(known, k=16)) for _ in range(200))
+        train(module, fresh, 200, 6e-3)
+        scores[method] = accuracy(module, new)
+    ours, control = scores["MeTHanol"], scores["SFT"]["accuracy"]
+    assert ours["accuracy"] > max(0.8, control + 0.2), scores
+    # Always naming the first place is right in false belief and wrong in true belief.
+    assert min(ours["accuracy_false_belief"], ours["accuracy_true_belief"]) > 0.7, scores
 
 
 @pytest.mark.slow
