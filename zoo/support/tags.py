@@ -56,7 +56,7 @@ def strip_tags(text: str, names: Sequence[str] = ()) -> str:
         before = text
         text = _without_fields(titled.sub("", OPENING.sub("", text)), value)
         text = TWINS.sub("", PAIRED.sub(" ", inner.sub(" ", text)))
-        text = " ".join(text.split(" ")).strip()
+        text = re.sub(r"^[,:]\s", "", " ".join(text.split(" ")).strip())  # left of a tag
     return re.sub(r" {2,}", " ", text)
 
 

@@ -193,6 +193,14 @@ def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
         ("Supporter:", " \u201cI am here.\u201d\nSeeker: No.", "I am here.", None, True),
         ("Supporter:", ' "No" is a word.', '"No" is a word.', None, True),
         ("Supporter:", ' "Yes" and "no".', '"Yes" and "no".', None, True),
+        ("Supporter:", "[Name], how are you?", "[Name], how are you?", None, True),
+        ("Supporter:", "(smiles) When?", "(smiles) When?", None, True),
+        *(
+            ("Supporter:", f"{tag} When?", *WHEN)
+            for tag in ("(Question)", "(Question):", "**(Question)**", "[Question],")
+        ),
+        ("Supporter:", "When?\nUser: In May.\nAssistant: Oh.", "When?", None, True),
+        ("Emotion:", " fear\nStrategy: Question\nResponse: (Question) When?", *WHEN),
         ("Emotion:", RUN_ON, "When?", "Question", True),
         ("Emotion:", "fear\nStrategy: Question\nResponse: When?\nStrategy: it fits", *WHEN),
         ("Simulation:", "He cries.\n\n[Question] When?", "When?", "Question", False),

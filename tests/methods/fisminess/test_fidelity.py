@@ -218,6 +218,39 @@ def test_prompts_hold_the_state(make: Any, monkeypatch: Any, oracle: bool) -> No
 
 
 @pytest.mark.fidelity("fisminess", 3)
+@pytest.mark.parametrize("mode", ["agent", "single_pass"])
+def test_labels_that_nobody_annotated_stay_in_an_annotated_history(
+    make: Any, monkeypatch: Any, mode: str
+) -> None:
+    """Also where the strategy is given: what was decoded on the way is not lost."""
+    options = {"mode": mode, "closed": "free", "oracle_history": True}
+    module = make("FiSMiness", "tiny-llama", **options, **WIDE)
+    asked = Asked(monkeypatch)
+    state = decisions(replace(ONE, emotion=""))[2]
+    module.respond([state], strategies=["Information"])
+    for text in (asked.prompts[-1][0], asked.prompts[-2][0]):
+        assert text.count("\nEmotion: ") >= 2
+        assert text.count("\nStrategy: ") >= 2
+
+
+@pytest.mark.parametrize("source", ["conversation", "annotated"])
+@pytest.mark.parametrize("oracle", [False, True])
+def test_an_emotion_that_the_history_shows_is_not_scored(
+    make: Any, oracle: bool, source: str
+) -> None:
+    """The dialogue's one emotion stands in an annotated history: no accuracy, no confusion."""
+    given = {"mode": "agent", "emotion_source": source, "oracle_history": oracle}
+    module = make("FiSMiness", "tiny-llama", **given, **WIDE)
+    felt = (replace(t, emotion="fear" if t.speaker == SEEKER else "") for t in ONE.turns)
+    states = decisions(replace(ONE, turns=tuple(felt)))[:2]
+    pairs = list(zip(states, module.respond(states), strict=True))
+    module.answers = {state.id: (state, reply) for state, reply in pairs}
+    shown = not oracle or source == "annotated"
+    assert ("emotion_accuracy" in module.score_answers(pairs, "test")) == shown
+    assert ("emotions" in module.figures()) == shown
+
+
+@pytest.mark.fidelity("fisminess", 3)
 def test_history_as_text() -> None:
     machine = Machine()
     for one in rounds(decisions(ONE)[-1]):

@@ -224,6 +224,7 @@ def test_tags_of_other_concepts() -> None:
         "Call me at #1 or #2, R&D&E",
         "2 < 3 and 5 > 4",
         "My answer [name] is no",
+        "[Name], how are you?",
         "It is a question of time: wait.",
         "",
     ],

@@ -294,6 +294,8 @@ def test_splits_of_the_single_file(tmp_path: Path) -> None:
 TAGGED = (
     "[{s}] {r}",
     "({s}) {r}",
+    "({s}): {r}",
+    "[{s}], {r}",
     "<{s}> {r}",
     "[{s}]\n{r}",
     "{s}: {r}",

@@ -27,7 +27,7 @@ model's; the utterances in the history are the data's in both cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -36,6 +36,7 @@ from zoo import backbone as backbones
 from zoo.backbone import Backbone, as_config
 from zoo.encoding import Batch
 from zoo.errors import InputError
+from zoo.evaluation import Pair
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.fisminess.conversations import ActionModel, StateKey
 from zoo.methods.fisminess.encoder import TASKS, WalkEncoder
@@ -48,7 +49,7 @@ from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
 from zoo.support.evaluation import DEFAULTS, TalkingModule
 from zoo.support.labels import EMOTION_SETS, LABELS
-from zoo.support.reply import SupportReply
+from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.scores import ReplyScores
 
 
@@ -65,7 +66,8 @@ class FiSMiness(TalkingModule):
         closed: How a label is decoded: `constrained` to the list, as the one with the highest mean
             log-probability (`likelihood`), or `free`, read by name and alias, with a fallback. A
             single pass is free.
-        oracle_history: Annotated labels in the history, where there are some.
+        oracle_history: Annotated labels in the history, where there are some. With emotions of the
+            `conversation` it shows the gold emotion, and recognised ones are not scored.
         emotion_source: The gold emotion: the label of the `conversation`, of the seeker's turn
             (`annotated`), or of a file (`predicted`).
         predicted: With `predicted`: JSONL of `id` and `emotion`, as `python -m zoo predict` writes.
@@ -208,6 +210,16 @@ class FiSMiness(TalkingModule):
         """Return the emotion of this turn by `emotion_source`; empty if there is none."""
         encoder: WalkEncoder = self.encoder()
         return encoder.rounds(decision)[-1].emotion
+
+    def answered_decisions(self, pairs: Iterable[Pair]) -> list[AnsweredDecision]:
+        """Return decisions and replies with the emotions that were right, if that says anything.
+
+        A dialogue's one emotion stands in an annotated history: to repeat it is no recognition.
+        """
+        answered = super().answered_decisions(pairs)
+        if self.oracle_history and self.emotion_source == "conversation":
+            return [one._replace(gold_emotion="") for one in answered]
+        return answered
 
     def start_evaluation(self) -> None:
         """Forget replies and labels of the last epoch: the weights have changed."""

@@ -123,7 +123,7 @@ class Walk:
         else:
             calls = self._ask_three_questions(answers)
         for r, answer in answers.items():
-            if self.forced is None:
+            if not answer.forced:
                 labels = answer.labels[EMOTION], answer.labels[STRATEGY]
                 self.known.setdefault(conversations[r].key(k), labels)
             for index in conversations[r].asked.get(k, []):
