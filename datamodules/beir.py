@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, find, read_lines, text_field
+from datamodules.files import SAMPLES, data_path, find, read_lines, text_field
 from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
     Judgements,
@@ -79,7 +79,7 @@ class BEIR(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        self.folder = SAMPLES if path is None else Path(path)
+        self.folder = SAMPLES if path is None else data_path(path)
         self.name = "beir" if path is None and name is None else name
         self.divide_test, self.skip_empty = divide_test, skip_empty
         check_counts("data", {"num_candidates": num_candidates})

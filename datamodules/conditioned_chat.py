@@ -43,7 +43,7 @@ from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
-from datamodules.files import SAMPLES, first_few, shuffled
+from datamodules.files import SAMPLES, data_path, first_few, shuffled
 from datamodules.tables import digest, divide
 from datamodules.task_descriptions import read_task_texts, task_text
 from zoo.errors import InputError, nearest
@@ -129,17 +129,17 @@ class ConditionedChat(ZooDataModule):
             raise InputError(
                 f"ConditionedChat: no file for {split!r}; set {split} to a JSON lines file"
             )
-        return list(self._records_of(Path(path)))
+        return list(self._records_of(data_path(path)))
 
     def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Conditioned]:
-        records = list(self._records_of(Path(path)))
+        records = list(self._records_of(data_path(path)))
         return divide(records, lambda item: item.prompt, split, shares, path)
 
     def _records_of(self, path: Path) -> Iterator[Conditioned]:
         """Yield the records of a file."""
         samples = list(read_samples(path, self.condition))
         if self.task_descriptions is not None:
-            samples = described(samples, Path(self.task_descriptions))
+            samples = described(samples, data_path(self.task_descriptions))
         missing = [sample.where for sample in samples if not sample.kind]
         if missing and not self.allow_missing:
             wanted = self.condition or ", ".join(CONDITIONS)

@@ -29,7 +29,7 @@ from typing import Any
 
 from datamodules.base import SPLITS, ZooDataModule
 from datamodules.caption_files import Entry, read_entries
-from datamodules.files import SAMPLES
+from datamodules.files import SAMPLES, data_path
 from datamodules.picture_files import UNDERSTOOD, is_picture, split_of
 from datamodules.webdataset import find_tars, read_shards
 from zoo.errors import InputError
@@ -91,7 +91,7 @@ class ImageText(ZooDataModule):
             for key, record in read_shards(find_tars(path)):
                 parts[self._split(key)].append(record)
         else:
-            for entry, record in read_folder(Path(path), Path(self.annotations)):
+            for entry, record in read_folder(data_path(path), data_path(self.annotations)):
                 name = entry.split or self._split(Path(record.media.name).name)
                 parts[name].append(record)
         return parts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, first_few, read_lines, text_field
+from datamodules.files import data_path, field, first_few, read_lines, text_field
 from datamodules.tables import divide
 from zoo.errors import InputError
 from zoo.records import Corpus, Document, Ranking, Record
@@ -186,7 +186,7 @@ def read_run(run: Run, known: Collection[str]) -> dict[str, list[str]]:
         InputError: A line of another form, a score that is no number, a document that the corpus
             lacks or that is there twice.
     """
-    path, missing = Path(str(run.path)), []
+    path, missing = data_path(str(run.path)), []
     scores: dict[str, dict[str, float]] = {}
     for number, line in read_lines(path):
         where, cells = f"{path}:{number}", line.split()

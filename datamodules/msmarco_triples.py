@@ -71,7 +71,7 @@ class MSMARCOTriples(ZooDataModule):
             if self.queries is None or self.collection is None:
                 self._all = list(from_texts(rows, path))
             else:
-                tables = Path(self.queries), Path(self.collection)
+                tables = data_path(self.queries), data_path(self.collection)
                 self._all = list(from_ids(rows, path, *tables, skip_missing=self.skip_missing))
         shares = SAMPLE_SHARES if self.path is None else SHARES
         return divided(self._all, split, shares, path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, text_field
+from datamodules.files import SAMPLES, data_path, field, text_field
 from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
     corpus_of,
@@ -69,9 +69,9 @@ class RankingRecords(ZooDataModule):
         if path is None:
             raise InputError(f"RankingRecords: no file for {split!r}; set {split} to a JSONL file")
         if self.corpus_path is not None and self._corpus is None:
-            source = Path(self.corpus_path)
+            source = data_path(self.corpus_path)
             self._corpus = corpus_of(read_documents(_strict(source, DOCUMENT_FIELDS), source))
-        return list(read_queries(Path(path), self._corpus))
+        return list(read_queries(data_path(path), self._corpus))
 
 
 def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:

@@ -48,7 +48,7 @@ class SayCan(ZooDataModule):
         """Read the instructions of a split."""
         path = SAMPLES / "saycan.jsonl" if self.path is None else data_path(self.path)
         if not self._all:
-            self._all = read_instructions(path, Path(self.skills) if self.skills else None)
+            self._all = read_instructions(path, data_path(self.skills) if self.skills else None)
         shares = SAMPLE_SHARES if self.path is None else SHARES
         return divided(self._all, split, shares, path)
 

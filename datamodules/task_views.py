@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.clinc150 import CLINC150
 from datamodules.conditioned_chat import shuffled_conditions
 from datamodules.esconv import ESConv
+from datamodules.files import data_path
 from datamodules.tables import digest
 from zoo.errors import InputError, check_counts, nearest
 from zoo.records import Conditioned, Record
@@ -194,7 +194,7 @@ class TaskViews(ZooDataModule):
             yield Viewed(" ".join(record.situation.split()), answers, record.id)
 
     def _folder(self, name: str) -> str | None:
-        return None if self.path is None else str(Path(self.path) / name)
+        return None if self.path is None else str(data_path(self.path) / name)
 
     def _record(self, viewed: Viewed, view: str, *, seen: bool) -> Conditioned:
         wordings = WORDINGS[view][:-HELD_OUT] if seen else WORDINGS[view][-HELD_OUT:]

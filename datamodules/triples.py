@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, field, text_field
+from datamodules.files import SAMPLES, data_path, field, text_field
 from datamodules.json_files import read_objects
 from zoo.errors import InputError, nearest
 from zoo.records import Record, Triple
@@ -54,7 +54,7 @@ class Triples(ZooDataModule):
         path = self.paths[split]
         if path is None:
             raise InputError(f"Triples: no file for {split!r}; set {split} to a JSONL file")
-        return list(read_triples(Path(path)))
+        return list(read_triples(data_path(path)))
 
 
 def read_triples(path: Path) -> Iterator[Triple]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from datamodules.files import text_field
+from datamodules.files import data_path, text_field
 from datamodules.json_files import parse_object
 from datamodules.picture_files import SUFFIXES, UNDERSTOOD, is_picture, tar_members
 from zoo.errors import InputError
@@ -28,17 +28,17 @@ def find_tars(path: str) -> list[Path]:
     Raises:
         InputError: Nothing is there, or something that is no tar.
     """
-    place = Path(path)
+    place = data_path(path)
     if place.is_dir():
         return _tars_of(place)
     if place.exists():
         found = [place]
     elif glob.has_magic(path):
-        found = [Path(name) for name in sorted(glob.glob(path, recursive=True))]
+        found = [Path(name) for name in sorted(glob.glob(str(place), recursive=True))]
         if not found:
-            raise InputError(f"{path}: no file matches")
+            raise InputError(f"{place}: no file matches")
     else:
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError(f"{place}: no such file or folder")
     for file in found:
         if not file.name.lower().endswith(TARS) or file.is_dir():
             raise InputError(f"{file}: not a .tar; understood are {FORMS}")

@@ -63,7 +63,7 @@ class WoS(ZooDataModule):
             path = SAMPLES / "wos.txt" if self.path is None else data_path(self.path)
             rows = list(read_abstracts(find(path, *NAMES) if path.is_dir() else path))
             if self.label_files is not None:
-                check_labels(rows, Path(self.label_files))
+                check_labels(rows, data_path(self.label_files))
             paths = [row for row, _ in rows]
             self._all = label_paths(paths, taxonomy_of(paths, shared_names=True))
         train, test = hold_out(self._all, self.split_seed)
