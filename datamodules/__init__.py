@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datamodules.base import ZooDataModule
     from datamodules.beir import BEIR
     from datamodules.bigtom import BigToM
+    from datamodules.chats import Chats
     from datamodules.clinc150 import CLINC150
     from datamodules.commonsense_qa import CommonsenseQA
     from datamodules.conditioned_chat import ConditionedChat
@@ -46,6 +47,7 @@ __all__ = [
     "BEIR",
     "BigToM",
     "CLINC150",
+    "Chats",
     "CommonsenseQA",
     "ConditionedChat",
     "Cranfield",
@@ -80,6 +82,7 @@ _HOME = {
     "BEIR": "beir",
     "BigToM": "bigtom",
     "CLINC150": "clinc150",
+    "Chats": "chats",
     "CommonsenseQA": "commonsense_qa",
     "ConditionedChat": "conditioned_chat",
     "Cranfield": "cranfield",

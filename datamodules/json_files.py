@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +28,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     It is one JSON list of objects if its first character is `[`, else it has one object a line.
     """
-    for number, row in _rows(path):
-        yield number, _parsed(row, path, number)
+    for number, parse in unread_objects(path):
+        yield number, parse()
 
 
 def read_each(path: Path, read: Callable[[dict[str, Any], str, str], T]) -> Iterator[T]:
@@ -39,8 +40,8 @@ def read_each(path: Path, read: Callable[[dict[str, Any], str, str], T]) -> Iter
         read: Takes an object, its place for errors (path and line) and its name (file's name and
             line); raises `InputError` for a bad one.
     """
-    for number, row in _rows(path):
-        yield read(_parsed(row, path, number), f"{path}:{number}", f"{path.name}:{number}")
+    for number, item in read_objects(path):
+        yield read(item, f"{path}:{number}", f"{path.name}:{number}")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -75,25 +76,25 @@ def check_text(value: Any, where: str) -> None:
             ) from error
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
-    """Yield `(line number, a line to parse or an object of the list)`."""
+def unread_objects(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield `(line number where it starts, function that returns the object or raises)`."""
     as_lines = False
     for number, line in read_lines(path):
         if not as_lines and line.lstrip().startswith("["):
             yield from _listed(path)
             return
         as_lines = True
-        yield number, line
+        yield number, partial(parse_object, line, path, number)
 
 
-def _listed(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number where it starts, object)` of a JSON list."""
+def _listed(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield the same of a JSON list."""
     text = read_text(path)
     position = _after_blanks(text, text.index("[") + 1)
     number = 1 + text.count("\n", 0, position)
     while text[position : position + 1] != "]":
         value, end = _decode(text, position, path, number)
-        yield number, as_object(value, f"{path}:{number}")
+        yield number, partial(as_object, value, f"{path}:{number}")
         end = _after_blanks(text, end)
         if text[end : end + 1] == ",":
             end = _after_blanks(text, end + 1)
@@ -106,10 +107,6 @@ def _listed(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if rest < len(text):
         number += text.count("\n", position, rest)
         raise InputError(f"{path}:{number}: invalid JSON: the list ends, but the file does not")
-
-
-def _parsed(row: str | dict[str, Any], path: Path, number: int) -> dict[str, Any]:
-    return parse_object(row, path, number) if isinstance(row, str) else row
 
 
 def _decode(text: str, position: int, path: Path | str, line: int) -> tuple[Any, int]:

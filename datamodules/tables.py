@@ -7,6 +7,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,12 @@ def read_csv(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
     Raises:
         InputError: A column is missing, a row is too short or too long, or a quote stays open.
     """
+    for number, read in unread_csv(path, *needed):
+        yield number, read()
+
+
+def unread_csv(path: Path, *needed: str) -> Iterator[tuple[int, Callable[[], dict[str, str]]]]:
+    """Yield `(line number, function that returns the row or raises)`; see `read_csv`."""
     rows = read_cells(path)
     number, header = next(rows, (1, []))
     if not header:
@@ -51,9 +58,13 @@ def read_csv(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
     if twice:
         raise InputError(f"{path}:{number}: column {twice[0]!r} is there twice")
     for number, cells in rows:
-        if len(cells) != len(header):
-            raise InputError(f"{path}:{number}: {len(cells)} cells, expected {len(header)}")
-        yield number, dict(zip(header, cells, strict=True))
+        yield number, partial(_row, header, cells, f"{path}:{number}")
+
+
+def _row(header: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise InputError(f"{where}: {len(cells)} cells, expected {len(header)}")
+    return dict(zip(header, cells, strict=True))
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -36,7 +36,7 @@ def test_files_per_split(tmp_path):
         ({"query": "q"}, ["field 'answer' is missing"]),
         ({"query": "q", "answer": " "}, ["field 'answer' is empty"]),
         ({"query": 1, "answer": "a"}, ["field 'query' must be a string, found an integer"]),
-        ({"query": "q", "answer": "a", "kind": None}, ["'kind' must be a string, found null"]),
+        ({"query": "q", "answer": "a", "kind": 3}, ["'kind' must be a string, found an integer"]),
     ],
 )
 def test_bad_lines(refused, tmp_path, item, parts):

@@ -69,8 +69,9 @@ def question(chat: ChatFormat, record: Triple) -> list[Segment]:
 
 
 def supporter_turns(dialogue: Dialogue) -> list[int]:
-    """Return the positions of the supporter turns that answer something."""
-    return [i for i, turn in enumerate(dialogue.turns) if i and turn.speaker == SUPPORTER]
+    """Return the positions of the supporter turns that answer something and may be learned."""
+    turns = enumerate(dialogue.turns)
+    return [i for i, turn in turns if i and turn.speaker == SUPPORTER and turn.learned]
 
 
 def history(
@@ -90,11 +91,11 @@ def history(
         think: Head for the thoughts of past supporter turns; None leaves those thoughts out.
         speak: Head for the past supporter turns.
     """
-    segments = chat.turn("system", SUPPORT_SYSTEM, first=True)
+    segments = chat.turn("system", dialogue.system or SUPPORT_SYSTEM, first=True)
     for i, turn in enumerate(dialogue.turns[:stop]):
         if turn.speaker != SUPPORTER:
             segments += chat.turn("user", turn.text)
-        elif i == 0:  # an opening before the seeker has said anything: context only
+        elif i == 0 or not turn.learned:  # nobody has said anything before it, or it is context
             segments += chat.turn(ANSWER, turn.text)
         else:
             thought = turn_thought(dialogue, turn)
@@ -137,7 +138,9 @@ class ThoughtEncoder(PromptEncoder):
             return [question(self.chat, record) + turns]
         last = supporter_turns(record)
         if not last:
-            raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
+            raise InputError(f"{record.id}: no supporter turn that may be learned answers a seeker")
+        if think is not None and not any(turn_thought(record, record.turns[i]) for i in last):
+            raise InputError(f"{record.id}: no supporter turn has a thought to learn")
         if self.keep_thoughts or self.think is None:
             return [history(self.chat, record, last[-1] + 1, think=think, speak=speak)]
         return [self._one_turn(record, i) for i in last]

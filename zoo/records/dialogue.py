@@ -21,6 +21,7 @@ class Turn:
         feedback: The seeker's rating of the turns before it, 1 to 5, if the file has one.
         thought: What the supporter thought before it, in a chat; empty for nothing, None if that
             is not known.
+        learned: Whether a supporter turn may be learned; otherwise it is shown as context.
     """
 
     speaker: str
@@ -29,6 +30,7 @@ class Turn:
     emotion: str = ""
     feedback: int | None = None
     thought: str | None = None
+    learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Dialogue:
         problem: The annotated problem type.
         situation: The seeker's own description of the situation.
         id: Where the record comes from, for example `train.txt.gz:17`.
+        system: System or persona prompt; empty means the method's own line.
     """
 
     turns: tuple[Turn, ...]
@@ -48,6 +51,7 @@ class Dialogue:
     problem: str = ""
     situation: str = ""
     id: str = ""
+    system: str = ""
 
 
 def awaiting_reply(dialogue: Dialogue) -> Dialogue:

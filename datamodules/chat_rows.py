@@ -1,0 +1,85 @@
+"""Rows of the files that people have: JSON lines, one JSON list, CSV or Parquet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from datamodules.files import first_few
+from datamodules.json_files import unread_objects
+from datamodules.streams import open_bytes
+from datamodules.tables import unread_csv
+from zoo.errors import InputError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+OnBad = Literal["error", "skip"]
+ON_BAD = ("error", "skip")
+
+
+def read_rows(
+    path: Path, read: Callable[[dict[str, Any], str, str], T], on_bad: OnBad = "error"
+) -> list[T]:
+    """Return what is read from each row of a file.
+
+    Args:
+        path: A `.csv` file with a header line, a `.parquet` file, else JSON: a list of objects, or
+            an object a line.
+        read: Takes a row, its place for errors (path and line, or number of the row in Parquet) and
+            its name (file's name and line); raises `InputError` for a bad one.
+        on_bad: `skip` leaves bad rows out, and says how many and what is wrong with the first
+            three. A file that breaks off (no UTF-8, a list that is not closed) is an error.
+
+    Raises:
+        InputError: A row is bad, or with `skip` all are.
+    """
+    found: list[T] = []
+    bad: list[str] = []
+    for number, parse in _unread(path):
+        try:
+            found.append(read(parse(), f"{path}:{number}", f"{path.name}:{number}"))
+        except InputError as error:
+            if on_bad == "error":
+                hint = "; data.on_bad: skip leaves such rows out" if found else ""
+                raise InputError(f"{error}{hint}") from error
+            bad.append(str(error))
+    if bad and not found:
+        raise InputError(f"{path}: all {len(bad)} rows are bad: {first_few(bad, 1)}")
+    if bad:
+        rows = len(bad) + len(found)
+        what = first_few(bad, joint="; ")
+        log.warning("%s: %d of %d rows are bad and left out: %s", path, len(bad), rows, what)
+    return found
+
+
+def _unread(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield `(line, function that reads the row)`."""
+    kinds = {".csv": unread_csv, ".parquet": _unread_parquet}
+    return kinds.get(Path(path.name.removesuffix(".gz")).suffix, unread_objects)(path)
+
+
+def _unread_parquet(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield `(number of the row from 1, function that returns it)`.
+
+    Raises:
+        InputError: It is no Parquet file, or a text in it is not UTF-8.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        with open_bytes(path) as stream:
+            for batch in ParquetFile(stream).iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, partial(dict, row)
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path}: invalid Parquet: {str(error).splitlines()[0]}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8: a text after row {number}") from error
