@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datamodules.streams import not_utf8, open_archive, open_bytes, raw_lines
+from datamodules.streams import not_utf8, open_bytes, raw_lines, visible_members
 from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -154,20 +154,22 @@ def find(folder: Path, *candidates: str) -> Path:
         candidates: File names, the preferred one first.
 
     Raises:
-        InputError: None is there; the message lists what was looked for and what lies there.
+        InputError: None is there; the message lists what was looked for and what lies there. Or an
+            archive has two of one name.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
-    if folder.is_dir():
-        present = {entry.name: entry for entry in sorted(folder.iterdir())}
-    else:
-        with open_archive(folder) as archive:
-            members = [name for name in sorted(archive.namelist()) if not name.endswith("/")]
-        present = {Path(name).name: folder / name for name in members}
+    inside = sorted(folder.iterdir()) if folder.is_dir() else visible_members(folder)
+    present = [folder / path for path in inside]
     for name in candidates:
-        if name in present:
-            return present[name]
-    names = list(present)
+        found = [path for path in present if path.name == name]
+        if len(found) > 1:
+            raise InputError(
+                f"{found[1]}: a file of this name lies in {found[0].parent} too; keep one"
+            )
+        if found:
+            return found[0]
+    names = [path.name for path in present]
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     raise InputError(
         f"{folder}: none of {', '.join(candidates)} is there; it holds {listed or 'nothing'}"

@@ -31,6 +31,7 @@ from datamodules.base import SPLITS, ZooDataModule
 from datamodules.caption_files import Entry, read_entries
 from datamodules.files import SAMPLES, data_path
 from datamodules.picture_files import UNDERSTOOD, is_picture, split_of
+from datamodules.streams import hidden
 from datamodules.webdataset import find_tars, read_shards
 from zoo.errors import InputError
 from zoo.records import Media, MediaText, Record
@@ -142,7 +143,7 @@ def _record(entry: Entry, media: Media) -> MediaText:
 
 
 def _pictures(folder: Path) -> dict[str, int]:
-    """Return `{path in the folder: bytes}` of all pictures, in the order of their paths."""
+    """Return `{path in the folder: bytes}` of all pictures that are not hidden, sorted."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}; annotations go with a folder of pictures")
@@ -150,8 +151,9 @@ def _pictures(folder: Path) -> dict[str, int]:
     for place, _, names in os.walk(folder, followlinks=True):
         for name in filter(is_picture, names):
             path = Path(place, name)
-            if path.is_file():
-                found[path.relative_to(folder).as_posix()] = path.stat().st_size
+            inside = path.relative_to(folder)
+            if path.is_file() and not hidden(inside):
+                found[inside.as_posix()] = path.stat().st_size
     if not found:
         raise InputError(f"{folder}: holds no picture; {UNDERSTOOD}")
     return dict(sorted(found.items()))

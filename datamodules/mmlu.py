@@ -48,7 +48,6 @@ class MMLU(ZooDataModule):
         files = {
             path.name.removesuffix(ENDS[split]).replace("_", " "): path
             for path in members(folder, ENDS[split])
-            if not path.name.startswith(".")
         }
         wanted = [name.replace("_", " ") for name in self.subjects or files]
         for name in wanted:

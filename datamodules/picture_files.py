@@ -10,6 +10,7 @@ import hashlib
 import tarfile
 from pathlib import Path
 
+from datamodules.streams import hidden
 from zoo.errors import InputError
 from zoo.records import Media
 
@@ -42,7 +43,7 @@ def split_of(name: str, val_share: float, test_share: float) -> str:
 
 
 def tar_members(path: Path) -> dict[str, Media]:
-    """Return the files of an uncompressed tar, by their names there, in the tar's order.
+    """Return the files of an uncompressed tar by name, in its order, without hidden ones.
 
     Raises:
         InputError: The tar is missing, compressed, damaged or cut off, or holds a name twice.
@@ -50,7 +51,7 @@ def tar_members(path: Path) -> dict[str, Media]:
     members: dict[str, Media] = {}
     for info in _infos(path):
         name = info.name.removeprefix("./")
-        if info.isdir():
+        if info.isdir() or hidden(name):
             continue
         if not info.isreg() or info.issparse():
             raise InputError(f"{path}: {name} is a link or a sparse file; put the file itself in")

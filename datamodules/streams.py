@@ -33,11 +33,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     try:
         if archive_path is not None and archive_path.is_file():
             member = path.relative_to(archive_path).as_posix()
-            with open_archive(archive_path) as archive:
-                if member not in archive.namelist():
-                    raise InputError(f"{path}: {archive_path.name} has no member {member}")
-                with archive.open(member) as stream:
-                    yield stream
+            with open_archive(archive_path) as archive, _opened(archive, member, path) as stream:
+                yield stream
         elif path.suffix == ".gz":
             with gzip.open(path, "rb") as stream:
                 yield cast(IO[bytes], stream)
@@ -65,6 +62,31 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path}: not a folder and not a zip archive") from error
     with archive:
         yield archive
+
+
+def visible_members(path: Path) -> list[str]:
+    """Return the names of the files in a zip archive, in order, without hidden ones."""
+    with open_archive(path) as archive:
+        names = sorted(archive.namelist())
+    return [name for name in names if not name.endswith("/") and not hidden(name)]
+
+
+def hidden(path: str | Path) -> bool:
+    """Say whether a path below a data folder is one that tools leave behind.
+
+    That is anything that begins with a dot (`.ipynb_checkpoints`, `._a.txt`), or in `__MACOSX`.
+    """
+    return any(part.startswith(".") or part == "__MACOSX" for part in Path(path).parts)
+
+
+def _opened(archive: zipfile.ZipFile, member: str, path: Path) -> IO[bytes]:
+    """Open a member of an archive; `path` names it in errors."""
+    if member not in archive.namelist():
+        raise InputError(f"{path}: {Path(str(archive.filename)).name} has no member {member}")
+    try:
+        return archive.open(member)
+    except RuntimeError as error:  # encrypted, or packed in a way that Python does not know
+        raise InputError(f"{path}: cannot be unpacked: {error}") from error
 
 
 def not_utf8(path: Path, number: int, error: UnicodeDecodeError, column: int) -> InputError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datamodules.files import field, read_text
+from datamodules.streams import hidden, visible_members
 from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -155,14 +155,8 @@ def members(folder: Path, suffix: str) -> list[Path]:
     if folder.is_dir():
         inside = [path.relative_to(folder) for path in folder.rglob(f"*{suffix}") if path.is_file()]
     else:
-        try:
-            with zipfile.ZipFile(folder) as archive:
-                names = sorted(archive.namelist())
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{folder}: not a folder and not a zip archive") from error
-        inside = [Path(name) for name in names if name.endswith(suffix)]
-    shown = [path for path in inside if not any(p.startswith((".", "__")) for p in path.parts)]
-    files = sorted(folder / path for path in shown)
+        inside = [Path(name) for name in visible_members(folder) if name.endswith(suffix)]
+    files = sorted(folder / path for path in inside if not hidden(path))
     if not files:
         raise InputError(f"{folder}: no file ends in {suffix}")
     for before, path in pairwise(sorted(files, key=lambda path: (path.name, path))):

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from datamodules.files import data_path, text_field
 from datamodules.json_files import parse_object
 from datamodules.picture_files import SUFFIXES, UNDERSTOOD, is_picture, tar_members
+from datamodules.streams import hidden
 from zoo.errors import InputError
 from zoo.records import Media, MediaText
 
@@ -64,7 +65,7 @@ def read_shards(paths: Sequence[Path]) -> Iterator[tuple[str, MediaText]]:
 
 
 def _tars_of(folder: Path) -> list[Path]:
-    names = sorted(os.listdir(folder))
+    names = sorted(name for name in os.listdir(folder) if not hidden(name))
     found = [folder / name for name in names if name.lower().endswith(TARS)]
     if found:
         return found

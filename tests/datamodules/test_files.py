@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.files import field, find, read_lines, shuffled, text_field
+from datamodules.files import field, find, read_lines, read_text, shuffled, text_field
 from datamodules.json_files import read_objects
+from datamodules.tables import members
 
 
 def write(path: Path, data: bytes | str) -> Path:
@@ -100,6 +101,38 @@ def test_find_names_what_it_looked_for_and_what_is_there(refused, tmp_path):
     write(tmp_path / "other.txt", "x")
     assert find(tmp_path, "a.txt", "other.txt").name == "other.txt"
     refused(lambda: find(tmp_path, "a.txt", "b.txt"), "a.txt, b.txt", "it holds other.txt")
+
+
+def zipped(path, *names, text="the text", mode="w"):
+    with zipfile.ZipFile(path, mode) as archive:
+        for name in names:
+            archive.writestr(name, text)
+    return path
+
+
+HIDDEN = ("__MACOSX/x/a.txt", "x/._a.txt", "x/.ipynb_checkpoints/a.txt", ".Trash/a.txt")
+
+
+@pytest.mark.parametrize("look", [lambda p: [find(p, "a.txt")], lambda p: members(p, "a.txt")])
+def test_what_tools_leave_is_not_found(refused, tmp_path, look):
+    path = zipped(tmp_path / "a.zip", "x/a.txt")
+    zipped(path, *HIDDEN, text="another", mode="a")
+    (found,) = look(path)
+    assert read_text(found) == "the text"
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "folder")
+    assert members(tmp_path / "folder", "a.txt") == [tmp_path / "folder" / "x" / "a.txt"]
+    zipped(path, "y/a.txt", mode="a")
+    refused(lambda: look(path), "y/a.txt: a file of this name lies in", "a.zip/x too")
+
+
+def test_encrypted_archives(refused, tmp_path):
+    path = zipped(tmp_path / "a.zip", "a.txt")
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1
+    path.write_bytes(data)
+    refused(lambda: list(read_lines(path / "a.txt")), "a.zip/a.txt: cannot be", "is encrypted")
 
 
 def test_fields(refused):

@@ -225,6 +225,21 @@ def test_flickr_tokens(tmp_path):
         assert sorted(r.id for part in found.values() for r in part) == names
 
 
+def test_what_tools_leave_is_no_picture(tmp_path):
+    """Neither in a folder, nor in a tar, nor a tar of it."""
+    backup = (".ipynb_checkpoints/a-checkpoint.jpg", "__MACOSX/a.jpg", "x/._a.jpg")
+    folder = pictures(tmp_path / "images", "a.jpg", "x/b.jpg", *backup)
+    (tmp_path / "a.token").write_text("a.jpg#0\tone\nx/b.jpg#0\ttwo\n")
+    whole = {"val_share": 0, "test_share": 0}
+    found = ImageText(str(folder), str(tmp_path / "a.token"), **whole).records("train")
+    assert [r.id for r in found] == ["a.jpg", "x/b.jpg"]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    tar(shards / "0.tar", [*pairs(3), *((name, PICTURE) for name in backup)])
+    (shards / "._0.tar").write_text("what macOS knows of it")
+    assert len(ImageText(str(shards), **whole).records("train")) == 3
+
+
 def karpathy(name, split, folder=None, texts=("A dog .", "It runs .")):
     item = {"filename": name, "split": split, "imgid": 0, "sentences": [{"raw": t} for t in texts]}
     return item if folder is None else {**item, "filepath": folder}
