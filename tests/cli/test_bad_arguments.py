@@ -109,12 +109,6 @@ def test_value_that_the_trainer_refuses(refused: Refused) -> None:
     assert "cpuu" in said
 
 
-def test_validation_later_than_the_epoch(refused: Refused) -> None:
-    said = refused("--data.num_train", "8", "--trainer.val_check_interval", "3")
-    assert said.startswith("trainer.val_check_interval: 3 is more than the 2 micro-batches of an")
-    assert "check_val_every_n_epoch: null" in said
-
-
 @pytest.mark.parametrize(
     ("section", "name", "near"),
     [

@@ -48,6 +48,8 @@ class Samples(Callback):
         logger = trainer.logger
         if not rows or not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
+        if trainer.sanity_checking:
+            return
         logger.experiment.add_text(tag, table(rows), trainer.global_step)
 
 

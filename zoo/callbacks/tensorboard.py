@@ -46,7 +46,8 @@ class EvaluationWriter(Callback):
         raise NotImplementedError
 
     def _write_to_board(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
+        wanted = trainer.is_global_zero and not trainer.sanity_checking
+        if wanted and isinstance(trainer.logger, TensorBoardLogger):
             self.write(trainer.logger.experiment, trainer, module, stage)
 
 
@@ -65,7 +66,7 @@ class Hyperparameters(EvaluationWriter):
         metrics = trainer.progress_bar_metrics
         names = [name for name in metrics if name.startswith(f"{stage}/")]
         names.sort(key=lambda name: name.endswith("_loss"))  # stable: scores before losses
-        if self.written or trainer.sanity_checking or not names:
+        if self.written or not names:
             return
         self.written = True
         # Not logger.log_hyperparams: it would write the score a second time at this step.

@@ -19,11 +19,19 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo import precision
-from zoo.callbacks import Figures, Hyperparameters, RunLogger, Samples, Throughput
+from zoo.callbacks import (
+    Figures,
+    Hyperparameters,
+    MonitoredNames,
+    RunLogger,
+    Samples,
+    Throughput,
+)
 from zoo.cli.argument_errors import check_classes, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
@@ -169,7 +177,9 @@ class ZooCLI(LightningCLI):
             raise InputError(f"trainer: {error}") from error
         precision.check(trainer, self.model, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
-            trainer.check_interval(self.datamodule)  # type: ignore[attr-defined]
+            changed = trainer.fit_interval(self.datamodule)  # type: ignore[attr-defined]
+            if changed:
+                say(changed)
         return trainer
 
     def _weights_of_folder(self) -> None:
@@ -189,12 +199,25 @@ class ZooCLI(LightningCLI):
         extra = [Samples(), Figures(), Hyperparameters(), Throughput()]
         if config["logger"] is not False:
             extra.append(LearningRateMonitor())
-        return super()._instantiate_trainer(config, [*callbacks, *extra])
+        if config.get("enable_checkpointing") is False or config.get("fast_dev_run"):
+            # the one of the `checkpoint` section
+            callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint)]
+        trainer = super()._instantiate_trainer(config, [*callbacks, *extra])
+        own = [MonitoredNames(), *trainer.callbacks]  # type: ignore[attr-defined]
+        trainer.callbacks = own  # type: ignore[attr-defined]  # first: the others miss a name
+        return trainer
 
     def after_fit(self) -> None:
         """Say where everything is and what to do next."""
         root = self.trainer.default_root_dir
-        say(f"run folder  {root}\ntensorboard tensorboard --logdir {root}")
+        if not Path(root).exists():  # fast_dev_run
+            return
+        say(f"run folder  {root}")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                say(f"tensorboard tensorboard --logdir {logger.save_dir}")
+            elif logger.log_dir:
+                say(f"logs        {logger.log_dir}")
         saved = self.trainer.checkpoint_callback
         last = saved.last_model_path if saved else ""  # type: ignore[attr-defined]
         if last:
@@ -257,7 +280,6 @@ def run(args: list[str]) -> None:
         subclass_mode_model=True,
         subclass_mode_data=True,
         save_config_callback=SaveConfig,
-        save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
         auto_configure_optimizers=False,
         args=args,

@@ -56,7 +56,7 @@ class SaveConfig(SaveConfigCallback):
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
         kept = ("seed_everything", "trainer", "model", "data", "checkpoint")
         settings = {key: value for key, value in vars(config.clone()).items() if key in kept}
-        super().__init__(parser, Namespace(**settings), **options)
+        super().__init__(parser, Namespace(**settings), save_to_log_dir=False, **options)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write nothing yet: a checkpoint that does not fit is refused first."""
@@ -66,8 +66,9 @@ class SaveConfig(SaveConfigCallback):
         self._save(trainer, pl_module)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save the settings."""
-        self._save(trainer, pl_module)
+        """Save the settings, unless training may yet be refused."""
+        if not trainer.sanity_checking:
+            self._save(trainer, pl_module)
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Save the settings."""
@@ -78,8 +79,11 @@ class SaveConfig(SaveConfigCallback):
         self._save(trainer, pl_module)
 
     def _save(self, trainer: Any, module: Any) -> None:
-        """Save the settings; those of a training run are not replaced by another verb's."""
-        path = Path(trainer.log_dir) / self.config_filename
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        if trainer.strategy.broadcast(fitting or not path.exists()):
-            super().setup(trainer, module, trainer.state.fn)
+        super().setup(trainer, module, trainer.state.fn)
+
+    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write to the run folder; a training run's settings are not replaced by another verb's."""
+        path = Path(trainer.default_root_dir) / self.config_filename
+        if stage == TrainerFn.FITTING or not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, path, skip_none=False, overwrite=True)

@@ -72,24 +72,31 @@ class ZooTrainer(Trainer):
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True
         )
 
-    def check_interval(self, datamodule: Any) -> None:
-        """Raise if validation is asked for later than an epoch ends; before anything is written.
+    def fit_interval(self, datamodule: Any) -> str:
+        """Count `val_check_interval` over epochs where it is longer than one, as for small files.
 
-        Raises:
-            InputError: `val_check_interval` is longer than an epoch and counts within epochs.
+        A run that ends before validates at its end.
+
+        Returns:
+            What was changed, in a line; empty if nothing was.
         """
         wanted = self.val_check_interval
         if self.check_val_every_n_epoch is None or not isinstance(wanted, int):
-            return
+            return ""
         datamodule.trainer = self
         batches = len(datamodule.train_dataloader())
         if isinstance(self.limit_train_batches, int):
             batches = min(batches, self.limit_train_batches)
-        if wanted > batches:
-            raise InputError(
-                f"trainer.val_check_interval: {wanted} is more than the {batches} micro-batches of "
-                f"an epoch; lower it, or count over epochs with check_val_every_n_epoch: null"
-            )
+        if wanted <= batches:
+            return ""
+        ends = [batches * self.max_epochs] if (self.max_epochs or -1) > 0 else []  # type: ignore[operator]
+        ends += [self.max_steps * self.accumulate_grad_batches] if self.max_steps > 0 else []
+        self.check_val_every_n_epoch = None
+        self.val_check_interval = min([wanted, *ends])
+        return (
+            f"validation  every {self.val_check_interval} micro-batches over epochs: an epoch has "
+            f"{batches}, trainer.val_check_interval is {wanted}"
+        )
 
     def check(self, model: ZooModule, datamodule: Any) -> None:
         """Build on the meta device; print parameters, memory estimate and a masked sample.
