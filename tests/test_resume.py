@@ -119,7 +119,7 @@ def test_checkpoint_is_plain(unbroken: Path) -> None:
 
 def test_save_that_is_interrupted(tmp_path: Path) -> None:
     """The old file stays whole when a save breaks off."""
-    from zoo.cli.trainer import WholeFiles
+    from zoo.cli.whole_files import WholeFiles
 
     class Broken:
         def __reduce__(self) -> str:

@@ -19,7 +19,6 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -36,8 +35,9 @@ from zoo.cli.argument_errors import check_classes, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
 from zoo.cli.parser import ComplaintError, Parser, cause
-from zoo.cli.run_folder import SaveConfig, check_folder, new_folder
-from zoo.cli.trainer import WholeFiles, ZooTrainer
+from zoo.cli.run_folder import SaveConfig, check_folder, new_folder, next_steps
+from zoo.cli.trainer import ZooTrainer
+from zoo.cli.whole_files import WholeFiles
 from zoo.errors import InputError
 from zoo.module import ZooModule
 from zoo.weights import check_source, read_checkpoint
@@ -209,21 +209,7 @@ class ZooCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where everything is and what to do next."""
-        root = self.trainer.default_root_dir
-        if not Path(root).exists():  # fast_dev_run
-            return
-        say(f"run folder  {root}")
-        for logger in self.trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                say(f"tensorboard tensorboard --logdir {logger.save_dir}")
-            elif logger.log_dir:
-                say(f"logs        {logger.log_dir}")
-        saved = self.trainer.checkpoint_callback
-        last = saved.last_model_path if saved else ""  # type: ignore[attr-defined]
-        if last:
-            given = f"--config {Path(root) / 'config.yaml'} --ckpt_path {last}"
-            say(f"checkpoint  {last}\ngenerate    python -m zoo generate {given}")
-            say(f"export      python -m zoo export {given} --output FOLDER")
+        say("\n".join(next_steps(self.trainer)))
 
     def after_predict(self) -> None:
         """Keep the replies."""

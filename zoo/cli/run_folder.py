@@ -1,4 +1,4 @@
-"""The folder of a run: one that no other run has, and its settings, written once."""
+"""The folder of a run: one that no other run has, its settings, and what to do with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from zoo.errors import InputError
@@ -48,6 +50,25 @@ def check_folder(verb: str | None, root: Path, ckpt_path: str | None) -> None:
         )
     if verb == "predict" and any(root.glob("predictions*.jsonl")):
         raise InputError(f"trainer.default_root_dir: {root} holds predictions; {new}")
+
+
+def next_steps(trainer: Trainer) -> list[str]:
+    """Return lines that say where a run left what, and the commands that go on from there."""
+    root = Path(trainer.default_root_dir)
+    lines = [f"run folder  {root}"] if root.exists() else []  # fast_dev_run leaves none
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            lines.append(f"tensorboard tensorboard --logdir {logger.save_dir}")
+        elif logger.log_dir:
+            lines.append(f"logs        {logger.log_dir}")
+    saved = trainer.checkpoint_callback
+    last = saved.last_model_path if saved else ""  # type: ignore[attr-defined]
+    if last:
+        given = f"--config {root / 'config.yaml'} --ckpt_path {last}"
+        lines.append(f"checkpoint  {last}")
+        lines.append(f"generate    python -m zoo generate {given}")
+        lines.append(f"export      python -m zoo export {given} --output FOLDER")
+    return lines
 
 
 class SaveConfig(SaveConfigCallback):

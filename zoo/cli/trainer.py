@@ -7,13 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo import export as exporting
 from zoo import precision
-from zoo.cache import whole_file
 from zoo.cli import chat as chatting
 from zoo.cli.listing import describe
 from zoo.errors import InputError, check_counts
@@ -22,20 +19,6 @@ from zoo.ranking import index as indexing
 from zoo.ranking.faiss_search import check_vectors
 from zoo.ranking.query_file import corpus_of, read_queries
 from zoo.records import Dialogue
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Write checkpoints to a scratch file first, so that a file is complete or not there.
-
-    Lightning's own way goes through the system's temporary folder, which may be another disk.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        """Write the file."""
-        with whole_file(Path(path)) as scratch:
-            torch.save(checkpoint, scratch)
 
 
 class ZooTrainer(Trainer):
