@@ -124,7 +124,10 @@ def read_rows(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield (place for errors, id, row by field name) for each scenario of the file."""
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=";"))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=";"))]
+        except csv.Error as error:
+            raise InputError(f"{where}: invalid CSV: {error}") from error
         if len(cells) != len(FIELDS):
             absent = FIELDS[len(cells) :]
             missing = f"; the first missing one is {absent[0]!r}" if absent else ""

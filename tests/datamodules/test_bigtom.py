@@ -63,6 +63,8 @@ def test_bad_files(refused, tmp_path):
     short = ";".join(cells[:5])
     refused(load(rows[0], short), "bigtom.csv:2", "5 fields", "19", "'belief question'")
     refused(load(rows[0], rows[1] + ";x"), "bigtom.csv:2", "20 fields")
+    for broken in (rows[1].replace(" ", "\r", 1), rows[1] + "x" * 140_000):
+        refused(load(rows[0], broken), "bigtom.csv:2: invalid CSV")
     blank = ";".join([*cells[:8], "", *cells[9:]])
     refused(load(rows[0], blank), "bigtom.csv:2", "'belief answer aware' is empty")
     four = ";".join([cells[0].split(". ", 1)[1], *cells[1:]])
