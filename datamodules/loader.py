@@ -7,19 +7,17 @@ exact, without a collective.
 
 from __future__ import annotations
 
-import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.epoch_plan import EpochPlan, Normalizers, micro_batches, shuffled
+from datamodules.sizes import Sizes
 from zoo.errors import check_counts
 
-SEARCH = 20  # how many batches ahead to look for an example of another group
-Normalizers = dict[int, float]
 Collate = Callable[[Sequence[Any], Normalizers], Any]
 
 
@@ -35,7 +33,7 @@ class StepLoader:
         collate: Joins examples into a batch, given the normaliser of each head.
         batch_size: Examples per micro-batch.
         max_tokens: Close a micro-batch before it exceeds this many tokens; None for no limit.
-        shuffle: New order every epoch.
+        shuffle: New order every epoch, without the examples from which nothing is learned.
         seed: Seed of the order.
         accumulate: Micro-batches per optimiser step and rank.
         rank: This process.
@@ -67,7 +65,8 @@ class StepLoader:
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.epoch, self.position, self._resumed = 0, 0, False
         self.limit: int | None = None  # see `limit_epochs`
-        self._plan: tuple[int, list[tuple[list[int], Normalizers]]] | None = None
+        self.sizes = Sizes.of(examples)
+        self._plan: tuple[int, EpochPlan] | None = None
 
     def __len__(self) -> int:
         """Number of micro-batches of this rank in the current epoch."""
@@ -83,7 +82,7 @@ class StepLoader:
         self._resumed = False
         plan = self._epoch_plan()
         end = self._taken(len(plan))
-        source = _Plan(self.examples, plan[self.position : end], self.collate)
+        source = _Batches(self.examples, plan, self.position, end, self.collate)
         batches = DataLoader(
             source,
             batch_size=None,
@@ -124,71 +123,39 @@ class StepLoader:
     def _taken(self, batches: int) -> int:
         return batches if self.limit is None else min(batches, self.limit)
 
-    def _epoch_plan(self) -> list[tuple[list[int], Normalizers]]:
+    def _epoch_plan(self) -> EpochPlan:
         if self._plan is None or self._plan[0] != self.epoch:
-            self._plan = (self.epoch, self._make_plan())
+            order = np.arange(len(self.examples))
+            if self.shuffle:  # what nothing is learned from costs time only
+                order = shuffled(self.sizes.learned(), f"{self.seed}-{self.epoch}")
+            order, starts = micro_batches(
+                self.sizes, order, self.batch_size, self.max_tokens, grouped=self.shuffle
+            )
+            plan = EpochPlan(
+                self.sizes,
+                order,
+                starts,
+                accumulate=self.accumulate,
+                rank=self.rank,
+                world_size=self.world_size,
+                limit=self.limit,
+            )
+            self._plan = (self.epoch, plan)
         return self._plan[1]
 
-    def _make_plan(self) -> list[tuple[list[int], Normalizers]]:
-        order = list(range(len(self.examples)))
-        if self.shuffle:
-            random.Random(f"{self.seed}-{self.epoch}").shuffle(order)
-        micro = self._micro_batches(order)
-        step = self.accumulate * self.world_size
-        end = self.world_size * self._taken(-(-len(micro) // self.world_size))
-        starts = [*range(0, min(end, len(micro)), step), *range(end, len(micro), step)]
-        plan = []
-        for start, following in pairwise([*starts, len(micro)]):
-            window = micro[start : min(start + step, following)]
-            totals: Normalizers = {}
-            for indices in window:
-                for index in indices:
-                    for head, weight in self.examples[index].head_weights().items():
-                        totals[head] = totals.get(head, 0.0) + weight
-            # Lightning divides by `accumulate`, data parallelism by `world_size`.
-            share = {head: total / step for head, total in totals.items()}
-            mine = window[self.rank :: self.world_size]
-            plan += [(indices, share) for indices in mine]
-            if len(mine) < -(-len(window) // self.world_size):
-                # Every rank runs the same number of batches; an infinite normaliser counts nothing.
-                plan.append((window[0], dict.fromkeys(totals, float("inf"))))
-        return plan
 
-    def _micro_batches(self, order: list[int]) -> list[list[int]]:
-        batches: list[list[int]] = []
-        waiting = deque(order)
-        while waiting:
-            batch: list[int] = []
-            groups: set[str | None] = set()
-            tokens, limit = 0, SEARCH * self.batch_size
-            later: list[int] = []  # of a group that the batch has already: first in line next
-            while waiting and len(batch) < self.batch_size and len(later) < limit:
-                index = waiting.popleft()
-                length = len(self.examples[index])
-                group = getattr(self.examples[index], "group", None) if self.shuffle else None
-                if batch and self.max_tokens is not None and tokens + length > self.max_tokens:
-                    waiting.appendleft(index)
-                    break
-                if group is not None and group in groups:
-                    later.append(index)
-                    continue
-                batch.append(index)
-                groups.add(group)
-                tokens += length
-            waiting.extendleft(reversed(later))
-            batches.append(batch)
-        return batches
+class _Batches(Dataset[Any]):
+    """The micro-batches of a plan from `start` to `end`."""
 
-
-class _Plan(Dataset[Any]):
     def __init__(
-        self, examples: Sequence[Any], plan: list[tuple[list[int], Normalizers]], collate: Collate
+        self, examples: Sequence[Any], plan: EpochPlan, start: int, end: int, collate: Collate
     ) -> None:
         self.examples, self.plan, self.collate = examples, plan, collate
+        self.start, self.end = start, end
 
     def __len__(self) -> int:
-        return len(self.plan)
+        return self.end - self.start
 
     def __getitem__(self, index: int) -> Any:
-        indices, normalizers = self.plan[index]
+        indices, normalizers = self.plan[self.start + index]
         return self.collate([self.examples[i] for i in indices], normalizers)

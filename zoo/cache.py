@@ -106,7 +106,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
+    with alone(path.with_suffix(".lock")):
         if path.is_file():  # another process was first
             return
         results = list(compute(part))
@@ -117,13 +117,17 @@ def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold a file lock, which the system releases when the process ends in any way."""
     import fcntl
 
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    while True:
+        with path.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                continue  # the holder before has removed it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
