@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 
-from datamodules.files import first_few, one_of
+from datamodules.examples import encoded
+from datamodules.files import one_of
 from datamodules.loader import StepLoader
-from zoo.errors import InputError, TooLongError, arguments, check_counts, nearest
+from zoo.errors import InputError, arguments, check_counts, nearest
 from zoo.records import Record
-
-log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 TooLong = Literal["error", "drop"]
@@ -39,6 +38,10 @@ class ZooDataModule(LightningDataModule):
         max_test: Number of test records to keep; None keeps all.
         too_long: `error` refuses a record that the method's window cannot hold; `drop` leaves it
             out of the examples whole, and says how many and the first three. Answers are never cut.
+        keep_in_memory: Whether encoded training examples stay in memory. False stores them in
+            `$ZOO_CACHE/examples`, where the next start finds them; None does so if the data files
+            have more than 16 MiB and the method's examples can be stored.
+        num_proc: Processes that encode what is stored; None for this one alone.
         seed: Seed of the order of the training batches; the splits do not depend on it.
         num_workers: Processes that collate batches.
         **unknown: Refused.
@@ -60,6 +63,8 @@ class ZooDataModule(LightningDataModule):
         max_val: int | None = None,
         max_test: int | None = None,
         too_long: TooLong = "error",
+        keep_in_memory: bool | None = None,
+        num_proc: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
         **unknown: Any,
@@ -72,34 +77,41 @@ class ZooDataModule(LightningDataModule):
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
         self.too_long = one_of("data.too_long", too_long, ("error", "drop"))
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
-        counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers")
+        self.keep_in_memory, self.num_proc = keep_in_memory, num_proc
+        counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers", "num_proc")
         check_counts("data", {name: getattr(self, name) for name in counts})
         check_counts("data", {f"max_{split}": limit for split, limit in self.limits.items()})
         self._records: dict[str, list[Record]] = {}
-        self._examples: dict[str, list[Any]] = {}
+        self._examples: dict[str, Sequence[Any]] = {}
         self._encoder: Any = None
 
     def load(self, split: str) -> list[Record]:
         """Read all records of a split; a subclass implements this."""
         raise TypeError(f"{type(self).__name__} does not implement load(split)")
 
-    def records(self, split: str) -> list[Record]:
+    def records(self, split: str, *, keep: bool = True) -> list[Record]:
         """Return the records of a split, at most `max_<split>` of them.
+
+        Args:
+            split: `train`, `val` or `test`.
+            keep: Keep them in memory for the next call.
 
         Raises:
             InputError: There is no such split, it is empty, or its files are wrong.
         """
         if split not in SPLITS:
             raise InputError(f"no split {split!r}; {nearest(split, SPLITS)}")
-        if split not in self._records:
-            records = self.load(split)[: self.limits[split]]
-            if not records:
-                raise InputError(f"{type(self).__name__}: the split {split!r} has no records")
+        if split in self._records:
+            return self._records[split]
+        records = self.load(split)[: self.limits[split]]
+        if not records:
+            raise InputError(f"{type(self).__name__}: the split {split!r} has no records")
+        if keep:
             self._records[split] = records
-        return self._records[split]
+        return records
 
-    def examples(self, split: str, encoder: Any) -> list[Any]:
-        """Return the encoded examples of a split (encoded once).
+    def examples(self, split: str, encoder: Any) -> Sequence[Any]:
+        """Return the encoded examples of a split, encoded once; stored ones have no record.
 
         Raises:
             InputError: The encoder does not take these records; lists the data modules that fit.
@@ -108,42 +120,8 @@ class ZooDataModule(LightningDataModule):
         if self._encoder is not encoder:
             self._examples, self._encoder = {}, encoder
         if split not in self._examples:
-            self._examples[split] = self._encoded(split, encoder)
+            self._examples[split] = encoded(self, split, encoder)
         return self._examples[split]
-
-    def _encoded(self, split: str, encoder: Any) -> list[Any]:
-        """Return the examples of a split's records, without those of too long records."""
-        records, dropped = self.records(split), []
-        if hasattr(encoder, "study"):
-            try:
-                encoder.study(records, split)
-            except TooLongError as error:
-                dropped = [self._dropped(record, error) for record in error.records]
-                unfit = set(error.records)
-                records = [record for record in records if record not in unfit]
-                encoder.study(records, split)
-        examples = []
-        for record in records:
-            try:
-                examples += encoder(record)
-            except TooLongError as error:
-                dropped.append(self._dropped(record, error))
-        if dropped:
-            what = f"{len(dropped)} of {len(self.records(split))} records of {split!r}"
-            log.warning("data.too_long: %s left out: %s", what, first_few(dropped))
-        if dropped and not examples:
-            raise InputError(f"data.too_long: no record of {split!r} fits into the window")
-        return examples
-
-    def _dropped(self, record: Record, error: TooLongError) -> str:
-        """Return the name of a record to leave out.
-
-        Raises:
-            TooLongError: None is to be left out.
-        """
-        if self.too_long == "error":
-            raise TooLongError(f"{error}; data.too_long: drop leaves such records out") from error
-        return record.id or "a record without id"
 
     def check(self, encoder: Any) -> None:
         """Raise unless the encoder takes at least one of this data module's record types.
@@ -218,11 +196,7 @@ class ZooDataModule(LightningDataModule):
         trainer = self.trainer
         on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
         examples = self.examples(split, encoder)
-        if shuffle:  # what nothing is learned from costs time only
-            examples = [example for example in examples if example.head_weights()]
-            if not examples:
-                raise InputError(f"{type(self).__name__}: nothing to learn in the split {split!r}")
-        return StepLoader(
+        loader = StepLoader(
             examples,
             encoder.collate,
             batch_size=batch_size,
@@ -235,6 +209,9 @@ class ZooDataModule(LightningDataModule):
             pin_memory=on_cuda,
             **options,
         )
+        if not len(loader):
+            raise InputError(f"{type(self).__name__}: nothing to learn in the split {split!r}")
+        return loader
 
 
 def all_modules() -> list[type[ZooDataModule]]:

@@ -50,8 +50,8 @@ class EpochPlan:
         self.step = accumulate * world_size
         batches = len(starts)
         end = batches if limit is None else min(batches, limit * world_size)
-        windows = [np.arange(0, end, self.step), np.arange(end, batches, self.step), [batches]]
-        self.windows = np.concatenate(windows).astype(np.int64)  # a window is an optimiser step
+        windows = [*range(0, end, self.step), *range(end, batches, self.step), batches]
+        self.windows = np.array(windows)  # where each optimiser step begins
         # Every rank runs the same number of batches.
         self.before = np.append(0, np.cumsum(-(-np.diff(self.windows) // world_size)))
 

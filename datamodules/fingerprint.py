@@ -26,21 +26,19 @@ class UnnamableError(Exception):
     """A setting that has no text of its own."""
 
 
-def fingerprint(data: Mapping[str, Any], encoder: Any) -> str | None:
-    """Return 32 hex digits for examples of these settings; None if something cannot be named.
+def fingerprint(data: Any, settings: Mapping[str, Any], encoder: Any) -> str | None:
+    """Return 32 hex digits for the examples of a data module; None if something cannot be named.
 
     Args:
-        data: Settings of the data module by name. A text that is the path of a file or folder
+        data: The data module; the code of its class counts.
+        settings: Its attributes that change examples. A text that is the path of a file or folder
             counts with the names, sizes and times of change of its files; nothing is read.
         encoder: The method's encoder; its public attributes count, and the code of its class.
     """
     try:
         parts = [
-            code(type(encoder)),
-            type(encoder).__qualname__,
-            named(dict(data)),
-            named(public(encoder)),
-            files_of(data),
+            [code(type(data)), type(data).__qualname__, named(dict(settings)), files_of(settings)],
+            [code(type(encoder)), type(encoder).__qualname__, named(public(encoder))],
         ]
     except UnnamableError:
         return None

@@ -1,6 +1,6 @@
 """Encoded training examples on disk: written once per machine, memory-mapped by every process.
 
-The examples of a split are a folder of Arrow files in `$ZOO_CACHE/examples`, named by what they
+The examples of a split are a folder with an Arrow file in `$ZOO_CACHE/examples`, named by what they
 depend on (`datamodules.fingerprint`). It appears whole or not at all: a process that is killed
 while it encodes leaves a folder `.part`, which the next one replaces. Processes that want the same
 examples wait for the one that writes them.
@@ -8,33 +8,38 @@ examples wait for the one that writes them.
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Features, List, Value
-from datasets.exceptions import DatasetGenerationError
+from tqdm import tqdm
 
 from datamodules.sizes import Sizes
 from zoo.cache import alone, root
-from zoo.errors import InputError
+from zoo.errors import TooLongError
+
+log = logging.getLogger(__name__)
 
 PIECE = 1000  # records that a process encodes before it takes more
-SCALARS: dict[Any, str] = {int: "int64", float: "float64", str: "string", bool: "bool"}
+SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 SIZES = {
-    "_length": Value("int64"),
-    "_heads": List(Value("int64")),
-    "_weights": List(Value("float64")),
-    "_group": Value("string"),
+    "_length": pa.int64(),
+    "_heads": pa.list_(pa.int64()),
+    "_weights": pa.list_(pa.float64()),
+    "_group": pa.string(),
 }
+COUNTS = "counts.json"
 
 
 class StoredExamples(Sequence[Any]):
@@ -43,15 +48,20 @@ class StoredExamples(Sequence[Any]):
     Attributes:
         folder: Where they are.
         sizes: Their lengths, weights and groups.
+        records: Number of records that they were made from.
+        dropped: Names of those of them that were left out.
     """
 
     def __init__(self, folder: Path, kind: type) -> None:
-        files = sorted(str(path) for path in folder.rglob("*.arrow"))
-        table = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in files])
+        table = datasets.Dataset.from_file(str(folder / "examples.arrow"))
         self.folder, self.kind = folder, kind
+        told = json.loads((folder / COUNTS).read_text())
+        self.records: int = told["records"]
+        self.dropped: list[str] = told["dropped"]
         self._rows = table.remove_columns(list(SIZES))
         hints = get_type_hints(kind)
-        self._tuples = [name for name in self._rows.column_names if _origin(hints[name]) is tuple]
+        names = self._rows.column_names
+        self._tuples = [name for name in names if get_origin(hints[name]) is tuple]
         self._absent = dict.fromkeys({"record"} & hints.keys())
         lengths, heads, weights, groups = (table.data.column(name) for name in SIZES)
         self.sizes = Sizes(
@@ -73,10 +83,52 @@ class StoredExamples(Sequence[Any]):
         return self.kind(**(row | tuples | self._absent))
 
 
+@dataclass(frozen=True)
+class Encode:
+    """Encodes a piece of the records; a process gets it whole.
+
+    Attributes:
+        encoder: The method's encoder.
+        kind: The type of its examples.
+        leave_out: Gives the name of a record that is too long, or raises.
+    """
+
+    encoder: Any
+    kind: type
+    leave_out: Callable[[Any, TooLongError], str]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the columns: the fields of an example, and its sizes."""
+        return pa.schema([*_columns(self.kind).items(), *SIZES.items()])
+
+    def __call__(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[str]]:
+        """Return the examples of some records, and the names of those that were left out."""
+        columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
+        left_out = []
+        for record in records:
+            try:
+                examples = self.encoder(record)
+            except TooLongError as error:
+                left_out.append(self.leave_out(record, error))
+                continue
+            for example in examples:
+                for name in _columns(self.kind):
+                    columns[name].append(getattr(example, name))
+                weights = example.head_weights()
+                sizes = (len(example), list(weights), list(weights.values()))
+                for name, size in zip(
+                    SIZES, (*sizes, getattr(example, "group", None)), strict=True
+                ):
+                    columns[name].append(size)
+        return pa.RecordBatch.from_pydict(columns, schema=self.schema), left_out
+
+
 def stored(
     name: str,
     encoder: Any,
     records: Callable[[], Sequence[Any]],
+    leave_out: Callable[[Any, TooLongError], str],
     num_proc: int | None,
 ) -> StoredExamples:
     """Open the examples of this name; encode them first if no process has.
@@ -85,20 +137,20 @@ def stored(
         name: What they depend on, see `datamodules.fingerprint`.
         encoder: The method's encoder, one that `storable` gave a type for.
         records: Reads the records; called only to encode.
+        leave_out: Gives the name of a record that is too long, or raises.
         num_proc: Processes that encode; None for this one alone.
 
     Raises:
         InputError: The encoder refuses a record.
     """
     kind = storable(encoder)
-    if kind is None:
-        raise TypeError(f"examples of {type(encoder).__name__} cannot be stored")
+    assert kind is not None
     folder = root() / "examples" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         with alone(folder.with_suffix(".lock")):
             if not folder.is_dir():  # no other process was first
-                _write(folder, encoder, kind, records(), num_proc)
+                _write(folder, Encode(encoder, kind, leave_out), records(), num_proc)
     return StoredExamples(folder, kind)
 
 
@@ -114,86 +166,63 @@ def storable(encoder: Any) -> type | None:
     try:
         kinds = get_args(get_type_hints(type(encoder).__call__).get("return"))
         hints = get_type_hints(kinds[0])
-        _features(kinds[0])
+        _columns(kinds[0])
     except (NameError, TypeError, IndexError, KeyError):  # no types, or not of this form
         return None
     record = hints.get("record", Any)
     return kinds[0] if record is Any or NoneType in get_args(record) else None
 
 
-def _features(kind: type) -> Features:
+def _columns(kind: type) -> dict[str, pa.DataType]:
     hints = get_type_hints(kind)
-    return Features({f.name: _feature(hints[f.name]) for f in fields(kind) if f.name != "record"})
+    return {f.name: _column(hints[f.name]) for f in fields(kind) if f.name != "record"}
 
 
-def _feature(hint: Any) -> Any:
+def _column(hint: Any) -> pa.DataType:
     """Return the Arrow type of a field; raises KeyError where there is none."""
-    if _origin(hint) in (list, tuple):
+    if get_origin(hint) in (list, tuple):
         inner = get_args(hint)[0]
-        return List(Value("int32") if inner is int else _feature(inner))  # ids are small
-    return Value(SCALARS[hint])
+        return pa.list_(pa.int32() if inner is int else _column(inner))  # token ids are small
+    return SCALARS[hint]
 
 
-def _origin(hint: Any) -> Any:
-    return get_origin(hint)
-
-
-def _write(
-    folder: Path, encoder: Any, kind: type, records: Sequence[Any], num_proc: int | None
-) -> None:
+def _write(folder: Path, encode: Encode, records: Sequence[Any], num_proc: int | None) -> None:
     """Encode into a folder beside it, then rename that."""
     began, part = time.monotonic(), folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     pieces = [records[start : start + PIECE] for start in range(0, len(records), PIECE)]
-    several = num_proc if num_proc and num_proc > 1 and len(pieces) > 1 else None
-
-    def rows(pieces: list[Sequence[Any]]) -> Iterator[dict[str, Any]]:
-        for record in (record for piece in pieces for record in piece):
-            for example in encoder(record):
-                yield _row(example, kind)
-
+    left_out: list[str] = []
     try:
-        made = datasets.Dataset.from_generator(
-            rows,
-            features=Features({**_features(kind), **SIZES}),
-            cache_dir=str(part),
-            gen_kwargs={"pieces": pieces},
-            num_proc=None if several is None else min(several, len(pieces)),
-            fingerprint=folder.name,
-        )
-    except Exception as error:
+        with (
+            tqdm(total=len(records), desc="encoding", unit=" records", mininterval=1) as bar,
+            pa.OSFile(str(part / "examples.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, encode.schema) as writer,
+        ):
+            for piece, (batch, dropped) in zip(
+                pieces, _each(encode, pieces, num_proc), strict=True
+            ):
+                writer.write_batch(batch)
+                left_out += dropped
+                bar.update(len(piece))
+        counts = {"records": len(records), "dropped": left_out}
+        (part / COUNTS).write_text(json.dumps(counts))
+    except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        raise _reason(error) from error
-    if not len(made):
-        raise InputError("the training split has no examples")
-    del made
+        raise
     part.replace(folder)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(
-        f"encoded {len(records):,} records in {time.monotonic() - began:.0f} s: {folder} "
-        f"({size / 2**20:.0f} MiB; ZOO_CACHE moves it)",
-        file=sys.stderr,
-    )
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+    seconds = time.monotonic() - began
+    said = f"encoded {len(records):,} records in {seconds:.0f} s: {folder} ({size:.0f} MiB)"
+    log.warning("%s; ZOO_CACHE moves it", said)
 
 
-def _row(example: Any, kind: type) -> dict[str, Any]:
-    weights = example.head_weights()
-    row = {f.name: getattr(example, f.name) for f in fields(kind) if f.name != "record"}
-    return row | {
-        "_length": len(example),
-        "_heads": list(weights),
-        "_weights": list(weights.values()),
-        "_group": getattr(example, "group", None),
-    }
-
-
-def _reason(error: BaseException) -> BaseException:
-    """Return the encoder's own error, which `datasets` and processes wrap."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, InputError):
-        inner = inner.__cause__
-    if inner is not None:
-        return inner
-    traced = str(error.__cause__ or error)  # of another process: a traceback in words
-    found = traced.rpartition(f"{InputError.__name__}: ")[2].strip()
-    return InputError(found) if found != traced.strip() else error
+def _each(
+    encode: Encode, pieces: Sequence[Sequence[Any]], num_proc: int | None
+) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
+    """Yield what becomes of each piece, in order."""
+    if not num_proc or num_proc == 1 or len(pieces) == 1:
+        yield from map(encode, pieces)
+        return
+    with ProcessPoolExecutor(min(num_proc, len(pieces))) as processes:
+        yield from processes.map(encode, pieces)

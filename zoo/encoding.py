@@ -185,13 +185,19 @@ def join(pieces: Sequence[tuple[Sequence[int], int, float]], *, record: Any = No
     Raises:
         InputError: Nothing is supervised.
     """
-    ids = [token for piece, _, _ in pieces for token in piece]
-    heads = [head for piece, head, _ in pieces for _ in piece]
-    weights = [w if head != NO_HEAD else 0.0 for piece, head, w in pieces for _ in piece]
-    if all(head == NO_HEAD for head in heads[1:]):
+    ids: list[int] = []
+    labels: list[int] = []
+    heads: list[int] = []
+    weights: list[float] = []
+    for piece, head, weight in pieces:
+        size, learned = len(piece), head != NO_HEAD
+        ids += piece
+        labels += piece if learned else [IGNORE] * size
+        heads += [head] * size
+        weights += [weight if learned else 0.0] * size
+    if heads[1:].count(NO_HEAD) == len(heads[1:]):
         name = getattr(record, "id", "") or "sample"
         raise InputError(f"{name}: no token is supervised, so there is nothing to learn from it")
-    labels = [token if head != NO_HEAD else IGNORE for token, head in zip(ids, heads, strict=True)]
     return Example(
         input_ids=ids,
         labels=[*labels[1:], IGNORE],

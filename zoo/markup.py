@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 MARKER = re.compile(r"<[|\uff5c].*[|\uff5c]>")  # the form of markers; some are not called special
+SHORT = 200  # characters of a text whose ids are kept
 Part = tuple[str, bool]
 
 
@@ -66,9 +67,21 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
         tokenizer: A Hugging Face tokenizer. It adds no special tokens here.
         text: Plain text, or text with markers.
     """
-    ids: list[int] = tokenizer(str(text), add_special_tokens=False)["input_ids"]
-    control = control_ids(tokenizer, len(tokenizer))
     parts = parts_of(text)
+    if len(text) > SHORT:
+        return _token_ids(tokenizer, str(text), parts)
+    return list(_short(tokenizer, len(tokenizer), str(text), parts))
+
+
+@lru_cache(maxsize=2**16)
+def _short(tokenizer: Any, _size: int, text: str, parts: tuple[Part, ...]) -> tuple[int, ...]:
+    """Return the ids of headers, names of classes and the like, which come back in every record."""
+    return tuple(_token_ids(tokenizer, text, parts))
+
+
+def _token_ids(tokenizer: Any, text: str, parts: Sequence[Part]) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    control = control_ids(tokenizer, len(tokenizer))
     meant = sum(_count(tokenizer, len(tokenizer), part) for part, marks in parts if marks)
     if sum(map(control.__contains__, ids)) == meant and not _names_unknown(tokenizer, parts):
         return ids

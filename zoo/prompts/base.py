@@ -20,6 +20,9 @@ class PromptEncoder:
     An encoder that has to see a whole split before it encodes a record of it has a method
     `study(records, split)`, which is called once right before.
 
+    Training examples of large data are stored and have no record; where training needs the records
+    of its batches, `needs_records` is True and they stay in memory.
+
     Attributes:
         tokenizer: A Hugging Face tokenizer.
         max_length: Window in tokens.

@@ -42,6 +42,7 @@ class ConfidenceEncoder(PromptEncoder):
         max_new_tokens: Limit of an answer.
     """
 
+    needs_records: ClassVar[bool] = True  # of R-Tuning: which answers were right
     records: ClassVar[tuple[type, ...]] = (Question, Triple, PlainText)
 
     asks: tuple[str, ...] = ()

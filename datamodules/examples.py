@@ -1,0 +1,100 @@
+"""From records to examples: in memory, or stored once per machine where data are large."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from datamodules.files import first_few
+from datamodules.fingerprint import files_of, fingerprint, public
+from datamodules.stored_examples import storable, stored
+from zoo.errors import InputError, TooLongError
+from zoo.records import Record
+
+if TYPE_CHECKING:
+    from datamodules.base import ZooDataModule
+
+log = logging.getLogger(__name__)
+
+LARGE = 16 * 2**20  # bytes of data files from which on training examples are stored
+CHANGE_NOTHING = (  # attributes of a data module on which no example depends
+    *("trainer", "batch_size", "eval_batch_size", "max_tokens", "seed", "num_workers"),
+    *("keep_in_memory", "num_proc"),
+)
+
+
+def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
+    """Return the examples of a split's records; says which too long records are left out.
+
+    Raises:
+        InputError: The encoder refuses a record, or none is left.
+    """
+    name = stored_name(data, encoder) if split == "train" else None
+    if name is None:
+        examples, dropped = _in_memory(data, split, encoder)
+        count = len(data.records(split))
+    else:
+        leave_out = partial(_left_out, data.too_long)
+        read = partial(data.records, split, keep=False)
+        examples = stored(name, encoder, read, leave_out, data.num_proc)
+        dropped, count = examples.dropped, examples.records
+    if dropped:
+        said = f"{len(dropped)} of {count} records of {split!r} left out: {first_few(dropped)}"
+        log.warning("data.too_long: %s", said)
+    if dropped and not examples:
+        raise InputError(f"data.too_long: no record of {split!r} fits into the window")
+    return examples
+
+
+def stored_name(data: ZooDataModule, encoder: Any) -> str | None:
+    """Return the name of stored training examples; None if they stay in memory.
+
+    Raises:
+        InputError: They shall be stored, and cannot be.
+    """
+    settings = {name: value for name, value in public(data).items() if name not in CHANGE_NOTHING}
+    large = not data.keep_in_memory
+    if data.keep_in_memory is None:
+        large = sum(size for _, size, _ in files_of(settings)) > LARGE
+    if not large:
+        return None
+    name = fingerprint(data, settings, encoder) if storable(encoder) else None
+    if name is None and data.keep_in_memory is False:
+        raise InputError(
+            f"data.keep_in_memory: false, but the examples of {type(encoder).__name__} depend on "
+            f"more than files and settings, or training needs their records; leave it out"
+        )
+    return name
+
+
+def _in_memory(data: ZooDataModule, split: str, encoder: Any) -> tuple[Sequence[Any], list[str]]:
+    """Return examples, and the names of the records that were left out."""
+    records, dropped = data.records(split), []
+    if hasattr(encoder, "study"):
+        try:
+            encoder.study(records, split)
+        except TooLongError as error:
+            dropped = [_left_out(data.too_long, record, error) for record in error.records]
+            unfit = set(error.records)
+            records = [record for record in records if record not in unfit]
+            encoder.study(records, split)
+    examples = []
+    for record in records:
+        try:
+            examples += encoder(record)
+        except TooLongError as error:
+            dropped.append(_left_out(data.too_long, record, error))
+    return examples, dropped
+
+
+def _left_out(too_long: str, record: Record, error: TooLongError) -> str:
+    """Return the name of a record to leave out.
+
+    Raises:
+        TooLongError: None is to be left out.
+    """
+    if too_long == "error":
+        raise TooLongError(f"{error}; data.too_long: drop leaves such records out") from error
+    return record.id or "a record without id"
