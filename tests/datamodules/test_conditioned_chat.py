@@ -157,14 +157,7 @@ def test_task_descriptions(load, tmp_path, refused):
         (sample(domain="x", user={"instruction": ["x"]}), ["'instruction' must be a string"]),
         (sample(domain="x", history=[["a"]]), ["history[0] must be a pair"]),
         (sample(domain="x", taks="x"), ["unknown field 'taks'", "did you mean 'task'?"]),
-<<<<<<< HEAD
         (sample(domain="x", user={"instuction": "x"}), ["messages[0]", "'instruction'?"]),
-=======
-        (
-            sample(domain="x", user={"instuction": "x"}),
-            ["messages[0]", "did you mean 'instruction'"],
-        ),
->>>>>>> 51e7cb1 (Data modules: training examples of large data are encoded once and memory-mapped)
         (sample(domain="x", user={"weight": 0}), ["messages[0]", "unknown field 'weight'"]),
         (sample(domain="x", reply={"weight": 0}), ["messages[1]", "weight 0", "what is learned"]),
         (sample(domain="x", reply={"weight": 0.5}), ["messages[1]", "'weight' is 0.5; 0 or 1"]),
