@@ -51,7 +51,7 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
     elif (path / SHARDS).is_file():
         state = _sharded_state(module, path)
     else:
-        raise InputError(f"{path}: neither a checkpoint nor an exported folder")
+        raise InputError(no_weights(path))
     own = module.state_dict()
     new = [name for name in set(own) - set(state) if name.startswith(module.may_start_new)]
     if new:
@@ -126,7 +126,8 @@ def check_source(path: Path, *, resume: bool, sharded: bool) -> None:
         raise InputError(f"{path}: no such file or folder")
     weights = f"{path}: holds weights only; start from them with --init_from {path}"
     if path.is_file():
-        if resume and not read_checkpoint(path).get("optimizer_states"):
+        content = read_checkpoint(path)
+        if resume and not content.get("optimizer_states"):
             raise InputError(weights)
     elif (path / SHARDS).is_file():
         names = check_shards(path)
@@ -138,9 +139,16 @@ def check_source(path: Path, *, resume: bool, sharded: bool) -> None:
                 f"elsewhere take its weights: --init_from {path}"
             )
     elif not (path / CARD).is_file():
-        raise InputError(f"{path}: neither a checkpoint nor an exported folder")
+        raise InputError(no_weights(path))
     elif resume:
         raise InputError(weights)
+
+
+def no_weights(folder: Path) -> str:
+    """Return a complaint about a folder that is no source of weights, with the nearest one."""
+    below = [folder / "last.ckpt", folder / "checkpoints" / "last.ckpt"]  # of a run
+    near = "".join(f"; did you mean {path}?" for path in below if path.exists())
+    return f"{folder}: neither a checkpoint nor an exported folder{near}"
 
 
 def check_shards(path: Path) -> dict[str, Any]:

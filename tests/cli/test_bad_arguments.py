@@ -221,3 +221,19 @@ def test_file_that_is_no_checkpoint(content: bytes, tmp_path: Path, refused: Ref
     said = refused("--ckpt_path", str(path))
     assert said == f"{path}: no checkpoint, or a damaged one"
     assert refused("--init_from", str(path)) == said
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"), [("fit", "ckpt_path"), ("fit", "init_from"), ("generate", "ckpt_path")]
+)
+@pytest.mark.parametrize("inside", ["last.ckpt", "checkpoints/last.ckpt"])
+def test_folder_that_is_no_checkpoint(
+    verb: str, option: str, inside: str, tmp_path: Path, refused: Refused
+) -> None:
+    """A run folder is answered with the checkpoint inside."""
+    said = refused(f"--{option}", str(tmp_path), verb=verb)
+    assert said == f"{tmp_path}: neither a checkpoint nor an exported folder"
+    path = tmp_path / inside
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    assert refused(f"--{option}", str(tmp_path), verb=verb) == f"{said}; did you mean {path}?"

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import zoo
 from zoo import export
+from zoo.cli.trainer import ZooTrainer
 from zoo.errors import InputError
 
 Make = Callable[..., Any]
@@ -116,8 +117,8 @@ def test_nothing_to_unpickle(make: Make, tmp_path: Path, monkeypatch: pytest.Mon
     zoo.load(tmp_path / "out")
 
 
-def test_class_of_ones_own(make: Make, tmp_path: Path) -> None:
-    """A folder must not choose what to import: a class outside the zoo is passed."""
+def test_class_of_ones_own(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder must not choose what to import: a class outside the zoo is passed, `export` says."""
     from zoo.methods.methanol.module import MeTHanol
 
     class Mine(MeTHanol):
@@ -131,6 +132,12 @@ def test_class_of_ones_own(make: Make, tmp_path: Path) -> None:
     restored = zoo.load(tmp_path / "out", cls=Mine)
     assert type(restored) is Mine
     assert restored.k == 3
+    again = str(tmp_path / "again")
+    trainer = ZooTrainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.export(restored, None, ckpt_path=str(tmp_path / "out"), output=again)
+    assert (
+        f"zoo.load({again!r}, cls={Mine.__module__}.{Mine.__qualname__})" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("name", ["os.system", "zoo.methods.methanol.copy", "zoo.methods.gone.X"])

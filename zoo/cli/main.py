@@ -40,7 +40,7 @@ from zoo.cli.trainer import ZooTrainer
 from zoo.cli.whole_files import WholeFiles
 from zoo.errors import InputError
 from zoo.module import ZooModule
-from zoo.weights import check_source, read_checkpoint
+from zoo.weights import check_source
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
 HIDDEN = ("help", "print_config")  # options that are no keys
@@ -112,8 +112,8 @@ class ZooCLI(LightningCLI):
                 resume, strategy = verb == "fit", config.trainer.get("strategy")
                 shards = str(getattr(strategy, "class_path", "")).endswith(SHARDING)
                 check_source(Path(source), resume=resume, sharded=shards)
-            elif not Path(source).is_dir():
-                read_checkpoint(Path(source))
+            else:
+                check_source(Path(source), resume=False, sharded=True)
         before = config.model.get("init_args", Namespace())
         try:
             super()._parse_ckpt_path()

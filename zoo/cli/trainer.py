@@ -283,4 +283,6 @@ class ZooTrainer(Trainer):
         model.init_from = ckpt_path
         model.configure_model()
         exporting.save(model, output)
-        print(f"exported to {output}; zoo.load({output!r}) restores the method")  # noqa: T201
+        path = exporting.public_path(type(model))
+        cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
+        print(f"exported to {output}; zoo.load({output!r}{cls}) restores the method")  # noqa: T201
