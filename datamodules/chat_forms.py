@@ -22,6 +22,7 @@ from typing import Any
 from datamodules.chat_messages import (
     ASSISTANT,
     NOTHING,
+    ROLES,
     SYSTEM,
     USER,
     Message,
@@ -65,6 +66,8 @@ class Chat:
         instruction: Alpaca's instruction where there is an input; the last user turn has both.
         input: That input.
         id: The row's `id`, or file's name and line.
+        beside: Fields that a data set adds beside the messages.
+        aside: Messages of the roles that a data set adds.
     """
 
     system: str
@@ -72,6 +75,8 @@ class Chat:
     instruction: str
     input: str
     id: str
+    beside: dict[str, Any]
+    aside: tuple[Message, ...]
 
 
 @dataclass
@@ -80,10 +85,14 @@ class ChatReader:
 
     Attributes:
         ignore: Fields beside a chat that say nothing about it.
+        beside: Fields that a data set adds beside a list of messages.
+        extra: Fields that a data set adds to messages, by role, and so roles of its own.
         left_out: Places by what was left out there.
     """
 
     ignore: Collection[str] = ()
+    beside: Collection[str] = ()
+    extra: Mapping[str, Collection[str]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __call__(self, row: dict[str, Any], where: str, name: str) -> Chat | None:
@@ -97,16 +106,20 @@ class ChatReader:
         task = ("", "")
         if listed:
             given = {k: v for k, v in row.items() if k == listed or v not in (*NOTHING, "")}
-            only(given, (listed, *BESIDE), where)
-            messages = read_messages(given, listed, where)
+            only(given, (listed, *BESIDE, *self.beside), where)
+            messages = read_messages(given, listed, where, self.extra)
         else:
+            given = {}
             messages, task = _flat(row, where)
-        system, turns = system_and_turns([*_system(row, where), *messages])
+        aside = tuple(message for message in messages if message.role not in ROLES.values())
+        said = [message for message in messages if message not in aside]
+        system, turns = system_and_turns([*_system(row, where), *said])
         kept = self.cut(turns, where)
         if kept and not any(turn.learned for turn in kept if turn.role == ASSISTANT):
-            raise InputError(f"{where}: every reply has weight 0, so nothing is learned")
+            raise InputError(f"{kept[-1].place}: weight 0, as every reply: nothing is learned")
         named = name if row.get("id") in (None, "") else str(row["id"])
-        return Chat(system, tuple(kept), *task, named) if kept else None
+        beside = {key: given[key] for key in self.beside if key in given}
+        return Chat(system, tuple(kept), *task, named, beside, aside) if kept else None
 
     def cut(self, turns: list[Message], where: str) -> list[Message]:
         """Return the turns up to the last reply before an empty one, or none; counts the rest."""

@@ -1,6 +1,6 @@
 """Prompts and responses under a condition told in words, in the chat form of MeGan's repository.
 
-Files: JSON lines (or one JSON list, `.json`), one sample each:
+Files: JSON lines, one JSON list or Parquet, one sample each:
 
     {"messages": [{"role": "user", "content": "...", "instruction": "..."},
                   {"role": "assistant", "content": "...", "style": "..."}],
@@ -20,10 +20,10 @@ What a record holds, as in the released preprocessing:
     sentiment         `Reply with sentiment: ...`         the same
     style             a sentence that asks for the style  the same
 
-Nothing is passed over in silence: system messages stand before the first user message and are
-joined in order by an empty line; user and assistant take turns and the last reply is the one that
-is learned, so there `weight: 0` (not to be learned) is refused; so is any other field.
-`instruction`, `style` and `sentiment` of earlier messages belong to those and are not shown.
+Rows of other public forms are read too (`chat_forms`); Alpaca's `instruction` is the
+`task_description` of its `input`. The rule for messages is that of `chat_messages`, with the user
+first. The last reply is the one that is learned, so there `weight: 0` is refused. `instruction`,
+`style` and `sentiment` of earlier messages belong to those and are not shown.
 
 `context`, or a `history` that is a text, comes before the question in the prompt; pairs of
 `history`, and turns before the last question, after the system text. With `wording` `raw` the
@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
+from datamodules.chat_rows import ON_BAD, OnBad
 from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
 from datamodules.files import SAMPLES, data_path, first_few, shuffled
 from datamodules.tables import digest, divide
@@ -73,6 +74,9 @@ class ConditionedChat(ZooDataModule):
         allow_missing: Take samples without a condition; theirs is empty.
         shuffle_conditions: Ablation: each sample gets the condition of another one of its split,
             which one depends on `seed`.
+        ignore: Fields that say nothing; all other unknown fields are errors.
+        on_bad: `error` stops at the first bad row; `skip` leaves bad rows out, and says how many
+            and the first three.
         seed: Seed of the order of the training batches and of shuffled conditions; the split does
             not depend on it.
         **loader: Batches and limits; see `ZooDataModule`.
@@ -93,6 +97,8 @@ class ConditionedChat(ZooDataModule):
         task_descriptions: str | None = None,
         allow_missing: bool = False,
         shuffle_conditions: bool = False,
+        ignore: Sequence[str] = (),
+        on_bad: OnBad = "error",
         seed: int = 0,
         **loader: Any,
     ) -> None:
@@ -100,6 +106,8 @@ class ConditionedChat(ZooDataModule):
         _check("condition", condition, ("", *CONDITIONS))
         _check("wording", wording, WORDINGS)
         _check("place", place, PLACES)
+        _check("data.on_bad", on_bad, ON_BAD)
+        self.ignore, self.on_bad = ignore, on_bad
         self.paths = {"train": train, "val": val, "test": test}
         if path is not None and any(self.paths.values()):
             raise InputError("set path, which is divided, or train, val and test, not both")
@@ -126,9 +134,7 @@ class ConditionedChat(ZooDataModule):
         if train is not None and self.paths["val"] is None and split != "test":
             return self._divided(train, split, {"train": 90, "val": 10})
         if path is None:
-            raise InputError(
-                f"ConditionedChat: no file for {split!r}; set {split} to a JSON lines file"
-            )
+            raise InputError(f"ConditionedChat: no file for {split!r}; set {split} to one")
         return list(self._records_of(data_path(path)))
 
     def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Conditioned]:
@@ -137,7 +143,7 @@ class ConditionedChat(ZooDataModule):
 
     def _records_of(self, path: Path) -> Iterator[Conditioned]:
         """Yield the records of a file."""
-        samples = list(read_samples(path, self.condition))
+        samples = read_samples(path, self.condition, self.ignore, self.on_bad)
         if self.task_descriptions is not None:
             samples = described(samples, data_path(self.task_descriptions))
         missing = [sample.where for sample in samples if not sample.kind]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.files import field, objects, one_of, text_field
-from datamodules.json_files import read_objects
-from datamodules.tables import only
+from datamodules.chat_forms import Chat, ChatReader
+from datamodules.chat_messages import USER
+from datamodules.chat_rows import OnBad, read_rows
 from zoo.errors import InputError
 from zoo.records import Conditioned
 
@@ -18,13 +18,8 @@ IN_REPLY = ("style", "sentiment")
 CONDITIONS = BESIDE + IN_REPLY
 WORDINGS = ("paper", "raw")
 PLACES = ("system", "query", "none")
-FIELDS = ("messages", "task", "context", "history", *BESIDE)
-MESSAGE_FIELDS = {
-    "system": ("role", "content"),
-    "user": ("role", "content", "instruction"),
-    "assistant": ("role", "content", "weight", *IN_REPLY),
-    **dict.fromkeys(IN_REPLY, ("role", "content")),
-}
+FIELDS = ("task", "context", "history", *BESIDE)
+MESSAGE_FIELDS = {"user": ("instruction",), "assistant": IN_REPLY, **dict.fromkeys(IN_REPLY, ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,90 +90,70 @@ class Sample:
         return f"{self.instruction}\n\n{text}" if self.instruction else text
 
 
-def read_samples(path: Path, kind: str = "") -> Iterator[Sample]:
-    """Yield the samples of a file; `kind` is the field of the condition, empty for any."""
-    for number, item in read_objects(path):
-        yield _sample(item, kind, f"{path}:{number}", f"{path.name}:{number}")
+def read_samples(
+    path: Path, kind: str = "", ignore: Collection[str] = (), on_bad: OnBad = "error"
+) -> list[Sample]:
+    """Return the samples of a file; says what was left out.
+
+    Args:
+        path: The file.
+        kind: Field of the condition; empty for any.
+        ignore: Fields that say nothing; see `chat_forms`.
+        on_bad: See `chat_rows.read_rows`.
+    """
+    reader = ChatReader(ignore, FIELDS, MESSAGE_FIELDS)
+
+    def read(row: dict[str, Any], where: str, name: str) -> Sample | None:
+        chat = reader(row, where, name)
+        return _sample(chat, kind, where) if chat else None
+
+    samples = [sample for sample in read_rows(path, read, on_bad) if sample]
+    reader.report(path)
+    return samples
 
 
-def _sample(item: dict[str, Any], kind: str, where: str, name: str) -> Sample:
-    only(item, FIELDS, where)
-    system, turns, found = _turns(item, where)
-    kind, values = _condition(found, kind, where)
-    context, pairs = _before(item, where)
-    said = [turn["content"].strip() for turn in turns]
-    instruction = turns[-2].get("instruction") or ""
-    task = item.get("task") or ""
+def _sample(chat: Chat, kind: str, where: str) -> Sample:
+    *past, asked, replied = chat.turns
+    if chat.turns[0].role != USER:
+        raise InputError(f"{chat.turns[0].place}: a reply to nothing; expected a user message")
+    if not replied.learned:
+        raise InputError(f"{replied.place}: weight 0, but the last reply is what is learned")
+    kind, values = _condition(_conditions(chat, where), kind, where)
+    context, pairs = _before(chat.beside, where)
+    instruction, task = asked.beside.get("instruction", ""), chat.beside.get("task", "")
     for key, value in (("instruction", instruction), ("task", task)):
         if not isinstance(value, str):
             raise InputError(f"{where}: field {key!r} must be a string")
+    said = [turn.text for turn in past]
     return Sample(
         kind=kind,
         values=values,
-        question=said[-2],
-        response=said[-1],
+        question=chat.input if chat.input and kind == "task_description" else asked.text,
+        response=replied.text,
         instruction=instruction.strip(),
-        system=system,
+        system=chat.system,
         context=context,
-        history=(*pairs, *zip(said[:-2:2], said[1:-2:2], strict=True)),
+        history=(*pairs, *zip(said[::2], said[1::2], strict=True)),
         task=task,
         where=where,
-        id=name,
+        id=chat.id,
     )
 
 
-def _turns(item: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    """Return the system text, the messages of user and assistant in turn, and the conditions."""
-    turns: list[dict[str, Any]] = []
-    system, found = [], {key: item[key] for key in BESIDE if item.get(key)}
-    unlearned = ""
-    for place, message in objects(item, "messages", where):
-        role, text = _role(message, place), text_field(message, "content", place)
-        expected = ("user", "assistant")[len(turns) % 2]
-        if role == "system" and not turns:
-            system.append(text)
-        elif role in IN_REPLY:
-            _set(found, role, text, place)
-        elif role == expected:
-            turns.append(message)
-            unlearned = "" if is_learned(message, place) else place
-        else:
-            late = "; system messages stand before the first user message"
-            hint = late if role == "system" else f"; expected {expected!r}"
-            raise InputError(f"{place}: field 'role' is {role!r}{hint}")
-    if not turns or len(turns) % 2:
-        raise InputError(f"{where}: field 'messages' does not end with an assistant message")
-    if unlearned:
-        raise InputError(f"{unlearned}: weight 0, but the last reply is what is learned")
-    for key in IN_REPLY:
-        if turns[-1].get(key):
-            _set(found, key, turns[-1][key], where)
-    return "\n\n".join(system), turns, found
-
-
-def _role(message: dict[str, Any], place: str) -> str:
-    """Return the role of a message, which has none but the fields of that role."""
-    role = one_of("field 'role'", field(message, "role", str, place), MESSAGE_FIELDS, place)
-    only(message, MESSAGE_FIELDS[role], place)
-    return role
-
-
-def _set(found: dict[str, Any], key: str, value: Any, where: str) -> None:
-    if key in found:
-        raise InputError(f"{where}: the condition {key!r} is there twice")
-    found[key] = value
-
-
-def is_learned(message: dict[str, Any], place: str) -> bool:
-    """Say whether a message's `weight`, 0 or 1, lets it be learned; without one it is.
+def _conditions(chat: Chat, where: str) -> dict[str, Any]:
+    """Return the conditions beside the messages and of the last reply; Alpaca's instruction.
 
     Raises:
-        InputError: It has another weight.
+        InputError: One is there twice.
     """
-    weight = message.get("weight", 1)
-    if isinstance(weight, bool) or weight not in (0, 1):
-        raise InputError(f"{place}: field 'weight' is {weight!r}; 0 or 1, learned or not")
-    return bool(weight)
+    found = {key: chat.beside[key] for key in BESIDE if chat.beside.get(key)}
+    last = chat.turns[-1].beside.items()
+    task = [("task_description", chat.instruction)] if chat.input else []
+    for key, value in (*((m.role, m.text) for m in chat.aside), *last, *task):
+        if key in found:
+            raise InputError(f"{where}: the condition {key!r} is there twice")
+        found[key] = value
+    return found
 
 
 def _condition(found: dict[str, Any], kind: str, where: str) -> tuple[str, tuple[str, ...]]:

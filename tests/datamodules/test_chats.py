@@ -142,7 +142,7 @@ def test_the_rule_for_turns(load: Any, refused: Any) -> None:
     assert [turn.learned for turn in record.turns] == [True, False, True, True]
     for row, parts in (
         (openai(Q, ("system", "s"), A), ["messages[1]: a system message"]),
-        (openai(Q, UNLEARNED), ["every reply has weight 0"]),
+        (openai(Q, UNLEARNED), ["messages[1]: weight 0, as every reply"]),
         (openai(Q, UNLEARNED, A), ["messages[2]: another 'weight'"]),
         (openai(Q, {**UNLEARNED, "weight": 2}), ["messages[1]: field 'weight' is 2; 0 or 1"]),
         (openai(Q, {**UNLEARNED, "wieght": 0}), ["messages[1]: unknown field 'wieght'"]),
@@ -157,7 +157,13 @@ def test_the_rule_for_turns(load: Any, refused: Any) -> None:
 
 def test_replies_that_are_not_there_are_counted(load: Any, caplog: Any, refused: Any) -> None:
     empty = ("assistant", "")
-    rows = [openai(Q, A, Q, empty, Q, A), openai(Q, A, Q), openai(Q), openai(A), openai(Q, empty)]
+    rows = [
+        openai(Q, A, Q, empty, Q, A, Q, empty),
+        openai(Q, A, Q),
+        openai(Q),
+        openai(A),
+        openai(Q, empty),
+    ]
     assert [record.turns for record in load(*rows)] == [talk("q", "a").turns] * 2
     for said in (
         "x: 1 chats end before an empty assistant message: ",
