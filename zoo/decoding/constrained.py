@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,6 +83,19 @@ def pick(logits_BV: Tensor, temperature: float) -> Tensor:
     if temperature == 0:
         return logits_BV.argmax(-1)
     return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
+
+
+def end_of_text(lm: Any) -> list[int]:
+    """Return the tokens that end a text by the model's own settings, end-of-text among them."""
+    ids = lm.generation_config.eos_token_id
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def one_stop(token_B: Tensor, end_ids: Sequence[int], stop_id: int) -> Tensor:
+    """Return the tokens with the stop token for each that ends a text."""
+    for end_id in end_ids:
+        token_B = token_B.masked_fill(token_B == end_id, stop_id)
+    return token_B
 
 
 def keep_only(logits_BV: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:

@@ -3,7 +3,8 @@
 Tokens enter at the bottom and rise only as far as they are needed. A phase that decodes at depth k
 runs k blocks per token and keeps the states that it leaves there; when a later phase decodes
 deeper, those states are pushed through the blocks above in one chunk (*catch-up*), so the prompt is
-never run twice. The tokens are those of the plain path that prefills everything again.
+never run twice. In float32 the tokens are those of the plain path that prefills everything again;
+in bfloat16 the two round otherwise, and a tie can fall the other way.
 
 Rows of a batch are right-aligned by masking, not by moving: prompts are padded on the right, and
 the padding stays as masked holes while positions count real tokens only.
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.decoding.constrained import finish, keep_only, pick
+from zoo.decoding.constrained import end_of_text, finish, keep_only, one_stop, pick
 from zoo.decoding.prefix_cache import prefill
 from zoo.encoding import pad_rows
 from zoo.nn.blocks import Blocks, begin_rows, grow_mask, keep_first, num_blocks
@@ -68,6 +69,7 @@ class DepthDecoder:
         self.positions_BL = self.mask_BL
         self.last_BD: Tensor | None = None  # state of each row's last real token
         self.pad_id, self.everyone_done = pad_id, everyone_done
+        self.end_ids = end_of_text(lm)
         self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def open(self, ids: Sequence[Sequence[int]]) -> None:
@@ -200,12 +202,12 @@ class DepthDecoder:
         close: bool = True,
         allowed: Callable[[int, list[int]], list[int] | None] | None = None,
     ) -> list[list[int]]:
-        """Decode each row until its stop token.
+        """Decode each row until its stop token, or a token that ends the model's texts.
 
         Args:
             level: Index into `depths` of the depth to decode at; `feed` has raised the rows there.
             project: Maps states `(B, D)` at that depth to logits `(B, V)`.
-            stop_id: Token that ends a row.
+            stop_id: Token that ends a row. A later phase sees it where the text ended otherwise.
             max_new_tokens: Limit per row, stop token excluded.
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
             close: Append the stop token to every row, so that another phase can follow.
@@ -224,7 +226,7 @@ class DepthDecoder:
                 logits_BV = project(self.state())
                 if allowed is not None:
                     logits_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
-                token_B = pick(logits_BV, temperature)
+                token_B = one_stop(pick(logits_BV, temperature), self.end_ids, stop_id)
             else:
                 token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()

@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache
 
 from zoo import backbone as backbones
 from zoo.backbone import Backbone
+from zoo.decoding.constrained import end_of_text
 from zoo.judges.judge import JudgeError, Messages
 from zoo.markup import token_ids
 from zoo.nn.blocks import CACHE, keep_first
@@ -46,7 +47,8 @@ class LocalLLM:
         self.max_new_tokens, self.max_length = max_new_tokens, max_length
         self.temperature, self.timeout = temperature, timeout
         self.chat = chat_format(tokenizer)
-        self.stop_id: int = tokenizer.convert_tokens_to_ids(self.chat.end)
+        stop_id: int = tokenizer.convert_tokens_to_ids(self.chat.end)
+        self.end_ids = sorted({stop_id, *end_of_text(lm)})
         self.read: list[int] = []  # the last prompt and answer, whose keys and values are kept
         self.cache = DynamicCache()
 
@@ -90,7 +92,7 @@ class LocalLLM:
         sampling = {} if seed is None else {"do_sample": True, "temperature": self.temperature}
         config = GenerationConfig(
             max_new_tokens=self.max_new_tokens,
-            eos_token_id=self.stop_id,
+            eos_token_id=self.end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
             max_time=self.timeout,
             **sampling,
@@ -107,10 +109,11 @@ class LocalLLM:
                 **{CACHE: cache},
             )[0, len(ids) :].tolist()
         self.read = [*ids, *written][: cache.get_seq_length()]
-        ended = self.stop_id in written or len(written) >= self.max_new_tokens
+        ended = not set(self.end_ids).isdisjoint(written) or len(written) >= self.max_new_tokens
         if not ended and self.timeout is not None and time.monotonic() - start >= self.timeout:
             raise TimeoutError(f"no answer within {self.timeout} s")
-        return self.tokenizer.decode(written, skip_special_tokens=True).strip()
+        said = [token for token in written if token not in self.end_ids]
+        return self.tokenizer.decode(said, skip_special_tokens=True).strip()
 
     @torch.no_grad()
     def score(self, messages: Messages, candidates: Sequence[str], begun: str = "") -> list[float]:

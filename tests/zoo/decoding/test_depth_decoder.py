@@ -46,8 +46,10 @@ def two_phases(lm: Any, prompts: list[list[int]], stop: int, limit: int = 8) -> 
     return list(zip(first, second, strict=True))
 
 
-def by_full_forwards(lm: Any, prompt: list[int], stop: int, limit: int = 8) -> Any:
-    """Decode the same with a full Hugging Face forward per token."""
+def by_full_forwards(
+    lm: Any, prompt: list[int], stop: int, limit: int = 8, close: int | None = None
+) -> Any:
+    """Decode the same with a full Hugging Face forward per token; `close` follows, else stop."""
 
     def grow(ids: list[int], logits: Callable[[Any], torch.Tensor]) -> list[int]:
         new: list[int] = []
@@ -60,7 +62,7 @@ def by_full_forwards(lm: Any, prompt: list[int], stop: int, limit: int = 8) -> A
         return new
 
     first = grow(prompt, lambda out: head(lm)(out.hidden_states[2][0, -1]))
-    ids = [*prompt, *first, stop, *[30 + prompt[0] % 5, 31][: 1 + prompt[0] % 2]]
+    ids = [*prompt, *first, stop if close is None else close, *[30 + prompt[0] % 5, 31][: 1 + prompt[0] % 2]]
     return first, grow(ids, lambda out: out.logits[0, -1])
 
 
@@ -83,6 +85,16 @@ def test_a_batch_decodes_what_each_row_decodes_alone(lm: Any) -> None:
     assert together == [two_phases(lm, [prompt], stop)[0] for prompt in PROMPTS]
     assert together == [by_full_forwards(lm, prompt, stop) for prompt in PROMPTS]
     assert len({len(first) for first, _ in together}) > 1, "rows should end unequally"
+
+
+@torch.no_grad()
+def test_end_of_text_ends_a_row_too(lm: Any) -> None:
+    """A token that ends the model's own texts; the next phase reads the stop token in its place."""
+    end = a_stop_that_occurs(lm)
+    lm.generation_config.eos_token_id = [STOP, end]
+    wanted = [by_full_forwards(lm, prompt, end, close=STOP) for prompt in PROMPTS]
+    assert two_phases(lm, PROMPTS, STOP) == wanted
+    assert len(wanted[0][0]) < 8
 
 
 def sliding(name: str) -> Any:

@@ -27,10 +27,14 @@ def test_generation_is_greedy_and_that_of_the_plain_loop(name: str) -> None:
     for _ in range(8):
         logits = lm(input_ids=torch.tensor([ids])).logits[0, -1]
         ids.append(int(logits.argmax()))
-        if ids[-1] == writer.stop_id:
+        if ids[-1] in writer.end_ids:
             break
     plain = tokenizer.decode(ids[len(writer.ids(chat)) :], skip_special_tokens=True).strip()
     assert writer.write(chat) == plain
+    new = ids[len(writer.ids(chat)) :]
+    lm.generation_config.eos_token_id = [writer.end_ids[0], new[2]]  # end-of-text ends it too
+    short = tokenizer.decode(new[: new.index(new[2])], skip_special_tokens=True).strip()
+    assert LocalLLM(lm, tokenizer, max_new_tokens=8).write(chat) == short
 
 
 def test_sampling_has_a_seed_and_leaves_the_global_state_alone(llm: LocalLLM) -> None:
@@ -88,6 +92,6 @@ def test_what_prompts_share_is_read_once(llm: LocalLLM) -> None:
 def test_a_model_out_of_time_fails() -> None:
     lm, tokenizer = load(Backbone("tiny-llama"))
     writer = LocalLLM(lm.eval(), tokenizer, max_new_tokens=400, timeout=1e-9)
-    writer.stop_id = -1  # a random model never stops
+    writer.end_ids = [-1]  # a random model never stops
     with pytest.raises(TimeoutError, match="no answer within"):
         writer.write([("user", "Hi.")])

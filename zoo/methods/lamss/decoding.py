@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.decoding.constrained import keep_only, pick
+from zoo.decoding.constrained import keep_only, one_stop, pick
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.nn.blocks import explicit_mask
 
@@ -157,7 +157,7 @@ def decode_graded(
         logits_BV = without(project(decoder.state()), level_ids)
         if allowed is not None:
             logits_BV = keep_only(logits_BV, [allowed(i, row.ids) for i, row in enumerate(rows)])
-        token_B = pick(logits_BV, 0.0)
+        token_B = one_stop(pick(logits_BV, 0.0), decoder.end_ids, stop_id)
         if step == max_new_tokens:
             token_B = torch.full_like(token_B, stop_id)
         decoder.push(token_B, alive_B, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.decoding.constrained import keep_only, pick
+from zoo.decoding.constrained import keep_only, one_stop, pick
 from zoo.decoding.depth_decoder import DepthDecoder
 
 Seen = tuple[list[float], list[float]]
@@ -47,6 +47,7 @@ def decode_with_confidence(
         token_B = pick(keep_only(logits_BV, [allowed(i, row) for i, row in enumerate(rows)]), 0.0)
         logp_BV = logits_BV.float().log_softmax(-1)
         picked_B = logp_BV.gather(1, token_B[:, None])[:, 0]
+        token_B = one_stop(token_B, decoder.end_ids, stop_id)
         entropy_B = torch.special.entr(logp_BV.exp()).sum(-1) / math.log(logp_BV.shape[1])
         columns = (token_B, alive_B, picked_B, entropy_B.clamp(0, 1))
         table = zip(*(column.tolist() for column in columns), strict=True)

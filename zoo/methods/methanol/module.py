@@ -16,7 +16,8 @@ Shapes: B batch, L tokens, D width, V vocabulary.
 Follows: head off the raw residual stream, initialised from the final head; label masks of (2) and
 (3), end-of-turn included, headers never; two-pass inference.
 Deviates: pass 2 does not run Q and T again; their states wait at block k and catch up in one chunk
-(`zoo/decoding/depth_decoder.py`), with the same tokens.
+(`zoo/decoding/depth_decoder.py`), with the same tokens in float32 (in bfloat16 a tie can fall the
+other way).
 Unknown in the paper, chosen here: k = K/2; lambdas 1 : 1; no norm before W_T (the successor's
 code); full fine-tuning; roles `thought` and `assistant` in the backbone's own turn markers.
 """
