@@ -62,7 +62,12 @@ def by_full_forwards(
         return new
 
     first = grow(prompt, lambda out: head(lm)(out.hidden_states[2][0, -1]))
-    ids = [*prompt, *first, stop if close is None else close, *[30 + prompt[0] % 5, 31][: 1 + prompt[0] % 2]]
+    ids = [
+        *prompt,
+        *first,
+        stop if close is None else close,
+        *[30 + prompt[0] % 5, 31][: 1 + prompt[0] % 2],
+    ]
     return first, grow(ids, lambda out: out.logits[0, -1])
 
 
