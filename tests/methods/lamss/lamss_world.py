@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
+import zoo
 from zoo.encoding import NO_HEAD, collate, join, sum_head_weights
 from zoo.records import Triple
 
 TIMES = (0, 1, 4, 16)
 VALUES = "bcdfghkm"
 UNREAL = 80
+LEVELS = [259, 260, 261, 262, 263]  # of a byte tokenizer
 BATCH = 64
 GRADED = ("certain", "sure", "likely", "possible", "uncertain", "doubtful")
 WORDS = ("?", "user", "system", "assistant", *GRADED)
@@ -148,3 +150,17 @@ def mean_by_kind(records: Sequence[Triple], values: Sequence[float]) -> dict[str
     for record, value in zip(records, values, strict=True):
         kinds.setdefault(record.kind, []).append(float(value))
     return {kind: sum(found) / len(found) for kind, found in kinds.items()}
+
+
+def with_levels(folder: Path, interleave: bool) -> str:
+    """Save a tiny model whose vocabulary has levels, as a stage of LaMsS exports it."""
+    module = zoo.LaMsS(zoo.Backbone(name="tiny-llama"), interleave=interleave)
+    module.configure_model()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.lm.model.layers.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+        module.lm.lm_head.weight[LEVELS] *= 20  # levels get much of the probability
+    module.lm.save_pretrained(folder)
+    module.tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from methods.lamss.lamss_world import LEVELS, with_levels
 from training import quiet_trainer
 
 import zoo
@@ -102,6 +103,26 @@ def test_doubts_about_open_answers(make: Make, name: str) -> None:
         shades = [shade for _, shade in found.tokens]
         assert shades == pytest.approx((1 - chosen.exp()).tolist(), abs=1e-5)
         assert len(found.tokens) == 3
+
+
+@torch.no_grad()
+def test_levels_of_a_backbone_have_no_part(tmp_path: Path) -> None:
+    """Of an export of LaMsS no level is said, and probabilities are among the other tokens."""
+    backbone = zoo.Backbone(with_levels(tmp_path / "model", interleave=True))
+    module = zoo.ConfidentSFT(backbone, confidence=["sequence", "entropy"], max_new_tokens=3)
+    module.configure_model()
+    module.eval()
+    for record, found in zip(OPENS, module.answer(OPENS), strict=True):
+        ids: list[int] = []
+        doubts, entropies = [], []
+        while len(ids) < 3 and 258 not in ids:
+            prompt = torch.tensor([module.encoder().prompt(record) + ids])
+            chances = module.lm(prompt).logits[0, -1, : LEVELS[0]].softmax(-1)
+            ids.append(int(chances.argmax()))
+            doubts.append(1 - chances.max().item())
+            entropies.append(torch.special.entr(chances).sum().item() / math.log(264))
+        assert [shade for _, shade in found.tokens] == pytest.approx(doubts[:3], abs=1e-5)
+        assert found.skepticism["entropy"] == pytest.approx(sum(entropies) / len(ids), abs=1e-5)
 
 
 def test_uniform_logits(make: Make) -> None:

@@ -344,6 +344,24 @@ def test_decoding_equals_whole_forwards(make: Make, shape: str) -> None:
         assert answer.skepticism["last"] == pytest.approx(doubts[-1], abs=1e-5)
 
 
+@pytest.mark.fidelity("lamss", 5)
+def test_the_end_of_an_answer_has_no_part_in_the_doubt_about_its_tokens(make: Make) -> None:
+    """An answer that is its end alone has no other token."""
+    from zoo.methods.lamss.decoding import Graded
+
+    module = make("LaMsS", "tiny-llama")
+    for ids, doubts, said in (
+        ([65, 66, STOP], [0.25, 0.75, 1.0], [0.25, 0.75]),
+        ([65, 66], [0.25, 0.75], [0.25, 0.75]),
+        ([STOP], [1.0], [1.0]),
+    ):
+        answer = module._answer(Graded(ids, doubts), 0.5)
+        mean = sum(said) / len(said)
+        expected = {"tokens": mean, "max": max(said), "last": said[-1], "both": (0.5 + mean) / 2}
+        assert answer.skepticism == {"response": 0.5, **expected}
+        assert [doubt for _, doubt in answer.tokens] == doubts  # it is shown
+
+
 # -- 4: what is learned ------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""`label_from` names the model whose probabilities and answers label the training data."""
+"""Which model labels the training data, and how it is asked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from methods.lamss.lamss_world import LEVELS, with_levels
 
 import zoo
 from zoo import backbone as backbones
 from zoo.methods.lamss.token_probabilities import probabilities
+
+STOP = 258
+PROMPTS = [[65, 66, 67], [70, 71, 72, 73, 74, 75, 76]]
+ANSWERS = [[80, 81, STOP], [90, STOP]]
 
 
 def saved(folder: Path, seed: int) -> str:
@@ -38,3 +43,78 @@ def test_labels_come_from_the_named_model(tmp_path: Path, monkeypatch: pytest.Mo
         module = zoo.LaMsS(zoo.Backbone(name=trained), label_from=label_from)
         labels = module.encoder().labels
         assert labels.doubts(rows)[0] == pytest.approx(doubts[source], abs=1e-6)
+
+
+class Reader:
+    """A whole forward for every token, under the flags of the method."""
+
+    def __init__(self, folder: str, writes: bool, hide_sigma: bool, shared_positions: bool) -> None:
+        self.lm = backbones.load(zoo.Backbone(name=folder))[0].eval()
+        self.writes, self.hidden, self.shared = writes, hide_sigma, shared_positions
+
+    def logits(self, ids: list[int]) -> torch.Tensor:
+        """Return the logits after a stream."""
+        level = torch.isin(torch.tensor(ids), torch.tensor(LEVELS))
+        seen = torch.ones(len(ids), len(ids)).tril().bool()
+        if self.hidden:
+            seen &= ~level[None] | torch.eye(len(ids)).bool()
+        places = (~level).long().cumsum(0) - 1 if self.shared else torch.arange(len(ids))
+        where = {"attention_mask": seen[None, None], "position_ids": places[None]}
+        return self.lm(torch.tensor([ids]), use_cache=False, **where).logits[0, -1]
+
+    def chances(self, ids: list[int]) -> torch.Tensor:
+        """Return p of the next token, the levels renormalised out, after ids as they are read."""
+        stream: list[int] = []
+        for token in ids:
+            stream.append(token)
+            if self.writes:
+                stream.append(LEVELS[int(self.logits(stream)[LEVELS].argmax())])
+        logits = self.logits(stream)
+        logits[LEVELS] = -torch.inf
+        return logits.softmax(-1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("writes", "hide_sigma", "shared_positions"),
+    [(True, False, False), (False, False, False), (True, True, False), (True, False, True)],
+)
+def test_a_model_with_levels_labels_by_its_ordinary_tokens(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: bool,
+    hide_sigma: bool,
+    shared_positions: bool,
+) -> None:
+    """It reads as it has learned to: with its own levels if it writes them, else clean text.
+
+    p0 is a share of the ordinary tokens, and the answer has these alone.
+    """
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    folder = with_levels(tmp_path / "model", interleave=writes)
+    reader = Reader(folder, writes, hide_sigma, shared_positions)
+    flags = {"hide_sigma": hide_sigma, "shared_positions": shared_positions}
+    labels = zoo.LaMsS(zoo.Backbone(name=folder), max_answer_tokens=3, **flags).encoder().labels
+    rows = list(zip(PROMPTS, ANSWERS, strict=True))
+    for (prompt, answer), doubts in zip(rows, labels.doubts(rows), strict=True):
+        expected = [
+            1 - reader.chances(prompt + answer[:t])[token].item() for t, token in enumerate(answer)
+        ]
+        assert doubts == pytest.approx(expected, abs=1e-5)
+    free = labels.answers(PROMPTS, [None, [[65], [66]]])
+    for prompt, allowed, found in zip(PROMPTS, [None, [65, 66]], free, strict=True):
+        ids, limit = list(prompt), 3 if allowed is None else 1
+        while len(ids) < len(prompt) + limit and STOP not in ids:
+            chances = reader.chances(ids)
+            ids.append(max(allowed or range(len(chances)), key=lambda i: float(chances[i])))
+        assert found == [token for token in ids[len(prompt) :] if token != STOP]
+
+
+def test_a_model_says_whether_it_writes_levels(tmp_path: Path) -> None:
+    """A stage without levels after the tokens unlearns nothing; older exports wrote them."""
+    for first, then, writes in ((True, False, True), (False, False, False), (False, True, True)):
+        folder = with_levels(tmp_path / f"{first}{then}", interleave=first)
+        module = zoo.LaMsS(zoo.Backbone(name=folder), interleave=then)
+        assert module.encoder().labels.writes is first
+        module.configure_model()
+        assert module.lm.config.writes_skepticism is writes

@@ -59,7 +59,7 @@ def test_tokens_of_ones_own_stay(shape: str) -> None:
     """A second call changes nothing; other levels, or tokens of another origin, are an error."""
     lm, tokenizer, ids = grown(shape)
     before = lm.get_input_embeddings().weight
-    assert add_levels(tokenizer, 5, lm.config, "here") == ids == level_ids(tokenizer)
+    assert add_levels(tokenizer, 5, lm.config, "here") == ids == level_ids(tokenizer, lm.config)
     grow(lm, tokenizer, ids)
     assert lm.get_input_embeddings().weight is before
     with pytest.raises(InputError, match=r"model.num_levels: 3, but here has 5 levels already"):

@@ -21,9 +21,10 @@ it was right and `I am unsure` where it was wrong.
 Shapes: B batch, L tokens, D width, V vocabulary.
 
 Chosen here: A ends with its end-of-turn, which counts as a token; of a question with options the
-answer is decoded among the letters, but (1) and (2) are of the whole vocabulary; yes and no in
-place of (A) True and (B) False; of `I am sure` only the token that decides is learned and read; a
-reply without a number is U = 1/2 and counted as `unparsed`.
+answer is decoded among the letters, but (1) and (2) are of the whole vocabulary (skepticism levels
+of a backbone that is an export of LaMsS aside); yes and no in place of (A) True and (B) False; of
+`I am sure` only the token that decides is learned and read; a reply without a number is U = 1/2 and
+counted as `unparsed`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ from zoo.methods.lamss.baseline_encoder import (
     ConfidenceEncoder,
     number_said,
 )
+from zoo.methods.lamss.decoding import without
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
+from zoo.methods.lamss.level_tokens import level_ids
 from zoo.methods.lamss.questions import ASKABLE, Askable, key
 from zoo.methods.lamss.r_tuning import right_beforehand
 from zoo.methods.lamss.token_confidence import (
@@ -184,12 +187,16 @@ class ConfidentSFT(SelectiveModule):
         super().on_load_checkpoint(checkpoint)
         self.was_right = checkpoint.get("was_right")
 
+    def ordinary_logits(self, hidden_BD: Tensor) -> Tensor:
+        """Return logits that choose no skepticism level, of a backbone that has them, `(B, V)`."""
+        return without(self.last_logits(hidden_BD), level_ids(self.tokenizer, self.lm.config))
+
     def _decode(self, records: Sequence[Askable]) -> tuple[list[str], list[list[int]], list[Seen]]:
         """Return the greedy answers as text and ids, and log p and entropy of their tokens."""
         encoder = self.encoder()
         ids, seen = decode_with_confidence(
             self._decoder([encoder.prompt(record) for record in records]),
-            self.last_logits,
+            self.ordinary_logits,
             stop_id=encoder.stop_id,
             max_new_tokens=self.max_new_tokens,
             allowed=only([encoder.choices(record) for record in records], encoder.stop_id),
@@ -212,7 +219,11 @@ class ConfidentSFT(SelectiveModule):
         encoder = self.encoder()
         asked = zip(records, texts, strict=True)
         ids = self._decoder([encoder.after(*pair, "verbalised") for pair in asked]).decode(
-            0, self.last_logits, stop_id=encoder.stop_id, max_new_tokens=NUMBER_TOKENS, close=False
+            0,
+            self.ordinary_logits,
+            stop_id=encoder.stop_id,
+            max_new_tokens=NUMBER_TOKENS,
+            close=False,
         )
         return [number_said(text) for text in self.tokenizer.batch_decode(ids)]
 

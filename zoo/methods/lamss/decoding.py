@@ -25,7 +25,7 @@ class LevelDecoder(DepthDecoder):
 
     Args:
         lm: Causal language model.
-        depths: Block counts in ascending order.
+        depths: Block counts in ascending order; None for all blocks.
         level_ids: Ids of the level tokens.
         hidden: No other token attends to a level.
         shared_positions: A level has the position of the token before it.
@@ -35,7 +35,7 @@ class LevelDecoder(DepthDecoder):
     def __init__(
         self,
         lm: Any,
-        depths: Sequence[int],
+        depths: Sequence[int] | None,
         *,
         level_ids: Sequence[int],
         hidden: bool,
@@ -93,12 +93,17 @@ def without(logits_BV: Tensor, ids: Sequence[int]) -> Tensor:
     return kept
 
 
+def chances(logits_BV: Tensor, token_B: Tensor, level_ids: Sequence[int]) -> Tensor:
+    """Return the probability of a token in each row, `(B,)`, among those that are no levels."""
+    return without(logits_BV.float(), level_ids).softmax(-1).gather(1, token_B[:, None])[:, 0]
+
+
 def read_graded(
     decoder: DepthDecoder,
     prompts: Sequence[Sequence[int]],
     project: Project,
     level_ids: Sequence[int],
-) -> list[list[int]]:
+) -> list[list[float]]:
     """Read given tokens, a level after each of them, chosen greedily.
 
     Args:
@@ -108,22 +113,23 @@ def read_graded(
         level_ids: Ids of the level tokens in ascending order of doubt.
 
     Returns:
-        The level after each token, as an index.
+        The probability of each token but the first, given what stands before it, levels included,
+        among the normal tokens.
     """
     device = decoder.mask_BL.device
     levels_N = torch.tensor(list(level_ids), device=device)
     lengths_B = torch.tensor([len(row) for row in prompts], device=device)
-    rows: list[list[int]] = [[] for _ in prompts]
+    rows: list[list[float]] = [[] for _ in prompts]
     for step in range(max(map(len, prompts))):
         alive_B = step < lengths_B
-        token_B = torch.tensor([row[step] if step < len(row) else 0 for row in prompts])
-        decoder.push(token_B.to(device), alive_B, 0)
+        token_B = torch.tensor([row[step] if step < len(row) else 0 for row in prompts]).to(device)
+        if step:
+            chance_B = chances(project(decoder.state()), token_B, level_ids)
+            for row, chance, alive in zip(rows, chance_B.tolist(), alive_B.tolist(), strict=True):
+                row += [chance] if alive else []
+        decoder.push(token_B, alive_B, 0)
         _, level_B = expected_level(project(decoder.state()), level_ids)
         decoder.push(levels_N[level_B], alive_B, 0)
-        columns = zip(level_B.tolist(), alive_B.tolist(), strict=True)
-        for levels, (level, alive) in zip(rows, columns, strict=True):
-            if alive:
-                levels.append(level)
     return rows
 
 

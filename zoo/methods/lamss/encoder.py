@@ -54,7 +54,7 @@ class SkepticEncoder(PromptEncoder):
         labels: Labels the data; None puts level 0 everywhere, to look at the form alone.
         doubt_source: Where the levels of a text come from: `ref_prob`, how likely `labels` finds
             each token, in quantiles of the split; `span_labels`, the spans of the record. Answers
-            have no spans: theirs are of the first kind always.
+            have no spans: theirs are of the first kind always, in quantiles of the gold answers.
         interleave: Put a level after every token; if not, the second pass alone has one.
         interleave_query: Put one after every token before the answer, too.
         shared_positions: A token and its level have one position.

@@ -2,6 +2,11 @@
 
 It is never a part of the module that trains, and what it said is kept on disk by model and text
 (`zoo/cache.py`), so that a resumed run and the other processes do not ask again.
+
+A model that has learned to write a level after every token hardly knows clean text: after a token
+it expects a level. So it is asked in its own form and reads x_1 s_1 x_2 s_2 ... with the levels
+that it writes itself. Any other model reads clean text. A probability is always one among the
+ordinary tokens, the levels left out.
 """
 
 from __future__ import annotations
@@ -9,24 +14,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo import backbone as backbones
-from zoo.backbone import Backbone
+from zoo.backbone import Backbone, read_config
 from zoo.cache import fingerprint, remember
 from zoo.decoding.constrained import only
-from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
-from zoo.methods.lamss.decoding import decode_graded, read_graded
-from zoo.methods.lamss.level_tokens import MARK, level_ids
+from zoo.methods.lamss.decoding import LevelDecoder, decode_graded, read_graded, without
+from zoo.methods.lamss.level_tokens import level_ids, writes_levels
 from zoo.methods.lamss.token_probabilities import Row, probabilities
 from zoo.model_files import resolve
 from zoo.tiny_models import TINY
 
 log = logging.getLogger(__name__)
-BATCH = 32  # answers at a time
+BATCH = 32  # rows at a time
 
 
 class AnswerLabeler:
@@ -37,7 +43,8 @@ class AnswerLabeler:
         tokenizer: The tokenizer that the ids are of; the model's own must agree with it.
         stop_id: Token that ends an answer.
         max_new_tokens: Limit of an answer.
-        grade_query: A model that has learned to grade every token grades those of a prompt, too.
+        hidden: No other token attends to a level, in a model that writes them.
+        shared_positions: A level has the position of the token before it there.
     """
 
     def __init__(
@@ -47,11 +54,14 @@ class AnswerLabeler:
         *,
         stop_id: int,
         max_new_tokens: int,
-        grade_query: bool = False,
+        hidden: bool = False,
+        shared_positions: bool = False,
     ) -> None:
         self.backbone, self.tokenizer = backbone, tokenizer
         self.stop_id, self.max_new_tokens = stop_id, max_new_tokens
-        self.grade_query = grade_query
+        config = read_config(backbone.name)
+        self.levels, self.writes = level_ids(tokenizer, config), writes_levels(config)
+        self.form = {"hidden": hidden, "shared_positions": shared_positions}
         self._lm: Any = None
 
     def doubts(self, rows: Sequence[Row]) -> list[list[float]]:
@@ -59,8 +69,8 @@ class AnswerLabeler:
         items = [[list(context), list(tokens)] for context, tokens in rows]
 
         def compute(part: Sequence[Any]) -> list[list[float]]:
-            chances = probabilities(self.lm(), [(context, tokens) for context, tokens in part])
-            return [[min(1.0, max(0.0, 1 - p)) for p in row] for row in chances]
+            read = self._read if self.writes else self._score
+            return [[min(1.0, max(0.0, 1 - p)) for p in row] for row in read(part)]
 
         return self._remember("doubts", {}, items, compute)
 
@@ -74,9 +84,9 @@ class AnswerLabeler:
             choices: For each prompt, the ids of the answers to choose from; None for any.
         """
         settings = {"stop": self.stop_id, "limit": self.max_new_tokens}
-        settings |= {"grade_query": True} if self.grade_query else {}
         items = [[list(prompt), listed] for prompt, listed in zip(prompts, choices, strict=True)]
-        return self._remember("answers", settings, items, self._answer)
+        batched = partial(in_batches, compute=self._answer)
+        return self._remember("answers", settings, items, batched)
 
     def drop(self) -> None:
         """Free the model's memory; it is loaded again if it is needed again."""
@@ -109,40 +119,49 @@ class AnswerLabeler:
         name = self.backbone.name
         model: Any = name if name in TINY else fingerprint(resolve(name))
         held = [model, self.backbone.dtype, self.backbone.load_4bit]
+        held += [self.levels, self.writes, self.form] if self.levels else []
         return remember(kind, [held, settings], items, compute)
 
-    @torch.no_grad()
-    def _answer(self, items: Sequence[Any]) -> list[list[int]]:
-        order = sorted(range(len(items)), key=lambda i: len(items[i][0]))
-        answers: list[list[int]] = [[] for _ in items]
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            for i, ids in zip(part, self._batch([items[i] for i in part]), strict=True):
-                answers[i] = ids
-        return answers
+    def _score(self, items: Sequence[Any]) -> list[list[float]]:
+        """Return p0 of the tokens of each (context, tokens), read as clean text."""
+        return probabilities(self.lm(), [(c, tokens) for c, tokens in items], levels=self.levels)
 
-    def _batch(self, items: Sequence[Any]) -> list[list[int]]:
-        lm = self.lm()
-        decoder = DepthDecoder(lm, batch_size=len(items), pad_id=self.tokenizer.pad_token_id)
+    def _read(self, items: Sequence[Any]) -> list[list[float]]:
+        """Return p0 of the tokens of each (context, tokens), read with levels after every token."""
+
+        def compute(part: Sequence[Any]) -> list[list[float]]:
+            rows = [[*context, *tokens] for context, tokens in part]
+            found = read_graded(self._decoder(len(rows)), rows, self._project, self.levels)
+            return [row[-len(item[1]) :] for row, item in zip(found, part, strict=True)]
+
+        return in_batches(items, compute)
+
+    def _answer(self, items: Sequence[Any]) -> list[list[int]]:
+        decoder = self._decoder(len(items))
         prompts = [prompt for prompt, _ in items]
         limits: dict[str, Any] = {
             "stop_id": self.stop_id,
             "max_new_tokens": self.max_new_tokens,
             "allowed": only([listed for _, listed in items], self.stop_id),
         }
-
-        def project(hidden: torch.Tensor) -> torch.Tensor:
-            return lm.lm_head(lm.model.norm(hidden))
-
-        held = level_ids(self.tokenizer) if getattr(lm.config, MARK, None) else []
-        if held and self.grade_query:
-            read_graded(decoder, prompts, project, held)
-        else:
-            decoder.feed(prompts, 0)
-        if held:  # it has learned to grade every token
-            rows = decode_graded(decoder, project, held, **limits)
+        if self.writes:
+            read_graded(decoder, prompts, self._project, self.levels)
+            rows = decode_graded(decoder, self._project, self.levels, **limits)
             return [[token for token in row.ids if token != self.stop_id] for row in rows]
-        return decoder.decode(0, project, close=False, **limits)
+        decoder.feed(prompts, 0)
+        return decoder.decode(0, self._ordinary, close=False, **limits)
+
+    def _decoder(self, num_rows: int) -> LevelDecoder:
+        pad = self.tokenizer.pad_token_id
+        return LevelDecoder(
+            self.lm(), None, batch_size=num_rows, pad_id=pad, level_ids=self.levels, **self.form
+        )
+
+    def _project(self, hidden_BD: Tensor) -> Tensor:
+        return self.lm().lm_head(self.lm().model.norm(hidden_BD))
+
+    def _ordinary(self, hidden_BD: Tensor) -> Tensor:
+        return without(self._project(hidden_BD), self.levels)
 
     def _check(self, tokenizer: Any) -> None:
         own = self.tokenizer.get_vocab()
@@ -150,3 +169,17 @@ class AnswerLabeler:
             raise InputError(
                 f"model.label_from: the tokenizer of {self.backbone.name} is not the backbone's"
             )
+
+
+@torch.no_grad()
+def in_batches(
+    items: Sequence[Any], compute: Callable[[Sequence[Any]], Sequence[Any]]
+) -> list[Any]:
+    """Return `compute` of items like (token ids, more), rows of like length together."""
+    order = sorted(range(len(items)), key=lambda i: len(items[i][0]))
+    results: list[Any] = [None] * len(items)
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
+        for i, result in zip(part, compute([items[i] for i in part]), strict=True):
+            results[i] = result
+    return results

@@ -18,6 +18,7 @@ from zoo.errors import InputError
 NAME = "<|skeptic_{}|>"
 WRITTEN = re.compile(r"<\|skeptic_\d+\|>")
 MARK = "num_skepticism_levels"  # in the config of a model that has the rows
+WRITES = "writes_skepticism"  # in it too: whether a level follows every token that it has learned
 GRADED = ("certain", "sure", "likely", "possible", "uncertain", "doubtful")
 NOISE, SHARE = 0.1, 0.5  # of the rows' standard deviation; of the way to a graded word
 
@@ -53,10 +54,18 @@ def add_levels(tokenizer: Any, num_levels: int, config: Any, name: str) -> list[
     return tokenizer.convert_tokens_to_ids(tokens)
 
 
-def level_ids(tokenizer: Any) -> list[int]:
-    """Return the ids of the level tokens that a tokenizer has, s_0 first."""
-    known = [token for token in tokenizer.get_vocab() if WRITTEN.search(token)]
-    return [tokenizer.convert_tokens_to_ids(NAME.format(j)) for j in range(len(known))]
+def level_ids(tokenizer: Any, config: Any) -> list[int]:
+    """Return the ids of the levels that the model of a config has, s_0 first; empty for none."""
+    held = getattr(config, MARK, None) or 0
+    return [tokenizer.convert_tokens_to_ids(NAME.format(j)) for j in range(held)]
+
+
+def writes_levels(config: Any) -> bool:
+    """Return whether a model has learned to write a level after every token.
+
+    One that has the rows and does not say (older exports) has.
+    """
+    return bool(getattr(config, WRITES, getattr(config, MARK, None)))
 
 
 def letter_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:

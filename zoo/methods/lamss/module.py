@@ -19,12 +19,15 @@ fine-tuning on the model's own successes and failures in two passes; threshold a
 Deviates: the second pass reads the cache of the first one, with the same result.
 Unknown in the paper, chosen here: N = 5; lambdas 1; softmax over the whole vocabulary in training;
 rows start at the mean row moved towards graded words; a token's level is the quantile (in its
-split) of 1 - p0(x_t | x_<t) by the model before training, on clean text, or an annotated span's;
+split) of 1 - p0(x_t | x_<t), or an annotated span's; p0 is a share of the ordinary tokens, by the
+model before training: on clean text if it writes no levels, else (in the second stage) with its own
+levels between the tokens, because on clean text it expects a level; `label_from` names another;
 an answer's level is s_0 if right, else s_{N-1}; right and wrong are balanced in training only by
 repeating the rarer; the query has levels only on demand (its own quantiles in training, those that
-the model writes while it reads in use); end-of-turn is a normal token; U decides. One greedy answer
-of the model *before* fine-tuning is judged: it has seen no answer of the training data, so there
-are no folds. Not built: several sampled answers, smoothing over neighbouring levels.
+the model writes while it reads in use); end-of-turn is a normal token, but the scores beside U
+leave its level out (it says nothing of the answer); U decides. One greedy answer of the model
+*before* fine-tuning is judged: it has seen no answer of the training data, so there are no folds.
+Not built: several sampled answers, smoothing over neighbouring levels.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ from zoo.methods.lamss.decoding import (
 from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.labeler import AnswerLabeler
-from zoo.methods.lamss.level_tokens import add_levels, grow
+from zoo.methods.lamss.level_tokens import WRITES, add_levels, grow, writes_levels
 from zoo.methods.lamss.questions import Askable
 from zoo.module import evaluating
 from zoo.nn.blocks import explicit_mask
@@ -77,7 +80,8 @@ class LaMsS(SelectiveModule):
         level_weight: lambda_p of equation (4).
         doubt_source: Where the levels of a text's tokens come from: `ref_prob` or `span_labels`.
         label_from: Model that labels the data, named like `backbone.name`, with the same
-            tokenizer; None for the backbone as it is before training.
+            tokenizer; None for the backbone as it is before training. One that has learned to write
+            levels reads with them, token by token; one that has not reads clean text in one pass.
         interleave: Write a level after every token; if not, only the second pass has one.
         interleave_query: Write one after every token of the question, too, as in the texts.
         hide_sigma: No other token attends to the level of a token (padded rows are used).
@@ -147,7 +151,9 @@ class LaMsS(SelectiveModule):
         """Add the levels to the tokenizer, the embedding and the head."""
         name = self.backbone.name
         self.level_ids = add_levels(self.tokenizer, self.num_levels, self.lm.config, name)
+        writes = self.interleave or writes_levels(self.lm.config)
         grow(self.lm, self.tokenizer, self.level_ids)
+        setattr(self.lm.config, WRITES, writes)
 
     def build_encoder(self, tokenizer: Any) -> SkepticEncoder:
         """Return the encoder; with a backbone of shapes alone it labels nothing."""
@@ -172,7 +178,8 @@ class LaMsS(SelectiveModule):
                 tokenizer,
                 stop_id=encoder.stop_id,
                 max_new_tokens=self.max_answer_tokens,
-                grade_query=self.interleave_query,
+                hidden=self.hide_sigma,
+                shared_positions=self.shared_positions,
             )
         return encoder
 
@@ -227,8 +234,10 @@ class LaMsS(SelectiveModule):
     def _answer(self, row: Graded, doubt: float) -> DoubtedAnswer:
         skepticism = {"response": doubt}
         if self.interleave:
-            tokens = sum(row.doubts) / len(row.doubts)
-            skepticism |= {"tokens": tokens, "max": max(row.doubts), "last": row.doubts[-1]}
+            ended = len(row.ids) > 1 and row.ids[-1] == self.encoder().stop_id
+            said = row.doubts[:-1] if ended else row.doubts
+            tokens = sum(said) / len(said)
+            skepticism |= {"tokens": tokens, "max": max(said), "last": said[-1]}
             skepticism["both"] = (doubt + tokens) / 2
         texts = [self.tokenizer.decode([token]) for token in row.ids]
         graded = tuple(zip(texts, row.doubts, strict=True)) if self.interleave else ()
