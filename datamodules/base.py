@@ -38,6 +38,9 @@ class ZooDataModule(LightningDataModule):
         max_test: Number of test records to keep; None keeps all.
         too_long: `error` refuses a record that the method's window cannot hold; `drop` leaves it
             out of the examples whole, and says how many and the first three. Answers are never cut.
+        group_by_length: Put training examples of like lengths into a micro-batch, which saves
+            padding. With `max_tokens`, fill micro-batches: set `batch_size`, which stays a limit,
+            above the number of examples that fit.
         keep_in_memory: Whether encoded training examples stay in memory. False stores them in
             `$ZOO_CACHE/examples`, where the next start finds them; None does so if the data files
             have more than 16 MiB and the method's examples can be stored.
@@ -63,6 +66,7 @@ class ZooDataModule(LightningDataModule):
         max_val: int | None = None,
         max_test: int | None = None,
         too_long: TooLong = "error",
+        group_by_length: bool = False,
         keep_in_memory: bool | None = None,
         num_proc: int | None = None,
         seed: int = 0,
@@ -77,6 +81,7 @@ class ZooDataModule(LightningDataModule):
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
         self.too_long = one_of("data.too_long", too_long, ("error", "drop"))
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
+        self.group_by_length = group_by_length
         self.keep_in_memory, self.num_proc = keep_in_memory, num_proc
         counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers", "num_proc")
         check_counts("data", {name: getattr(self, name) for name in counts})
@@ -202,6 +207,7 @@ class ZooDataModule(LightningDataModule):
             batch_size=batch_size,
             max_tokens=self.max_tokens if shuffle else None,
             shuffle=shuffle,
+            group_by_length=self.group_by_length,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,

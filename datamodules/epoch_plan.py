@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from bisect import bisect_left, insort
 from collections import deque
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from datamodules.sizes import Sizes
 
+NEIGHBOURS = 50  # batches whose examples are sorted by length together
 SEARCH = 20  # how many batches ahead to look for an example of another group
 Normalizers = dict[int, float]
 
@@ -141,3 +143,52 @@ def _apart(
                 groups.add(group)
         waiting.extendleft(reversed(later))
     return np.array(taken, dtype=np.int64), np.array(starts, dtype=np.int64)
+
+
+def by_length(
+    sizes: Sizes, order: NDArray[Any], batch_size: int, max_tokens: int | None, seed: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Divide examples into micro-batches of like lengths, or that fill `max_tokens`.
+
+    Each `NEIGHBOURS` batches of the order are sorted by length. Without `max_tokens` a batch is the
+    next `batch_size` of them. With it, each example, the longest first, goes into the fullest batch
+    that still has room for it (best-fit decreasing). The order of the batches is shuffled.
+
+    Args:
+        sizes: Sizes of all examples.
+        order: Examples in a shuffled order.
+        batch_size: Examples per micro-batch at most.
+        max_tokens: Tokens per micro-batch at most, unless an example alone has more.
+        seed: Seed of the order of the batches.
+    """
+    rng, batches = random.Random(seed), []
+    for start in range(0, len(order), NEIGHBOURS * batch_size):
+        part = order[start : start + NEIGHBOURS * batch_size]
+        part = part[np.argsort(-sizes.lengths[part], kind="stable")]
+        if max_tokens is None:
+            made = [part[i : i + batch_size].tolist() for i in range(0, len(part), batch_size)]
+        else:
+            made = _best_fit(part.tolist(), sizes.lengths[part].tolist(), batch_size, max_tokens)
+        rng.shuffle(made)
+        batches += made
+    starts = np.cumsum([0, *map(len, batches[:-1])])
+    return np.array([index for batch in batches for index in batch], dtype=np.int64), starts
+
+
+def _best_fit(
+    indices: list[int], lengths: list[int], batch_size: int, max_tokens: int
+) -> list[list[int]]:
+    """Return batches; examples come with their lengths, the longest first."""
+    batches: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (tokens left, number of the batch), sorted
+    for index, length in zip(indices, lengths, strict=True):
+        place = bisect_left(rooms, (length, -1))
+        if place < len(rooms):
+            room, number = rooms.pop(place)
+            batches[number].append(index)
+        else:
+            room, number = max_tokens, len(batches)
+            batches.append([index])
+        if room > length and len(batches[number]) < batch_size:
+            insort(rooms, (room - length, number))
+    return batches

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LARGE = 16 * 2**20  # bytes of data files from which on training examples are stored
 CHANGE_NOTHING = (  # attributes of a data module on which no example depends
     *("trainer", "batch_size", "eval_batch_size", "max_tokens", "seed", "num_workers"),
-    *("keep_in_memory", "num_proc"),
+    *("group_by_length", "keep_in_memory", "num_proc"),
 )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.epoch_plan import EpochPlan, Normalizers, micro_batches, shuffled
+from datamodules.epoch_plan import EpochPlan, Normalizers, by_length, micro_batches, shuffled
 from datamodules.sizes import Sizes
-from zoo.errors import check_counts
+from zoo.errors import InputError, check_counts
 
 Collate = Callable[[Sequence[Any], Normalizers], Any]
 
@@ -34,6 +34,8 @@ class StepLoader:
         batch_size: Examples per micro-batch.
         max_tokens: Close a micro-batch before it exceeds this many tokens; None for no limit.
         shuffle: New order every epoch, without the examples from which nothing is learned.
+        group_by_length: Put examples of like lengths together; with `max_tokens`, those that fill
+            it. In a shuffled loader.
         seed: Seed of the order.
         accumulate: Micro-batches per optimiser step and rank.
         rank: This process.
@@ -50,6 +52,7 @@ class StepLoader:
         batch_size: int,
         max_tokens: int | None = None,
         shuffle: bool = False,
+        group_by_length: bool = False,
         seed: int = 0,
         accumulate: int = 1,
         rank: int = 0,
@@ -60,12 +63,16 @@ class StepLoader:
         check_counts("", {"batch_size": batch_size, "max_tokens": max_tokens})
         self.examples, self.collate = examples, collate
         self.batch_size, self.max_tokens = batch_size, max_tokens
-        self.shuffle, self.seed = shuffle, seed
+        self.shuffle, self.group_by_length, self.seed = shuffle, group_by_length, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.epoch, self.position, self._resumed = 0, 0, False
         self.limit: int | None = None  # see `limit_epochs`
         self.sizes = Sizes.of(examples)
+        if shuffle and group_by_length and self.sizes.groups is not None:
+            raise InputError(
+                "data.group_by_length: pairs of one group must stay apart; leave it out"
+            )
         self._plan: tuple[int, EpochPlan] | None = None
 
     def __len__(self) -> int:
@@ -128,9 +135,11 @@ class StepLoader:
             order = np.arange(len(self.examples))
             if self.shuffle:  # what nothing is learned from costs time only
                 order = shuffled(self.sizes.learned(), f"{self.seed}-{self.epoch}")
-            order, starts = micro_batches(
-                self.sizes, order, self.batch_size, self.max_tokens, grouped=self.shuffle
-            )
+            given = (self.sizes, order, self.batch_size, self.max_tokens)
+            if self.shuffle and self.group_by_length:
+                order, starts = by_length(*given, seed=f"{self.seed}-{self.epoch}-batches")
+            else:
+                order, starts = micro_batches(*given, grouped=self.shuffle)
             plan = EpochPlan(
                 self.sizes,
                 order,

@@ -65,11 +65,16 @@ def test_length_and_token_limit() -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11, 12, 17])
-def test_resuming_continues_the_uninterrupted_order(stop: int) -> None:
-    whole, seen = loader(seed=3), []
+@pytest.mark.parametrize("max_tokens", [None, 40])
+@pytest.mark.parametrize("group_by_length", [False, True])
+def test_resuming_continues_the_uninterrupted_order(
+    stop: int, max_tokens: int | None, group_by_length: bool
+) -> None:
+    given: Any = {"seed": 3, "max_tokens": max_tokens, "group_by_length": group_by_length}
+    whole, seen = loader(**given), []
     for _ in range(3):
         seen += contents(whole)
-    before = loader(seed=3)
+    before = loader(**given)
     taken: list[Any] = []
     while len(taken) < stop:
         for batch in before:
@@ -77,7 +82,7 @@ def test_resuming_continues_the_uninterrupted_order(stop: int) -> None:
             if len(taken) == stop:
                 break
     state = before.state_dict()
-    after = loader(seed=3)
+    after = loader(**given)
     after.load_state_dict(state)
     rest: list[Any] = []
     while len(rest) < len(seen) - stop:
@@ -211,6 +216,10 @@ def test_resuming_with_groups(stop: int) -> None:
     after = grouped(UNEVEN, seed=3)
     after.load_state_dict(before.state_dict())
     assert taken + batches_of(after) == expected[: stop + len(batches_of_rest(expected, stop))]
+
+
+def test_groups_are_not_joined_by_length(refused: Callable[..., str]) -> None:
+    refused(lambda: grouped(["a", "a"], group_by_length=True), "data.group_by_length")
 
 
 def batches_of_rest(expected: list[Any], stop: int) -> list[Any]:

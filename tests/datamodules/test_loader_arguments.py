@@ -24,6 +24,9 @@ LOADER = {
     "max_train": ("int | null", None, "Number of training records to keep"),
     "max_val": ("int | null", None, "Number of validation records to keep"),
     "max_test": ("int | null", None, "Number of test records to keep"),
+    "group_by_length": ("bool", False, "Put training examples of like lengths"),
+    "keep_in_memory": ("bool | null", None, "Whether encoded training examples stay in memory."),
+    "num_proc": ("int | null", None, "Processes that encode what is stored"),
     "seed": ("int", 0, "Seed of the"),
     "num_workers": ("int", 0, "Processes that collate batches."),
 }
