@@ -32,8 +32,7 @@ from datamodules.chat_messages import (
 from datamodules.chat_rows import OnBad, read_rows
 from datamodules.files import field as checked
 from datamodules.files import first_few
-from datamodules.tables import only
-from zoo.errors import InputError
+from zoo.errors import InputError, nearest
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class ChatReader:
         task = ("", "")
         if listed:
             given = {k: v for k, v in row.items() if k == listed or v not in (*NOTHING, "")}
-            only(given, (listed, *BESIDE, *self.beside), where)
+            _known(given, (listed, *BESIDE, *self.beside), where)
             messages = read_messages(given, listed, where, self.extra)
         else:
             given = {}
@@ -153,7 +152,7 @@ def _flat(row: Mapping[str, Any], where: str) -> tuple[list[Message], tuple[str,
     for names in (asked, inputs, replies):
         if len(names) > 1:
             raise InputError(f"{where}: both {names[0]!r} and {names[1]!r}; put one in data.ignore")
-    only(row, (*asked, *inputs, *replies, *["history"] * alpaca, *BESIDE), where)
+    _known(row, (*asked, *inputs, *replies, *["history"] * alpaca, *BESIDE), where)
     question, answer = _said(row, asked[0], where), _said(row, replies[0], where)
     if not question:
         raise InputError(f"{where}: field {asked[0]!r} is empty")
@@ -165,6 +164,13 @@ def _flat(row: Mapping[str, Any], where: str) -> tuple[list[Message], tuple[str,
     ]
     messages = [*past, Message(USER, text, where), Message(ASSISTANT, answer, where)]
     return messages, (question, context) if context else ("", "")
+
+
+def _known(row: Mapping[str, Any], names: Collection[str], where: str) -> None:
+    for name in row:
+        if name not in names:
+            hint = f"{nearest(name, names)}; if it says nothing, name it in data.ignore"
+            raise InputError(f"{where}: unknown field {name!r}; {hint}")
 
 
 def _unknown(row: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def read_rows(
 def _unread(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
     """Yield `(line, function that reads the row)`."""
     kinds = {".csv": unread_csv, ".parquet": _unread_parquet}
-    return kinds.get(Path(path.name.removesuffix(".gz")).suffix, unread_objects)(path)
+    return kinds.get(Path(path.name.removesuffix(".gz")).suffix.lower(), unread_objects)(path)
 
 
 def _unread_parquet(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:

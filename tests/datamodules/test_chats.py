@@ -129,8 +129,9 @@ def test_public_forms(form: str, load: Any, refused: Any) -> None:
     assert ("refused" if isinstance(expected, list) else "read") in line.split("|")[3]
 
 
-def test_fields_that_say_nothing_are_named(load: Any) -> None:
+def test_fields_that_say_nothing_are_named(load: Any, refused: Any) -> None:
     row, _ = FORMS["UltraChat"]
+    refused(lambda: load(row), "if it says nothing, name it in data.ignore")
     assert load(row, ignore=["prompt", "prompt_id"]) == [talk("q", "a")]
 
 
@@ -267,6 +268,9 @@ def test_what_is_learned_of_a_chat(make: Any, load: Any, refused: Any) -> None:
     assert [part in text for part in ("Be odd.", "one", "supportive")] == [True, True, False]
     assert learned.startswith("two")
     assert "one" not in learned
+    (early,) = load(openai(Q, ("assistant", "two"), Q, weightless))
+    assert encoder.gold(early) == ("", "two")
+    assert "one" not in encoder.tokenizer.decode(encoder(early)[0].input_ids)
     refused(
         lambda: make("MeTHanol", "tiny-llama").encoder()(record), "no supporter turn has a thought"
     )
