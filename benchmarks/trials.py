@@ -80,12 +80,17 @@ class FinishedRows:
     def add(self, entry: Entry) -> None:
         """Add an entry, with torch's version and the date; the file is replaced as a whole."""
         self.entries.append({**entry, "torch": torch.__version__, "date": str(date.today())})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(json.dumps(kept, ensure_ascii=False) for kept in self.entries)
-        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        scratch.write_text(f"[\n{lines}\n]\n", "utf-8")
-        scratch.replace(self.path)
+        write_entries(self.path, self.entries)
         print(*self.job_of(entry), entry.get("seconds", ""), flush=True)
+
+
+def write_entries(path: Path, entries: Sequence[Entry]) -> None:
+    """Write entries, a line each; the file is replaced as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(kept, ensure_ascii=False) for kept in entries)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(f"[\n{lines}\n]\n", "utf-8")
+    scratch.replace(path)
 
 
 def of_row(entries: Iterable[Entry], **wanted: Any) -> list[Entry]:

@@ -12,8 +12,9 @@ ESConv's strategies and emotions), the same for every row and seed. Rows without
 same weights share one training run.
 
 straQ*'s rows differ in their planner; one fine-tuned responder (exported to `--folder`) writes what
-they planned, and what the gold strategies and the most frequent one ask for. Grades of `distill`
-are those of the talker, kept in a file in `--folder`.
+they planned, and what the gold strategies, the most frequent one and a lookup table ask for
+(`lookup.py`, counted on all training dialogues). Grades of `distill` are those of the talker, kept
+in a file in `--folder`.
 
 Plain replies are begun with the supporter's name, the baselines' answers in fields with the first
 field, CoCT's tagged replies with nothing. Not all rows know the same of past turns: baselines and
@@ -38,8 +39,9 @@ from torch import nn
 import zoo
 from benchmarks import trials
 from benchmarks.support.data import most_frequent, tested
+from benchmarks.support.lookup import look_up, points
 from benchmarks.support.models import build, first, learned
-from benchmarks.support.table import ROWS, SETS, Row, table
+from benchmarks.support.table import LOOKUP, ROWS, SETS, Row, table
 from zoo.decoding.shared_context import SharedContext
 from zoo.methods.straq.evaluation import StrategyPlan
 from zoo.support.conversation import conversation_context
@@ -173,7 +175,7 @@ def answered(
     """Return what is said at each decision, and the positions that an earlier row has read."""
     replies: list[SupportReply] = []
     shared = 0
-    usual = most_frequent(options) if row.plan == "frequent" else ""
+    given = iter(given_plans(row, asked, options))
     for start in range(0, len(asked), options.batch):
         part = asked[start : start + options.batch]
         if row.method == "ESCBaseline":
@@ -185,12 +187,21 @@ def answered(
         if row.method != "StraQ":
             replies += module.respond(part)
             continue
-        plans = module.plan(part) if row.plan == "own" else []
-        plans = plans or [StrategyPlan(usual or decision.target.strategy, ()) for decision in part]
+        own = row.plan == "own"
+        plans = module.plan(part) if own else [StrategyPlan(next(given), ()) for _ in part]
         pairs = zip(module.reply(part, plans), plans, strict=True)
         for reply, plan in pairs:
             replies.append(SupportReply(reply, plan.strategy, failed=() if reply else ("reply",)))
     return replies, shared
+
+
+def given_plans(row: Row, asked: Sequence[Decision], options: argparse.Namespace) -> list[str]:
+    """Return the strategies of a row that plans without a model; none of one that plans itself."""
+    if row.plan == "lookup":
+        return look_up(LOOKUP, points("train"), asked)
+    if row.plan == "frequent":
+        return [most_frequent(options)] * len(asked)
+    return [decision.target.strategy for decision in asked] if row.plan == "gold" else []
 
 
 @contextmanager

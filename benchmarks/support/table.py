@@ -35,7 +35,8 @@ class Row:
         weights: Rows of one name share a training run, which is that of the first of them; `talker`
             and `none` learn nothing.
         examples: How many examples it makes of a decision.
-        plan: straQ*'s plan: its `own`, the `gold` strategy, or the most `frequent` one in training.
+        plan: straQ*'s plan: its `own`, the `gold` strategy, the most `frequent` one in training, or
+            that of the `lookup` table.
         responder: Who writes straQ*'s replies: the `tuned` one, or the `talker`.
     """
 
@@ -43,7 +44,7 @@ class Row:
     given: Mapping[str, Any] = field(default_factory=dict)
     weights: str = "talker"
     examples: int = 1
-    plan: Literal["own", "gold", "frequent"] = "own"
+    plan: Literal["own", "gold", "frequent", "lookup"] = "own"
     responder: Literal["", "tuned", "talker"] = ""
 
 
@@ -61,6 +62,7 @@ PROMPTS = {  # kind of `ESCBaseline` -> name of its row
     "csim": "CSIM",
     "self_refine_two_calls": "self-refine, two calls",
 }
+LOOKUP = "last strategy x turn depth"
 IMIT = {"reward": "imit"}
 ROWS: dict[str, Row] = {  # in this order they run: methods and main baselines, then the others
     "direct": Row("ESCBaseline", {"kind": "direct"}),
@@ -91,6 +93,7 @@ ROWS: dict[str, Row] = {  # in this order they run: methods and main baselines, 
     "straQ*, imit, the talker replies": Row("StraQ", IMIT, "straQ*, imit", responder="talker"),
     "gold strategies": Row("StraQ", {}, "none", plan="gold", responder="tuned"),
     "most frequent strategy": Row("StraQ", {}, "none", plan="frequent", responder="tuned"),
+    LOOKUP: Row("StraQ", {}, "none", plan="lookup", responder="tuned"),
     "straQ*, distill": Row("StraQ", {"reward": "distill"}, "straQ*, distill", responder="tuned"),
     "CoCT, SFT": Row("CoCT", {"learn": True}, "CoCT"),
     "FiSMiness, single pass": Row("FiSMiness", {"mode": "single_pass"}, "single pass"),

@@ -19,7 +19,11 @@ from benchmarks.lamss import table as lamss_table
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
 from benchmarks.support import data as support_data
+from benchmarks.support import lookup
+from benchmarks.support.reread import reread
+from benchmarks.support.table import LOOKUP, table
 from zoo.support.metrics import SupportAnswer
+from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks/results"
 
@@ -85,6 +89,37 @@ def test_support(name: str, row: str) -> None:
     shared = set(scores) & set(entry["scores"])
     assert {k: scores[k] for k in shared} == {k: entry["scores"][k] for k in shared}
     assert {"accuracy", "bias/high", "bleu_2/low", "distinct_2", "cider_d/high"} <= shared
+
+
+@pytest.mark.usefixtures("needs_data")
+@pytest.mark.parametrize(
+    "row", ["CoCT", "CoCT, emotions alone", "FiSMiness, mt, annotated history"]
+)
+def test_support_as_it_is_read_today(row: str) -> None:
+    """What models wrote gives the page's rows, and no score of what the history shows."""
+    page = (RESULTS / "2026-11-28-support.md").read_text("utf-8")
+    kept = [e for e in entries("support-2026-11-28") if e["set"] == "esconv"]
+    entry = next(e for e in kept if e["row"] == row)
+    assert reread(entry) == entry
+    assert "emotion_accuracy" not in entry["scores"]
+    (line,) = (line for line in table(kept) if line.startswith(f"| {row} "))
+    assert line in page
+
+
+@pytest.mark.usefixtures("needs_data")
+def test_lookup_table_of_the_page() -> None:
+    """Last strategy x turn depth, counted on the training dialogues, on 90 decisions and on all."""
+    page = (RESULTS / "2026-11-28-support.md").read_text("utf-8")
+    asked = support_data.tested("esconv", argparse.Namespace(dialogues=90, decisions=1))
+    taught, everything = lookup.points("train"), lookup.points("test")
+    cells = lookup.scores(asked, lookup.look_up(LOOKUP, taught, asked))
+    assert f"| {LOOKUP} | {' | '.join(cells)} |" in page
+    gold = [decision.target.strategy for decision in everything]
+    counts = count_pairs(gold, lookup.look_up(LOOKUP, taught, everything))
+    best = {name: float(value) for name, value in strategy_scores(counts).items()}
+    starts = f"{best['accuracy']:.1f} (", f"{best['proficiency']:.1f} (", f"{best['bias']:.2f} ("
+    (line,) = (row for row in page.splitlines() if f"| {LOOKUP} | {starts[0]}" in row)
+    assert all(start in line for start in starts)
 
 
 @pytest.mark.usefixtures("needs_data")
