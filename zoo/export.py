@@ -20,7 +20,7 @@ from torch import Tensor
 
 import zoo
 from zoo.errors import InputError
-from zoo.weights import CARD, SIDE, load_weights
+from zoo.weights import CARD, SIDE, load_weights, read_card
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
@@ -111,7 +111,7 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     path = Path(folder)
     if not (path / CARD).is_file():
         raise InputError(f"{path}: no {CARD} there; it is not an exported folder")
-    card = json.loads((path / CARD).read_text())
+    card = read_card(path)
     cls = cls or _method(card["class"])
     if cls is None:
         raise InputError(f"{path}: made by {card['class']}; pass it: zoo.load(folder, cls=...)")

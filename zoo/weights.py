@@ -7,6 +7,7 @@ files of two steps is refused.
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from collections.abc import Mapping
@@ -109,6 +110,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no checkpoint, or a damaged one") from error
     return content
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return what an exported folder says of itself: its class and the constructor's arguments.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_text("utf-8"))
+        card["class"], card["hyper_parameters"], card["pretrained"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / CARD}: damaged ({error}); export the module again") from error
+    return card
 
 
 def check_source(path: Path, *, resume: bool, sharded: bool) -> None:

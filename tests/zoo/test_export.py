@@ -151,6 +151,13 @@ def test_card_that_names_something_else(make: Make, tmp_path: Path, name: str) -
     assert "zoo.methods.gone" not in sys.modules
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"class": "zoo.SFT"}'])
+def test_a_damaged_card_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "zoo.json").write_text(text)
+    with pytest.raises(InputError, match=r"zoo\.json: damaged"):
+        zoo.load(tmp_path)
+
+
 def test_failure_leaves_nothing(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,8 +103,11 @@ def test_long_documents_lose_their_end_and_are_counted(
 # -- the teacher's prompt ----------------------------------------------------------------------
 
 
-def test_the_teachers_prompt_has_to_be_the_students(make: Make, tmp_path: Path) -> None:
+def test_the_teachers_prompt_has_to_be_the_students(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As backbone and as start; the document's slot may differ."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     teacher = make("LaHoRe", "tiny-llama", labels=["B", "A"])  # its template is `paper`
     export.save(teacher, tmp_path / "e")
     source = str(tmp_path / "e")
@@ -112,13 +115,17 @@ def test_the_teachers_prompt_has_to_be_the_students(make: Make, tmp_path: Path) 
         ({}, r"model\.template: 'followup', but the teacher .*e was trained with 'paper'"),
         ({"template": "paper"}, r"model\.labels: \['A', 'B'\].* trained with \['B', 'A'\]"),
     ):
-        with pytest.raises(InputError, match=said):
-            zoo.Rabtriever({"name": source}, **options).validate()
+        for name in (source, "~/e"):
+            with pytest.raises(InputError, match=said):
+                zoo.Rabtriever({"name": name}, **options).validate()
         started = zoo.Rabtriever({"name": "tiny-llama"}, **options)
         started.init_from = source
         with pytest.raises(InputError, match=said):
             started.validate()
     zoo.Rabtriever({"name": source}, template="paper", labels=["B", "A"]).validate()
+    (tmp_path / "e" / "zoo.json").write_text("{")
+    with pytest.raises(InputError, match=r"zoo\.json: damaged"):
+        zoo.Rabtriever({"name": source}).validate()
 
 
 # -- index -------------------------------------------------------------------------------------

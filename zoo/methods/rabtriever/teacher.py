@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.weights import CARD, read_checkpoint
+from zoo.weights import CARD, read_card, read_checkpoint
 
 SHARED = ("template", "relevance", "choice", "labels", "system")
 
@@ -23,9 +22,9 @@ def check_prompt(prompt: Mapping[str, Any], source: str | None) -> None:
     Raises:
         InputError: A setting differs; says which.
     """
-    path = Path(source or "")
+    path = Path(source or "").expanduser()  # as a backbone's name is read
     if (path / CARD).is_file():
-        settings = json.loads((path / CARD).read_text())["hyper_parameters"]
+        settings = read_card(path)["hyper_parameters"]
     elif path.is_file() and path.suffix == ".ckpt":
         settings = read_checkpoint(path).get("hyper_parameters", {})
     else:
