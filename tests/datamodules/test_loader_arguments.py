@@ -71,7 +71,7 @@ def test_help_documents_every_loader_argument(name: str) -> None:
     for argument, (kind, default, meaning) in LOADER.items():
         shown = "null" if default is None else default
         entry = re.search(
-            rf"--data\.{argument} [A-Z_]+ (.*?) \(type: (.*?), default: (.*?)\)", text
+            rf"--data\.{argument} [A-Za-z_{{,}}]+ (.*?) \(type: (.*?), default: (.*?)\)", text
         )
         assert entry is not None, argument
         assert meaning in entry[1], argument
