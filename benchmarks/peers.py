@@ -19,7 +19,9 @@ def hugging_face(name: str, device: str, dtype: torch.dtype = torch.float32) -> 
     """Return the model as the library loads it, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    lm: torch.nn.Module = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype)
+    lm: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
+        resolve(name), dtype=dtype, trust_remote_code=False
+    )
     return lm.to(device).eval()
 
 

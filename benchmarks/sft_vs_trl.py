@@ -57,10 +57,12 @@ def trl(
 
     dtype, _ = PRECISIONS[precision]
     folder = resolve(BACKBONE)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     data, label = batches(tokenizer, setting, steps=steps)
     rows = [_unshifted(example) for batch in data for example in batch]
-    lm = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    lm = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), trust_remote_code=False
+    )
     args = SFTConfig(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=len(data[0]),

@@ -271,6 +271,28 @@ def test_files_and_functions_are_short(package: str) -> None:
     assert long == []
 
 
+READERS = ("from_pretrained", "from_config", "load_dataset")  # may run code that a folder holds
+
+
+@pytest.mark.parametrize("package", ["zoo", "datamodules", "benchmarks"])
+def test_code_beside_a_model_never_runs(package: str) -> None:
+    """Every call says `trust_remote_code=False`, by itself or in a mapping of options."""
+    without = []
+    for path in files(package):
+        text = path.read_text(encoding="utf-8")
+        for call in ast.walk(ast.parse(text)):
+            if not isinstance(call, ast.Call) or not isinstance(
+                call.func, ast.Attribute | ast.Name
+            ):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id
+            said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            mapped = None in said and '"trust_remote_code": False' in text
+            if name in READERS and said.get("trust_remote_code") != "False" and not mapped:
+                without.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert without == []
+
+
 # -- rule 5: what belongs to a paper -----------------------------------------------------------
 
 

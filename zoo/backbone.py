@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from zoo.errors import InputError
-from zoo.model_files import from_folder, resolve
+from zoo.model_files import cause, from_folder, resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
 
 C = TypeVar("C")
@@ -25,6 +26,9 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ def _without_weights(config: Any, dtype: torch.dtype, attention: str) -> Any:
             return AutoModelForCausalLM.from_config(
                 config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
             )
-    except ValueError as error:  # no language model, or none with this attention
-        first = str(error).strip().split("\n")[0]
+    except (ValueError, KeyError) as error:  # no language model, or none with this attention
+        first = cause(error, attention)
         raise InputError(f"backbone.name: {config.model_type} cannot be used: {first}") from error
 
 
@@ -151,18 +155,21 @@ def load_tokenizer(name: str) -> Any:
     if name in TINY + TINY_TOWERS:
         return byte_tokenizer()
     folder = resolve(name)
+    no_tokenizer = (
+        f"backbone.name: {folder} holds no tokenizer; copy tokenizer.json and "
+        f"tokenizer_config.json of its base model there"
+    )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # each tokenizer format has its own exceptions
+        if not [file for pattern in TOKENIZER_FILES for file in Path(folder).glob(pattern)]:
+            raise InputError(no_tokenizer) from error
         first = str(error).strip().split("\n")[0]
         raise InputError(f"{folder}: the tokenizer cannot be loaded: {first}") from error
     if len(tokenizer) < 3:  # without files transformers makes an empty one
-        raise InputError(
-            f"backbone.name: {folder} holds no tokenizer; copy tokenizer.json and "
-            f"tokenizer_config.json of its base model there"
-        )
+        raise InputError(no_tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -164,10 +164,8 @@ def from_folder(
     except Exception as error:  # each file format has its own exceptions
         config = json.loads((Path(folder) / "config.json").read_text("utf-8"))
         names = ", ".join(config.get("architectures") or [config["model_type"]])
-        first = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"{key}: {folder} ({names}) cannot be loaded: {type(error).__name__}: {first}"
-        ) from error
+        first = cause(error, options.get("attn_implementation"))
+        raise InputError(f"{key}: {folder} ({names}) cannot be loaded: {first}") from error
     lacking = sorted(
         name for name in found["missing_keys"] if not name.startswith(tuple(may_lack) or ("\0",))
     )
@@ -183,6 +181,21 @@ def from_folder(
                 f"they are damaged or belong to another config.json: download the model again"
             )
     return model
+
+
+def cause(error: Exception, attention: str | None) -> str:
+    """Return in a line why a model was not made.
+
+    Args:
+        error: What transformers raised.
+        attention: Name of the attention that was asked for.
+    """
+    if isinstance(error, KeyError) and error.args == (attention,):
+        return (
+            "its attention is part of its blocks and cannot be replaced; use a family of the table "
+            "in README.md, 'Backbones'"
+        )
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 
 def _preset(name: str, preset: Preset, key: str) -> Path:

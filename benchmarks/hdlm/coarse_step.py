@@ -120,7 +120,8 @@ def hidden_states(setting: Setting, *, steps: int) -> Sample:
     from transformers import AutoTokenizer
 
     peer = HiddenStates(setting)
-    examples = batches(AutoTokenizer.from_pretrained(resolve(BACKBONE)), steps + WARM_UP)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
+    examples = batches(tokenizer, steps + WARM_UP)
     return _time(peer.loss, peer.model, examples, setting, packed=False)
 
 

@@ -130,7 +130,7 @@ def reprefill(setting: Setting, *, kind: str, replies: int) -> Sample:
     share, (_, coarse_tokens, _, fine_tokens) = SIZES[kind]
     lm = hugging_face(BACKBONE, setting.device)
     head = copy.deepcopy(lm.lm_head)
-    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE))
+    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
     asked, between = questions(tokenizer, kind, replies + 1)
     stop: Any = tokenizer.convert_tokens_to_ids(chat_format(tokenizer).end)
     peer = PlainDecoder(lm, max(1, round(share * len(lm.model.layers))), stop)

@@ -126,5 +126,9 @@ def load_plain(backbone: str) -> Any:
     if backbone in TINY:
         return tiny_model(backbone, torch.float32, "sdpa", meta=False)
     return AutoModelForCausalLM.from_pretrained(
-        resolve(backbone), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        resolve(backbone),
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        local_files_only=True,
+        trust_remote_code=False,
     )

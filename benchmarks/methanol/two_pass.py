@@ -95,7 +95,8 @@ def reprefill(setting: Setting, *, precision: str, replies: int, early: bool = F
     lm = hugging_face(BACKBONE, setting.device, getattr(torch, precision))
     thinking_head = copy.deepcopy(lm.lm_head)
     k = len(lm.model.layers) // 2
-    questions, bridge = prompts(AutoTokenizer.from_pretrained(resolve(BACKBONE)), replies + 1)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
+    questions, bridge = prompts(tokenizer, replies + 1)
     peer = PlainDecoder(lm, k, stop=bridge[0])
     thinking: States = Blocks(lm, 0, k) if early else peer.state_at_k
 
