@@ -226,6 +226,15 @@ def test_a_model_learns_to_be_sure_or_unsure(knows: bool) -> None:
     assert max(doubts) < 0.2 if knows else min(doubts) > 0.8
 
 
+def test_questions_that_do_not_fit_are_not_asked_either() -> None:
+    """`data.too_long: drop`: the labels of before training are of the other questions."""
+    records = [Triple(word, "", "yes", system=".", id=word) for word in ("short", "long " * 200)]
+    backbone, options = {"name": "tiny-llama"}, {"max_length": 512, "max_new_tokens": 2}
+    module = zoo.ConfidentSFT(backbone, confidence=["sure"], **options)
+    trainer(max_steps=1).fit(module, Questions(records, batch_size=1, too_long="drop"))
+    assert set(module.was_right) == {"short"}
+
+
 def test_an_answer_that_was_right_half_of_the_time_is_half_doubted() -> None:
     records = [Triple("a", "", answer, system=".", id=answer) for answer in ("x", "y")]
     optimizer = {"lr": 0.01, "schedule": "linear", "warmup_ratio": 0.0}

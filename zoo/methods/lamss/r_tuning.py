@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo import parallel
+from zoo.errors import TooLongError
 from zoo.methods.lamss.evaluation import FILLER
 from zoo.methods.lamss.questions import ASKABLE, Askable, key, right
 
@@ -23,7 +24,9 @@ def right_beforehand(
         texts: Answers a batch of questions.
     """
     data = trainer.datamodule
-    asked = {key(r): r for r in data.records("train") if isinstance(r, ASKABLE)}
+    encoder = trainer.lightning_module.encoder()
+    questions = (r for r in data.records("train") if isinstance(r, ASKABLE))
+    asked = {key(r): r for r in questions if _fits(encoder, r)}
     world, size = trainer.world_size, data.eval_batch_size
     mine = list(asked.values())[trainer.global_rank :: world]
     correct: dict[str, bool] = {}
@@ -32,3 +35,12 @@ def right_beforehand(
         answers = texts(part or [FILLER])  # every process decodes equally often
         correct |= {key(r): right(r, text) for r, text in zip(part, answers, strict=False)}
     return {name: value for part in parallel.gathered(correct) for name, value in part.items()}
+
+
+def _fits(encoder: Any, record: Askable) -> bool:
+    """Say whether a question fits the window; the data module has left out the others."""
+    try:
+        encoder.prompt(record)
+    except TooLongError:
+        return False
+    return True
