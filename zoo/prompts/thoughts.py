@@ -30,10 +30,13 @@ STRATEGY_PLANS = {
 }
 
 
-def turn_thought(dialogue: Dialogue, turn: Turn) -> str:
+def turn_thought(dialogue: Dialogue, turn: Turn, *, plan_only: bool = False) -> str:
     """Return a supporter turn's thought: its own, or one made from the annotation.
 
-    The annotation says the emotion, the problem and the strategy.
+    Args:
+        dialogue: Its annotation says the emotion and the problem.
+        turn: Its annotation says the strategy.
+        plan_only: Leave emotion and problem out of a thought that is made.
     """
     if turn.thought is not None:
         return turn.thought
@@ -41,7 +44,24 @@ def turn_thought(dialogue: Dialogue, turn: Turn) -> str:
     topic = f" about {dialogue.problem}" if dialogue.problem else ""
     plan = STRATEGY_PLANS.get(turn.strategy, turn.strategy.lower() or "answer with care")
     label = f" ({turn.strategy})" if turn.strategy else ""
-    return f"{feeling}{topic}. I will {plan}{label}."
+    will = f"I will {plan}{label}."
+    return will if plan_only else f"{feeling}{topic}. {will}"
+
+
+def turn_thoughts(dialogue: Dialogue, *, kept: bool) -> dict[int, str]:
+    """Return the thoughts of the supporter turns that answer something, by position.
+
+    Emotion and problem are those of the whole dialogue. Where past thoughts are kept in context,
+    the first thought that is made says them and later ones say the plan alone: else half of the
+    tokens to learn would be copies of the thought before.
+    """
+    found: dict[int, str] = {}
+    said = False
+    for i in supporter_turns(dialogue):
+        turn = dialogue.turns[i]
+        found[i] = turn_thought(dialogue, turn, plan_only=said)
+        said = said or (kept and turn.thought is None)
+    return found
 
 
 def answer_turns(
@@ -92,14 +112,14 @@ def history(
         speak: Head for the past supporter turns.
     """
     segments = chat.turn("system", dialogue.system or SUPPORT_SYSTEM, first=True)
+    thoughts = turn_thoughts(dialogue, kept=think is not None)
     for i, turn in enumerate(dialogue.turns[:stop]):
         if turn.speaker != SUPPORTER:
             segments += chat.turn("user", turn.text)
         elif i == 0 or not turn.learned:  # nobody has said anything before it, or it is context
             segments += chat.turn(ANSWER, turn.text)
         else:
-            thought = turn_thought(dialogue, turn)
-            segments += answer_turns(chat, thought, turn.text, think=think, speak=speak)
+            segments += answer_turns(chat, thoughts[i], turn.text, think=think, speak=speak)
     return segments
 
 
@@ -165,8 +185,9 @@ class ThoughtEncoder(PromptEncoder):
         """Return the annotated thought and answer that a generation is compared with."""
         if isinstance(record, Triple):
             return record.thought, record.answer
-        turn = record.turns[supporter_turns(record)[-1]]
-        return turn_thought(record, turn), turn.text
+        kept = self.keep_thoughts and self.think is not None
+        last, thought = list(turn_thoughts(record, kept=kept).items())[-1]
+        return thought, record.turns[last].text
 
     def _require(self, record: Triple) -> None:
         needed = {"answer": record.answer}

@@ -286,7 +286,7 @@ def test_labels_of_a_dialogue(make: Any, shape: str, dialogue: Dialogue, keep: b
 
     module = make("MeTHanol", shape, keep_thoughts=keep)
     first, second = dialogue.turns[2], dialogue.turns[4]
-    t1, t2 = turn_thought(dialogue, first), turn_thought(dialogue, second)
+    t1, t2 = turn_thought(dialogue, first), turn_thought(dialogue, second, plan_only=keep)
     assert len({t1, t2, first.text, second.text}) == 4
     start = (
         f"<|im_start|>system\n{SUPPORT_SYSTEM}{END}\n<|im_start|>assistant\nHello.{END}"

@@ -57,7 +57,8 @@ class MeTHanol(ReplyingModule):
         speak_weight: lambda_A of equation (4). With 0 the blocks above k do not run.
         thinking_norm: Put a copy of the final norm before the thinking head.
         speak_on_thought: Ablation: let W_A learn the thought's tokens too.
-        keep_thoughts: Keep the thoughts of past turns in a dialogue's context.
+        keep_thoughts: Keep the thoughts of past turns in a dialogue's context. Of those made from
+            annotation the first says feeling and topic, later ones the plan alone.
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
         max_thought_tokens: Limit of a generated thought.
