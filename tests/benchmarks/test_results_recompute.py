@@ -100,8 +100,8 @@ def test_support_as_it_is_read_today(row: str) -> None:
     page = (RESULTS / "2026-11-28-support.md").read_text("utf-8")
     kept = [e for e in entries("support-2026-11-28") if e["set"] == "esconv"]
     entry = next(e for e in kept if e["row"] == row)
-    assert reread(entry) == entry
-    assert "emotion_accuracy" not in entry["scores"]
+    seen = {**entry["scores"], "emotion_accuracy": 93.0}
+    assert reread({**entry, "scores": seen}) == entry
     (line,) = (line for line in table(kept) if line.startswith(f"| {row} "))
     assert line in page
 
