@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 
-from datamodules.examples import encoded
+from datamodules.examples import encoded, stored_name
 from datamodules.files import one_of
 from datamodules.loader import StepLoader
+from datamodules.stored_examples import is_stored
 from zoo.errors import InputError, arguments, check_counts, nearest
 from zoo.records import Record
 
@@ -86,6 +87,9 @@ class ZooDataModule(LightningDataModule):
         counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers", "num_proc")
         check_counts("data", {name: getattr(self, name) for name in counts})
         check_counts("data", {f"max_{split}": limit for split, limit in self.limits.items()})
+        self.encoded_counts: dict[
+            str, tuple[int, int]
+        ] = {}  # split -> records encoded, and left out
         self._records: dict[str, list[Record]] = {}
         self._examples: dict[str, Sequence[Any]] = {}
         self._encoder: Any = None
@@ -156,6 +160,24 @@ class ZooDataModule(LightningDataModule):
         needs = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
         for split in needs:
             self.examples(split, encoder)
+
+    def keep_head(self, encoder: Any, records: int) -> bool:
+        """Keep the first training records alone, if data are large and not encoded yet.
+
+        Args:
+            encoder: The method's encoder.
+            records: How many to keep.
+
+        Returns:
+            Whether there is now a limit.
+        """
+        name = stored_name(self, encoder)
+        if name is None or is_stored(name):
+            return False
+        limit = self.limits["train"]
+        self.limits["train"] = records if limit is None else min(limit, records)
+        self.keep_in_memory = True
+        return True
 
     def setup(self, stage: str) -> None:
         """Encode with the encoder of the module that the trainer runs."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LARGE = 16 * 2**20  # bytes of data files from which on training examples are stored
 CHANGE_NOTHING = (  # attributes of a data module on which no example depends
     *("trainer", "batch_size", "eval_batch_size", "max_tokens", "seed", "num_workers"),
-    *("group_by_length", "keep_in_memory", "num_proc"),
+    *("group_by_length", "keep_in_memory", "num_proc", "encoded_counts"),
 )
 
 
@@ -40,6 +40,7 @@ def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
         read = partial(data.records, split, keep=False)
         examples = stored(name, encoder, read, leave_out, data.num_proc)
         dropped, count = examples.dropped, examples.records
+    data.encoded_counts[split] = count, len(dropped)
     if dropped:
         said = f"{len(dropped)} of {count} records of {split!r} left out: {first_few(dropped)}"
         log.warning("data.too_long: %s", said)

@@ -154,6 +154,11 @@ def stored(
     return StoredExamples(folder, kind)
 
 
+def is_stored(name: str) -> bool:
+    """Return whether examples of this name have been encoded."""
+    return (root() / "examples" / name).is_dir()
+
+
 def storable(encoder: Any) -> type | None:
     """Return the type of an encoder's examples if they can be stored, else None.
 

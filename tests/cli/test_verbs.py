@@ -115,6 +115,37 @@ def test_check(
     assert not list(tmp_path.iterdir())
 
 
+def test_check_shows_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many records and tokens, and a histogram whose counts are the examples."""
+    main("check", *METHANOL, "--data.max_train", "40")
+    out = capsys.readouterr().out
+    line = re.search(
+        r"examples +40 of 40 records, 0 of them left out; ([\d,]+) tokens, ([\d,]+) in the middle, "
+        r"([\d,]+) at most of a window of ([\d,]+)\n",
+        out,
+    )
+    assert line is not None
+    tokens, middle, longest, window = (int(text.replace(",", "")) for text in line.groups())
+    assert tokens / 40 <= longest <= window
+    assert middle <= longest
+    bars = re.findall(r"^ +([\d,]+) to +([\d,]+) +(\d+) +(#*)$", out, re.MULTILINE)
+    assert sum(int(count) for _, _, count, _ in bars) == 40
+    assert max(len(bar) for _, _, _, bar in bars) == 40
+    assert all((int(count) > 0) == bool(bar) for _, _, count, bar in bars)
+
+
+def test_check_reads_the_head_of_large_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr("zoo.cli.trainer.HEAD", 7)
+    main("check", *METHANOL, "--data.keep_in_memory", "false")
+    out = capsys.readouterr().out
+    assert "examples    7 of 7 records" in out
+    assert "the first 7 records alone" in out
+    assert not (tmp_path / "examples").exists()
+
+
 def test_check_counts_adapters(capsys: pytest.CaptureFixture[str]) -> None:
     main("check", *METHANOL, "--config", LORA)
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("parameters"))

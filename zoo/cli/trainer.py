@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from zoo import export as exporting
 from zoo import precision
 from zoo.cli import chat as chatting
+from zoo.cli.data_summary import HEAD, data_summary
 from zoo.cli.listing import describe
 from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
@@ -95,11 +96,16 @@ class ZooTrainer(Trainer):
             precision.hold_trained_in_float32(model)
         stage, split = ("test", "test") if model.untrained() else ("fit", "train")
         datamodule.trainer = None  # of an earlier run, with another module
-        datamodule.prepare(stage, model.encoder())
+        encoder = model.encoder()
+        head = stage == "fit" and datamodule.keep_head(encoder, HEAD)
+        datamodule.prepare(stage, encoder)
         loader = getattr(datamodule, f"{split}_dataloader")()
         lines = describe(model, loader, len(loader))
-        sample = datamodule.examples(split, model.encoder())[0]
-        lines += model.encoder().preview(sample)
+        window = getattr(encoder, "max_length", None)
+        lines += data_summary(loader, *datamodule.encoded_counts[split], window=window)
+        if head:
+            lines.append(f"  the first {HEAD:,} records alone: the whole is encoded by `fit`")
+        lines += encoder.preview(datamodule.examples(split, encoder)[0])
         print("\n".join(lines))  # noqa: T201
 
     def generate(

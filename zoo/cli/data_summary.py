@@ -1,0 +1,34 @@
+"""What `check` says about the training data: how many, how long, how many left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+HEAD = 1000  # records that are looked at of large data
+BINS = 8
+WIDTH = 40  # characters of the longest bar
+
+
+def data_summary(loader: Any, records: int, dropped: int, window: int | None) -> list[str]:
+    """Return lines on examples and their lengths, with a histogram.
+
+    Args:
+        loader: The loader of the split; it knows the lengths of all examples, in tokens.
+        records: Number of records that were encoded.
+        dropped: Number of those that were left out as too long.
+        window: Tokens that the method's window holds, None if it has none.
+    """
+    lengths = loader.sizes.lengths
+    limit = "" if window is None else f" of a window of {window:,}"
+    lines = [
+        f"examples    {len(lengths):,} of {records:,} records, {dropped:,} of them left out; "
+        f"{int(lengths.sum()):,} tokens, {int(np.median(lengths)):,} in the middle, "
+        f"{int(lengths.max()):,} at most{limit}"
+    ]
+    counts, edges = np.histogram(lengths, bins=min(BINS, int(np.ptp(lengths)) + 1))
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        bar = "#" * -(-int(count) * WIDTH // int(counts.max()))
+        lines.append(f"  {low:7,.0f} to {high:7,.0f}  {count:9,}  {bar}")
+    return lines
