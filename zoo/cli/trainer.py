@@ -102,7 +102,8 @@ class ZooTrainer(Trainer):
         loader = getattr(datamodule, f"{split}_dataloader")()
         lines = describe(model, loader, len(loader))
         window = getattr(encoder, "max_length", None)
-        lines += data_summary(loader, *datamodule.encoded_counts[split], window=window)
+        records, dropped = datamodule.encoded_counts[split]
+        lines += data_summary(loader, records, dropped, window)
         if head:
             lines.append(f"  the first {HEAD:,} records alone: the whole is encoded by `fit`")
         lines += encoder.preview(datamodule.examples(split, encoder)[0])
