@@ -190,6 +190,18 @@ def test_rows_beyond_the_tokenizer_are_used_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.fidelity("lamss", 1)
+def test_rows_of_levels_learn_beside_adapters(make: Make, shape: str) -> None:
+    """With LoRA the embedding and the head train too, and get a gradient; the blocks do not."""
+    module = make("LaMsS", shape, backbone={"lora": {"rank": 2}}, padding_free=False)
+    module.log = lambda *args, **kwargs: None
+    module.training_step(batch_of(module, examples_of(module, TEXTS)), 0).backward()
+    for rows in (module.lm.get_input_embeddings().weight, module.lm.lm_head.weight):
+        assert rows.grad[module.level_ids].abs().sum(1).min() > 0
+    frozen = [p for n, p in module.lm.model.layers.named_parameters() if "lora" not in n]
+    assert not any(p.requires_grad for p in frozen)
+
+
+@pytest.mark.fidelity("lamss", 1)
 def test_normal_text_holds_no_level(make: Make, shape: str) -> None:
     """No text becomes a level token, not even the name of one; the text stays what it was."""
     module = make("LaMsS", shape)
@@ -216,6 +228,7 @@ def test_texts_are_interleaved_with_balanced_levels(
     from zoo.methods.lamss.doubt_labels import interleave
 
     module = make("LaMsS", shape, num_levels=num_levels, max_length=40)
+    module.encoder().study([PlainText("zzzzzzzzzz")], "val")  # of another split, own quantiles
     streams = [example.input_ids for example in examples_of(module, TEXTS)]
     pieces = [separate(stream) for stream in streams]
     assert [interleave(*pair) for pair in pieces] == streams
@@ -265,6 +278,34 @@ def doubts_of(module: Any, context: Sequence[int], ids: Sequence[int]) -> list[f
     with torch.no_grad():
         chances = lm.eval()(torch.tensor([[*context, *ids]])).logits[0].softmax(-1)
     return [1 - chances[len(context) + t - 1, token].item() for t, token in enumerate(ids)]
+
+
+@pytest.mark.fidelity("lamss", 2)
+def test_levels_of_answers(make: Make) -> None:
+    """Gold and own answers are graded after their question, by quantiles of the split's gold ones.
+
+    The stop token has no part in the quantiles.
+    """
+    module = make("LaMsS", "tiny-llama", max_answer_tokens=6)
+    train = [Triple(f"What is it, {i}?", "", f"{'abcdxyz'[i]} {i * i}") for i in range(7)]
+    test = [Triple(f"Who sings {i}?", "", f"{i}{i}") for i in range(4)]
+    for records, split in ((train, "train"), (test, "test")):
+        examples = examples_of(module, records, split)
+        asked = {record: asked_ids(module, record) for record in records}
+        rows = {"gold": [], "own": []}
+        for example in examples:
+            prompt, judged = asked[example.record], len(judged_ids(module)) + 1
+            second = learned(example)[0][2] == LEVEL
+            end = len(example) - (judged if second else 0)
+            ids, levels = separate(example.input_ids[len(prompt) : end])
+            found = [module.level_ids.index(level) for level in levels]
+            doubts = doubts_of(module, prompt, ids)
+            rows["own" if second else "gold"] += [[*zip(doubts, found, strict=True)]]
+        said = sorted(u for row in rows["gold"] for u, _ in row[:-1])
+        edges = [said[math.ceil(len(said) * j / 5) - 1] for j in range(1, 5)]
+        for u, level in (pair for part in rows.values() for row in part for pair in row):
+            near = min(abs(u - edge) for edge in edges)
+            assert near < 1e-6 or level == sum(edge < u for edge in edges), (split, u, level)
 
 
 @pytest.mark.fidelity("lamss", 2)

@@ -103,6 +103,40 @@ def test_generate_predict_export(
         assert row["willing"] == (answer.skepticism["response"] < module.threshold)
 
 
+def test_check_counts_the_labels_of_a_sample(
+    read: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The levels of the first records, as the labelling model gives them; a constant one is named.
+
+    Without weights there are none, and `check` says why.
+    """
+    given = (*SMALL, "--data.max_train", "30", "--model.backbone.name", str(read))
+    main("check", *given)
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(f"labels      of 24 records by {read}, in quantiles of these alone")
+    module = zoo.LaMsS({"name": str(read)}, max_answer_tokens=3, max_length=4096)
+    records = FactWorld(max_train=30).records("train")[:24]
+    module.encoder().study(records, "val")
+    studied = [module.encoder().studied[record] for record in records]
+    expected = {
+        "gold answer": [j for s in studied for j in s.levels[0][:-1]],
+        "own answer": [j for s in studied for j in s.response_levels[:-1]],
+        "stop tokens": [row[-1] for s in studied for row in (s.levels[0], s.response_levels)],
+        "whole answer": [s.level for s in studied],
+    }
+    for line, (name, levels) in zip(lines[start + 1 :], expected.items(), strict=False):
+        assert line[2:14].strip() == name
+        counts = [int(n) for n in re.findall(r"s_\d +(\d+)", line)]
+        assert counts == [levels.count(j) for j in range(5)]
+        assert line.endswith("(all alike: nothing to learn)") == (len(set(levels)) == 1)
+    assert set(expected["whole answer"]) == {4}  # after two steps it knows nothing
+
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).write_bytes((read / file).read_bytes())
+    main("check", *given[:-1], str(tmp_path))
+    assert "labels      none yet, the levels below are all s_0: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

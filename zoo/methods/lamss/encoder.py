@@ -31,6 +31,7 @@ from zoo.methods.lamss.doubt_labels import (
     span_levels,
     study_texts,
 )
+from zoo.methods.lamss.label_sample import histograms
 from zoo.methods.lamss.labeler import AnswerLabeler
 from zoo.methods.lamss.level_tokens import letter_offsets
 from zoo.methods.lamss.questions import Askable, check, gold, letters, opening, right
@@ -39,6 +40,7 @@ from zoo.records import PlainText, Question, Triple
 
 log = logging.getLogger(__name__)
 NORMAL, SIGMA, LEVEL = 0, 1, 2
+SAMPLE = 24  # records that a preview labels
 ASSISTANT = "assistant"
 INSTRUCTION = "How skeptical are you of this answer?"
 Piece = tuple[Sequence[int], int, float]
@@ -52,9 +54,11 @@ class SkepticEncoder(PromptEncoder):
         tokenizer: A Hugging Face tokenizer that has the level tokens.
         level_ids: Their ids, s_0 first.
         labels: Labels the data; None puts level 0 everywhere, to look at the form alone.
+        sample_labels: Labels a few records for `preview` where `labels` is None.
         doubt_source: Where the levels of a text come from: `ref_prob`, how likely `labels` finds
             each token, in quantiles of the split; `span_labels`, the spans of the record. Answers
-            have no spans: theirs are of the first kind always, in quantiles of the gold answers.
+            have no spans: theirs are of the first kind always, in quantiles of the gold answers
+            without their stop token, which gets a level by them too.
         interleave: Put a level after every token; if not, the second pass alone has one.
         interleave_query: Put one after every token before the answer, too.
         shared_positions: A token and its level have one position.
@@ -71,6 +75,7 @@ class SkepticEncoder(PromptEncoder):
     interleave_query: bool = False
     shared_positions: bool = False
     max_answer_tokens: int = 16
+    sample_labels: AnswerLabeler | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,12 +174,35 @@ class SkepticEncoder(PromptEncoder):
         return batch
 
     def preview(self, example: Example) -> list[str]:
-        """Return lines that show an example, or both passes of a question, with masks in colour."""
-        lines = [] if self.labels else ["labels      none yet: the levels below are all s_0"]
+        """Return lines that show an example, or both passes of a question, with masks in colour.
+
+        Labels that were left out are made for a few records, and counted.
+        """
+        lines = [] if self.labels else self._label_sample(example.record)
         text = isinstance(example.record, PlainText)
         for shown in [example] if text else self(example.record)[:2]:
             lines += super().preview(shown)
         return lines
+
+    def _label_sample(self, first: Any) -> list[str]:
+        """Label a record and some others; return lines that say how often each level occurs."""
+        records = list(dict.fromkeys([first, *self.studied]))[:SAMPLE]
+        self.labels = self.sample_labels
+        try:
+            if self.labels is not None:
+                self.labels.check_size()
+            self.study(records, "val")
+        except (InputError, OSError) as error:
+            return [f"labels      none yet, the levels below are all s_0: {error}"]
+        finally:
+            self.labels = None
+        found = [self.studied[record] for record in records]
+        by_text = [isinstance(record, PlainText) for record in records]
+        texts = [studied for studied, text in zip(found, by_text, strict=True) if text]
+        questions = [studied for studied, text in zip(found, by_text, strict=True) if not text]
+        by = self.sample_labels.backbone.name if self.sample_labels else "nobody"
+        title = f"labels      of {len(records)} records by {by}, in quantiles of these alone"
+        return [title, *histograms(texts, questions, len(self.level_ids), self.interleave)]
 
     def _study_texts(self, texts: Sequence[PlainText]) -> dict[PlainText, Studied]:
         size = self.max_length // 2 if self.interleave else self.max_length
@@ -218,10 +246,12 @@ class SkepticEncoder(PromptEncoder):
         else:
             choices = [self.choices(record) for record in questions]
             own = [[*ids, self.stop_id] for ids in self.labels.answers(prompts, choices)]
-        levels, own_levels, asked = nothing(answers), nothing(own), nothing(prompts)
+        levels, own_levels = nothing(answers), nothing(own)
+        asked = nothing(prompts) if self.interleave_query else [[] for _ in prompts]
         if self.labels is not None and self.interleave:
             doubts = self.labels.doubts(list(zip(prompts, answers, strict=True)))
-            edges = quantile_edges(doubts, len(self.level_ids))
+            said = [row[:-1] for row in doubts]  # the end is one token for all answers
+            edges = quantile_edges(said, len(self.level_ids))
             levels = levels_of(doubts, edges)
             own_levels = levels_of(self.labels.doubts(list(zip(prompts, own, strict=True))), edges)
             if self.interleave_query:

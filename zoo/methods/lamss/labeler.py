@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,6 +88,21 @@ class AnswerLabeler:
         items = [[list(prompt), listed] for prompt, listed in zip(prompts, choices, strict=True)]
         batched = partial(in_batches, compute=self._answer)
         return self._remember("answers", settings, items, batched)
+
+    def check_size(self) -> None:
+        """Raise if the machine is too small for the model.
+
+        Raises:
+            InputError: In float32, its weight files are larger than the memory.
+        """
+        name = self.backbone.name
+        files = [] if name in TINY else Path(resolve(name)).glob("*.safetensors")
+        needed = 2 * sum(file.stat().st_size for file in files)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > memory:
+            raise InputError(
+                f"{name} may need {needed / 2**30:.0f} GiB, this machine has {memory / 2**30:.0f}"
+            )
 
     def drop(self) -> None:
         """Free the model's memory; it is loaded again if it is needed again."""

@@ -156,7 +156,7 @@ class LaMsS(SelectiveModule):
         setattr(self.lm.config, WRITES, writes)
 
     def build_encoder(self, tokenizer: Any) -> SkepticEncoder:
-        """Return the encoder; with a backbone of shapes alone it labels nothing."""
+        """Return the encoder; with a backbone of shapes alone it labels no more than a sample."""
         config = read_config(self.backbone.name) if self.lm is None else self.lm.config
         level_ids = add_levels(tokenizer, self.num_levels, config, self.backbone.name)
         encoder = SkepticEncoder(
@@ -171,16 +171,19 @@ class LaMsS(SelectiveModule):
             max_answer_tokens=self.max_answer_tokens,
             packed=self.padding_free and not self.hide_sigma,
         )
-        if self.lm is None or self.lm.device.type != "meta":
-            name = self.label_from or self.backbone.name
-            encoder.labels = AnswerLabeler(
-                replace(self.backbone, name=name, lora=None),
-                tokenizer,
-                stop_id=encoder.stop_id,
-                max_new_tokens=self.max_answer_tokens,
-                hidden=self.hide_sigma,
-                shared_positions=self.shared_positions,
-            )
+        name = self.label_from or self.backbone.name
+        labels = AnswerLabeler(
+            replace(self.backbone, name=name, lora=None),
+            tokenizer,
+            stop_id=encoder.stop_id,
+            max_new_tokens=self.max_answer_tokens,
+            hidden=self.hide_sigma,
+            shared_positions=self.shared_positions,
+        )
+        if self.lm is not None and self.lm.device.type == "meta":
+            encoder.sample_labels = labels
+        else:
+            encoder.labels = labels
         return encoder
 
     def forward(self, batch: Batch) -> Tensor:
