@@ -64,7 +64,8 @@ def test_missing_field(tmp_path: Path, refused: Refused) -> None:
     path, args = triples(tmp_path, json.dumps(GOOD).encode(), json.dumps(bad).encode())
     assert refused(*args) == (
         f"{path}:2: unknown field 'answr'; did you mean 'answer'? "
-        "(one of: answer, id, kind, query, system, thought)"
+        "(one of: answer, id, kind, query, system, thought); "
+        "data.on_bad: skip leaves such rows out"
     )
     path, args = triples(tmp_path, b'{"query": "q"}')
     assert refused(*args).startswith(f"{path}:1: field 'answer' is missing")
@@ -90,7 +91,7 @@ def test_empty_file(tmp_path: Path, refused: Refused) -> None:
 def test_missing_split(tmp_path: Path, refused: Refused) -> None:
     _, args = triples(tmp_path, json.dumps(GOOD).encode())
     said = refused(*args, verb="test")
-    assert said == "Triples: no file for 'test'; set test to a JSONL file"
+    assert said == "Triples: no file for 'test'; set test to one"
 
 
 def test_dialogue_without_supporter(tmp_path: Path, refused: Refused) -> None:
