@@ -57,6 +57,9 @@ def test_the_reply_on_record_moves_no_prompt() -> None:
     assert made.query(decisions(long)[1], "Question") == replace(
         made.query(decisions(talk())[1], "Question"), answer="a" * 60
     )
+    short = made.tokenizer.decode(encoder()(talk())[0].input_ids)
+    assert "<|im_start|>user\nDialogue so far:\nSeeker: I lost my job.\n" in short
+    assert short.endswith("assistant\nSupporter: Oh.<|im_end|>")
     (_, learned) = made(long)
     text = made.tokenizer.decode(learned.input_ids)
     assert "lost my job" not in text
@@ -78,6 +81,11 @@ def test_the_prompt_names_the_strategy(
     values = torch.zeros(2, 8)
     values[:, STRATEGIES.index(strategy)] = 1.0
     assert module.reply(states, module.plans(values)) == ["So?", "So?"]
+    lm = module.responder._lm
+    assert not lm.training
+    assert not any(parameter.requires_grad for parameter in lm.parameters())
+    module.reply(states)
+    assert module.responder._lm is lm
     for text in asked[0]:
         assert f"Strategy: {strategy} ({SUPPORT.definitions[strategy]})." in text
         assert text.count("Strategy:") == 1
@@ -117,7 +125,8 @@ def test_a_responder_alone_is_told_a_strategy(make: Any, monkeypatch: pytest.Mon
     module.generate([replace(talk(), turns=talk().turns[:3])])  # thanks are not answered
     module.converse(LOST)
     module.show([], prompt="I lost my job.")
-    names = ["Others", "Question", "Question"]
+    module.show([replace(talk(), turns=talk().turns[:2])])
+    names = ["Others", "Question", "Question", "Others"]
     for (text,), name in zip(asked, names, strict=True):
         assert f"Strategy: {name} (" in text
         assert "Dialogue so far:\nSeeker: I lost my job.\n" in text
