@@ -83,6 +83,13 @@ def test_a_batch() -> None:
     assert batch.counts() == {"pairs": 3, "text_tokens": 18}
 
 
+def test_a_batch_is_a_mean_of_its_own_unless_a_step_is_longer() -> None:
+    make = encoder()
+    examples = [*make(record("x", "a", "b")), *make(record("y", "c"))]
+    assert make.collate(examples, {}).normalizers == {0: 3.0}
+    assert make.collate(examples, {0: 8.0}).normalizers == {0: 8.0}
+
+
 def test_questions_are_texts_of_their_own() -> None:
     batch = batch_of(record("x", "yes", question="A cat?"), record("y", "no", question="A b?"))
     assert batch.keys["question"] == ["A cat?", "A b?"]

@@ -29,6 +29,7 @@ from transformers import AutoModel
 
 import zoo
 from datamodules import DigitsText
+from zoo.methods.m3_jepa.predictor import Direction, Predictor
 from zoo.records import Media, MediaText
 
 I2T, T2I = "image2text", "text2image"
@@ -330,6 +331,17 @@ def test_initialisation() -> None:
             assert 0.85 * bound < parameter.abs().max() <= bound, name
             if parameter.numel() > 500:
                 assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1), name
+
+
+def test_parameters_are_made_in_one_order_in_every_process() -> None:
+    """Else one seed would start them differently: sets of names have no order of their own."""
+    widths = {f"m{i}": 4 for i in range(8)}
+    others = [name for name in widths if name != "m0"]
+    directions = [Direction(("m0",), name) for name in others]
+    directions += [Direction((name,), "m0") for name in reversed(others)]
+    predictor = Predictor(widths, directions, hidden=4, num_experts=2, top_k=1)
+    for parts in (predictor.inputs, predictor.targets):
+        assert list(parts) == sorted(parts)
 
 
 # -- the equations: values and gradients -------------------------------------------------------

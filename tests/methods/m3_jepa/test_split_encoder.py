@@ -254,7 +254,8 @@ def test_a_convolutional_network_is_kept_too() -> None:
     from transformers import ResNetConfig
 
     torch.manual_seed(0)
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
+    sizes = {"hidden_sizes": [8, 10, 12], "depths": [1, 1, 1]}
+    config = ResNetConfig(embedding_size=8, layer_type="basic", **sizes)
     model = AutoModel.from_config(config).eval()
     inputs = {"pixel_values": torch.randn(3, 3, 32, 32)}
     encoder = SplitEncoder(model, 0, cache_bytes=2**20)
@@ -268,7 +269,8 @@ def test_a_convolutional_network_is_kept_too() -> None:
 
 
 def test_nothing_is_kept_of_an_encoder_that_is_trained() -> None:
-    encoder = load(Tower("tiny-vit", freeze=False, cache_gib=1.0), "model.image")
+    encoder = load(Tower("tiny-vit", freeze=False, cache_gib=0.5), "model.image")
+    assert encoder.cache_bytes == 2**29
     encoder(inputs_of("vit"), ["a", "b", "c"])
     assert not encoder.cache
 
