@@ -6,7 +6,7 @@ Two published forms are read; the suffix and the files of the folder say which o
   (`seeker` or `supporter`), `content` and `annotation` (`strategy`, or the seeker's `feedback`).
 - `train.txt`, `valid.txt`, `test.txt` (or `.txt.gz`, `.jsonl`), the split of the authors' hub page:
   one dialogue a line, turns hold `speaker` (`usr` or `sys`), `text` and `strategy`. It has no
-  feedback.
+  feedback. The same lines are the column `text` of `hf://thu-coai/esconv` (see `hub.py`).
 
 `ESConv.json` is not split. There the split is that of the authors' code: Python's shuffle with seed
 13, then 15 percent of the dialogues for validation, 15 for test, the rest for training (910 / 195 /
@@ -26,7 +26,8 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, field, find, objects, one_of, text_field
-from datamodules.json_files import read_each
+from datamodules.hub import SPLIT_NAMES, is_hub, rows
+from datamodules.json_files import parse_object, read_each
 from datamodules.tables import present
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
@@ -71,8 +72,9 @@ class ESConv(ZooDataModule):
     """ESConv as `Dialogue` records, one per conversation.
 
     Args:
-        path: `ESConv.json`, or a folder with it or with the hub's three files. None reads five
-            small dialogues that come with the package, the same for every split.
+        path: `ESConv.json`, a folder with it or with the hub's three files, or
+            `hf://thu-coai/esconv`. None reads five small dialogues that come with the package, the
+            same for every split.
         split_seed: Seed of the split of `ESConv.json`; 13 is the authors'. The hub's files come
             split.
         **loader: Batches, limits and seed; see `ZooDataModule`.
@@ -89,6 +91,12 @@ class ESConv(ZooDataModule):
         """Read the dialogues of a split."""
         if self.path is None:
             return list(read_dialogues(SAMPLES / "esconv.json"))
+        own = [name for stem in HUB_NAMES.values() for name in _hub_files(stem)]
+        if is_hub(self.path, *own, *AUTHORS_FILES):
+            return [
+                _dialogue(parse_object(text_field(row, "text", where), where), where, name)
+                for where, name, row in rows(self.path, SPLIT_NAMES[split], ("text",))
+            ]
         path = data_path(self.path)
         single = path.name.endswith((".json", ".json.gz"))
         if not single:

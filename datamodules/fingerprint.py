@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+MOVING = re.compile("hf://(?!.*@[0-9a-f]{40}$)")  # what a name without a commit holds may change
 LIBRARIES = ("transformers", "tokenizers", "datasets")  # whose versions count
 PACKAGES = ("zoo", "datamodules")  # whose code counts
 
@@ -58,6 +60,8 @@ def named(value: Any) -> Any:
     Raises:
         UnnamableError: There is none that says everything.
     """
+    if isinstance(value, str) and MOVING.match(value):
+        raise UnnamableError(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):

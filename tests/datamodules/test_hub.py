@@ -1,0 +1,157 @@
+"""Datasets in the form of the Hugging Face hub say the same as the files of their authors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+import datamodules
+from datamodules.files import SAMPLES
+from datamodules.fingerprint import UnnamableError, named
+
+SPLITS = ("train", "val", "test")
+FORMS = ("saved", "parquet", "jsonl")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dataset in its official form on the hub.
+
+    Attributes:
+        module: Name of the data module.
+        tables: Columns by the hub's split, with the content of the sample.
+        features: Types of columns that are not plain; their numbers are class labels.
+        subset: The hub's subset (config).
+        arguments: Of the data module.
+    """
+
+    module: str
+    tables: Callable[[], dict[str, dict[str, list[Any]]]]
+    missing: str
+    features: dict[str, Any] | None = None
+    subset: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+def columns(items: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [item[name] for item in items] for name in items[0]}
+
+
+def esconv() -> dict[str, Any]:
+    """One JSON dialogue a row."""
+    items = json.loads((SAMPLES / "esconv.json").read_text(encoding="utf-8"))
+    table = {"text": [json.dumps(item) for item in items]}
+    return {"train": table, "validation": table, "test": table}
+
+
+CASES = [
+    Case("ESConv", esconv, "text"),
+]
+NAMES = [case.module for case in CASES]
+
+
+def typed(table: dict[str, list[Any]], features: dict[str, Any] | None) -> datasets.Dataset:
+    data = datasets.Dataset.from_dict(table)
+    for name, feature in (features or {}).items():
+        data = data.cast_column(name, feature)
+    return data
+
+
+def write(folder: Path, case: Case, form: str) -> None:
+    """Write the official form of a dataset as a folder."""
+    tables = {
+        split: typed(table, case.features if form != "jsonl" else None)
+        for split, table in case.tables().items()
+    }
+    place = folder / case.subset
+    place.mkdir(parents=True, exist_ok=True)
+    if form == "saved":
+        datasets.DatasetDict(tables).save_to_disk(str(place))
+        return
+    for split, data in tables.items():
+        if form == "parquet":
+            data.to_parquet(place / f"{split}-00000-of-00001.parquet")
+        else:
+            data.to_json(place / f"{split}-0.jsonl")
+
+
+def records(case: Case, path: Path | None) -> dict[str, list[Any]]:
+    """Return the records of all splits without their places."""
+    arguments = case.arguments or {}
+    data = getattr(datamodules, case.module)(path and str(path), **arguments)
+    return {split: [replace(item, id="") for item in data.records(split)] for split in SPLITS}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_same_records_as_the_authors_files(case: Case, form: str, tmp_path: Path) -> None:
+    write(tmp_path / "hub", case, form)
+    assert records(case, tmp_path / "hub") == records(case, None)
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_mirror_with_other_columns_is_refused(
+    case: Case, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """It says which columns were found and which expected."""
+    tables = {
+        split: {("other" if name == case.missing else name): cells for name, cells in table.items()}
+        for split, table in case.tables().items()
+    }
+    write(tmp_path, replace(case, tables=lambda: tables, features=None), "parquet")
+    refused(
+        lambda: records(case, tmp_path),
+        f"no column {case.missing}",
+        "found ",
+        "other",
+        "expected ",
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_without_network_one_line_says_what_to_do(
+    case: Case, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    data = getattr(datamodules, case.module)("hf://nobody/nothing@v1", **(case.arguments or {}))
+    refused(
+        lambda: data.records("train"),
+        "hf://nobody/nothing@v1: cannot be read",
+        "https://huggingface.co/datasets/nobody/nothing",
+        "set path to their folder",
+    )
+
+
+def test_addresses_splits_and_broken_folders(tmp_path: Path, refused: Callable[..., str]) -> None:
+    for address in ("hf://esconv", "hf://a/b/c", "hf://a/b@"):
+        refused(lambda address=address: datamodules.ESConv(address).records("val"), "owner/name")
+    write(tmp_path, CASES[0], "saved")
+    (tmp_path / "validation" / "state.json").unlink()
+    refused(lambda: datamodules.ESConv(str(tmp_path)).records("train"), "not a whole save_to_disk")
+    only = datasets.Dataset.from_dict(esconv()["train"])
+    only.save_to_disk(str(tmp_path / "one"))
+    one = datamodules.ESConv(str(tmp_path / "one"))
+    assert len(one.records("train")) == 5
+    refused(lambda: one.records("val"), "no split validation or valid or val or dev; it has train")
+
+
+def test_examples_are_stored_for_a_commit_alone() -> None:
+    """What a branch or no revision stands for may change between two starts."""
+    commits = ["hf://a/b@" + digit * 40 for digit in "12"]
+    one, two = (json.dumps(named({"path": path})) for path in commits)
+    assert one != two
+    for path in ("hf://a/b", "hf://a/b@main", "hf://a/b@v1.0"):
+        with pytest.raises(UnnamableError):
+            named({"path": path})
+
+
+def test_the_page_lists_every_form() -> None:
+    page = Path(datamodules.__file__).with_name("README.md").read_text(encoding="utf-8")
+    listed = page.partition("# Datasets of the Hugging Face hub")[2]
+    assert [name for name in NAMES if f"| `{name}` |" not in listed] == []
