@@ -123,3 +123,13 @@ def test_list_names_everything(
     for path in CONFIGS.rglob("*.yaml"):
         assert f"  {path.relative_to(ROOT)}" in out.splitlines()
     assert "takes Dialogue, Triple" in out
+
+
+@pytest.mark.parametrize("control", ["sft", "sft_thought"])
+def test_controls_of_methanol_train_as_it_does(control: str) -> None:
+    """Same data, steps, learning rate and limits: what differs is the method."""
+    ours, other = (parsed("--config", str(CONFIGS / f"{n}.yaml")) for n in ("methanol", control))
+    for name in ("data", "trainer", "seed_everything"):
+        assert ours[name] == other[name]
+    own, given = ours["model"]["init_args"], other["model"]["init_args"]
+    assert [n for n in own.keys() & given.keys() if own[n] != given[n]] == []
