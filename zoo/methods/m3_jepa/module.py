@@ -14,9 +14,10 @@ and no generation: what is minimised is the distance in latent space and a contr
 
 Shapes: B pairs, L tokens of an item, D width of an encoder, H hidden width.
 
-Follows (paper, released code): encoder outputs, adapters on query and value of the last three
-blocks, predictor and its initialisation, both losses, the gradient that reaches the target's
-adapters, tau 0.03, alpha 0.5, one optimiser, negatives of this process only.
+Follows (paper, released code): encoder outputs, pictures prepared as their encoder wants them,
+adapters without biases on query and value of the last three blocks, predictor and its
+initialisation, both losses, the gradient that reaches the target's adapters, tau 0.03, alpha 0.5,
+one optimiser, negatives of this process only.
 Deviates: only the chosen experts are computed (the released code computes all); padding is left out
 of routing and means (`mask_padding: false` for strict parity); pairs that match each other never
 share a batch; `mse` is the mean, not the sum, over the width.
