@@ -10,6 +10,7 @@ from methods.lamss.lamss_world import LEVELS, with_levels
 
 import zoo
 from zoo import backbone as backbones
+from zoo.errors import InputError
 from zoo.methods.lamss.token_probabilities import probabilities
 
 STOP = 258
@@ -118,3 +119,20 @@ def test_a_model_says_whether_it_writes_levels(tmp_path: Path) -> None:
         assert module.encoder().labels.writes is first
         module.configure_model()
         assert module.lm.config.writes_skepticism is writes
+
+
+def test_a_sample_is_not_labelled_by_a_model_larger_than_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 a file of 16-bit weights takes twice its size."""
+    folder = with_levels(tmp_path / "model", interleave=True)
+    labels = zoo.LaMsS(zoo.Backbone(name=folder)).encoder().labels
+    size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    for memory, fits in ((2 * size, True), (2 * size - 1, False)):
+        pages = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": memory}
+        monkeypatch.setattr("os.sysconf", pages.__getitem__)
+        if fits:
+            labels.check_size()
+        else:
+            with pytest.raises(InputError, match="may need .* GiB, this machine has"):
+                labels.check_size()
