@@ -12,7 +12,7 @@ import pytest
 import torch
 from process_pair import DDP, SHARDED, recorded, same_steps, steps
 from recorder import lines
-from running import LORA, METHANOL, command, last, load, main, scalars, start
+from running import LORA, METHANOL, last, load, main, scalars, start
 from transformers import AutoModelForCausalLM
 
 import zoo
@@ -95,12 +95,8 @@ def same_run(ours: Path, theirs: Path) -> None:
 def export_and_load(tmp_path: Path, folder: Path, alone: Path) -> None:
     """A sharded checkpoint becomes one plain folder with the weights of the one-process run."""
     out = tmp_path / "exported"
-    done = command(
-        *("export", "--config", str(folder / "config.yaml"), "--ckpt_path", str(last(folder))),
-        *("--output", str(out)),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    given = ("--config", str(folder / "config.yaml"), "--ckpt_path", str(last(folder)))
+    main("export", *given, "--output", str(out))
     lm = AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
     state = load(last(alone))["state_dict"]
     for key, value in lm.state_dict().items():

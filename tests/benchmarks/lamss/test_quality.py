@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from functools import partial
 
 import pytest
 
@@ -71,6 +72,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     """Rows that are there are not run again; a model that has read the text is read once."""
     few = {"num_entities": 40, "max_train": 4, "max_test": 6}
     monkeypatch.setitem(lamss.SETTINGS["facts"], "data", few)
+    monkeypatch.setattr(lamss, "table", partial(lamss_table.table, draws=20))
     path = tmp_path / "out.json"
     common = ["facts", "--json", str(path), "--steps", "1", "--backbone", "tiny-llama"]
     common += ["--precision", "32-true", "--folder", str(tmp_path / "models"), "--rows"]
