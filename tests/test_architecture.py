@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ CORE_USES = {("parallel", "backbone"), ("parallel", "module"), ("export", "__ini
 MAX_FILE, MAX_FUNCTION = 300, 60
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, int]]:
     """Return every module that a file imports, inside functions too, type checking left out."""
     found = []
