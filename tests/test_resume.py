@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from recorder import lines, overlay
-from running import LORA, METHANOL, command, last, load, main, refusal, start, tiny
+from running import LORA, METHANOL, last, load, main, refusal, start, tiny
 
 from zoo.errors import InputError
 from zoo.sharding import replace
