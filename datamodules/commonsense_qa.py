@@ -5,6 +5,8 @@ line, in one of two layouts: the authors' `{"id", "answerKey", "question": {"ste
 [{"label", "text"}, ...]}}`, or the flat `{"id", "question", "choices": {"label": [...], "text":
 [...]}, "answerKey"}`. `kind` is empty. In 24 questions of dev two options have the same text.
 
+`hf://tau/commonsense_qa` (see `hub.py`) has the flat one; its `validation` is dev.
+
 The answers of the authors' test file are not public, so the test split is ours. With both files,
 `test` is all of dev, and a hash of the question gives 10 percent of train to `val`. With dev alone,
 the hash divides it into 80 / 10 / 10 percent (977 / 122 / 122).
@@ -18,12 +20,14 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, field, find, text_field
-from datamodules.json_files import read_objects
+from datamodules.hub import SPLIT_NAMES, is_hub, rows
+from datamodules.json_files import read_each
 from datamodules.tables import SHARES, divide, present, right_option
 from zoo.errors import InputError
 from zoo.records import Question, Record
 
 TRAIN = ("train_rand_split.jsonl", "train_rand_split.jsonl.gz")
+TRAIN_SHARES = {"train": 90, "val": 10}
 DEV = ("dev_rand_split.jsonl", "dev_rand_split.jsonl.gz")
 
 
@@ -32,8 +36,8 @@ class CommonsenseQA(ZooDataModule):
 
     Args:
         path: Folder with `train_rand_split.jsonl` and `dev_rand_split.jsonl`, or with dev alone, or
-            one file, which is then divided. None reads a small sample that comes with the package,
-            the same for every split.
+            one file, which is then divided, or `hf://tau/commonsense_qa`. None reads a small sample
+            that comes with the package, the same for every split.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
@@ -47,6 +51,8 @@ class CommonsenseQA(ZooDataModule):
         """Read the questions of a split."""
         if self.path is None:
             return list(read_questions(SAMPLES / "commonsense_qa.jsonl"))
+        if is_hub(self.path, *TRAIN, *DEV):
+            return self._from_hub(self.path, split)
         path, shares = data_path(self.path), SHARES
         if path.is_dir() or path.suffix == ".zip":
             folder = path
@@ -54,32 +60,39 @@ class CommonsenseQA(ZooDataModule):
             if present(folder, *TRAIN):
                 if split == "test":
                     return list(read_questions(path))
-                path, shares = find(folder, *TRAIN), {"train": 90, "val": 10}
+                path, shares = find(folder, *TRAIN), TRAIN_SHARES
         questions = list(read_questions(path))
         return [*divide(questions, lambda item: item.question, split, shares, str(path))]
+
+    def _from_hub(self, path: str, split: str) -> list[Record]:
+        """Read a split from the hub's form, where `test` has no answers."""
+        source = SPLIT_NAMES["val" if split == "test" else "train"]
+        found = rows(path, source, ("question", "choices", "answerKey"))
+        questions = [_question(item, where, name) for where, name, item in found]
+        if split == "test":
+            return [*questions]
+        return [*divide(questions, lambda item: item.question, split, TRAIN_SHARES, path)]
 
 
 def read_questions(path: Path) -> Iterator[Question]:
     """Yield the questions of a file in either layout."""
-    for number, item in read_objects(path):
-        where = f"{path}:{number}"
-        if isinstance(item.get("question"), dict):
-            place = f"{where}: question"
-            inner = field(item, "question", dict, where)
-            stem, options = text_field(inner, "stem", place), _listed(inner, place)
-        else:
-            stem = text_field(item, "question", where)
-            options = _columns(field(item, "choices", dict, where), f"{where}: choices")
-        letters = [letter for letter, _ in options]
-        key = text_field(item, "answerKey", where)
-        if len(set(letters)) != len(letters):
-            raise InputError(f"{where}: two options have one label ({', '.join(letters)})")
-        yield Question(
-            stem,
-            tuple(text for _, text in options),
-            right_option(key, letters, f"{where}: answerKey"),
-            id=f"{path.name}:{number}",
-        )
+    return read_each(path, _question)
+
+
+def _question(item: dict[str, Any], where: str, name: str) -> Question:
+    if isinstance(item.get("question"), dict):
+        place = f"{where}: question"
+        inner = field(item, "question", dict, where)
+        stem, options = text_field(inner, "stem", place), _listed(inner, place)
+    else:
+        stem = text_field(item, "question", where)
+        options = _columns(field(item, "choices", dict, where), f"{where}: choices")
+    letters = [letter for letter, _ in options]
+    key = text_field(item, "answerKey", where)
+    if len(set(letters)) != len(letters):
+        raise InputError(f"{where}: two options have one label ({', '.join(letters)})")
+    gold = right_option(key, letters, f"{where}: answerKey")
+    return Question(stem, tuple(text for _, text in options), gold, id=name)
 
 
 def _listed(item: dict[str, Any], where: str) -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ def is_hub(path: str, *own: str) -> bool:
     folder = data_path(path)
     if not folder.is_dir() or any((folder / name).is_file() for name in own):
         return False
-    return _is_saved(folder) or any(_files(folder))
+    return bool(_saved_in(folder)) or any(_files(folder))
 
 
 def rows(
@@ -70,7 +70,7 @@ def rows(
         folder = data_path(path)
         own = folder / (subset or "")
         place = own if own.is_dir() else folder
-        if not _is_saved(place):
+        if not _saved_in(place):
             return _file_rows(place, split, columns)
         return _table_rows(path, _saved(place), split, columns)
     return _table_rows(path, _downloaded(path, subset), split, columns)
@@ -99,20 +99,30 @@ def _address(path: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _is_saved(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in SAVED)
+def _saved_in(folder: Path) -> list[Path]:
+    """Return the folder if `save_to_disk` wrote it, else those in it that it wrote."""
+    saved = {
+        path.parent for name in SAVED for path in (*folder.glob(name), *folder.glob(f"*/{name}"))
+    }
+    return [folder] if folder in saved else sorted(saved)
 
 
 def _saved(folder: Path) -> Mapping[str, Any]:
     """Return the splits that `save_to_disk` wrote; a single dataset is one split."""
     import datasets
 
-    try:
-        data: Any = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: not a whole save_to_disk folder: {why}") from error
-    return data if isinstance(data, dict) else {str(data.split or "train"): data}
+    splits: dict[str, Any] = {}
+    for place in _saved_in(folder):
+        try:
+            data: Any = datasets.load_from_disk(str(place))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(f"{place}: not a whole save_to_disk folder: {why}") from error
+        if isinstance(data, dict):
+            splits |= data if place == folder else {}
+        else:
+            splits[str(data.split or "train") if place == folder else place.name] = data
+    return splits
 
 
 def _table_rows(

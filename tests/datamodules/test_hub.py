@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ class Case:
         features: Types of columns that are not plain; their numbers are class labels.
         subset: The hub's subset (config).
         arguments: Of the data module.
+        files: Writes the authors' files of the same content; None compares with the sample.
     """
 
     module: str
@@ -37,6 +39,7 @@ class Case:
     features: dict[str, Any] | None = None
     subset: str = ""
     arguments: dict[str, Any] | None = None
+    files: Callable[[Path], None] | None = None
 
 
 def columns(items: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -50,8 +53,79 @@ def esconv() -> dict[str, Any]:
     return {"train": table, "validation": table, "test": table}
 
 
+def commonsense_qa() -> dict[str, Any]:
+    """Twenty questions to train, two of dev; the answers of test are empty."""
+    items = [
+        {
+            "id": f"q{i}",
+            "question": f"Where do {i} gulls sleep?",
+            "question_concept": "gull",
+            "choices": {"label": list("ABCDE"), "text": [f"{spot} {i}" for spot in SPOTS]},
+            "answerKey": "ABCDE"[i % 5],
+        }
+        for i in range(22)
+    ]
+    unanswered = [{**item, "answerKey": ""} for item in items]
+    tables = {"train": items[:20], "validation": items[20:], "test": unanswered}
+    return {split: columns(rows) for split, rows in tables.items()}
+
+
+def commonsense_qa_files(folder: Path) -> None:
+    for split, name in (("train", "train"), ("validation", "dev")):
+        table = commonsense_qa()[split]
+        with (folder / f"{name}_rand_split.jsonl").open("w") as stream:
+            for name_, stem, choices, key in zip(
+                *(table[k] for k in ("id", "question", "choices", "answerKey")), strict=True
+            ):
+                listed = [
+                    {"label": label, "text": text}
+                    for label, text in zip(choices["label"], choices["text"], strict=True)
+                ]
+                question = {"stem": stem, "choices": listed}
+                item = {"id": name_, "answerKey": key, "question": question}
+                stream.write(json.dumps(item) + "\n")
+
+
+SPOTS = ("on the roof", "in the bay", "under the pier", "on a mast", "in the reeds")
+
+
+def truthful_qa() -> dict[str, Any]:
+    items = [
+        {
+            "type": "Adversarial",
+            "category": "Birds" if i % 2 else "Boats",
+            "question": f"What happens to boat {i} at low tide?",
+            "best_answer": f"It lies on the sand, {i} hours",
+            "correct_answers": ["It lies on the sand", "Nothing"],
+            "incorrect_answers": [f"It sinks {k}" for k in range(1 + i % 3)],
+            "source": "https://example.org",
+        }
+        for i in range(20)
+    ]
+    return {"validation": columns(items)}
+
+
+def truthful_qa_file(folder: Path) -> None:
+    data = truthful_qa()["validation"]
+    head = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source"
+    with (folder / "TruthfulQA.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(head.split(","))
+        for cells in zip(*data.values(), strict=True):
+            writer.writerow("; ".join(c) if isinstance(c, list) else c for c in cells)
+
+
+def aqua() -> dict[str, Any]:
+    lines = (SAMPLES / "aqua.json").read_text(encoding="utf-8").splitlines()
+    table = columns([json.loads(line) for line in lines])
+    return {"train": table, "validation": table, "test": table}
+
+
 CASES = [
     Case("ESConv", esconv, "text"),
+    Case("CommonsenseQA", commonsense_qa, "answerKey", files=commonsense_qa_files),
+    Case("TruthfulQA", truthful_qa, "category", subset="generation", files=truthful_qa_file),
+    Case("AQuA", aqua, "rationale", subset="raw"),
 ]
 NAMES = [case.module for case in CASES]
 
@@ -92,7 +166,11 @@ def records(case: Case, path: Path | None) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_same_records_as_the_authors_files(case: Case, form: str, tmp_path: Path) -> None:
     write(tmp_path / "hub", case, form)
-    assert records(case, tmp_path / "hub") == records(case, None)
+    if case.files is not None:
+        (tmp_path / "files").mkdir()
+        case.files(tmp_path / "files")
+    authors = tmp_path / "files" if case.files else None
+    assert records(case, tmp_path / "hub") == records(case, authors)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
