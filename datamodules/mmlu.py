@@ -4,23 +4,29 @@ Files: the authors' `dev/<subject>_dev.csv`, `val/<subject>_val.csv`, `test/<sub
 folder or a zip archive, at any depth; no header, cells `question, A, B, C, D, letter`. `kind` is
 the subject with blanks for underscores (`abstract algebra`).
 
+Or `hf://cais/mmlu`, subset `all` (see `hub.py`): `question, subject, choices, answer`; its
+`auxiliary_train`, which is of other exams, is not read.
+
 The splits are the authors', with dev, their five examples a subject, as `train`: 285 / 1,531 /
 14,042 questions. In 13 questions two options have the same text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path
-from datamodules.tables import hint, members, read_cells, right_option
+from datamodules.files import SAMPLES, data_path, text_field
+from datamodules.tables import hint, members, read_cells, right_option, text_list
 from zoo.errors import InputError
 from zoo.records import Question, Record
 
 ENDS = {"train": "_dev.csv", "val": "_val.csv", "test": "_test.csv"}
+HUB_SPLITS = {"train": ("dev",), "val": ("validation", "val"), "test": ("test",)}
+HUB_COLUMNS = ("question", "subject", "choices", "answer")
 LETTERS = ("A", "B", "C", "D")
 
 
@@ -28,8 +34,8 @@ class MMLU(ZooDataModule):
     """MMLU as `Question` records with the subject as `kind`.
 
     Args:
-        path: Folder or zip archive of the subjects' files. None reads a small sample that comes
-            with the package.
+        path: Folder or zip archive of the subjects' files, or `hf://cais/mmlu`. None reads a small
+            sample that comes with the package.
         subjects: Names of the subjects to keep, with blanks or underscores; None keeps all.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
@@ -44,17 +50,48 @@ class MMLU(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the questions of a split, subject by subject in alphabetical order."""
+        if self.path is not None and hub.is_hub(self.path):
+            return self._from_hub(self.path, split)
         folder = SAMPLES / "mmlu.zip" if self.path is None else data_path(self.path)
         files = {
             path.name.removesuffix(ENDS[split]).replace("_", " "): path
             for path in members(folder, ENDS[split])
         }
-        wanted = [name.replace("_", " ") for name in self.subjects or files]
-        for name in wanted:
-            if name not in files:
-                raise InputError(f"{folder}: no subject {name!r}; {hint(name, files)}")
-        chosen = [(name, files[name]) for name in sorted(set(wanted))]
+        chosen = [(name, files[name]) for name in self._chosen(files, str(folder))]
         return [item for name, path in chosen for item in read_subject(path, name)]
+
+    def _from_hub(self, path: str, split: str) -> list[Record]:
+        """Read a split from the hub's form, in the order of the files: by subject."""
+        by_subject: dict[str, list[Question]] = {}
+        for where, name, row in hub.rows(path, HUB_SPLITS[split], HUB_COLUMNS, "all"):
+            question = _question(row, where, name)
+            by_subject.setdefault(question.kind, []).append(question)
+        return [item for name in self._chosen(by_subject, path) for item in by_subject[name]]
+
+    def _chosen(self, there: Collection[str], where: str) -> list[str]:
+        """Return the names of the subjects to keep, in alphabetical order."""
+        wanted = {name.replace("_", " ") for name in self.subjects or there}
+        for name in sorted(wanted):
+            if name not in there:
+                raise InputError(f"{where}: no subject {name!r}; {hint(name, there)}")
+        return sorted(wanted)
+
+
+def _question(row: dict[str, Any], where: str, name: str) -> Question:
+    """Return a question of the hub's form, where the answer is a letter or its number from 0."""
+    options = text_list(row, "choices", where)
+    if len(options) != len(LETTERS):
+        raise InputError(f"{where}: {len(options)} choices, expected {len(LETTERS)}")
+    answer = row["answer"]
+    if isinstance(answer, int) and 0 <= answer < len(LETTERS):
+        answer = LETTERS[answer]
+    return Question(
+        text_field(row, "question", where),
+        tuple(options),
+        right_option(answer, LETTERS, f"{where}: answer"),
+        kind=text_field(row, "subject", where).replace("_", " "),
+        id=name,
+    )
 
 
 def read_subject(path: Path, kind: str) -> Iterator[Question]:

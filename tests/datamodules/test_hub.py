@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,7 +123,37 @@ def aqua() -> dict[str, Any]:
     return {"train": table, "validation": table, "test": table}
 
 
+def dbpedia() -> dict[str, Any]:
+    with (SAMPLES / "dbpedia.csv").open(newline="", encoding="utf-8") as stream:
+        table = columns(list(csv.DictReader(stream)))
+    return {"train": table, "validation": table, "test": table}
+
+
+def mmlu() -> dict[str, Any]:
+    """The sample with its subjects in another order, and a split that is not read."""
+    tables: dict[str, Any] = {}
+    for split, end in (("dev", "dev"), ("validation", "val"), ("test", "test")):
+        items = []
+        for subject in ("river_maps", "garden_tools"):
+            with zipfile.ZipFile(SAMPLES / "mmlu.zip") as archive:
+                text = archive.read(f"data/{end}/{subject}_{end}.csv").decode()
+            items += [
+                {
+                    "question": question,
+                    "subject": subject,
+                    "choices": options,
+                    "answer": "ABCD".index(letter),
+                }
+                for question, *options, letter in csv.reader(io.StringIO(text))
+            ]
+        tables[split] = columns(items)
+    tables["auxiliary_train"] = tables["test"]
+    return tables
+
+
 CASES = [
+    Case("DBpedia", dbpedia, "l3"),
+    Case("MMLU", mmlu, "subject", {"answer": datasets.ClassLabel(names=list("ABCD"))}, "all"),
     Case("ESConv", esconv, "text"),
     Case("CommonsenseQA", commonsense_qa, "answerKey", files=commonsense_qa_files),
     Case("TruthfulQA", truthful_qa, "category", subset="generation", files=truthful_qa_file),
@@ -209,7 +241,7 @@ def test_without_network_one_line_says_what_to_do(
 def test_addresses_splits_and_broken_folders(tmp_path: Path, refused: Callable[..., str]) -> None:
     for address in ("hf://esconv", "hf://a/b/c", "hf://a/b@"):
         refused(lambda address=address: datamodules.ESConv(address).records("val"), "owner/name")
-    write(tmp_path, CASES[0], "saved")
+    write(tmp_path, CASES[NAMES.index("ESConv")], "saved")
     (tmp_path / "validation" / "state.json").unlink()
     refused(lambda: datamodules.ESConv(str(tmp_path)).records("train"), "not a whole save_to_disk")
     only = datasets.Dataset.from_dict(esconv()["train"])
