@@ -104,8 +104,8 @@ class Encode:
 
     def __call__(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[str]]:
         """Return the examples of some records, and the names of those that were left out."""
-        columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
-        left_out = []
+        schema, fields_kept, left_out = self.schema, list(_columns(self.kind)), []
+        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         for record in records:
             try:
                 examples = self.encoder(record)
@@ -113,7 +113,7 @@ class Encode:
                 left_out.append(self.leave_out(record, error))
                 continue
             for example in examples:
-                for name in _columns(self.kind):
+                for name in fields_kept:
                     columns[name].append(getattr(example, name))
                 weights = example.head_weights()
                 sizes = (len(example), list(weights), list(weights.values()))
@@ -121,7 +121,10 @@ class Encode:
                     SIZES, (*sizes, getattr(example, "group", None)), strict=True
                 ):
                     columns[name].append(size)
-        return pa.RecordBatch.from_pydict(columns, schema=self.schema), left_out
+        return pa.RecordBatch.from_pydict(columns, schema=schema), left_out
+
+
+_of_process: Encode | None = None  # in a process that encodes
 
 
 def stored(
@@ -229,5 +232,17 @@ def _each(
     if not num_proc or num_proc == 1 or len(pieces) == 1:
         yield from map(encode, pieces)
         return
-    with ProcessPoolExecutor(min(num_proc, len(pieces))) as processes:
-        yield from processes.map(encode, pieces)
+    count = min(num_proc, len(pieces))
+    with ProcessPoolExecutor(count, initializer=_start, initargs=(encode,)) as processes:
+        yield from processes.map(_encode, pieces)
+
+
+def _start(encode: Encode) -> None:
+    """Give a process what it encodes with, once: a tokenizer is large."""
+    global _of_process
+    _of_process = encode
+
+
+def _encode(records: Sequence[Any]) -> tuple[pa.RecordBatch, list[str]]:
+    assert _of_process is not None
+    return _of_process(records)
