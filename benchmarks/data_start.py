@@ -5,7 +5,8 @@ two processes. The texts are made of English words with a seed; classes and leng
 
 - `ours`: `DBpedia` with stored examples, into an empty cache.
 - `map`, the first peer: Hugging Face's `Dataset.map` over the same file, batched, two
-  processes: token ids of the texts, attention masks, and labels that copy the ids. No chat format, no levels.
+  processes: token ids of the texts, attention masks, labels that copy the ids; no chat format and
+  no levels.
 - `in_memory`: ours as it is for small data: one process, Python lists. Its examples equal the
   stored ones before any time is looked at.
 
