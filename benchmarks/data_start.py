@@ -144,7 +144,7 @@ def mapped(setting: Setting, texts: int) -> Sample:
             return {**made, "labels": [list(ids) for ids in made["input_ids"]]}
 
         cache, file = str(folder / "cache"), str(folder / "DBPEDIA_train.csv")
-        rows = datasets.load_dataset("csv", data_files=file, split="train", cache_dir=cache)
+        rows = datasets.Dataset.from_csv(file, cache_dir=cache)
         given = {"batched": True, "num_proc": PROCESSES, "remove_columns": rows.column_names}
         return rows.map(tokenise, **given)
 
