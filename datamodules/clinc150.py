@@ -4,6 +4,9 @@ Files of the authors' repository: `data_full.json` (or `data_small.json`, `data_
 `data_oos_plus.json`; also gzipped), an object from split to `[text, intent]` pairs, and
 `domains.json`, an object from domain to its intents: 10 domains with 15 intents each.
 
+Or `hf://clinc/clinc_oos` (see `hub.py`), `text, intent`, with the subsets `small`, `imbalanced` and
+`plus` (`oos_plus` here). It has no domains: the authors' `domains.json` is named in `domains`.
+
 The splits are the authors': 15,000 / 3,000 / 4,500 queries, 100 / 20 / 30 for every intent;
 `data_small.json` has 7,500 to train. Names are shown with blanks for underscores
 (`pay_bill` -> `pay bill`). The order of the classes is that of `domains.json`.
@@ -17,8 +20,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, find
+from datamodules.files import SAMPLES, data_path, find, text_field
 from datamodules.json_files import read_json_object
 from datamodules.tables import hint
 from datamodules.taxonomy import Row, label_paths
@@ -33,9 +37,10 @@ class CLINC150(ZooDataModule):
     """CLINC150 as `LabelPath` records with a domain and an intent.
 
     Args:
-        path: Folder with `data_full.json` and `domains.json` (each may be gzipped). None reads a
-            small sample that comes with the package.
+        path: Folder with `data_full.json` and `domains.json` (each may be gzipped), or
+            `hf://clinc/clinc_oos`. None reads a small sample that comes with the package.
         variant: Which of the authors' files: `full`, `small`, `imbalanced` or `oos_plus`.
+        domains: The authors' `domains.json`; None looks for it in the folder.
         out_of_scope: Keep the out-of-scope queries as a class of their own.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
@@ -47,6 +52,7 @@ class CLINC150(ZooDataModule):
         path: str | None = None,
         *,
         variant: Literal["full", "small", "imbalanced", "oos_plus"] = "full",
+        domains: str | None = None,
         out_of_scope: bool = False,
         **loader: Any,
     ) -> None:
@@ -54,23 +60,54 @@ class CLINC150(ZooDataModule):
         if variant not in VARIANTS:
             raise InputError(f"variant is {variant!r}; {nearest(variant, VARIANTS)}")
         self.path, self.variant, self.out_of_scope = path, variant, out_of_scope
+        self.domains = domains
         self._taxonomy: Taxonomy | None = None
 
     def load(self, split: str) -> list[Record]:
         """Read the queries of a split."""
-        if self.path is None:
-            path, domains = SAMPLES / "clinc150.json", SAMPLES / "clinc150_domains.json"
+        parents = read_domains(self._domains())
+        if self.path is not None and hub.is_hub(self.path):
+            rows = self._from_hub(self.path, split, parents)
         else:
-            folder, name = data_path(self.path), f"data_{self.variant}.json"
-            path = find(folder, name, f"{name}.gz")
-            domains = find(folder, "domains.json", "domains.json.gz")
-        data, parents = read_json_object(path), read_domains(domains)
-        rows = _rows(data, split, parents, path)
-        if self.out_of_scope:
-            rows += _rows(data, f"oos_{split}", {"oos": OUT_OF_SCOPE}, path)
+            path = SAMPLES / "clinc150.json"
+            if self.path is not None:
+                name = f"data_{self.variant}.json"
+                path = find(data_path(self.path), name, f"{name}.gz")
+            data = read_json_object(path)
+            rows = _rows(data, split, parents, path)
+            if self.out_of_scope:
+                rows += _rows(data, f"oos_{split}", {"oos": OUT_OF_SCOPE}, path)
         if self._taxonomy is None:
             self._taxonomy = _taxonomy(parents, self.out_of_scope)
         return list(label_paths(rows, self._taxonomy))
+
+    def _domains(self) -> Path:
+        if self.domains is not None:
+            return data_path(self.domains)
+        if self.path is None:
+            return SAMPLES / "clinc150_domains.json"
+        if self.path.startswith(hub.SCHEME):
+            raise InputError(
+                f"{self.path}: the hub's form has no domains; set data.domains to domains.json of "
+                "https://github.com/clinc/oos-eval"
+            )
+        return find(data_path(self.path), "domains.json", "domains.json.gz")
+
+    def _from_hub(self, path: str, split: str, parents: dict[str, str]) -> list[Row]:
+        """Read a split from the hub's form, the out-of-scope queries last."""
+        if self.variant == "full":
+            raise InputError(
+                f"{path}: the hub has no variant 'full'; set data.variant to oos_plus, which has "
+                "the same intents' queries, small or imbalanced"
+            )
+        subset, inside, outside = self.variant.removeprefix("oos_"), [], []
+        for where, name, item in hub.rows(path, hub.SPLIT_NAMES[split], ("text", "intent"), subset):
+            text, intent = (text_field(item, column, where) for column in ("text", "intent"))
+            if intent != "oos":
+                inside.append(_row(text, intent, parents, where, name))
+            elif self.out_of_scope:
+                outside.append(_row(text, intent, {"oos": OUT_OF_SCOPE}, where, name))
+        return inside + outside
 
 
 def read_domains(path: Path) -> dict[str, str]:
@@ -109,14 +146,15 @@ def _rows(data: dict[str, Any], split: str, parents: dict[str, str], path: Path)
         text, intent = pair
         if not text.strip():
             raise InputError(f"{where}: the text is empty")
-        if intent not in parents:
-            raise InputError(f"{where}: unknown intent {intent!r}; {hint(intent, parents)}")
-        if intent == "oos":
-            labels = (OUT_OF_SCOPE, OUT_OF_SCOPE)
-        else:
-            labels = (readable(parents[intent]), readable(intent))
-        rows.append(Row(text.strip(), labels, where, f"{path.name}:{split}[{i}]"))
+        rows.append(_row(text.strip(), intent, parents, where, f"{path.name}:{split}[{i}]"))
     return rows
+
+
+def _row(text: str, intent: str, parents: dict[str, str], where: str, name: str) -> Row:
+    if intent not in parents:
+        raise InputError(f"{where}: unknown intent {intent!r}; {hint(intent, parents)}")
+    shown = OUT_OF_SCOPE if intent == "oos" else readable(intent)
+    return Row(text, (readable(parents[intent]), shown), where, name)
 
 
 def _taxonomy(parents: dict[str, str], out_of_scope: bool) -> Taxonomy:

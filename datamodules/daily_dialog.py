@@ -9,6 +9,9 @@ Three files a split, one dialogue a line, in a folder or in one folder per split
 
 `valid` or `validation` names the second split. Published sizes: 11,118 / 1,000 / 1,000 dialogues.
 
+Or `hf://li2017dailydialog/daily_dialog` (see `hub.py`): `dialog`, `act`, `emotion`, lists of one
+length with the same numbers; a script today, so `@refs/convert/parquet`.
+
 The speakers take turns: the first one becomes the seeker, the other one the supporter, and the act
 stands as `strategy` on the turns of both. A dialogue of one utterance is left out.
 
@@ -22,9 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, find, read_lines
-from datamodules.tables import divide, present
+from datamodules.files import SAMPLES, data_path, field, find, read_lines
+from datamodules.tables import divide, present, text_list
 from zoo.errors import InputError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
 
@@ -42,8 +46,8 @@ class DailyDialog(ZooDataModule):
     """DailyDialog as `Dialogue` records, one per conversation.
 
     Args:
-        path: Folder with the files. None reads a small sample that comes with the package, the
-            same for every split.
+        path: Folder with the files, or `hf://li2017dailydialog/daily_dialog@refs/convert/parquet`.
+            None reads a small sample that comes with the package, the same for every split.
         divide_valid: Take both `train` and `val` from the valid files.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
@@ -62,25 +66,55 @@ class DailyDialog(ZooDataModule):
             names = ("dailydialog.txt", "dailydialog_act.txt", "dailydialog_emotion.txt")
             return list(read_conversations(*(SAMPLES / name for name in names)))
         divided = self.divide_valid and split != "test"
-        stems = STEMS["val" if divided else split]
-        folder = _folder(data_path(self.path), stems)
-        acts, emotions = (
-            find(folder, *_names(f"dialogues_{kind}", stems)) for kind in ("act", "emotion")
-        )
-        texts = _names("dialogues", stems)
-        if not present(folder, *texts):
-            raise InputError(
-                f"{folder}: {acts.name} is there but not the text, {texts[0]}; put the text of the "
-                f"official release beside it"
-                + (", or set divide_valid to take train from valid" if split == "train" else "")
-            )
-        path = find(folder, *texts)
-        dialogues: list[Record] = list(read_conversations(path, acts, emotions))
+        source = "val" if divided else split
+        dialogues: list[Record]
+        if hub.is_hub(self.path):
+            found = hub.rows(self.path, hub.SPLIT_NAMES[source], ("dialog", "act", "emotion"))
+            dialogues = [item for row in found for item in _from_hub(*row)]
+        else:
+            dialogues = list(read_conversations(*_split_files(data_path(self.path), source)))
         if not divided:
             return dialogues
         numbers = {item.id: item for item in dialogues}
-        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, str(path))
+        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, self.path)
         return [numbers[name] for name in kept]
+
+
+def _split_files(path: Path, split: str) -> tuple[Path, Path, Path]:
+    """Return the files of a split: texts, acts, emotions."""
+    stems = STEMS[split]
+    folder = _folder(path, stems)
+    acts, emotions = (
+        find(folder, *_names(f"dialogues_{kind}", stems)) for kind in ("act", "emotion")
+    )
+    texts = _names("dialogues", stems)
+    if not present(folder, *texts):
+        raise InputError(
+            f"{folder}: {acts.name} is there but not the text, {texts[0]}; put the text of the "
+            f"official release beside it"
+            + (", or set divide_valid to take train from valid" if split == "train" else "")
+        )
+    return find(folder, *texts), acts, emotions
+
+
+def _from_hub(where: str, name: str, row: dict[str, Any]) -> list[Dialogue]:
+    utterances = text_list(row, "dialog", where)
+    labelled = []
+    for column, first, options in (("act", 1, ACTS), ("emotion", 0, EMOTIONS)):
+        numbers = {text: str(number) for number, text in enumerate(options, start=first)}
+        cells = " ".join(str(numbers.get(x, x)) for x in field(row, column, list, where))
+        place = f"{where}: {column}"
+        labelled.append(_numbers(cells, place, len(utterances), first, options))
+    return _conversation(utterances, labelled, name)
+
+
+def _conversation(utterances: list[str], labels: list[list[str]], name: str) -> list[Dialogue]:
+    """Return the conversation, from the acts and the emotions; none if it has one utterance."""
+    turns = tuple(
+        Turn(SUPPORTER if i % 2 else SEEKER, text, strategy=act, emotion=emotion)
+        for i, (text, act, emotion) in enumerate(zip(utterances, *labels, strict=True))
+    )
+    return [Dialogue(turns, id=name)] if len(turns) > 1 else []
 
 
 def read_conversations(texts: Path, acts: Path, emotions: Path) -> Iterator[Dialogue]:
@@ -106,12 +140,7 @@ def read_conversations(texts: Path, acts: Path, emotions: Path) -> Iterator[Dial
             _numbers(labels[path][number], f"{path}:{number}", len(utterances), first, options)
             for path, first, options in ((acts, 1, ACTS), (emotions, 0, EMOTIONS))
         ]
-        turns = tuple(
-            Turn(SUPPORTER if i % 2 else SEEKER, text, strategy=act, emotion=emotion)
-            for i, (text, act, emotion) in enumerate(zip(utterances, *labelled, strict=True))
-        )
-        if len(turns) > 1:
-            yield Dialogue(turns, id=f"{texts.name}:{number}")
+        yield from _conversation(utterances, labelled, f"{texts.name}:{number}")
 
 
 def _numbers(line: str, where: str, length: int, first: int, options: tuple[str, ...]) -> list[str]:

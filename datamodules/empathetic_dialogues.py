@@ -9,7 +9,10 @@ the text stands in quotes, as programs write it that save the file again:
   utterance` and, in valid only, `label`, the emotion's number (`EMOTIONS`). The test file has no
   emotion, so it is empty there. These copies have no train file.
 
-All may be gzipped. A conversation becomes a `Dialogue`: the emotion, the prompt as situation, odd
+All may be gzipped. The first form has a page too, `hf://facebook/empathetic_dialogues` (see
+`hub.py`), a script today, so `@refs/convert/parquet`.
+
+A conversation becomes a `Dialogue`: the emotion, the prompt as situation, odd
 utterances as seeker turns and even ones as supporter turns; there is no strategy. Conversations
 with one utterance have no supporter turn and are left out: 1 of 2,770 in valid, none of 2,547 in
 test. Published sizes: 19,533 / 2,770 / 2,547 conversations, 32 emotions.
@@ -21,12 +24,13 @@ conversation's id divides valid, 90 percent train and 10 percent val (2,493 / 27
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, find, read_lines
+from datamodules.files import SAMPLES, data_path, field, find, read_lines
 from datamodules.tables import divide, hint, present, unquoted
 from zoo.errors import InputError, nearest
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Record, Turn
@@ -75,8 +79,9 @@ class EmpatheticDialogues(ZooDataModule):
     """EmpatheticDialogues as `Dialogue` records, one per conversation.
 
     Args:
-        path: Folder with the files of either form. None reads a small sample that comes with the
-            package, the same for every split.
+        path: Folder with the files of either form, or
+            `hf://facebook/empathetic_dialogues@refs/convert/parquet`. None reads a small sample
+            that comes with the package, the same for every split.
         divide_valid: Take both `train` and `val` from the valid file.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
@@ -93,21 +98,28 @@ class EmpatheticDialogues(ZooDataModule):
         """Read the conversations of a split."""
         if self.path is None:
             return list(read_conversations(SAMPLES / "empathetic_dialogues.csv"))
-        folder = data_path(self.path)
         divided = self.divide_valid and split != "test"
-        names = _names("val" if divided else split)
-        if split == "train" and folder.is_dir() and not divided and not present(folder, *names):
-            raise InputError(
-                f"{folder}: no train file ({', '.join(names)}); set divide_valid to true to take "
-                "train from the valid file"
-            )
-        path = find(folder, *names)
-        dialogues: list[Record] = list(read_conversations(path))
+        source = "val" if divided else split
+        if hub.is_hub(self.path, *(name for part in STEMS for name in _names(part))):
+            rows = hub.rows(self.path, hub.SPLIT_NAMES[source], (*NEEDED, "context"))
+            dialogues = _conversations((where, _texts(row, where)) for where, _, row in rows)
+        else:
+            dialogues = read_conversations(_split_file(data_path(self.path), source))
         if not divided:
-            return dialogues
+            return list(dialogues)
         numbers = {item.id: item for item in dialogues}
-        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, str(path))
+        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, self.path)
         return [numbers[name] for name in kept]
+
+
+def _split_file(folder: Path, split: str) -> Path:
+    names = _names(split)
+    if split == "train" and folder.is_dir() and not present(folder, *names):
+        raise InputError(
+            f"{folder}: no train file ({', '.join(names)}); set divide_valid to true to take "
+            "train from the valid file"
+        )
+    return find(folder, *names)
 
 
 def read_conversations(path: Path) -> Iterator[Dialogue]:
@@ -118,8 +130,12 @@ def read_conversations(path: Path) -> Iterator[Dialogue]:
     Raises:
         InputError: An utterance is missing or there twice.
     """
+    return _conversations(read_utterances(path))
+
+
+def _conversations(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Dialogue]:
     conversations: dict[str, list[tuple[int, str, dict[str, str]]]] = {}
-    for where, row in read_utterances(path):
+    for where, row in rows:
         numbered = (_number(row["utterance_idx"], where), where, row)
         conversations.setdefault(row["conv_id"], []).append(numbered)
     for name, utterances in conversations.items():
@@ -155,6 +171,14 @@ def read_utterances(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 "inside a text is written _comma_, or the text stands in quotes"
             )
         yield where, dict(zip(header, cells, strict=False))
+
+
+def _texts(row: dict[str, Any], where: str) -> dict[str, str]:
+    """Return a row of the hub as the row of a file; there `utterance_idx` is a number."""
+    texts = {"utterance_idx": str(row["utterance_idx"])}
+    for name in ("conv_id", "context", "prompt", "utterance"):
+        texts[name] = field(row, name, str, where).replace("_comma_", ",").strip()
+    return texts
 
 
 def _cells(line: str, count: int, where: str) -> list[str]:

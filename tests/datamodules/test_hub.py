@@ -15,6 +15,7 @@ import datasets
 import pytest
 
 import datamodules
+from datamodules import daily_dialog as daily_dialog_module
 from datamodules.files import SAMPLES
 from datamodules.fingerprint import UnnamableError, named
 
@@ -151,7 +152,64 @@ def mmlu() -> dict[str, Any]:
     return tables
 
 
+def clinc150() -> dict[str, Any]:
+    """The sample, its out-of-scope queries first."""
+    data = json.loads((SAMPLES / "clinc150.json").read_text(encoding="utf-8"))
+    tables = {}
+    for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+        pairs = [*data[f"oos_{split}"], *data[split]]
+        numbers = [INTENTS.index(intent) for _, intent in pairs]
+        tables[name] = {"text": [text for text, _ in pairs], "intent": numbers}
+    return tables
+
+
+INTENTS = sorted(
+    {
+        intent
+        for pairs in json.loads((SAMPLES / "clinc150.json").read_text(encoding="utf-8")).values()
+        for _, intent in pairs
+    }
+)
+CLINC150 = {
+    "domains": str(SAMPLES / "clinc150_domains.json"),
+    "variant": "oos_plus",
+    "out_of_scope": True,
+}
+
+
+def daily_dialog() -> dict[str, Any]:
+    texts, *numbers = (
+        (SAMPLES / f"dailydialog{part}.txt").read_text(encoding="utf-8").splitlines()
+        for part in ("", "_act", "_emotion")
+    )
+    acts, emotions = ([[int(n) for n in line.split()] for line in lines] for lines in numbers)
+    dialogs = [line.split("__eou__")[:-1] for line in texts]
+    table = {"dialog": dialogs, "act": acts, "emotion": emotions}
+    return {"train": table, "validation": table, "test": table}
+
+
+ACTS = datasets.List(datasets.ClassLabel(names=["__dummy__", *daily_dialog_module.ACTS]))
+EMOTIONS = datasets.List(datasets.ClassLabel(names=list(daily_dialog_module.EMOTIONS)))
+
+
+def empathetic_dialogues() -> dict[str, Any]:
+    with (SAMPLES / "empathetic_dialogues.csv").open(encoding="utf-8") as stream:
+        items = list(csv.DictReader(stream))
+    table = columns([{**item, "utterance_idx": int(item["utterance_idx"])} for item in items])
+    return {"train": table, "validation": table, "test": table}
+
+
 CASES = [
+    Case(
+        "CLINC150",
+        clinc150,
+        "intent",
+        {"intent": datasets.ClassLabel(names=INTENTS)},
+        "plus",
+        CLINC150,
+    ),
+    Case("DailyDialog", daily_dialog, "emotion", {"act": ACTS, "emotion": EMOTIONS}),
+    Case("EmpatheticDialogues", empathetic_dialogues, "context"),
     Case("DBpedia", dbpedia, "l3"),
     Case("MMLU", mmlu, "subject", {"answer": datasets.ClassLabel(names=list("ABCD"))}, "all"),
     Case("ESConv", esconv, "text"),
@@ -162,28 +220,30 @@ CASES = [
 NAMES = [case.module for case in CASES]
 
 
-def typed(table: dict[str, list[Any]], features: dict[str, Any] | None) -> datasets.Dataset:
+def written(case: Case, table: dict[str, list[Any]], form: str) -> datasets.Dataset:
+    """Return a table with its types; JSON lines have none, and names for class labels."""
+    labels = case.features or {}
+    if form == "jsonl":
+        kinds = {n: kind for n, kind in labels.items() if isinstance(kind, datasets.ClassLabel)}
+        named = {name: [kind.names[i] for i in table[name]] for name, kind in kinds.items()}
+        return datasets.Dataset.from_dict({**table, **named})
     data = datasets.Dataset.from_dict(table)
-    for name, feature in (features or {}).items():
+    for name, feature in labels.items():
         data = data.cast_column(name, feature)
     return data
 
 
 def write(folder: Path, case: Case, form: str) -> None:
     """Write the official form of a dataset as a folder."""
-    tables = {
-        split: typed(table, case.features if form != "jsonl" else None)
-        for split, table in case.tables().items()
-    }
+    tables = {split: written(case, table, form) for split, table in case.tables().items()}
     place = folder / case.subset
     place.mkdir(parents=True, exist_ok=True)
     if form == "saved":
         datasets.DatasetDict(tables).save_to_disk(str(place))
-        return
     for split, data in tables.items():
         if form == "parquet":
             data.to_parquet(place / f"{split}-00000-of-00001.parquet")
-        else:
+        elif form == "jsonl":
             data.to_json(place / f"{split}-0.jsonl")
 
 
