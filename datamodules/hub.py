@@ -28,7 +28,7 @@ SPLIT_NAMES = {
 
 SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in a folder
 FILE = re.compile(
-    r"(train|validation|valid|val|dev|test)([-_.]\d[\w-]*)?\.(parquet|(jsonl|csv)(\.gz)?)"
+    r"(train|validation|valid|val|dev|test|corpus|queries)([-_.]\d[\w-]*)?\.(parquet|(jsonl|csv)(\.gz)?)"
 )
 SHARD = re.compile(r"\d+\.parquet")  # named by its folder
 ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -54,7 +54,7 @@ def is_hub(path: str, *own: str) -> bool:
 
 def rows(
     path: str, split: Sequence[str], columns: Sequence[str], subset: str | None = None
-) -> list[Row]:
+) -> Iterator[Row]:
     """Return the rows of a split; numbers of class labels are their names.
 
     Args:
@@ -71,7 +71,7 @@ def rows(
         own = folder / (subset or "")
         place = own if own.is_dir() else folder
         if not _saved_in(place):
-            return _file_rows(place, split, columns)
+            return iter(_file_rows(place, split, columns))
         return _table_rows(path, _saved(place), split, columns)
     return _table_rows(path, _downloaded(path, subset), split, columns)
 
@@ -127,14 +127,15 @@ def _saved(folder: Path) -> Mapping[str, Any]:
 
 def _table_rows(
     path: str, tables: Mapping[str, Any], split: Sequence[str], columns: Sequence[str]
-) -> list[Row]:
+) -> Iterator[Row]:
     name = _chosen(path, split, tables)
     table = tables[name]
     _check_columns(f"{path}: {name}", table.column_names, columns)
-    return [
-        (f"{path}: {name}[{i}]", f"{name}[{i}]", _worded(row, dict(table.features)))
+    features = dict(table.features)
+    return (
+        (f"{path}: {name}[{i}]", f"{name}[{i}]", _worded(row, features))
         for i, row in enumerate(table)
-    ]
+    )
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

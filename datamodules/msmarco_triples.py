@@ -1,6 +1,7 @@
 """MS MARCO passage triples: a query, a relevant passage, another passage (Nguyen et al., 2016).
 
-Two forms of the authors' download are read:
+Two forms of the authors' download are read, and the subset `triplet` of the datasets
+`hf://sentence-transformers/msmarco-*`, `query, positive, negative` in texts (see `hub.py`):
 
 - `triples.train.small.tsv`: the three texts between tabs, one triple a line;
 - `qidpidtriples.train.*.tsv`: their ids between tabs, with `queries.*.tsv` (id, text) and
@@ -15,17 +16,20 @@ text, 90 / 5 / 5 percent.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, read_lines
+from datamodules.files import SAMPLES, data_path, read_lines, text_field
 from datamodules.judged_queries import divided, ranking, report_missing
 from datamodules.tables import SAMPLE_SHARES, digest
 from zoo.errors import InputError, check_counts
 from zoo.records import Corpus, Document, Ranking, Record
 
 SHARES = {"train": 90, "val": 5, "test": 5}
+COLUMNS = ("query", "positive", "negative")
 NAME = 16  # characters of a text's name
 
 
@@ -33,8 +37,8 @@ class MSMARCOTriples(ZooDataModule):
     """MS MARCO triples as `Ranking` records, one per query.
 
     Args:
-        path: File of the triples (may be gzipped). None reads a small sample that comes with the
-            package.
+        path: File of the triples (may be gzipped), or `hf://sentence-transformers/msmarco-bm25`.
+            None reads a small sample that comes with the package.
         queries: File of the queries, for triples of ids; None for triples of texts.
         collection: File of the passages, for triples of ids.
         max_lines: Read only the first so many triples; None reads all.
@@ -67,7 +71,7 @@ class MSMARCOTriples(ZooDataModule):
         """Read the queries of a split."""
         path = SAMPLES / "msmarco_triples.tsv" if self.path is None else data_path(self.path)
         if not self._all:
-            rows = read_triples(path, self.max_lines)
+            rows = read_triples(self.path or path, self.max_lines)
             if self.queries is None or self.collection is None:
                 self._all = list(from_texts(rows, path))
             else:
@@ -81,19 +85,33 @@ Row = tuple[int, str, str, str]
 """Line number, query, relevant passage, other passage."""
 
 
-def read_triples(path: Path, max_lines: int | None = None) -> list[Row]:
-    """Return the triples of a file.
+Line = tuple[int, str, list[str]]
+"""Line number, place for errors, the three texts."""
+
+
+def _between_tabs(path: Path) -> Iterator[Line]:
+    for number, line in read_lines(path):
+        yield number, f"{path}:{number}", [cell.strip() for cell in line.split("\t")]
+
+
+def _from_hub(path: str) -> Iterator[Line]:
+    found = hub.rows(path, hub.SPLIT_NAMES["train"], COLUMNS, "triplet")
+    for number, (where, _, row) in enumerate(found, start=1):
+        yield number, where, [text_field(row, column, where) for column in COLUMNS]
+
+
+def read_triples(path: Path | str, max_lines: int | None = None) -> list[Row]:
+    """Return the triples of a file, or of the hub's form.
 
     Raises:
         InputError: A line that has not three parts between tabs, an empty part, or a passage in
             both roles for one query.
     """
+    from_hub = hub.is_hub(str(path))
+    lines = _from_hub(str(path)) if from_hub else _between_tabs(data_path(str(path)))
     rows: list[Row] = []
     roles: dict[tuple[str, str], tuple[int, int]] = {}
-    for number, line in read_lines(path):
-        if max_lines is not None and len(rows) >= max_lines:
-            break
-        where, cells = f"{path}:{number}", [cell.strip() for cell in line.split("\t")]
+    for number, where, cells in islice(lines, max_lines):
         if len(cells) != 3:
             raise InputError(f"{where}: {len(cells)} cells between tabs, expected 3")
         for what, text in zip(("query", "relevant passage", "other passage"), cells, strict=True):

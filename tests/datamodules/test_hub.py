@@ -199,7 +199,22 @@ def empathetic_dialogues() -> dict[str, Any]:
     return {"train": table, "validation": table, "test": table}
 
 
+def msmarco() -> dict[str, Any]:
+    lines = (SAMPLES / "msmarco_triples.tsv").read_text(encoding="utf-8").splitlines()
+    lines += [f"query {i}\tright {i}\twrong {i}" for i in range(20)]
+    items = [line.split("\t") for line in lines]
+    return {"train": {n: [row[i] for row in items] for i, n in enumerate(TRIPLE)}}
+
+
+def msmarco_file(folder: Path) -> None:
+    rows = zip(*msmarco()["train"].values(), strict=True)
+    (folder / "triples.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+
+
+TRIPLE = ("query", "positive", "negative")
+
 CASES = [
+    Case("MSMARCOTriples", msmarco, "negative", subset="triplet", files=msmarco_file),
     Case(
         "CLINC150",
         clinc150,
@@ -262,6 +277,8 @@ def test_same_records_as_the_authors_files(case: Case, form: str, tmp_path: Path
         (tmp_path / "files").mkdir()
         case.files(tmp_path / "files")
     authors = tmp_path / "files" if case.files else None
+    if case.module == "MSMARCOTriples":
+        authors = tmp_path / "files" / "triples.tsv"
     assert records(case, tmp_path / "hub") == records(case, authors)
 
 
