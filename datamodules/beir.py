@@ -6,6 +6,10 @@ columns of trec_eval, `query 0 document grade`; with or without a header line). 
 Ids may be integers; a title that is null is none. Several datasets may lie in one folder under flat
 names: `msmarco.corpus.jsonl.gz`, `msmarco.queries.jsonl`, `msmarco.qrels.test.tsv` is `msmarco`.
 
+Or `hf://BeIR/scifact@refs/convert/parquet` (see `hub.py`): the subsets `corpus` and `queries`, and
+the judgements of another dataset, `hf://BeIR/scifact-qrels`. Of a local copy the judgements lie in
+its folder `qrels`.
+
 The splits are the authors' (`val` is their `dev`). A dataset with test judgements only can be
 divided: its queries, by a hash of their text, 60 / 20 / 20 percent.
 
@@ -20,10 +24,11 @@ that calls it relevant stays and counts as not found.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from datamodules import hub
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, find, read_lines, text_field
 from datamodules.json_files import read_objects
@@ -33,10 +38,10 @@ from datamodules.judged_queries import (
     add_judgement,
     corpus_of,
     divided,
+    document_of,
     grade_of,
     id_of,
     judged_records,
-    read_documents,
     report_missing,
 )
 from datamodules.tables import SAMPLE_SHARES
@@ -48,8 +53,11 @@ class BEIR(ZooDataModule):
     """A dataset in BEIR's form as `Ranking` records, one per judged query.
 
     Args:
-        path: The dataset's folder. None reads a small one that comes with the package.
+        path: The dataset's folder, or `hf://BeIR/<name>`. None reads a small one that comes with
+            the package.
         name: Dataset under flat names in that folder; None for a folder of its own.
+        qrels: Judgements in the form of the hub; None takes `hf://BeIR/<name>-qrels`, or those in
+            the folder.
         divide_test: Divide the test judgements into three splits, for a dataset that has no others.
         run: A file in trec_eval's run format; its documents are the candidates to rank again. None
             ranks the whole corpus.
@@ -70,6 +78,7 @@ class BEIR(ZooDataModule):
         path: str | None = None,
         *,
         name: str | None = None,
+        qrels: str | None = None,
         divide_test: bool = False,
         run: str | None = None,
         num_candidates: int = 100,
@@ -79,6 +88,9 @@ class BEIR(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
+        self.path, self.qrels = path, qrels
+        if path is not None and path.startswith(hub.SCHEME) and qrels is None:
+            self.qrels = f"{path.partition('@')[0]}-qrels"
         self.folder = SAMPLES if path is None else data_path(path)
         self.name = "beir" if path is None and name is None else name
         self.divide_test, self.skip_empty = divide_test, skip_empty
@@ -93,10 +105,10 @@ class BEIR(ZooDataModule):
         """Read the judged queries of a split."""
         if not self._queries:
             self._read()
-        path = self._judgements("test" if self.divide_test else split)
+        path, lines = self._judgements("test" if self.divide_test else split)
         documents = self._corpus.documents
-        judged = read_judgements(
-            *(path, self._queries, documents, self._left_out), skip_missing=self.skip_missing
+        judged = judgements_of(
+            *(lines, path, self._queries, documents, self._left_out), skip_missing=self.skip_missing
         )
         run = Run(self.run, self.num_candidates, None if self.skip_missing else self._left_out)
         answered = [
@@ -116,10 +128,9 @@ class BEIR(ZooDataModule):
 
     def _read(self) -> None:
         """Read documents and queries, once for all splits."""
-        stem = f"{self.name}." if self.name else ""
-        path = find(self.folder, f"{stem}corpus.jsonl", f"{stem}corpus.jsonl.gz")
         rows = []
-        for where, document in read_documents(read_objects(path), path, id_field="_id"):
+        for where, item in self._objects("corpus"):
+            document = document_of(item, where, id_field="_id")
             if not document.content and self.skip_empty:
                 self._left_out.add(document.id)
             elif not document.content:
@@ -131,30 +142,76 @@ class BEIR(ZooDataModule):
                 rows.append((where, document))
         self._corpus = corpus_of(rows)
         queries: dict[str, str] = {}
-        path = find(self.folder, f"{stem}queries.jsonl", f"{stem}queries.jsonl.gz")
-        for number, item in read_objects(path):
-            where = f"{path}:{number}"
+        for where, item in self._objects("queries"):
             name = id_of(item, "_id", where)
             if name in queries:
                 raise InputError(f"{where}: query id {name!r} is there twice")
             queries[name] = text_field(item, "text", where)
         self._queries = queries
 
-    def _judgements(self, split: str) -> Path:
+    def _from_hub(self) -> bool:
+        own = f"{self.name}.corpus.jsonl" if self.name else "corpus.jsonl"
+        return self.path is not None and hub.is_hub(self.path, own, f"{own}.gz")
+
+    def _objects(self, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield place and object of the documents (`corpus`) or the `queries`."""
+        if self.path is not None and self._from_hub():
+            columns = ("_id", "title", "text") if what == "corpus" else ("_id", "text")
+            for where, _, row in hub.rows(self.path, (what, "train", "test"), columns, what):
+                yield where, row
+            return
+        stem = f"{self.name}." if self.name else ""
+        path = find(self.folder, f"{stem}{what}.jsonl", f"{stem}{what}.jsonl.gz")
+        for number, item in read_objects(path):
+            yield f"{path}:{number}", item
+
+    def _judgements(self, split: str) -> tuple[Path, Iterator[Line]]:
+        """Return the place of a split's judgements and its lines."""
+        if self.qrels is not None:
+            return Path(self.qrels), _hub_lines(self.qrels, split)
+        if self.path is not None and self._from_hub():
+            return Path(self.path), _hub_lines(str(self.folder / "qrels"), split)
         folder = self.folder if self.name else self.folder / "qrels"
         stem = f"{self.name}.qrels." if self.name else ""
         name = {"val": "dev"}.get(split, split)
         try:
-            return find(folder, f"{stem}{name}.tsv", f"{stem}{name}.tsv.gz")
+            path = find(folder, f"{stem}{name}.tsv", f"{stem}{name}.tsv.gz")
         except InputError as error:
             if split == "test":
                 raise
             raise InputError(
                 f"{error}; set divide_test to true to divide the test judgements"
             ) from error
+        return path, _file_lines(path)
 
 
-def read_judgements(
+Line = tuple[int, str, str, str, str]
+"""Line number, place for errors, query, document, grade."""
+
+
+def _hub_lines(path: str, split: str) -> Iterator[Line]:
+    found = hub.rows(path, hub.SPLIT_NAMES[split], ("query-id", "corpus-id", "score"))
+    for number, (where, _, row) in enumerate(found, start=1):
+        query, document = (id_of(row, name, where) for name in ("query-id", "corpus-id"))
+        score = row["score"]  # some datasets have whole numbers as 1.0
+        whole = isinstance(score, float) and score.is_integer()
+        yield number, where, query, document, str(int(score) if whole else score)
+
+
+def _file_lines(path: Path) -> Iterator[Line]:
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+        if len(cells) not in (3, 4):
+            raise InputError(
+                f"{where}: {len(cells)} cells between tabs or blanks, expected 3 or 4: query, "
+                "document, grade; or query, 0, document, grade"
+            )
+        yield number, where, cells[0], cells[-2], cells[-1]
+
+
+def judgements_of(
+    lines: Iterable[Line],
     path: Path,
     queries: Collection[str],
     documents: Collection[str],
@@ -162,10 +219,11 @@ def read_judgements(
     *,
     skip_missing: bool = False,
 ) -> Judgements:
-    """Return the grades of a file with query, document and grade, or trec_eval's four columns.
+    """Return the grades of judgements; a first line that is a header is passed over.
 
     Args:
-        path: The file, between tabs or blanks, with or without a header line.
+        lines: The judgements.
+        path: Their file, for what is said.
         queries: Ids of the queries.
         documents: Ids of the corpus.
         left_out: Ids of documents whose judgements are left out.
@@ -176,15 +234,7 @@ def read_judgements(
     """
     judged: Judgements = {}
     missing: list[str] = []
-    for position, (number, line) in enumerate(read_lines(path)):
-        where = f"{path}:{number}"
-        cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
-        if len(cells) not in (3, 4):
-            raise InputError(
-                f"{where}: {len(cells)} cells between tabs or blanks, expected 3 or 4: query, "
-                "document, grade; or query, 0, document, grade"
-            )
-        query, document, grade = cells[0], *cells[-2:]
+    for position, (number, where, query, document, grade) in enumerate(lines):
         unknown = [] if query in queries else [f"query {query!r} is not in the queries' file"]
         if document not in documents and document not in left_out:
             unknown.append(f"document {document!r} is not in the corpus")

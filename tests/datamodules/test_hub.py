@@ -315,6 +315,38 @@ def test_without_network_one_line_says_what_to_do(
     )
 
 
+@pytest.mark.parametrize("form", ["saved", "parquet"])
+def test_beir_and_its_judgements(form: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    """Corpus and queries are subsets, judgements a dataset of their own."""
+
+    def put(name: str, tables: dict[str, dict[str, list[Any]]]) -> None:
+        write(tmp_path / name, Case("BEIR", lambda: tables, ""), form)
+
+    for what, keys in (("corpus", ("_id", "title", "text")), ("queries", ("_id", "text"))):
+        lines = (SAMPLES / f"beir.{what}.jsonl").read_text(encoding="utf-8").splitlines()
+        items = [json.loads(line) for line in lines]
+        put(what, {what: {key: [item.get(key) for item in items] for key in keys}})
+    judged = {}
+    for split, name in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        lines = (SAMPLES / f"beir.qrels.{split}.tsv").read_text(encoding="utf-8").splitlines()
+        cells = [line.split("\t") for line in lines if not line.startswith("query-id")]
+        judged[name] = {
+            "query-id": [row[0] for row in cells],
+            "corpus-id": [row[-2] for row in cells],
+            "score": [float(row[-1]) for row in cells],
+        }
+    put("qrels", judged)
+    assert records(Case("BEIR", dict, ""), tmp_path) == records(Case("BEIR", dict, ""), None)
+    (tmp_path / "qrels").rename(tmp_path / "elsewhere")
+    apart = Case("BEIR", dict, "", arguments={"qrels": str(tmp_path / "elsewhere")})
+    assert records(apart, tmp_path) == records(Case("BEIR", dict, ""), None)
+    put("other", {"test": {"query": ["q6"], "corpus-id": ["b5"], "score": [1]}})
+    other = datamodules.BEIR(str(tmp_path), qrels=str(tmp_path / "other"))
+    refused(lambda: other.records("test"), "no column query-id", "expected query-id, corpus-id")
+    refused(lambda: datamodules.BEIR("hf://BeIR/none").records("test"), "hf://BeIR/none: cannot be")
+    assert datamodules.BEIR("hf://BeIR/a@v1").qrels == "hf://BeIR/a-qrels"
+
+
 def test_addresses_splits_and_broken_folders(tmp_path: Path, refused: Callable[..., str]) -> None:
     for address in ("hf://esconv", "hf://a/b/c", "hf://a/b@"):
         refused(lambda address=address: datamodules.ESConv(address).records("val"), "owner/name")
