@@ -4,7 +4,7 @@ A folder is what `save_to_disk` of a `datasets.Dataset` or `DatasetDict` wrote, 
 files of the dataset's page: Parquet, `.jsonl` or `.csv` (or gzipped), named by their split
 (`train.jsonl`, `data/test-00000-of-00001.parquet`, `validation/0000.parquet`), those of a subset
 in a folder of its name. Local folders never touch the network; `HF_HUB_OFFLINE=1` reads what an
-earlier start downloaded.
+earlier start downloaded, whatever branch or tag is named, but of a commit only that one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ FILE = re.compile(
 )
 SHARD = re.compile(r"\d+\.parquet")  # named by its folder
 ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+COMMIT = re.compile("[0-9a-f]{40}")
 
 Row = tuple[str, str, dict[str, Any]]
 """Place for errors, name (split or file, and number), row by column."""
@@ -82,7 +83,7 @@ def _downloaded(path: str, subset: str | None) -> Mapping[str, Any]:
 
     name, revision = _address(path)
     try:
-        return datasets.load_dataset(name, subset, revision=revision, trust_remote_code=False)
+        data = datasets.load_dataset(name, subset, revision=revision, trust_remote_code=False)
     except Exception as error:  # libraries below raise many kinds; all mean that it cannot be read
         why = " ".join(str(error).split())[:200]
         raise InputError(
@@ -90,6 +91,15 @@ def _downloaded(path: str, subset: str | None) -> Mapping[str, Any]:
             f"https://huggingface.co/datasets/{name} elsewhere (or save_to_disk) and set path to "
             "their folder; of a dataset that is a script, name @refs/convert/parquet"
         ) from error
+    cached = {
+        Path(file["filename"]).parent.name for part in data.values() for file in part.cache_files
+    }
+    if revision and COMMIT.fullmatch(revision) and cached - {revision}:
+        raise InputError(  # without a network `datasets` takes the latest one that it has
+            f"{path}: the cache holds the commit {', '.join(sorted(cached))}; name that one, or "
+            "start once with a network"
+        )
+    return data
 
 
 def _address(path: str) -> tuple[str, str | None]:

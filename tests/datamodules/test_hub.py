@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -302,10 +303,7 @@ def test_a_mirror_with_other_columns_is_refused(
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_without_network_one_line_says_what_to_do(
-    case: Case, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_without_network_one_line_says_what_to_do(case: Case, refused: Callable[..., str]) -> None:
     data = getattr(datamodules, case.module)("hf://nobody/nothing@v1", **(case.arguments or {}))
     refused(
         lambda: data.records("train"),
@@ -345,6 +343,28 @@ def test_beir_and_its_judgements(form: str, tmp_path: Path, refused: Callable[..
     refused(lambda: other.records("test"), "no column query-id", "expected query-id, corpus-id")
     refused(lambda: datamodules.BEIR("hf://BeIR/none").records("test"), "hf://BeIR/none: cannot be")
     assert datamodules.BEIR("hf://BeIR/a@v1").qrels == "hf://BeIR/a-qrels"
+
+
+def test_the_cache_is_read_offline_and_a_commit_is_that_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    """Without a network `datasets` takes any commit that its cache has."""
+    commit = "0123456789" * 4
+    case = CASES[NAMES.index("ESConv")]
+    write(tmp_path / "source", case, "jsonl")
+    files = {split: str(tmp_path / "source" / f"{split}-0.jsonl") for split in case.tables()}
+    builder = datasets.load_dataset_builder("json", data_files=files, cache_dir=str(tmp_path))
+    builder.download_and_prepare()
+    place = tmp_path / "cache" / "thu-coai___esconv" / "default" / "0.0.0" / commit
+    shutil.copytree(builder.cache_dir, place)
+    for file in place.glob("json-*.arrow"):
+        file.rename(file.with_name(file.name.replace("json", "esconv")))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for address in ("hf://thu-coai/esconv", f"hf://thu-coai/esconv@{commit}"):
+        read = datamodules.ESConv(address).records("val")
+        assert [replace(item, id="") for item in read] == records(case, None)["val"]
+    other = datamodules.ESConv("hf://thu-coai/esconv@" + "a" * 40)
+    refused(lambda: other.records("val"), "the cache holds the commit", commit)
 
 
 def test_addresses_splits_and_broken_folders(tmp_path: Path, refused: Callable[..., str]) -> None:
