@@ -259,7 +259,11 @@ def test_killed_while_encoding_and_two_processes(path: str, cache: Path) -> None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     both = [start(path), start(path)]
-    said = [process.communicate("\n" * 2)[0].splitlines() for process in both]
+    for process in both:  # whichever encodes waits for a line
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[0].splitlines() for process in both]
     assert [lines[-1] for lines in said] == ["40 examples"] * 2
     assert sorted(len(lines) for lines in said) == [1, 41]
     assert [entry.suffix for entry in cache.iterdir()] == [""]
