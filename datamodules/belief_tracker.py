@@ -4,7 +4,9 @@ It reads a story sentence by sentence and never sees a question or an answer. An
 object (its announcement, a move, somebody coming into its room) is seen by everybody in the room
 then. Seeing it sets one's own belief, and, for every two who see it together, what each takes the
 other to believe. Containers are open, as in ToMi: whoever comes into the room sees where the object
-is. One who comes back and finds it moved concludes that those who had stayed behind know it.
+is. What two agents think of each other follows the rule that ToMi's answers keep: they know each
+other to be informed if whoever missed the move came in later (seen by the other one or not), or if
+a third agent enters the room anywhere in the story. A careful reader would not conclude either.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Story:
         nested: (a, b) -> the container that a thinks b believes it to be in.
         seen_before: Agents that had seen the object before the last move.
         witnesses: Agents that were in the room at the last move, the mover included.
-        stayed: Agent -> those who were in the room when the agent last left it.
+        entered: Agents that enter the object's room, in order -> whether after the last move.
     """
 
     object: str = ""
@@ -54,19 +56,12 @@ class Story:
     nested: dict[tuple[str, str], str] = field(default_factory=dict)
     seen_before: frozenset[str] = frozenset()
     witnesses: frozenset[str] = frozenset()
-    stayed: dict[str, list[str]] = field(default_factory=dict)
+    entered: dict[str, bool] = field(default_factory=dict)
 
     def observe(self, agents: Sequence[str]) -> None:
         """Let these agents see together where the object is now."""
         self.beliefs.update(dict.fromkeys(agents, self.now))
         self.nested.update(dict.fromkeys(permutations(agents, 2), self.now))
-
-    def come_in(self, agent: str, present: Sequence[str]) -> None:
-        """Let an agent enter the object's room, where `present` (the agent included) are."""
-        if self.beliefs.get(agent, self.now) != self.now:
-            for other in self.stayed.get(agent, []):
-                self.nested[agent, other] = self.now
-        self.observe(present)
 
 
 def track(sentences: Sequence[str]) -> Story:
@@ -85,11 +80,12 @@ def track(sentences: Sequence[str]) -> Story:
     for sentence in sentences:
         if match := ENTER.fullmatch(sentence):
             where[match[1]] = match[2]
-            if story.now and match[2] == room:
-                story.come_in(match[1], present())
+            if match[2] == room:
+                story.entered[match[1]] = bool(story.mover)
+                if story.now:
+                    story.observe(present())
         elif match := EXIT.fullmatch(sentence):
-            if where.pop(match[1], None) == room:
-                story.stayed[match[1]] = present()
+            where.pop(match[1], None)
         elif match := PLACED.fullmatch(sentence):
             story.object, story.start, story.now = match[1], match[2], match[2]
             story.observe(present())
@@ -101,6 +97,7 @@ def track(sentences: Sequence[str]) -> Story:
             story.seen_before = frozenset(story.beliefs)
             story.mover, story.now = match[1], match[3]
             story.witnesses = frozenset(present())
+            story.entered = dict.fromkeys(story.entered, False)
             story.observe(present())
         elif not NOISE.fullmatch(sentence):
             raise StoryError(f"sentence not understood: {sentence!r}")
@@ -130,7 +127,7 @@ def first_order(story: Story, agent: str) -> tuple[str, str]:
 
 
 def second_order(story: Story, agent: str, other: str) -> tuple[str, str]:
-    """Return (trace, container) for what an agent thinks that another one believes."""
+    """Return (trace, container) for what an agent thinks another one believes (ToMi's rule)."""
     reason = f"{agent} and {other} never see the {story.object} together"
     place = _held(story.nested, (agent, other), reason)
     absent = [name for name in (agent, other) if name not in story.witnesses]
@@ -141,15 +138,14 @@ def second_order(story: Story, agent: str, other: str) -> tuple[str, str]:
         verb = "was" if len(seen) == 1 else "were"
         why = f"{story.mover} moved it to the {story.now} while {' and '.join(seen)} {verb} there"
     else:
-        gone = absent[0]
-        stayed = other if gone == agent else agent
-        why = _missed(story, gone)
-        if place == story.now and story.nested.get((other, agent)) == place:
-            why += f", but {gone} came back and saw it there together with {stayed}"
-        elif place == story.now:
-            why += f", but {gone} came back and saw it there, and {stayed} had stayed behind"
-        elif story.beliefs.get(gone) == story.now:
-            why += f" and came back after {stayed} had left"
+        why = _missed(story, absent[0])
+        third = next((name for name in story.entered if name not in (agent, other)), "")
+        if all(story.entered.get(name, False) for name in absent):
+            place = story.now
+            why += f", but {' and '.join(absent)} came in later and saw it there"
+        elif third:
+            place = story.now
+            why += f", but {third} entered the room too"
     still = "still " if story.mover and place != story.now else ""
     conclusion = f"so {agent} thinks that {other} {still}believes it is in the {place}."
     return f"{_beginning(story)} {why}, {conclusion}", place

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
@@ -136,3 +137,18 @@ def test_rankers() -> None:
         ranking = dict(zip(record.pool, row, strict=True))
         score.update([ranking], [dict(record.relevant)], ids=[record.id])
     assert {name: round(value, 4) for name, value in score.compute().items()} == entry["scores"]
+
+
+@pytest.mark.parametrize(
+    ("row", "margin"),
+    [("MeTHanol (k = 26)", 22.1), ("SFT(Q -> A)", 16.2), ("SFT(Q -> T, A)", 6.8)],
+)
+def test_tomi_interval_over_seeds(row, margin):
+    """The page's interval: t with 2 degrees of freedom (4.303) times the standard error."""
+    page = RESULTS / "2026-11-23-tomi.md"
+    runs = json.loads((RESULTS / "tomi-2026-11-23.json").read_text(encoding="utf-8"))
+    scores = [100 * run["metrics"]["test/accuracy"] for run in runs if run["row"] == row]
+    assert len(scores) == 3
+    assert 4.303 * stdev(scores) / 3**0.5 == pytest.approx(margin, abs=0.06)
+    line = f"| {row} | {mean(scores):.1f} | +-{margin} |"
+    assert line in page.read_text(encoding="utf-8")

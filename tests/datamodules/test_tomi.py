@@ -42,9 +42,12 @@ MOVE, LEAVE, BACK = "Ann moved the key to the jar.", "Bob exited the hall.", "Bo
         ([LEAVE, BACK, MOVE], "jar jar jar jar"),
         ([LEAVE, MOVE, BACK], "jar jar jar jar"),
         ([LEAVE, "Bob entered the attic.", MOVE], "jar tin tin tin"),
-        ([LEAVE, MOVE, "Cy entered the hall."], "jar tin tin tin"),
-        # Bob finds the key moved and concludes that Ann knows; Ann cannot see that he came back.
-        ([LEAVE, MOVE, "Ann exited the hall.", BACK], "jar jar tin jar"),
+        ([LEAVE, MOVE, "Cy entered the attic."], "jar tin tin tin"),
+        # ToMi's rule: a third agent in the room, or a return nobody sees, informs both.
+        ([LEAVE, MOVE, "Cy entered the hall."], "jar tin jar jar"),
+        (["Cy entered the hall.", "Cy exited the hall.", LEAVE, MOVE], "jar tin jar jar"),
+        ([LEAVE, MOVE, "Ann exited the hall.", BACK], "jar jar jar jar"),
+        ([LEAVE, BACK, LEAVE, MOVE], "jar tin tin tin"),
     ],
 )
 def test_tracker(events, expected):
@@ -157,35 +160,17 @@ def test_zip_reads_as_the_folder(tmp_path):
         assert data.records("test")[0].id.startswith("fb_all_test.txt:")
 
 
-def quirk(query: str) -> str:
-    """Name the generator's quirk that a story shows, by its text alone."""
-    sentences = query.split(". ")
-    asked = set(re.search(r"does (\w+) think that (\w+)", sentences[-1]).groups())
-    mover = next(s.split()[0] for s in sentences if " moved the " in s)
-    entered = [s.split() for s in sentences if " entered the " in s]
-    room = next(words[3] for words in entered if words[0] == mover)
-    if any(words[3] == room and words[0] not in asked for words in entered):
-        return "third agent"
-    back = [words[0] for words in entered if words[3] == room]
-    return "came back unseen" if len(back) > 2 else "none"
-
-
-@pytest.mark.parametrize(
-    ("split", "odd", "third", "unseen"),
-    [("train", 419, 364, 55), ("val", 384, 331, 53), ("test", 361, 303, 58)],
-)
-def test_real_files(zoo_data, split, odd, third, unseen):
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_real_files(zoo_data, split):
     pairs = list(read_questions(locate(zoo_data / "tomi", split)))
     assert len(pairs) == 5994
-    wrong = [triple for triple, conclusion in pairs if triple.answer != conclusion]
-    assert len(wrong) == odd
-    assert {triple.kind for triple in wrong} == {"true_belief"}
-    assert Counter(quirk(triple.query) for triple in wrong) == {
-        "third agent": third,
-        "came back unseen": unseen,
-    }
+    assert [triple.id for triple, conclusion in pairs if triple.answer != conclusion] == []
+    for triple, conclusion in pairs:
+        last = re.search(r"\b(\w+)[^.\w]*(?: at the beginning)?\.$", triple.thought)
+        assert last is not None
+        assert last[1] == conclusion
     data = ToMi(str(zoo_data / "tomi"))
-    assert len(data.records(split)) == 5994 - (odd if split == "train" else 0)
+    assert len(data.records(split)) == 5994
     kinds = Counter(triple.kind for triple, _ in pairs)
     assert kinds["memory"] == kinds["reality"] == 999
     assert kinds["false_belief"] + kinds["true_belief"] == 3996
