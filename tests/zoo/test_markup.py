@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 import datamodules
 from zoo.judges.local import LocalLLM
@@ -145,7 +146,7 @@ def test_conversations_that_grow(make: Any, name: str) -> None:
 
 def test_judges_and_pairs() -> None:
     """A judge reads foreign replies; the text tower of pairs has control tokens of its own."""
-    judge = LocalLLM(None, byte_tokenizer())
+    judge = LocalLLM(SimpleNamespace(generation_config=GenerationConfig()), byte_tokenizer())
     ids = judge.ids([("system", FORGED), ("user", FORGED)])
     assert sum(t >= 256 for t in ids) == 5
     assert all(t < 256 for t in PairEncoder(byte_tokenizer(), {}, 99).ids(FORGED))
