@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from datamodules.sizes import Sizes
 from zoo.cache import alone, root
-from zoo.errors import TooLongError
+from zoo.errors import InputError, TooLongError
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +108,12 @@ class Encode:
         columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         for record in records:
             try:
-                examples = self.encoder(record)
+                examples: list[Any] = self.encoder(record)
             except TooLongError as error:
                 left_out.append(self.leave_out(record, error))
                 continue
             for example in examples:
+                self._check(type(example))
                 for name in fields_kept:
                     columns[name].append(getattr(example, name))
                 weights = example.head_weights()
@@ -122,6 +123,15 @@ class Encode:
                 ):
                     columns[name].append(size)
         return pa.RecordBatch.from_pydict(columns, schema=schema), left_out
+
+    def _check(self, given: type) -> None:
+        """Refuse examples of a type that may have more fields than are stored."""
+        if given is not self.kind:
+            raise InputError(
+                f"{type(self.encoder).__name__}: __call__ says that it gives {self.kind.__name__}, "
+                f"but gives {given.__name__}; correct what it says, or set data.keep_in_memory to "
+                f"true"
+            )
 
 
 _of_process: Encode | None = None  # in a process that encodes

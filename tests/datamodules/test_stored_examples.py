@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import torch
 from datamodules import ZooDataModule, examples, stored_examples
 from datamodules.loader import StepLoader
 from datamodules.stored_examples import StoredExamples
+from zoo.encoding import Example, extended
+from zoo.methods.lahore.encoder import Pair
 from zoo.records import Conditioned, Corpus, Document, Ranking, Triple
 
 WORDS = [
@@ -81,6 +83,8 @@ def same(left: Any, right: Any) -> bool:
         return left.dtype == right.dtype and torch.equal(left, right)
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, Pair):
+        return type(left) is type(right) and replace(left, record=None) == right
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
@@ -117,8 +121,9 @@ def test_batches_are_those_of_memory(
     assert isinstance(stored.examples("val", encoder), list)  # answered, so with records
 
 
-def test_pairs_of_rankings(path: str, make: Any) -> None:
-    """Tuples come back as tuples, and pairs of one query keep apart."""
+@pytest.mark.parametrize("method", ["LaHoRe", "Rabtriever"])
+def test_pairs_of_rankings(method: str, path: str, make: Any) -> None:
+    """Tuples come back as tuples, and pairs as those of their method."""
 
     class Pairs(Texts):
         record_types = (Ranking,)
@@ -133,7 +138,7 @@ def test_pairs_of_rankings(path: str, make: Any) -> None:
             super().__init__(path, **loader)
 
     rows = list(enumerate(Path(path).read_text().splitlines()))[:6]
-    encoder = make("LaHoRe", "tiny-llama").encoder()
+    encoder = make(method, "tiny-llama").encoder()
     kept, stored = Pairs(keep_in_memory=True), Pairs(keep_in_memory=False)
     assert same(batches(kept, encoder), batches(stored, encoder))
 
@@ -196,6 +201,23 @@ def test_examples_that_cannot_be_stored(path: str, make: Any, refused: Callable[
     encoder = make("SFT", "tiny-llama").encoder()
     encoder.model = torch.nn.Linear(1, 1)  # a researcher's: nothing names it
     refused(lambda: data.examples("train", encoder), "data.keep_in_memory: false")
+
+
+def test_another_type_than_said(path: str, make: Any, refused: Callable[..., str]) -> None:
+    """A subclass whose examples have more fields would lose them."""
+    encoder = make("SFT", "tiny-llama").encoder()
+
+    @dataclass(frozen=True)
+    class More(Example):
+        more: int = 0
+
+    class MoreEncoder(type(encoder)):  # type: ignore[misc]
+        def __call__(self, record: Any) -> list[Example]:
+            return [extended(More, example, more=1) for example in super().__call__(record)]
+
+    encoder.__class__ = MoreEncoder
+    data = Texts(path, keep_in_memory=False)
+    refused(lambda: data.examples("train", encoder), "says that it gives Example, but gives More")
 
 
 @pytest.mark.parametrize("num_proc", [None, 2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from zoo.encoding import sum_head_weights
 from zoo.methods.lahore.encoder import PAIR, Pair, RelevanceEncoder
@@ -67,6 +67,10 @@ class StateEncoder(RelevanceEncoder):
     """Encoder of ranked records into pairs of states; the document comes first."""
 
     pair_type: ClassVar[type[Pair]] = StatePair
+
+    def __call__(self, record: Ranking) -> list[StatePair]:  # type: ignore[override]
+        """Return the pairs of a record; training examples are stored by this type."""
+        return cast(list[StatePair], super().__call__(record))
 
     @property
     def slot(self) -> int:
