@@ -72,6 +72,11 @@ def test_name_of_a_config_in_any_folder(
     assert str(find("$HERE/more.yaml")) == own
     with pytest.raises(InputError, match=r"\$NOWHERE is not set"):
         find("$NOWHERE/more.yaml")
+    assert found(["fit", "--init_from=~/x", "--name=a~/b"]) == [
+        "fit",
+        f"--init_from={Path.home()}/x",
+        "--name=a~/b",
+    ]
 
 
 # -- classes of the trainer and of the user ----------------------------------------------------

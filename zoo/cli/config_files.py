@@ -72,12 +72,17 @@ def find(given: str) -> Path:
 
 
 def found(args: Sequence[str]) -> list[str]:
-    """Return a command line whose `--config` options hold paths of files."""
+    """Return a command line whose `--config` options hold paths of files.
+
+    A `~/` after `=`, which a shell leaves alone, is the home folder as it is after a space.
+    """
     new: list[str] = []
     for given in args:
         key, equals, value = given.partition("=")
         if key in CONFIG and value:
             given = f"{key}={find(value)}"
+        elif value.startswith("~/"):
+            given = f"{key}={expand(value, key)}"
         elif new and new[-1] in CONFIG:
             given = str(find(given))
         new.append(given)

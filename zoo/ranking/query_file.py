@@ -57,17 +57,25 @@ def _tabbed(line: str, number: int, where: str) -> tuple[str, str]:
 def _object(line: str, number: int, where: str) -> tuple[str, str]:
     """Return id and text of a line with a JSON object."""
     try:
-        item = json.loads(line)
+        item = json.loads(line, object_pairs_hook=_once)
         text = item["text"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f'{where}: expected {{"id": "q1", "text": "a query"}}, or a file named .tsv with id '
-            "and text between tabs"
+            f"and text between tabs ({error})"
         ) from error
     name = item.get("id", item.get("_id", number))
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise InputError(f"{where}: field 'id' must be a string or an integer")
     return str(name), text if isinstance(text, str) else ""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; raise `ValueError` for a key that is there twice."""
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        raise ValueError("a key is there twice")
+    return item
 
 
 def _surrogate(text: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 import zoo
 from datamodules import DailyDialog, ESConv
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.straq.responder import ReplyEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, decisions
@@ -52,10 +52,10 @@ def test_the_reply_on_record_moves_no_prompt() -> None:
     """A long gold reply makes room in training alone."""
     full = len(encoder().prompt(talk()))
     made = encoder(max_length=full + 40)
-    long = talk("a" * 60)
+    long = talk("a" * 50)
     assert made.prompt(long) == made.prompt(talk()) == encoder().prompt(talk())
     assert made.query(decisions(long)[1], "Question") == replace(
-        made.query(decisions(talk())[1], "Question"), answer="a" * 60
+        made.query(decisions(talk())[1], "Question"), answer="a" * 50
     )
     short = made.tokenizer.decode(encoder()(talk())[0].input_ids)
     assert "<|im_start|>user\nDialogue so far:\nSeeker: I lost my job.\n" in short
@@ -63,7 +63,15 @@ def test_the_reply_on_record_moves_no_prompt() -> None:
     (_, learned) = made(long)
     text = made.tokenizer.decode(learned.input_ids)
     assert "lost my job" not in text
-    assert "a" * 60 in text
+    assert "a" * 50 in text
+
+
+def test_a_last_turn_alone_too_long_is_refused() -> None:
+    """Older turns give way; what is to be answered does not."""
+    (opens, _) = decisions(talk())
+    fits = encoder(max_length=len(encoder().prompt(talk())) + 40)
+    with pytest.raises(TooLongError, match="the last turn with the question takes"):
+        fits.query(replace(opens, turns=(replace(opens.turns[-1], text="a" * 2000),)), "Question")
 
 
 # -- what it is told ---------------------------------------------------------------------------

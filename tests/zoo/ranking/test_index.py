@@ -152,6 +152,7 @@ def test_queries_of_a_file(tmp_path: Path) -> None:
         (path, "{", r':1: expected \{"id": "q1", "text": "a query"\}, or a file named \.tsv'),
         (path, '{"id": 1, "text": ' + "[" * 10**5, ":1: expected"),
         (path, '{"id": ' + "9" * 5000 + ', "text": "x"}', ":1: expected"),
+        (path, '{"id": 1, "id": 2, "text": "x"}', r":1: expected .* \(a key is there twice\)"),
         (path, '{"id": null, "text": "x"}', ":1: field 'id' must be a string or an integer"),
         (path, '{"text": " "}', ":1: field 'text'"),
         (path, '{"text": "\\ud800"}', ":1: field 'text' .* lone surrogates"),

@@ -17,7 +17,7 @@ from zoo.backbone import Backbone
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.decoding.think_answer import Phase, think_and_answer
 from zoo.encoding import Example, Segment
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.markup import Markup
 from zoo.methods.sft.module import SFT, SPEAK
 from zoo.methods.straq.prompts import reply_query
@@ -87,12 +87,20 @@ class ReplyEncoder(ThoughtEncoder):
             decision: The state.
             strategy: What to reply by.
             room: Tokens to leave free; None for those of a reply that is still to be written.
+
+        Raises:
+            TooLongError: The last turn alone does not fit.
         """
         while True:
             query = reply_query(decision, strategy, self.labels)
             size = len(self.segment_ids(question(self.chat, query)))
-            if size + (room or self.room) <= self.max_length or not decision.turns:
+            if size + (room or self.room) <= self.max_length:
                 return query
+            if len(decision.turns) <= 1:
+                raise TooLongError(
+                    f"{decision.id}: the last turn with the question takes {size} tokens and the "
+                    f"reply {room or self.room}, more than the window max_length={self.max_length}"
+                )
             decision = replace(decision, turns=decision.turns[1:])
 
     def prompt(self, record: Triple | Dialogue) -> list[int]:
