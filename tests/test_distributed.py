@@ -16,6 +16,7 @@ from running import LORA, METHANOL, last, load, main, scalars, start
 from transformers import AutoModelForCausalLM
 
 import zoo
+from zoo.weights import check_shards
 
 STEPS = 5
 DATA = (
@@ -113,6 +114,23 @@ def test_fsdp2_lora_checkpointing_and_mixed_precision(tmp_path: Path) -> None:
     launch(tmp_path / "mixed", *mixed, *recompute, *validate(3), "--trainer.max_steps", "3")
     first, *_, final = steps(tmp_path / "mixed", ranks=2)
     assert 0 < final[0] < first[0]
+
+
+@pytest.mark.slow
+def test_killed_between_the_files_of_a_checkpoint(tmp_path: Path) -> None:
+    """The checkpoint before it stays whole, and the run goes on from it."""
+    folder = tmp_path / "killed"
+    steps_, often = ("--trainer.max_steps", "4"), ("--checkpoint.every_n_train_steps", "1")
+    dying = ("--trainer.strategy.class_path", "dying_rank.DyingFSDP2")
+    options = fit(folder, *SHARDED, *dying, *steps_)
+    process = start(*options, *often, cwd=tmp_path, start_new_session=True)
+    _, err = process.communicate(timeout=150)
+    assert process.returncode != 0, err[-2000:]
+    assert torch.load(last(folder) / "meta.pt", weights_only=True)["global_step"] == 2
+    check_shards(last(folder))
+    again = tmp_path / "again"
+    launch(again, *SHARDED, *steps_, "--ckpt_path", str(last(folder)))
+    assert [line["step"] for line in lines(again / "log")] == [3, 4]
 
 
 def test_processes_that_stop_decoding_at_different_steps(tmp_path: Path) -> None:
