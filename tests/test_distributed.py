@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_pair import DDP, SHARDED, recorded, same_steps, steps
+from process_pair import DDP, SHARDED, ProcessPair, recorded, same_steps, steps
 from recorder import lines
 from running import LORA, METHANOL, last, load, main, scalars, start
 from transformers import AutoModelForCausalLM
@@ -61,12 +61,15 @@ def validate(batches: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_fsdp2_steps(name: str, tmp_path: Path, alone: dict[str, Path]) -> None:
+def test_fsdp2_steps(name: str, tmp_path: Path, alone: dict[str, Path], pair: ProcessPair) -> None:
     """Losses and norms over five steps, then validation with generation, export, resume."""
     backbone = ("--model.backbone.name", BACKBONES[name])
     options = (*SHARDED, *backbone, "--trainer.max_steps", str(STEPS), *validate(5))
     folder = tmp_path / "two"
-    launch(folder, *options)
+    if name == "tied":
+        pair.run(*fit(folder, *options))
+    else:
+        launch(folder, *options)
     same_run(folder, alone[name])
     assert "val/accuracy" in scalars(folder)
     assert last(folder).is_dir()
@@ -76,7 +79,7 @@ def test_fsdp2_steps(name: str, tmp_path: Path, alone: dict[str, Path]) -> None:
     middle = folder / "checkpoints" / "step-3.ckpt"
     assert middle.is_dir(), [path.name for path in middle.parent.iterdir()]
     again = tmp_path / "again"
-    launch(again, *options, "--ckpt_path", str(middle))
+    pair.run(*fit(again, *options, "--ckpt_path", str(middle)))
     assert [line["step"] for line in lines(again / "log")] == [4, 5]
     for rank in range(2):
         assert lines(again / "log", rank) == lines(folder / "log", rank)[3:]
@@ -107,11 +110,12 @@ def export_and_load(tmp_path: Path, folder: Path, alone: Path) -> None:
     assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 4
 
 
-def test_fsdp2_lora_checkpointing_and_mixed_precision(tmp_path: Path) -> None:
+def test_fsdp2_lora_checkpointing_and_mixed_precision(tmp_path: Path, pair: ProcessPair) -> None:
     """Adapters, recomputed blocks and bf16 compute under sharding: it trains and saves."""
     mixed = (*SHARDED, "--trainer.precision", "bf16-mixed", "--config", LORA)
     recompute = ("--model.backbone.gradient_checkpointing", "true")
-    launch(tmp_path / "mixed", *mixed, *recompute, *validate(3), "--trainer.max_steps", "3")
+    run = (*mixed, *recompute, *validate(3), "--trainer.max_steps", "3")
+    pair.run(*fit(tmp_path / "mixed", *run))
     first, *_, final = steps(tmp_path / "mixed", ranks=2)
     assert 0 < final[0] < first[0]
 
@@ -133,14 +137,15 @@ def test_killed_between_the_files_of_a_checkpoint(tmp_path: Path) -> None:
     assert [line["step"] for line in lines(again / "log")] == [3, 4]
 
 
-def test_processes_that_stop_decoding_at_different_steps(tmp_path: Path) -> None:
+def test_processes_that_stop_decoding_at_different_steps(tmp_path: Path, pair: ProcessPair) -> None:
     """Sharded blocks are collectives: who is done keeps the others company, or all hang."""
     uneven = ("--model", "recorder.Uneven", "--trainer.max_steps", "1", *validate(1))
-    launch(tmp_path / "uneven", *SHARDED, *uneven)
+    pair.run(*fit(tmp_path / "uneven", *SHARDED, *uneven))
     assert "val/accuracy" in scalars(tmp_path / "uneven")
 
 
-def test_ddp_steps(tmp_path: Path, alone: dict[str, Path]) -> None:
+def test_ddp_steps(tmp_path: Path, alone: dict[str, Path], pair: ProcessPair) -> None:
     """Two copies take the steps of one process."""
-    launch(tmp_path / "two", *DDP, *validate(5), "--trainer.max_steps", str(STEPS))
+    run = (*DDP, *validate(5), "--trainer.max_steps", str(STEPS))
+    pair.run(*fit(tmp_path / "two", *run))
     same_run(tmp_path / "two", alone["MeTHanol"])

@@ -1,5 +1,6 @@
 """Generated stories: balance, held-out words, gold answers that follow from the story."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -106,17 +107,14 @@ def test_stories_do_not_depend_on_hash_randomisation():
         "import datamodules, hashlib; r = datamodules.FalseBelief(50).records('train');"
         "import sys; sys.stdout.write(hashlib.sha256(repr(r).encode()).hexdigest())"
     )
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(digests) == 1
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert other == hashlib.sha256(repr(FalseBelief(50).records("train")).encode()).hexdigest()
 
 
 def test_counts_are_checked(refused):

@@ -130,7 +130,9 @@ def train(module: Any, batches: Iterator[Any], steps: int, lr: float) -> list[li
     return history
 
 
-@pytest.fixture(scope="session", params=["tiny-llama", "tiny-qwen2"])
+@pytest.fixture(
+    scope="session", params=["tiny-llama", pytest.param("tiny-qwen2", marks=pytest.mark.slow)]
+)
 def trained(make: Any, request: pytest.FixtureRequest) -> SimpleNamespace:
     """An HdLM that has overfitted the abstracts, and its loss curve."""
     with torch.random.fork_rng(devices=[]):
