@@ -19,9 +19,21 @@ from zoo.records.labels import LabelPath, Taxonomy
 from zoo.records.media import Media, MediaText
 from zoo.records.questions import Question, Triple
 from zoo.records.ranking import Corpus, Document, Ranking
+from zoo.records.subtitles import ScoredBlock, ScoredSegment, SubtitleBlock
 from zoo.records.text import Conditioned, PlainText
 
-Record = Triple | Dialogue | MediaText | LabelPath | Question | Conditioned | PlainText | Ranking
+Record = (
+    Triple
+    | Dialogue
+    | MediaText
+    | LabelPath
+    | Question
+    | Conditioned
+    | PlainText
+    | Ranking
+    | SubtitleBlock
+    | ScoredBlock
+)
 
 __all__ = [
     "SEEKER",
@@ -37,6 +49,9 @@ __all__ = [
     "Question",
     "Ranking",
     "Record",
+    "ScoredBlock",
+    "ScoredSegment",
+    "SubtitleBlock",
     "Taxonomy",
     "Triple",
     "Turn",
