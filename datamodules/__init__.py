@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datamodules.conditioned_chat import ConditionedChat
     from datamodules.cranfield import Cranfield
     from datamodules.daily_dialog import DailyDialog
+    from datamodules.daily_dilemmas import DailyDilemmas
     from datamodules.dbpedia import DBpedia
     from datamodules.digits_text import DigitsText
     from datamodules.documents import Documents
@@ -53,6 +54,7 @@ __all__ = [
     "Cranfield",
     "DBpedia",
     "DailyDialog",
+    "DailyDilemmas",
     "DigitsText",
     "Documents",
     "ESConv",
@@ -88,6 +90,7 @@ _HOME = {
     "Cranfield": "cranfield",
     "DBpedia": "dbpedia",
     "DailyDialog": "daily_dialog",
+    "DailyDilemmas": "daily_dilemmas",
     "DigitsText": "digits_text",
     "Documents": "documents",
     "ESConv": "esconv",

@@ -41,6 +41,8 @@ PROPERTIES = {
     "fisminess": 10,
     "coct": 10,
     "esc_metrics": 8,
+    "sova": 10,
+    "daily_dilemmas": 8,
 }
 """Number of properties that a faithful implementation of each method must show."""
 

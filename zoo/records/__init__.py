@@ -15,6 +15,15 @@ from zoo.records.dialogue import (
     awaiting_reply,
     opened_by_seeker,
 )
+from zoo.records.dilemmas import (
+    ACTION_TYPES,
+    NOT_TO_DO,
+    THEORIES,
+    TO_DO,
+    Action,
+    Dilemma,
+    PrincipleText,
+)
 from zoo.records.labels import LabelPath, Taxonomy
 from zoo.records.media import Media, MediaText
 from zoo.records.questions import Question, Triple
@@ -33,19 +42,27 @@ Record = (
     | Ranking
     | SubtitleBlock
     | ScoredBlock
+    | Dilemma
 )
 
 __all__ = [
+    "ACTION_TYPES",
+    "NOT_TO_DO",
     "SEEKER",
     "SUPPORTER",
+    "THEORIES",
+    "TO_DO",
+    "Action",
     "Conditioned",
     "Corpus",
     "Dialogue",
+    "Dilemma",
     "Document",
     "LabelPath",
     "Media",
     "MediaText",
     "PlainText",
+    "PrincipleText",
     "Question",
     "Ranking",
     "Record",
