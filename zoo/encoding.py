@@ -68,9 +68,9 @@ class Example:
     def head_weights(self) -> dict[int, float]:
         """Return the supervised weight of each head that occurs."""
         totals: dict[int, float] = {}
-        for head, weight in zip(self.head_ids, self.weights, strict=True):
-            if head != NO_HEAD:
-                totals[head] = totals.get(head, 0.0) + weight
+        pairs = zip(self.head_ids, self.weights, strict=True)
+        for head, weight in [pair for pair in pairs if pair[0] != NO_HEAD]:
+            totals[head] = totals.get(head, 0.0) + weight
         return totals
 
 
