@@ -40,7 +40,7 @@ KNOWN_SHARED = {
 LAYERS = (  # a room imports rooms of its own line and of those above it
     {"errors"},
     {"records", "markup", "cache", "parallel", "precision", "tiny_models"},
-    {"encoding", "media", "sample_preview", "plots", "nn", "model_files", "optimizer"},
+    {"encoding", "trees", "media", "sample_preview", "plots", "nn", "model_files", "optimizer"},
     {"weights", "backbone"},
     {"resuming", "export", "sharding", "given_loaders"},
     {"losses", "metrics", "prompts", "decoding"},

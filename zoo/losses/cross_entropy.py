@@ -79,15 +79,21 @@ def linear_cross_entropy(
         weights_N = torch.ones(len(labels_N), device=labels_N.device)
     if hidden_ND.shape[0] == 0:  # keep the graph connected: DDP and FSDP wait for these gradients
         return (hidden_ND.sum() * 0 + weight_VD.flatten()[0] * 0).float()
+    hidden_ND, weight_VD, rows, needs = prepare_chunks(hidden_ND, weight_VD, budget)
+    return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, weights_N.float(), rows, needs)
+
+
+def prepare_chunks(
+    hidden_ND: Tensor, weight_VD: Tensor, budget: int
+) -> tuple[Tensor, Tensor, int, tuple[bool, bool]]:
+    """Return states and head in autocast's type, rows per chunk, and which of the two learn."""
     if torch.is_autocast_enabled(hidden_ND.device.type):
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
     rows = max(1, budget // (weight_VD.element_size() * weight_VD.shape[0]))
-    needs = (
-        torch.is_grad_enabled() and hidden_ND.requires_grad,
-        torch.is_grad_enabled() and weight_VD.requires_grad,
-    )
-    return _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, weights_N.float(), rows, needs)
+    learning = torch.is_grad_enabled()
+    needs = (learning and hidden_ND.requires_grad, learning and weight_VD.requires_grad)
+    return hidden_ND, weight_VD, rows, needs
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -112,7 +118,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             part = slice(start, start + rows)
             hidden, labels, weights = hidden_ND[part], labels_N[part], weights_N[part, None]
             logits = hidden @ weight_VD.t()
-            total += (_nll_in_place(logits, labels, keep=any(needs)) * weights[:, 0]).sum()
+            total += (nll_in_place(logits, labels, keep=any(needs)) * weights[:, 0]).sum()
             if grad_hidden is not None:
                 grad_hidden[part] = (logits @ weight_VD) * weights
             if needs[1]:
@@ -129,7 +135,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return scaled[0], scaled[1], None, None, None, None
 
 
-def _nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
+def nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
     """Return -log softmax(logits)[label]; `logits` becomes softmax - onehot if `keep`."""
     step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(labels)
     wide = torch.promote_types(logits.dtype, torch.float32)

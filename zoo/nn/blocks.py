@@ -212,14 +212,28 @@ def explicit_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) 
     Returns:
         `(B, 1, T, L)`, bool; a mapping of two such masks if blocks have different windows.
     """
-    window, types = _window(config), getattr(config, "layer_types", None)
     slots_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
     before_TL = slots_L[None] <= slots_L[-new:, None]
     itself_TL = slots_L[None] == slots_L[-new:, None]  # a hole sees itself: no empty softmax
     full_BTL = (before_TL & mask_BL.bool()[:, None]) | itself_TL
+    return windowed_mask(config, full_BTL, positions_BL)
+
+
+def windowed_mask(config: Any, full_BTL: Tensor, positions_BL: Tensor) -> Any:
+    """Return a mask of pairs as the blocks of a model take it, sliding windows included.
+
+    Args:
+        config: The backbone's config.
+        full_BTL: Which slots each of the last T ones may see, bool.
+        positions_BL: Position of each token in its own sequence, `(B, L)`.
+
+    Returns:
+        `(B, 1, T, L)`, bool; a mapping of two such masks if blocks have different windows.
+    """
+    window, types = _window(config), getattr(config, "layer_types", None)
     if window is None:
         return full_BTL[:, None]
-    distance_BTL = positions_BL[:, -new:, None] - positions_BL[:, None]
+    distance_BTL = positions_BL[:, -full_BTL.shape[1] :, None] - positions_BL[:, None]
     sliding_BTL = full_BTL & (distance_BTL < window)
     if types is None:
         return sliding_BTL[:, None]
