@@ -34,6 +34,7 @@ PROPERTIES = {
     "m3_jepa": 9,
     "hdlm": 10,
     "lamss": 10,
+    "almr": 9,
     "megan": 10,
     "lahore": 9,
     "rabtriever": 10,

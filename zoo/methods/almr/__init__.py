@@ -1,0 +1,1 @@
+"""ALMR: continual pre-training with the ratio of the added language that a study finds."""
