@@ -46,7 +46,7 @@ def check_paths(lm: Any) -> None:
     training = lm.training
     lm.eval()
     try:
-        with torch.no_grad(), _own_attention(lm):
+        with torch.no_grad(), own_attention(lm):
             name = "its own pass"
             try:
                 wanted = [_plain(short, row) for row in rows]
@@ -86,7 +86,7 @@ def _first_blocks(lm: Any, stop: int) -> Any:
 
 
 @contextmanager
-def _own_attention(lm: Any) -> Iterator[None]:
+def own_attention(lm: Any) -> Iterator[None]:
     """Run the attention that needs no GPU, where weights have not been moved to one yet."""
     configs = {id(m.config): m.config for m in lm.modules() if hasattr(m, "config")}.values()
     before = [(config, config._attn_implementation) for config in configs]

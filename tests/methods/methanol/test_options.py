@@ -16,6 +16,7 @@ from training import batch_of
 from datamodules import ESConv
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import total_loss
+from zoo.methods.methanol.module import SAMPLE
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 from zoo.tiny_models import byte_tokenizer
@@ -43,6 +44,23 @@ def test_the_thinking_norm_is_a_copy_of_its_own(make: Any, layer: int | None) ->
     with torch.no_grad():
         ours.add_(1)
     assert not torch.equal(ours, final)
+
+
+@pytest.mark.parametrize("shape", ["tiny-llama", "tiny-qwen2"])
+def test_a_head_that_matches_the_scale_of_the_stream(make: Any, shape: str) -> None:
+    """W_T starts as W_A / rms(h_k): as high as with states of size one."""
+    torch.manual_seed(0)
+    module = make("MeTHanol", shape, match_scale=True)
+    ids = module.encoder().ids(SAMPLE)
+    with torch.no_grad():
+        states = module.lm(torch.tensor([ids]), output_hidden_states=True).hidden_states[module.k]
+    size = states[0].square().mean(-1).sqrt().median()
+    torch.testing.assert_close(
+        module.thinking_head.weight * size, module.lm.lm_head.weight, rtol=1e-4, atol=1e-9
+    )
+    assert not 0.9 < size < 1.1, "the test cannot tell"
+    with pytest.raises(InputError, match="set one of both"):
+        make("MeTHanol", shape, match_scale=True, thinking_norm=True)
 
 
 def test_only_blocks_that_exist_can_think(make: Any) -> None:

@@ -37,13 +37,14 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.module import evaluating
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.nn.heads import copy_of_head
+from zoo.nn.heads import copy_of_head, stream_size
 from zoo.optimizer import Optimizer
 from zoo.prompts.thoughts import ThoughtEncoder
 from zoo.records import Dialogue, Triple
 from zoo.text_evaluation import ReplyingModule
 
 THINK, SPEAK = 0, 1
+SAMPLE = "Nora put the lemon on the desk and left. Peter moved it to the trunk while she was away."
 
 
 class MeTHanol(ReplyingModule):
@@ -56,6 +57,8 @@ class MeTHanol(ReplyingModule):
         think_weight: lambda_T of equation (4).
         speak_weight: lambda_A of equation (4). With 0 the blocks above k do not run.
         thinking_norm: Put a copy of the final norm before the thinking head.
+        match_scale: Divide W_T at its start by the size of h_k (root mean square over `SAMPLE`): a
+            raw stream can be hundreds of times as large as what W_A reads, and the loss as high.
         speak_on_thought: Ablation: let W_A learn the thought's tokens too.
         keep_thoughts: Keep the thoughts of past turns in a dialogue's context. Of those made from
             annotation the first says feeling and topic, later ones the plan alone.
@@ -76,6 +79,7 @@ class MeTHanol(ReplyingModule):
         think_weight: float = 1.0,
         speak_weight: float = 1.0,
         thinking_norm: bool = False,
+        match_scale: bool = False,
         speak_on_thought: bool = False,
         keep_thoughts: bool = True,
         max_length: int = 2048,
@@ -92,7 +96,8 @@ class MeTHanol(ReplyingModule):
             "speak": speak_weight,
             "speak_thought": speak_weight,
         }
-        self.thinking_norm, self.speak_on_thought = thinking_norm, speak_on_thought
+        self.thinking_norm, self.match_scale = thinking_norm, match_scale
+        self.speak_on_thought = speak_on_thought
         self.keep_thoughts, self.max_length = keep_thoughts, max_length
         self.padding_free = padding_free
         self.max_thought_tokens, self.max_answer_tokens = max_thought_tokens, max_answer_tokens
@@ -101,9 +106,11 @@ class MeTHanol(ReplyingModule):
         """Check the thinking layer against the backbone's depth.
 
         Raises:
-            InputError: k is not in 1..K.
+            InputError: k is not in 1..K, or both a norm and a scale are asked for.
         """
         depth = read_config(self.backbone.name).num_hidden_layers
+        if self.match_scale and self.thinking_norm:
+            raise InputError("model.match_scale: a norm gives h_k its size; set one of both")
         if self.thinking_layer is not None and not 1 <= self.thinking_layer <= depth:
             raise InputError(
                 f"model.thinking_layer: {self.thinking_layer} is not in 1..{depth}, the depth of "
@@ -117,6 +124,9 @@ class MeTHanol(ReplyingModule):
         self.norm_before_thinking = (
             copy.deepcopy(self.lm.model.norm) if self.thinking_norm else nn.Identity()
         )
+        if self.match_scale and not self.thinking_head.weight.is_meta:
+            size = stream_size(self.lm, self.k, self.encoder().ids(SAMPLE))
+            self.thinking_head.weight.data.div_(size)
 
     def whole_with_lora(self) -> list[nn.Module]:
         """Return the final norm and head: every head of the method trains as a whole."""
