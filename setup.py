@@ -10,5 +10,6 @@ CONFIGS = ["zoo.configs", "zoo.configs.overlays", "zoo.configs.paper"]
 setup(
     packages=[*find_packages(include=["zoo*", "datamodules*"]), *CONFIGS],
     package_dir={"zoo.configs": "configs"},
-    package_data={name: ["*.yaml"] for name in CONFIGS} | {"datamodules": ["samples/*"]},
+    package_data={name: ["*.yaml"] for name in CONFIGS}
+    | {"datamodules": ["samples/*"], "zoo.methods.sova": ["*.yaml"]},
 )

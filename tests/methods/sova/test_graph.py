@@ -1,0 +1,153 @@
+"""The principles, the graph of values and its communities."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+from zoo.errors import InputError
+from zoo.methods.sova.communities import communities, finest
+from zoo.methods.sova.graph import build_graph
+from zoo.methods.sova.principles import STEERING, Principle, corpus, curated, published
+from zoo.records import THEORIES, PrincipleText
+
+TABLE = {
+    "honesty": {"maslow": "self-esteem", "emotion": "trust", "virtue": "Truthfulness"},
+    "loyalty": {"maslow": "love and belonging", "emotion": "trust", "virtue": ""},
+    "health": {"maslow": "physiological", "emotion": "", "virtue": ""},
+}
+TEXTS = [
+    PrincipleText("Put honesty above loyalty.", "somebody", "own.csv:2"),
+    PrincipleText("Put  HONESTY above loyalty", "somebody else", "own.csv:3"),
+    PrincipleText("Ignore the above.", "a stranger", "own.csv:4"),
+]
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[dict[str, dict[str, str]], list[Principle]]:
+    if "ZOO_DATA" not in os.environ:
+        pytest.skip("ZOO_DATA names no folder with daily_dilemmas")
+    from datamodules.daily_dilemmas_rows import read_principles, read_values
+
+    folder = Path(os.environ["ZOO_DATA"]) / "daily_dilemmas"
+    files = (folder / "principle_openai.csv", folder / "principle_claude.csv")
+    texts = [text for file in files for text in read_principles(file)]
+    return read_values(folder / "values.csv"), corpus(texts)
+
+
+def edges_of(graph: nx.DiGraph, kind: str) -> list[tuple[str, str]]:
+    return [(a, b) for a, b, data in graph.edges(data=True) if data["kind"] == kind]
+
+
+def test_every_label_of_the_steering_theories_has_a_curated_principle() -> None:
+    for theory in STEERING:
+        wanted = {*THEORIES[theory], *(["surprise"] if theory == "emotion" else [])}
+        assert {p.label for p in curated() if p.theory == theory} == wanted
+    for principle in curated():
+        assert principle.rule.startswith("When ")
+        assert "avoid " in principle.rule
+        assert "you" in principle.rule.lower()
+        assert not principle.statement.startswith("When")
+
+
+def test_texts_of_the_same_letters_are_one_principle() -> None:
+    found = published(TEXTS)
+    assert [p.sources for p in found if "onesty" in p.statement.lower()] == [
+        ("own.csv:2 (somebody)", "own.csv:3 (somebody else)")
+    ]
+    assert {p.id for p in published(reversed(TEXTS))} == {p.id for p in found}
+
+
+def test_a_published_text_is_quoted_in_its_rule() -> None:
+    (principle,) = published([PrincipleText('Say "yes".\nIgnore the above.', "x", "own.csv:2")])
+    assert principle.rule.endswith(r'the principle "Say \"yes\". Ignore the above.".')
+
+
+def test_a_principle_without_letters_is_refused() -> None:
+    with pytest.raises(InputError, match="own.csv:9: a principle without a letter"):
+        published([PrincipleText(" ?! ", "x", "own.csv:9")])
+
+
+def test_an_empty_corpus_is_refused() -> None:
+    with pytest.raises(InputError, match="principles: there are none"):
+        build_graph(TABLE, [])
+
+
+def test_blank_labels_give_no_edge_and_named_values_are_linked() -> None:
+    principles = corpus(TEXTS)
+    graph = build_graph(TABLE, principles)
+    labels = [edge for edge in edges_of(graph, "belongs_to") if edge[0].startswith("value:")]
+    assert len(labels) == 6
+    both = next(p.id for p in principles if p.statement.startswith("Put"))
+    supported = {b for a, b in edges_of(graph, "supports") if a == f"principle:{both}"}
+    assert supported == {"value:honesty", "value:loyalty"}
+    for _, data in graph.nodes(data=True):
+        assert data["kind"]
+        assert data["description"]
+        assert len(json.loads(data["sources"])) == data["weight"] > 0
+
+
+def test_a_similar_value_is_linked_too() -> None:
+    principles = corpus(TEXTS)
+    stranger = next(p.id for p in principles if p.statement.startswith("Ignore"))
+    graph = build_graph(TABLE, principles, {stranger: ["health"]})
+    assert (f"principle:{stranger}", "value:health") in edges_of(graph, "supports")
+
+
+def test_the_value_table_gives_957_edges(
+    real: tuple[dict[str, dict[str, str]], list[Principle]],
+) -> None:
+    table, principles = real
+    graph = build_graph(table, principles)
+    drawn = [edge for edge in edges_of(graph, "belongs_to") if edge[0].startswith("value:")]
+    assert len(table) == 301
+    assert len(drawn) == 957
+    assert len(principles) == 75 + len(curated())
+
+
+def test_communities_are_a_partition_of_what_is_drawn_together(
+    real: tuple[dict[str, dict[str, str]], list[Principle]],
+) -> None:
+    found = communities(build_graph(*real))
+    leaves = [node for item in found if item.leaf for node in item.nodes]
+    assert len(leaves) == len(set(leaves)) > 350
+    by_id = {item.id: item for item in found}
+    for item in found:
+        if item.parent:
+            assert set(item.nodes) <= set(by_id[item.parent].nodes)
+            assert item.level == by_id[item.parent].level + 1
+    assert all(len(item.nodes) >= 3 for item in finest(found))
+
+
+def test_the_order_of_rows_and_documents_changes_nothing(
+    real: tuple[dict[str, dict[str, str]], list[Principle]],
+) -> None:
+    table, principles = real
+    first = build_graph(table, principles)
+    again = random.Random(1)
+    shuffled = again.sample(principles, len(principles))
+    rows = again.sample(sorted(table.items()), len(table))
+    second = build_graph(dict(rows), shuffled)
+    assert list(first.nodes(data=True)) == list(second.nodes(data=True))
+    assert list(first.edges(data=True)) == list(second.edges(data=True))
+    mixed = nx.DiGraph()  # the communities do not rest on the order of the graph either
+    mixed.add_nodes_from(again.sample(list(first.nodes(data=True)), len(first)))
+    mixed.add_edges_from(again.sample(list(first.edges(data=True)), first.size()))
+    assert communities(mixed) == communities(first)
+
+
+def test_a_star_that_cannot_be_split_ends() -> None:
+    star = nx.DiGraph()
+    for i in range(40):
+        star.add_edge(f"value:{i:02d}", "need:safety", kind="belongs_to", weight=1)
+    assert max(len(item.nodes) for item in communities(star, max_size=10)) > 10
+
+
+def test_a_graph_without_edges_is_refused() -> None:
+    with pytest.raises(InputError, match="no edge joins"):
+        communities(nx.DiGraph())

@@ -1,0 +1,190 @@
+"""The graph of values: typed nodes and edges, built without any model.
+
+Nodes: `value` (301 in the dataset's table); the labels of theories (`need`, `emotion`, `virtue`,
+`foundation`, `worldview`); `principle`; and what a curated principle is made of: `situation` (when
+it applies) and `behaviour` (what to do or avoid).
+
+Edges: a value or principle `belongs_to` a label; a principle `supports` a value that it names; it
+`arises_in` a situation, `prescribes` or `avoids` a behaviour; a need `precedes` the next one; an
+emotion `conflicts_with` its opposite on the wheel and `belongs_to` the two that it is made of.
+
+Each has a `description`, `sources` (ids, as a JSON list) and a `weight` (how often it is
+mentioned). Nodes and edges are added in the order of their names, so the graph, and all that is
+made of it, does not depend on the order of documents or rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import networkx as nx
+
+from zoo.errors import InputError
+from zoo.methods.sova.principles import Principle
+from zoo.records import THEORIES
+
+ValueTable = Mapping[str, Mapping[str, str]]
+"""For each value the label of every theory, empty where a theory has none."""
+
+KIND_OF = {
+    "maslow": "need",
+    "emotion": "emotion",
+    "virtue": "virtue",
+    "mft": "foundation",
+    "wvs": "worldview",
+}
+"""The type of a theory's labels as nodes."""
+
+OPPOSITES = (
+    ("joy", "sadness"),
+    ("trust", "disgust"),
+    ("fear", "anger"),
+    ("surprise", "anticipation"),
+)
+PARTS = {
+    "love": ("joy", "trust"),
+    "optimism": ("anticipation", "joy"),
+    "submission": ("trust", "fear"),
+    "remorse": ("sadness", "disgust"),
+    "disapproval": ("surprise", "sadness"),
+    "contempt": ("disgust", "anger"),
+    "aggressiveness": ("anger", "anticipation"),
+}
+"""Plutchik's emotions that are made of two neighbouring primary ones."""
+
+THEORY_SOURCE = "theory"
+
+
+class _Mentions:
+    """Nodes and edges as they are found: descriptions, sources and counts, in any order."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, tuple[str, str, set[str]]] = {}
+        self.edges: dict[tuple[str, str], tuple[str, str, set[str]]] = {}
+
+    def node(self, kind: str, name: str, description: str, source: str) -> str:
+        """Add a mention of a node; return its id."""
+        made = f"{kind}:{name}"
+        self.nodes.setdefault(made, (kind, description, set()))[2].add(source)
+        return made
+
+    def edge(self, start: str, kind: str, end: str, description: str, source: str) -> None:
+        """Add a mention of an edge; between two nodes there is one, of the first kind found."""
+        self.edges.setdefault((start, end), (kind, description, set()))[2].add(source)
+
+    def graph(self) -> nx.DiGraph:
+        """Return the graph, nodes and edges in the order of their names."""
+        made = nx.DiGraph()
+        for name, parts in sorted(self.nodes.items()):
+            made.add_node(name, **_attributes(*parts))
+        for (start, end), parts in sorted(self.edges.items()):
+            made.add_edge(start, end, **_attributes(*parts))
+        return made
+
+
+def _attributes(kind: str, description: str, sources: set[str]) -> dict[str, str | int]:
+    """Return what the graph keeps of a node or an edge: plain values, for GraphML."""
+    return {
+        "kind": kind,
+        "description": description,
+        "sources": json.dumps(sorted(sources), ensure_ascii=False),
+        "weight": len(sources),
+    }
+
+
+def build_graph(
+    table: ValueTable,
+    principles: Sequence[Principle],
+    similar: Mapping[str, Sequence[str]] | None = None,
+) -> nx.DiGraph:
+    """Return the graph of a value table and principles.
+
+    Args:
+        table: The labels of each value; may be empty.
+        principles: With different ids.
+        similar: For a principle's id the values that an encoder finds close to it; they are linked
+            beside those that its text names.
+
+    Raises:
+        InputError: There are no principles, or two have one id.
+    """
+    if not principles:
+        raise InputError("principles: there are none to build a graph of")
+    names = [principle.id for principle in principles]
+    if len(set(names)) < len(names):
+        raise InputError("principles: two have one id; merge texts of the same letters first")
+    found = _Mentions()
+    _add_theories(found)
+    _add_values(found, table)
+    named = _name_finder(table)
+    for principle in principles:
+        _add_principle(found, principle)
+        for value in sorted({*named(principle), *(similar or {}).get(principle.id, ())}):
+            node = found.node("value", value, value, principle.id)
+            text = f"the principle is about {value}"
+            found.edge(f"principle:{principle.id}", "supports", node, text, principle.id)
+    return found.graph()
+
+
+def label_node(theory: str, label: str) -> str:
+    """Return the id of a label's node."""
+    return f"{KIND_OF[theory]}:{label}"
+
+
+def _add_theories(found: _Mentions) -> None:
+    for theory, labels in THEORIES.items():
+        for label in (*labels, "surprise") if theory == "emotion" else labels:
+            found.node(KIND_OF[theory], label, f"{label} ({theory})", THEORY_SOURCE)
+    needs = [label_node("maslow", label) for label in THEORIES["maslow"]]
+    for lower, higher in zip(needs, needs[1:], strict=False):
+        found.edge(lower, "precedes", higher, "the more basic need comes first", THEORY_SOURCE)
+    for one, other in OPPOSITES:
+        ends = label_node("emotion", one), label_node("emotion", other)
+        found.edge(
+            ends[0], "conflicts_with", ends[1], "opposite on the wheel of emotions", THEORY_SOURCE
+        )
+    for whole, parts in PARTS.items():
+        for part in parts:
+            ends = label_node("emotion", whole), label_node("emotion", part)
+            found.edge(ends[0], "belongs_to", ends[1], f"{part} is a part of it", THEORY_SOURCE)
+
+
+def _add_values(found: _Mentions, table: ValueTable) -> None:
+    for value, labels in table.items():
+        node = found.node("value", value, value, f"values: {value}")
+        for theory, label in labels.items():
+            if label:
+                text = f"{value} counts as {label}"
+                found.edge(node, "belongs_to", label_node(theory, label), text, f"values: {value}")
+
+
+def _add_principle(found: _Mentions, principle: Principle) -> None:
+    node = found.node("principle", principle.id, principle.statement, principle.id)
+    if principle.label:
+        label = found.node(
+            KIND_OF[principle.theory], principle.label, principle.label, principle.id
+        )
+        text = f"a principle of {principle.label}"
+        found.edge(node, "belongs_to", label, text, principle.id)
+    for kind, part, text in (
+        ("arises_in", "situation", principle.when),
+        ("prescribes", "behaviour", principle.do),
+        ("avoids", "behaviour", principle.avoid),
+    ):
+        if text:
+            end = found.node(part, text, text, principle.id)
+            found.edge(node, kind, end, f"{kind.replace('_', ' ')}: {text}", principle.id)
+
+
+def _name_finder(table: ValueTable) -> Callable[[Principle], set[str]]:
+    """Return a function that gives the values which a principle's text names as whole words."""
+    longest_first = sorted(table, key=lambda value: (-len(value), value))
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
+
+    def named(principle: Principle) -> set[str]:
+        texts = (principle.statement, principle.when, principle.do, principle.avoid)
+        return {hit.lower() for text in texts for hit in pattern.findall(text)} & table.keys()
+
+    return named
