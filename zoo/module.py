@@ -113,6 +113,10 @@ class ZooModule(LightningModule):
         """
         raise TypeError(f"{type(self).__name__} does not implement show(records)")
 
+    def copied_heads(self) -> list[nn.Module]:
+        """Return the heads beside the final one, which `Optimizer.clip_heads_apart` is about."""
+        return []
+
     def untrained(self) -> str:
         """Return why nothing is trained with these settings; empty if something is."""
         return ""

@@ -26,6 +26,9 @@ class Optimizer:
         beta1: Decay of the gradient mean.
         beta2: Decay of the squared gradient mean.
         final_ratio: Share of the peak learning rate that a decay ends at.
+        clip_heads_apart: Clip the gradient of each head that was copied from the final one by its
+            own norm: a head on a large raw stream has most of the norm, and under one limit for
+            all it slows the rest down.
 
     Raises:
         InputError: A number is outside of its range.
@@ -38,6 +41,7 @@ class Optimizer:
     beta1: float = 0.9
     beta2: float = 0.999
     final_ratio: float = 0.0
+    clip_heads_apart: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -110,7 +114,8 @@ def clip_gradients(module: Any, optimizer: Any, max_norm: float) -> Tensor:
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
     if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
         scaler.unscale_(optimizer)  # Lightning has done it for all optimisers but fused ones
-    norm = parallel.clip_grad_norm(module, max_norm)
+    apart = module.copied_heads() if module.optimizer.clip_heads_apart else ()
+    norm = parallel.clip_grad_norm(module, max_norm, apart)
     overflow = scaler is not None and scaler.get_scale() > 1
     if not torch.isfinite(norm) and not overflow:
         raise RuntimeError(

@@ -8,7 +8,7 @@ blocks may be run by views. FSDP1 (`FSDPStrategy`, CUDA only) wraps the module i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +82,27 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
-def clip_grad_norm(module: ZooModule, max_norm: float) -> Tensor:
-    """Scale gradients to a global norm of at most `max_norm`; return the norm before."""
-    strategy = module.trainer.strategy
-    if isinstance(strategy, FSDPStrategy):
+def clip_grad_norm(module: ZooModule, max_norm: float, apart: Sequence[nn.Module] = ()) -> Tensor:
+    """Scale gradients to a global norm of at most `max_norm`; return the norm before.
+
+    Args:
+        module: The module that trains.
+        max_norm: Infinity leaves the gradients as they are.
+        apart: Parts of it whose gradients are each scaled to `max_norm` by themselves.
+
+    Raises:
+        InputError: There are such parts, and FSDP1 holds them in a form that only it knows.
+    """
+    if isinstance(module.trainer.strategy, FSDPStrategy):
+        if apart:
+            raise InputError("model.optimizer.clip_heads_apart: not with FSDP1; use FSDP2")
         return module.trainer.model.clip_grad_norm_(max_norm)  # type: ignore[union-attr, operator]
-    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    parts = [list(part.parameters()) for part in apart]
+    own = {id(p) for part in parts for p in part}
+    parts.append([p for p in module.parameters() if id(p) not in own])
+    norms = [torch.nn.utils.clip_grad_norm_(part, max_norm) for part in parts]
+    whole = [n.full_tensor() if hasattr(n, "full_tensor") else n for n in norms]
+    return torch.linalg.vector_norm(torch.stack(whole)) if apart else whole[0]
 
 
 def trained(module: nn.Module) -> dict[str, Tensor]:

@@ -124,6 +124,31 @@ def test_clipping_scales_to_the_norm_and_logs_the_norm_before(fit: Callable[...,
     assert trainer.callback_metrics["train/grad_norm"] > 0.02
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_copied_heads_are_clipped_by_themselves(fit: Callable[..., Any], apart: bool) -> None:
+    """Head and rest have the norm of the limit each, or both together."""
+    norms = {}
+
+    class Watch(lightning.Callback):
+        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            grads = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+            if grads:
+                norms["all"] = torch.stack([g.norm() for g in grads.values()]).norm().item()
+                norms["head"] = grads["thinking_head.weight"].norm().item()
+
+    module = tiny(optimizer=zoo.Optimizer(clip_heads_apart=apart))
+    trainer = fit(module, gradient_clip_val=0.01, callbacks=[Watch()], max_steps=2)
+    if apart:
+        assert norms["head"] == pytest.approx(0.01, rel=1e-3)
+    assert norms["all"] == pytest.approx(0.01 * (2**0.5 if apart else 1), rel=1e-3)
+    assert trainer.callback_metrics["train/grad_norm"] > 0.02
+
+
+def test_a_head_that_levels_share_is_one(make: Any) -> None:
+    assert len(make("HdLM", "tiny-llama", layers=[1, 2], share_head=True).copied_heads()) == 1
+    assert len(make("HdLM", "tiny-llama", layers=[1, 2]).copied_heads()) == 2
+
+
 @pytest.mark.parametrize("limit", [None, 1.0])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_non_finite_gradient_stops_the_run(

@@ -142,6 +142,10 @@ class HdLM(LevelingModule):
         """Return the final norm and head: every head of the method trains as a whole."""
         return [self.lm.model.norm, self.lm.lm_head]
 
+    def copied_heads(self) -> list[nn.Module]:
+        """Return the heads W_i below the final one, a shared one once."""
+        return [*dict.fromkeys(self.heads.values())]
+
     def build_encoder(self, tokenizer: Any) -> LevelEncoder:
         """Return the encoder: level i is learned by head i."""
         return LevelEncoder(

@@ -132,6 +132,10 @@ class MeTHanol(ReplyingModule):
         """Return the final norm and head: every head of the method trains as a whole."""
         return [self.lm.model.norm, self.lm.lm_head]
 
+    def copied_heads(self) -> list[nn.Module]:
+        """Return the thinking head."""
+        return [self.thinking_head]
+
     def build_encoder(self, tokenizer: Any) -> ThoughtEncoder:
         """Return the encoder: T is learned by the thinking head, A by the speaking head."""
         return ThoughtEncoder(
