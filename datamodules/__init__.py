@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from datamodules.psyqa import PsyQA
     from datamodules.ranking_records import RankingRecords
     from datamodules.saycan import SayCan
+    from datamodules.scored_blocks import ScoredBlocks
+    from datamodules.subtitles import Subtitles
     from datamodules.task_views import TaskViews
     from datamodules.tomi import ToMi
     from datamodules.triples import Triples
@@ -71,6 +73,8 @@ __all__ = [
     "PsyQA",
     "RankingRecords",
     "SayCan",
+    "ScoredBlocks",
+    "Subtitles",
     "TaskViews",
     "ToMi",
     "Triples",
@@ -107,6 +111,8 @@ _HOME = {
     "PsyQA": "psyqa",
     "RankingRecords": "ranking_records",
     "SayCan": "saycan",
+    "ScoredBlocks": "scored_blocks",
+    "Subtitles": "subtitles",
     "TaskViews": "task_views",
     "ToMi": "tomi",
     "Triples": "triples",

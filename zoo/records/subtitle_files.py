@@ -1,0 +1,148 @@
+"""Subtitle files, checked: pysubs2 reads and writes them, and passes over what it cannot read.
+
+It takes a time that is broken for a line of text, so a subtitle would vanish into the one before.
+Here that is an error with file and line, as are bytes in another encoding.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pysubs2
+
+from zoo.errors import InputError, nearest
+
+FORMATS = {".srt": "srt", ".vtt": "vtt", ".ass": "ass", ".ssa": "ssa"}
+"""Suffix -> pysubs2's name of the format."""
+
+_ARROW = "-->"
+_TIMES = {
+    "srt": r"(\d{1,2}):([0-5]?\d):([0-5]?\d)[,.]\d{1,3}",
+    "vtt": r"(\d{2,4}:)?([0-5]\d):([0-5]\d)\.\d{3}",
+    "ass": r"\d{1,2}:[0-5]?\d:[0-5]?\d[.,]\d{1,3}",
+}
+_EXAMPLES = {
+    "srt": "00:00:01,000 --> 00:00:02,500",
+    "vtt": "00:00:01.000 --> 00:00:02.500",
+    "ass": "0:00:01.00,0:00:02.50",
+}
+_STARTING_TAGS = re.compile(r"(\{[^}]*\})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A subtitle: when it is shown, in milliseconds, and its text in one line."""
+
+    start: int
+    end: int
+    text: str
+
+
+def decode(data: bytes, where: str, encoding: str = "utf-8") -> str:
+    r"""Return the text of a file, with "\n" at the ends of lines and no byte order mark.
+
+    Raises:
+        InputError: It is not in this encoding, or the file is empty; names file, line and byte.
+    """
+    if encoding.lower() in ("utf-8", "utf8") and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{where}:1: not UTF-8 but UTF-16; set encoding to utf-16")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise InputError(
+            f"{where}:{line}: not {encoding}: {byte}; set encoding to the file's own, for example "
+            f"gb18030 or cp1252"
+        ) from error
+    except LookupError as error:
+        raise InputError(f"encoding: Python knows none of the name {encoding!r}") from error
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise InputError(f"{where}: the file is empty")
+    return text
+
+
+def format_of(path: Path) -> str:
+    """Return pysubs2's name of a subtitle file's format.
+
+    Raises:
+        InputError: The suffix is of none.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(f"{path}: no subtitle file by its suffix; {nearest(suffix, FORMATS)}")
+    return FORMATS[suffix]
+
+
+def parse(text: str, where: Path) -> pysubs2.SSAFile:
+    """Return a subtitle file that was decoded.
+
+    Args:
+        text: All of it.
+        where: Its path, whose suffix says the format.
+
+    Raises:
+        InputError: A time is broken, a subtitle ends before it starts, or there is none.
+    """
+    kind = format_of(where)
+    for number, line in enumerate(text.split("\n"), start=1):
+        problem = _problem(line, kind)
+        if problem:
+            raise InputError(f"{where}:{number}: {problem}")
+    try:
+        subtitles = pysubs2.SSAFile.from_string(text, format_=kind)
+    except (pysubs2.Pysubs2Error, ValueError) as error:
+        raise InputError(f"{where}: cannot be read as {kind}: {error}") from error
+    for event in subtitles:
+        if event.end < event.start:
+            at = pysubs2.time.ms_to_str(event.start, fractions=True)
+            raise InputError(f"{where}: the subtitle at {at} ends before it starts")
+    if not texts(subtitles):
+        raise InputError(f"{where}: there is no subtitle with a text in it")
+    return subtitles
+
+
+def texts(subtitles: pysubs2.SSAFile) -> list[pysubs2.SSAEvent]:
+    """Return the subtitles that show a text, in the order of the file."""
+    return [event for event in subtitles if event.is_text and one_line(event.plaintext)]
+
+
+def cues(subtitles: pysubs2.SSAFile) -> list[Cue]:
+    """Return the subtitles that show a text, by the time when they appear."""
+    shown = [Cue(e.start, e.end, one_line(e.plaintext)) for e in texts(subtitles)]
+    return sorted(shown, key=lambda cue: cue.start)
+
+
+def replace_text(event: pysubs2.SSAEvent, text: str) -> None:
+    """Write another text into a subtitle; the tags that it begins with (its place) stay."""
+    tags = _STARTING_TAGS.match(event.text)
+    event.text = (tags[0] if tags else "") + text
+
+
+def one_line(text: str) -> str:
+    """Return a text of several lines as one, without blanks around it."""
+    return " ".join(text.split())
+
+
+def _problem(line: str, kind: str) -> str:
+    """Return what is wrong with the times of a line; empty if nothing is, or it has none."""
+    if kind in ("srt", "vtt"):
+        if _ARROW not in line:
+            return ""
+        left, _, right = line.partition(_ARROW)
+        times = [left.strip(), right.strip()]
+        ends = [r"", r"(\s.*)?"]
+    else:
+        if not line.startswith("Dialogue:"):
+            return ""
+        times = [part.strip() for part in line.split(",", 9)[1:3]]
+        if line.count(",") < 9:
+            return f"{line.count(',') + 1} fields, expected 10: {line[:60]!r}"
+        kind, ends = "ass", ["", ""]
+    pattern = _TIMES[kind]
+    if all(re.fullmatch(pattern + end, time) for time, end in zip(times, ends, strict=True)):
+        return ""
+    return f"broken time {line.strip()[:60]!r}; expected {_EXAMPLES[kind]}"
