@@ -1,0 +1,257 @@
+"""Instructions for a situation by scored reports (`map_score`), not by similarity alone.
+
+    (R1)  (i, s) = map(r, c) for every report r of the theory and the situation c: an instruction
+          and its score from 0 to 100
+    (R2)  kept = those with s > tau, by falling score, then by report, the first N
+
+`likelihood`: i is the report's first finding, s = sum_g P(g) value(g), the expected value of fixed
+grades g under the model's probabilities of their tokens. A small model that is asked for a number
+copies the one that it has just read; this score needs no number. `model`: the model writes i and s
+as JSON. With `prefilter: k` only the k reports closest to c by a sentence encoder are mapped.
+
+Shapes: R reports, S situations, K grades, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.decoding.batching import BUDGET, chunks
+from zoo.decoding.option_logits import option_logits
+from zoo.decoding.prefix_cache import Prefixes, last_states, prefill
+from zoo.decoding.shared_context import SharedContext
+from zoo.errors import InputError
+from zoo.judges.judge import JudgeError
+from zoo.markup import token_ids
+from zoo.methods.sova.json_answer import ACTION_NAME, first_object, number_field, text_field
+from zoo.methods.sova.map_prompts import GRADES, GRADING, WRITING, after, before
+from zoo.methods.sova.reports import Report
+from zoo.prompts.chat_format import chat_format
+from zoo.prompts.option_tokens import option_ids
+
+How = Literal["likelihood", "model"]
+Pair = tuple[int, int]
+"""Places of a report and of a situation."""
+
+TAU, TOP = 60.0, 100
+MAX_TOKENS = 160  # of the JSON: an instruction of up to 120, its score and the names
+KEPT_BYTES = 2**30  # of prefixes between calls
+ROW_TOKENS = 16384  # of reports that write at once
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What to do in a situation.
+
+    Attributes:
+        text: The instruction, to the reader as you.
+        score: How well it fits the situation, 0 to 100.
+        report_id: The report that it comes from.
+        principle_ids: The principles behind it; at least one.
+    """
+
+    text: str
+    score: float
+    report_id: str
+    principle_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The kept instructions of each situation, best first, and what became of the others."""
+
+    kept: list[list[Instruction]]
+    counts: Counter[str]
+
+
+class MapScore:
+    """Maps reports to instructions for situations with a language model.
+
+    Keys and values of reports are kept between calls: make a new one when the weights change.
+
+    Args:
+        lm: Causal language model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        reports: With different ids; of one theory, or of several to be used together.
+        how: `likelihood` or `model`.
+        tau: Keep what scores above it; 100 keeps nothing.
+        top: Keep at most so many.
+        window: Limit in tokens of a prompt with its answer; `model` alone.
+
+    Raises:
+        InputError: There are no reports, or a grade is not one token of this tokenizer.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        reports: Sequence[Report],
+        *,
+        how: How = "likelihood",
+        tau: float = TAU,
+        top: int = TOP,
+        window: int = 4096,
+    ) -> None:
+        if not reports:
+            raise InputError("reports: there are none of this theory; build the graph with it")
+        self.lm, self.tokenizer, self.how = lm, tokenizer, how
+        self.reports = sorted(reports, key=lambda report: report.id)
+        self.tau, self.top, self.window = tau, top, window
+        self.chat = chat_format(tokenizer)
+        self.grade_ids = option_ids(
+            tokenizer, GRADES, self.chat.open("assistant"), key="reports: grades"
+        )
+        self.befores = [token_ids(tokenizer, before(self.chat, r)) for r in self.reports]
+        self.prefixes: dict[int, Prefixes] = {}
+
+    def __call__(
+        self, situations: Sequence[str], near: Sequence[Sequence[int]] | None = None
+    ) -> Retrieved:
+        """Return the kept instructions of each situation.
+
+        Args:
+            situations: Texts; nothing else of a dilemma is seen.
+            near: For each situation the places of the reports to map (`prefilter`); None for all.
+        """
+        everything = range(len(self.reports))
+        pairs = [(r, s) for s in range(len(situations)) for r in (near[s] if near else everything)]
+        pairs = sorted(set(pairs))
+        counts: Counter[str] = Counter()
+        if self.how == "likelihood":
+            mapped = self._by_likelihood(pairs, situations)
+        else:
+            mapped = self._by_model(pairs, situations, counts)
+        found: list[list[Instruction]] = [[] for _ in situations]
+        for (_, s), instruction in mapped:
+            if ACTION_NAME.search(instruction.text):
+                counts["names an action"] += 1
+            else:
+                found[s].append(instruction)
+        kept = [keep(items, self.tau, self.top) for items in found]
+        counts["kept"] += sum(map(len, kept))
+        counts["not kept"] += sum(map(len, found)) - sum(map(len, kept))
+        return Retrieved(kept, counts)
+
+    def _by_likelihood(
+        self, pairs: Sequence[Pair], situations: Sequence[str]
+    ) -> list[tuple[Pair, Instruction]]:
+        scores = self.scores(pairs, situations).tolist()
+        return [
+            (pair, _from_report(self.reports[pair[0]], score))
+            for pair, score in zip(pairs, scores, strict=True)
+        ]
+
+    @torch.no_grad()
+    def scores(self, pairs: Sequence[Pair], situations: Sequence[str]) -> Tensor:
+        """Return the score of each pair, 0 to 100: prefixes shared, pairs in batches."""
+        suffixes = [token_ids(self.tokenizer, after(self.chat, s, GRADING)) for s in situations]
+        lengths = [len(suffixes[s]) for _, s in pairs]
+        values_K = torch.linspace(0, 100, len(GRADES))
+        found = torch.zeros(len(pairs))
+        groups = chunks(range(len(pairs)), lengths, BUDGET, padded=False)
+        bar = tqdm(total=len(pairs), desc="reports scored", leave=False, delay=2)
+        for group in groups:
+            used = sorted({pairs[i][0] for i in group})
+            prefixes = Prefixes.join([self._prefix(r) for r in used])
+            owners = [used.index(pairs[i][0]) for i in group]
+            states = last_states(self.lm, prefixes, owners, [suffixes[pairs[i][1]] for i in group])
+            logits_RK = option_logits(
+                states, self.lm.model.norm, self.lm.lm_head.weight, self.grade_ids
+            )
+            found[list(group)] = logits_RK.softmax(1).cpu() @ values_K
+            bar.update(len(group))
+        bar.close()
+        return found
+
+    def _prefix(self, place: int) -> Prefixes:
+        """Return the keys and values of a report's prompt, kept while there is room."""
+        if place not in self.prefixes:
+            made = prefill(self.lm, [self.befores[place]])
+            if sum(p.num_bytes for p in self.prefixes.values()) + made.num_bytes > KEPT_BYTES:
+                self.prefixes.clear()
+            self.prefixes[place] = made
+        return self.prefixes[place]
+
+    def _by_model(
+        self, pairs: Sequence[Pair], situations: Sequence[str], counts: Counter[str]
+    ) -> list[tuple[Pair, Instruction]]:
+        """Ask all reports of a group about one situation after the other, in one batch."""
+        asked, mapped = set(pairs), []
+        lengths = [len(ids) for ids in self.befores]
+        for group in chunks(range(len(self.reports)), lengths, ROW_TOKENS):
+            context = self._context(group)
+            for s, situation in enumerate(tqdm(situations, "reports", leave=False, delay=2)):
+                text = after(self.chat, situation, WRITING)
+                questions = [text if (r, s) in asked else None for r in group]
+                if not any(questions):
+                    continue
+                answers = context.ask(questions, max_new_tokens=MAX_TOKENS)
+                for r, words in zip(group, answers, strict=True):
+                    if (r, s) not in asked:
+                        continue
+                    try:
+                        mapped.append(((r, s), read_instruction(words, self.reports[r], counts)))
+                    except JudgeError as error:
+                        counts[str(error).partition(":")[0]] += 1
+        return mapped
+
+    def _context(self, group: Sequence[int]) -> SharedContext:
+        return SharedContext(
+            self.lm,
+            self.tokenizer,
+            [before(self.chat, self.reports[r]) for r in group],
+            stop=self.chat.end,
+            window=self.window,
+            room=0,
+        )
+
+
+def keep(found: Iterable[Instruction], tau: float, top: int) -> list[Instruction]:
+    """Return (R2): what scores above `tau`, best first, ties by report, at most `top`."""
+    above = [item for item in found if item.score > tau]
+    return sorted(above, key=lambda item: (-item.score, item.report_id))[:top]
+
+
+def read_instruction(words: str, report: Report, counts: Counter[str]) -> Instruction:
+    """Return the first instruction of a model's JSON.
+
+    Args:
+        words: What the model said.
+        report: What it was asked about; its principles stand behind the instruction.
+        counts: `more than one` is added where the first of several is taken.
+
+    Raises:
+        JudgeError: There is no JSON, no instruction, or no score from 0 to 100.
+    """
+    listed = first_object(words).get("Instructions")
+    if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
+        raise JudgeError("no instruction in the answer", words)
+    counts["more than one"] += len(listed) > 1
+    text = text_field(listed[0], "Instruction", words)
+    score = number_field(listed[0], "score", 0, 100, words)
+    return Instruction(text, score, report.id, report.principle_ids)
+
+
+def closest(reports_RD: Tensor, situations_SD: Tensor, k: int) -> list[list[int]]:
+    """Return the places of the k reports closest to each situation, by cosine, ties by place.
+
+    Args:
+        reports_RD: Vectors of length 1, in the order of the reports' ids.
+        situations_SD: Vectors of length 1 of the same encoder.
+        k: How many; all of them where there are fewer.
+    """
+    order = torch.sort(situations_SD @ reports_RD.T, dim=1, descending=True, stable=True).indices
+    return [sorted(row[:k]) for row in order.tolist()]
+
+
+def _from_report(report: Report, score: float) -> Instruction:
+    best = report.findings[0]
+    return Instruction(best.rule, score, report.id, best.principle_ids)

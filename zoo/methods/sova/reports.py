@@ -1,0 +1,182 @@
+"""Reports: what a theory prescribes where the values of a community come into play.
+
+A report is made for each community and theory that has a label there. It holds up to
+`MAX_FINDINGS` principles: the community's own and those of the labels that its members have, by
+the number of members that point to them. Each finding is a rule of the form "When ..., ..." with
+the reason for it and the id of its principle.
+
+The wording is a template's, or a language model's (`write_reports`), whose JSON is read by a real
+parser; where a model fails, the template's wording stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import networkx as nx
+
+from zoo.methods.sova.communities import Community
+from zoo.methods.sova.graph import KIND_OF
+from zoo.methods.sova.principles import STEERING, Principle
+
+MAX_FINDINGS, MAX_VALUES = 4, 3
+MAX_CHARS = 5000  # of a report that a prompt holds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule, why it holds, and the ids of the principles that it comes from."""
+
+    rule: str
+    why: str
+    principle_ids: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """What a theory prescribes in a community.
+
+    Attributes:
+        id: Community and theory, for example `c012/maslow`.
+        community: Id of the community.
+        theory: One of `STEERING`.
+        title: The label that most members have, and some values.
+        summary: "When [conditions], [actions]."
+        rating: How much of the community the theory speaks of, 0 to 10.
+        reason: Why this rating, in a sentence.
+        findings: The strongest first; at least one.
+        values: The values of the community.
+        by: Who worded it: `template`, or the model's name.
+    """
+
+    id: str
+    community: str
+    theory: str
+    title: str
+    summary: str
+    rating: float
+    reason: str
+    findings: tuple[Finding, ...]
+    values: tuple[str, ...]
+    by: str = "template"
+
+    @property
+    def principle_ids(self) -> tuple[str, ...]:
+        """Ids of all principles that it comes from."""
+        return tuple(sorted({name for item in self.findings for name in item.principle_ids}))
+
+    @property
+    def text(self) -> str:
+        """The report as a prompt holds it, cut to `MAX_CHARS` characters."""
+        rules = "\n".join(f"- {item.rule} ({item.why})" for item in self.findings)
+        values = ", ".join(self.values)
+        return f"{self.title}\nValues: {values}\n{self.summary}\n{rules}"[:MAX_CHARS]
+
+
+def template_reports(
+    graph: nx.DiGraph, found: Sequence[Community], principles: Sequence[Principle]
+) -> list[Report]:
+    """Return the reports of communities in a template's words, ordered by id.
+
+    A community in which no principle of a theory applies has no report of that theory.
+    """
+    by_id = {principle.id: principle for principle in principles}
+    of_label: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for principle in sorted(principles, key=lambda item: item.id):
+        if principle.label:
+            of_label[principle.theory, principle.label].append(principle.id)
+    return [
+        report
+        for community in sorted(found, key=lambda item: item.id)
+        for theory in STEERING
+        if (report := _report(graph, community, theory, by_id, of_label)) is not None
+    ]
+
+
+def _report(
+    graph: nx.DiGraph,
+    community: Community,
+    theory: str,
+    by_id: Mapping[str, Principle],
+    of_label: Mapping[tuple[str, str], Sequence[str]],
+) -> Report | None:
+    values = [name.removeprefix("value:") for name in community.nodes if name[:6] == "value:"]
+    labels = {value: _labels(graph, f"value:{value}", theory) for value in values}
+    own = {name.removeprefix("principle:") for name in community.nodes if name[:10] == "principle:"}
+    counts = Counter(label for found in labels.values() for label in found)
+    strength: Counter[str] = Counter()
+    for label, count in counts.items():
+        strength.update(dict.fromkeys(of_label.get((theory, label), ()), count))
+    strength.update({name: len(values) + 1 for name in own if by_id[name].theory == theory})
+    if not strength:
+        return None
+    strength.update({name: 1 for name in own if not by_id[name].theory})
+    order = sorted(strength, key=lambda n: (-strength[n], -by_id[n].confidence, n))
+    chosen = [by_id[name] for name in order[:MAX_FINDINGS]]
+    findings = tuple(_finding(principle, values, labels) for principle in chosen)
+    label = chosen[0].label
+    agreeing = sum(label in found for found in labels.values())
+    return Report(
+        id=f"{community.id}/{theory}",
+        community=community.id,
+        theory=theory,
+        title=f"{label.capitalize()}: {listed(_first(label, values, labels), 'and')}".rstrip(": "),
+        summary=_summary(chosen[0], values, labels),
+        rating=round(10 * agreeing / len(values), 1) if values else 10.0,
+        reason=f"{agreeing} of {len(values)} values count as {label}.",
+        findings=findings,
+        values=tuple(values),
+    )
+
+
+def _labels(graph: nx.DiGraph, node: str, theory: str) -> set[str]:
+    """Return a value's labels of a theory."""
+    kind = f"{KIND_OF[theory]}:"
+    return {end.removeprefix(kind) for end in graph.successors(node) if end.startswith(kind)}
+
+
+def _first(label: str, values: Sequence[str], labels: Mapping[str, set[str]]) -> list[str]:
+    """Return a few values, those of a label first."""
+    return sorted(values, key=lambda value: (label not in labels[value], value))[:MAX_VALUES]
+
+
+def _finding(
+    principle: Principle, values: Sequence[str], labels: Mapping[str, set[str]]
+) -> Finding:
+    rule = principle.rule
+    if values:
+        rule = f"{_occasion(principle, values, labels)} and {rule.removeprefix('When ')}"
+    why = principle.statement if principle.curated else "a published rule"
+    return Finding(rule, why, (principle.id,))
+
+
+def _summary(principle: Principle, values: Sequence[str], labels: Mapping[str, set[str]]) -> str:
+    if not values or not principle.curated:
+        return _finding(principle, values, labels).rule
+    return f"{_occasion(principle, values, labels)}, {principle.do}."
+
+
+def _occasion(principle: Principle, values: Sequence[str], labels: Mapping[str, set[str]]) -> str:
+    some = _first(principle.label, values, labels)
+    return f"When {listed(some, 'or')} {'comes' if len(some) == 1 else 'come'} into play"
+
+
+def listed(names: Sequence[str], word: str) -> str:
+    """Return `a`, `a or b`, `a, b or c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def as_row(report: Report) -> dict[str, object]:
+    """Return a report as plain values; findings are a JSON list."""
+    row = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    findings = [dataclasses.asdict(item) for item in report.findings]
+    return row | {
+        "findings": json.dumps(findings, ensure_ascii=False),
+        "values": list(report.values),
+        "principle_ids": list(report.principle_ids),
+    }
