@@ -52,10 +52,11 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "fisminess": tiny("fisminess"),
     "coct_sft": tiny("coct_sft"),
     "esc_baselines_sft": tiny("esc_baselines_sft"),
+    "sova_sft": tiny("sova_sft"),
 }
 """Arguments of methods that are trained: one case of each class, and of what a class trains."""
 
-PROMPTED = {name: tiny(name) for name in ("fisminess_agent", "coct", "esc_baselines")}
+PROMPTED = {name: tiny(name) for name in ("fisminess_agent", "coct", "esc_baselines", "sova")}
 """Arguments of methods that are only prompted."""
 
 

@@ -18,6 +18,7 @@ _HOME = {
     "MeTHanol": "zoo.methods.methanol.module",
     "Rabtriever": "zoo.methods.rabtriever.module",
     "SFT": "zoo.methods.sft.module",
+    "SoVA": "zoo.methods.sova.module",
     "StraQ": "zoo.methods.straq.module",
     "StraQResponder": "zoo.methods.straq.responder",
     "ZooModule": "zoo.module",

@@ -23,6 +23,7 @@ from zoo.records.dilemmas import (
     Action,
     Dilemma,
     PrincipleText,
+    unlabelled,
 )
 from zoo.records.labels import LabelPath, Taxonomy
 from zoo.records.media import Media, MediaText
@@ -74,4 +75,5 @@ __all__ = [
     "Turn",
     "awaiting_reply",
     "opened_by_seeker",
+    "unlabelled",
 ]

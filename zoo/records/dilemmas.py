@@ -87,3 +87,9 @@ class PrincipleText:
     text: str
     source: str
     id: str
+
+
+def unlabelled(situation: str) -> Dilemma:
+    """Return a dilemma of which only the text is known."""
+    nothing = Action("", "", (), {})
+    return Dilemma(situation, nothing, nothing)

@@ -28,18 +28,20 @@ OTHER = {TO_DO: NOT_TO_DO, NOT_TO_DO: TO_DO}
 class ExpectedRatio(RecordMetric):
     """Share of expected actions among the decisive dilemmas with a valid answer, equation (M1).
 
-    `compute` gives, under `expected_<rule>`: the ratio; `_decisive`, `_undecided` and `_invalid`,
-    which count dilemmas (invalid ones among the decisive); `_always_do` and `_always_not`, what the
-    two constant policies score on the decisive ones; and `/<label>`, the ratio of the dilemmas
-    whose expected action has this label.
+    `compute` gives, under `<reading>expected_<rule>`: the ratio; `_decisive`, `_undecided` and
+    `_invalid`, which count dilemmas (invalid ones among the decisive); `_always_do` and
+    `_always_not`, what the two constant policies score on the decisive ones; and `/<label>`, the
+    ratio of the dilemmas whose expected action has this label. With a reading, the ratio and the
+    invalid ones alone; without any dilemma, nothing.
 
     Args:
         rule: One of `zoo.methods.sova.expected.RULES`.
+        reading: How choices were read, where they are read in several ways; begins the names.
     """
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, reading: str = "") -> None:
         super().__init__()
-        self.rule = rule
+        self.rule, self.reading = rule, reading
 
     def update(
         self,
@@ -59,17 +61,19 @@ class ExpectedRatio(RecordMetric):
     def compute(self) -> dict[str, float]:
         """Return the scores; a ratio of nothing is left out."""
         rows = self.kept()
-        name = f"expected_{self.rule}"
+        if not rows:
+            return {}
+        name = f"{self.reading}expected_{self.rule}"
         decisive = [row for row in rows if row[0]]
-        scores = {
-            f"{name}_decisive": float(len(decisive)),
-            f"{name}_undecided": float(len(rows) - len(decisive)),
-            f"{name}_invalid": float(sum(choice is None for _, choice, _ in decisive)),
-        }
+        scores = _share(name, [(row[0], row[1]) for row in decisive])
+        scores[f"{name}_invalid"] = float(sum(choice is None for _, choice, _ in decisive))
+        if self.reading:
+            return scores
+        scores[f"{name}_decisive"] = float(len(decisive))
+        scores[f"{name}_undecided"] = float(len(rows) - len(decisive))
         for policy, action_type in (("do", TO_DO), ("not", NOT_TO_DO)):
             constant = [(expected, action_type) for expected, _, _ in decisive]
             scores |= _share(f"{name}_always_{policy}", constant)
-        scores |= _share(name, [(row[0], row[1]) for row in decisive])
         for label in sorted({label for *_, labels in decisive for label in labels}):
             pairs = [(row[0], row[1]) for row in decisive if label in row[2]]
             scores |= _share(f"{name}/{label}", pairs)

@@ -1,0 +1,113 @@
+"""Asking several dilemmas at once for an action: odds of the options, text, reasoning before.
+
+The part of a prompt that both orders of the actions share is run once. Each question is appended to
+it and removed again, so what is asked first changes nothing of what is asked later.
+
+Shapes: R rows, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from zoo.decoding.depth_decoder import DepthDecoder
+from zoo.decoding.option_logits import option_logits, relevance_score
+from zoo.methods.sova.encoder import DilemmaEncoder
+from zoo.methods.sova.evaluation import DilemmaChoice
+from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.prompts import OPTIONS, ORDERS
+from zoo.records import NOT_TO_DO, TO_DO, Dilemma
+
+ONLY = 0  # the one depth of the decoder
+
+
+@dataclass
+class Asker:
+    """Rows of dilemmas that questions can be asked about.
+
+    Attributes:
+        decoder: Empty, a row for each dilemma.
+        encoder: Gives the questions.
+        project: Maps states `(R, D)` to logits `(R, V)`.
+        head: Returns the language head's weight, `(V, D)`, and the norm before it.
+        reasoned: Whether there was reasoning before the questions.
+    """
+
+    decoder: DepthDecoder
+    encoder: DilemmaEncoder
+    project: Callable[[Tensor], Tensor]
+    head: Callable[[], tuple[Tensor, Callable[[Tensor], Tensor]]]
+    reasoned: bool = field(default=False, init=False)
+
+    def read(self, heads: Sequence[Sequence[int]]) -> list[str]:
+        """Run what both orders share; return the reasoning of each row, which is empty."""
+        self.decoder.open(heads)
+        return [""] * len(heads)
+
+    def reason(self, heads: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+        """Run requests for reasoning; return what was written to each."""
+        start, end = self.encoder.reasoning_start(), self.encoder.reasoning_end()
+        self.decoder.open([[*head, *start] for head in heads])
+        stop = self.encoder.stop_id
+        ids = self.decoder.decode(ONLY, self.project, stop_id=stop, max_new_tokens=max_new_tokens)
+        self.decoder.feed([end] * len(heads), ONLY)
+        self.reasoned = True
+        return self._texts(ids)
+
+    def odds(self, order: Sequence[str]) -> list[float]:
+        """Return z of SoVA's equation (4) for each row, in nats."""
+        place = self.decoder.place()
+        self._ask([*self._tail(order), *self.encoder.option_start])
+        weight, norm = self.head()  # after the pass, which makes sharded weights whole
+        logits_R2 = option_logits(self.decoder.state(), norm, weight, self.encoder.option_ids)
+        self.decoder.rewind(place)
+        odds_R = relevance_score(logits_R2)
+        return (odds_R if order[0] == TO_DO else -odds_R).tolist()
+
+    def write(self, order: Sequence[str]) -> list[str]:
+        """Return a few greedy tokens of each row, enough for an option."""
+        place = self.decoder.place()
+        self._ask(self._tail(order))
+        ids = self.decoder.decode(
+            ONLY,
+            self.project,
+            stop_id=self.encoder.stop_id,
+            max_new_tokens=len(self.encoder.option_start) + 2,
+            close=False,
+        )
+        self.decoder.rewind(place)
+        return self._texts(ids)
+
+    def _tail(self, order: Sequence[str]) -> list[int]:
+        return self.encoder.tail(order, reasoned=self.reasoned)
+
+    def _ask(self, ids: list[int]) -> None:
+        self.decoder.feed([ids] * self.decoder.mask_BL.shape[0], ONLY)
+
+    def _texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        written = self.encoder.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in written]
+
+
+def policy_choice(policy: str, record: Dilemma, rule: str) -> DilemmaChoice:
+    """Return what a policy chooses without reading anything.
+
+    Args:
+        policy: `always_do`, `always_not`, `random` or `oracle`.
+        record: A dilemma.
+        rule: What the oracle knows; where it expects nothing, the oracle does.
+    """
+    choices = {
+        "always_do": TO_DO,
+        "always_not": NOT_TO_DO,
+        "random": random.Random(record.situation).choice((TO_DO, NOT_TO_DO)),
+        "oracle": expected_action(record, rule) or TO_DO,
+    }
+    chosen = choices[policy]
+    first, second = (OPTIONS[order.index(chosen)] for order in ORDERS)
+    sure = 1.0 if chosen == TO_DO else -1.0
+    return DilemmaChoice((sure, sure), (first, second))

@@ -1,0 +1,272 @@
+"""SoVA: value instructions, retrieved from a graph of principles, steer an agent's decisions.
+
+"From Descriptive to Prescriptive", arXiv 2605.14034 (CogSci 2026). Theories of values (Maslow's
+needs, Plutchik's emotions, Aristotle's virtues) describe; an agent needs prescriptions. Principles
+are linked to a graph, its communities are summarised in reports, and for a dilemma c every report r
+is asked for the one instruction that suits it. The kept instructions go into the prompt before the
+agent decides. No weight of the agent changes.
+
+    (1)  (i_r, s_r) = map(theory, report r, c)             one scored call per report, s in 0..100
+    (2)  K = the N best of {i_r : s_r > tau}, by falling score, ties by report
+    (3)  x = plain(c) if K is empty else steer(role(theory), K, c)
+    (4)  z = log p(option of `to do` | x) - log p(option of `not to do` | x);  to do if z > 0
+
+(4) is read off one state: the options "Action 1" and "Action 2" differ in their last token. The
+choice is also read from greedy text, which has to begin with an option. Both are done for both
+orders of the actions; the dataset's own order has Action 1 = do.
+
+Follows: retrieval by one scored call per report instead of embeddings; all kept instructions, best
+first, each with its importance, in the user turn, the role in the system turn; tau 60 and N 100;
+each theory by itself; greedy decoding; Plutchik's emotions with their adaptive functions.
+Deviates: an empty K gives the plain prompt (the release sends a steering prompt with a note that
+nothing was found); what is Action 1 is said after the dilemma instead of before it, so that both
+orders share the rest; no demonstration in dilemmas, which would show one of the two options.
+Unknown in the paper, chosen here [inferred]: the wording of all prompts; which action is expected
+(`zoo.methods.sova.expected`); the graph's principles for Maslow and the virtues. The baselines SFT
+and SteerLM learn the expected action of `rule`; the others are prompts or policies, and `told` is a
+control whose one instruction names the expected action.
+
+Shapes: R records, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+from zoo.backbone import Backbone
+from zoo.encoding import Batch
+from zoo.errors import InputError
+from zoo.losses.cross_entropy import Term, head_loss
+from zoo.methods.sova import prompts
+from zoo.methods.sova.asking import Asker, policy_choice
+from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder
+from zoo.methods.sova.evaluation import ChoosingModule, DilemmaChoice
+from zoo.methods.sova.expected import Rule, expected_action
+from zoo.methods.sova.prompts import KeptInstruction
+from zoo.module import evaluating
+from zoo.optimizer import Optimizer
+from zoo.records import Dilemma
+
+Theory = Literal["maslow", "emotion", "virtue"]
+Policy = Literal["always_do", "always_not", "random", "oracle"]
+Kind = Literal[
+    "sova",
+    "shuffled",
+    "wrong_theory",
+    "rag",
+    "direct",
+    "told",
+    "ecot",
+    "plan_and_solve",
+    "metacognitive",
+    "sft",
+    "steerlm",
+    "always_do",
+    "always_not",
+    "random",
+    "oracle",
+]
+WRONG: dict[str, Theory] = {"maslow": "emotion", "emotion": "virtue", "virtue": "maslow"}
+"""The theory whose instructions the control `wrong_theory` gets."""
+
+Retriever = Callable[[Sequence[str], str], Sequence[Sequence[KeptInstruction]]]
+"""Situations and a theory -> for each situation the scored instructions of equation (1)."""
+
+Chunks = Callable[[Sequence[str], str, int], Sequence[Sequence[str]]]
+"""Situations, a theory and k -> for each situation the k principles that are nearest to it."""
+
+
+class SoVA(ChoosingModule):
+    """A language model that decides dilemmas under retrieved value instructions; its baselines.
+
+    Args:
+        backbone: The agent.
+        optimizer: AdamW and its schedule, for `sft` and `steerlm`.
+        kind: `sova`; a baseline: `direct`, `ecot`, `plan_and_solve`, `metacognitive`, `rag`, `sft`,
+            `steerlm`; a control: `shuffled` (instructions of another dilemma), `wrong_theory`,
+            `told`; or a policy: `always_do`, `always_not`, `random`, `oracle`.
+        theory: Whose instructions are retrieved.
+        rule: Of expected actions, for what is learned, told or known by the oracle.
+        threshold: tau of equation (2), a score from 0 to 100.
+        top_n: N of equation (2).
+        top_chunks: Principles in the prompt of `rag`.
+        read_text: Read the choice from greedy text too, in both orders.
+        max_reasoning_tokens: Limit of what a reasoning baseline writes before it decides.
+        max_length: Window in tokens.
+        padding_free: Lay sequences end to end instead of padding them.
+        max_generated: Dilemmas to decide in each validation or test; None for all.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Dilemma,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        optimizer: Optimizer | None = None,
+        kind: Kind = "sova",
+        theory: Theory = "maslow",
+        rule: Rule = "maslow_growth",
+        threshold: float = 60.0,
+        top_n: int = 100,
+        top_chunks: int = 5,
+        read_text: bool = True,
+        max_reasoning_tokens: int = 192,
+        max_length: int = 4096,
+        padding_free: bool = True,
+        max_generated: int | None = None,
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.save_hyperparameters()
+        self.kind, self.theory, self.rule = kind, theory, rule
+        self.threshold, self.top_n, self.top_chunks = threshold, top_n, top_chunks
+        self.read_text = read_text
+        self.max_reasoning_tokens = max_reasoning_tokens
+        self.max_length, self.padding_free = max_length, padding_free
+        self.retriever: Retriever | None = None
+        self.chunks: Chunks | None = None
+
+    def validate(self) -> None:
+        """Check the threshold and the options against the tokenizer.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        if not 0 <= self.threshold <= 100:
+            raise InputError(f"model.threshold: {self.threshold} is not in 0..100")
+        self.encoder()
+
+    @property
+    def learns(self) -> str | None:
+        """The kind, if it is trained."""
+        return self.kind if self.kind in ("sft", "steerlm") else None
+
+    def untrained(self) -> str:
+        """Return that only two kinds are trained."""
+        return "" if self.learns else f"model.kind: {self.kind} is not trained, sft and steerlm are"
+
+    def build_encoder(self, tokenizer: Any) -> DilemmaEncoder:
+        """Return the encoder of equations (3) and (4)."""
+        return DilemmaEncoder(
+            tokenizer,
+            learns=self.learns,
+            rule=self.rule,
+            max_length=self.max_length,
+            packed=self.padding_free,
+        )
+
+    def losses(self, batch: Batch) -> dict[str, Term]:
+        """Return the mean over the tokens of the learned actions; nothing if nothing is learned."""
+        if not self.learns:
+            return {}
+        return {"action": head_loss(self(batch), batch, SPEAK, *self.output_head)}
+
+    # -- equations (1) to (3): instructions and prompts ----------------------------------------
+
+    def retrieve(self, situations: Sequence[str], theory: str) -> list[list[KeptInstruction]]:
+        """Return K of equation (2) for each situation, of whose dilemma nothing else is known.
+
+        Raises:
+            InputError: There is no index to retrieve from.
+        """
+        if self.retriever is None:
+            raise InputError(f"model.kind: {self.kind} retrieves, but there is no index")
+        scored = self.retriever(situations, theory)
+        return [prompts.best_first(found, self.threshold, self.top_n) for found in scored]
+
+    def kept_instructions(self, records: Sequence[Dilemma]) -> list[list[KeptInstruction]]:
+        """Return the instructions that each dilemma's prompt holds."""
+        situations = [record.situation for record in records]
+        if self.kind == "sova":
+            return self.retrieve(situations, self.theory)
+        if self.kind == "shuffled":
+            donors = self.encoder().donors
+            missing = [text for text in situations if text not in donors]
+            if missing:
+                raise InputError(
+                    "model.kind: shuffled takes instructions of other dilemmas, so it decides "
+                    "dilemmas of a data module only"
+                )
+            return self.retrieve([donors[text] for text in situations], self.theory)
+        if self.kind == "wrong_theory":
+            return self.retrieve(situations, WRONG[self.theory])
+        if self.kind == "told":
+            return [self.told(record) for record in records]
+        return [[] for _ in records]
+
+    def told(self, record: Dilemma) -> list[KeptInstruction]:
+        """Return one instruction that names the expected action; none where nothing is expected."""
+        expected = expected_action(record, self.rule)
+        return [KeptInstruction(f"You {prompts.MEANINGS[expected]}.", 100.0)] if expected else []
+
+    def head(self, situation: str, instructions: Sequence[KeptInstruction]) -> list[int]:
+        """Return the token ids of equation (3) before the actions are named.
+
+        Args:
+            situation: The dilemma.
+            instructions: K of equation (2).
+        """
+        encoder = self.encoder()
+        if instructions:
+            return encoder.head(
+                situation, before=prompts.steering(instructions), system=prompts.role(self.theory)
+            )
+        if self.kind == "steerlm":
+            return encoder.head(situation, before=prompts.graded(max(prompts.GRADES)))
+        if self.kind in prompts.REASONING:
+            return encoder.head(situation, after=prompts.REASONING[self.kind])
+        return encoder.head(situation)
+
+    def heads(
+        self, situations: Sequence[str], kept: Sequence[Sequence[KeptInstruction]]
+    ) -> list[list[int]]:
+        """Return `head` for each situation; with `rag` the nearest principles stand in it.
+
+        Raises:
+            InputError: There is no index to retrieve principles from.
+        """
+        if self.kind != "rag":
+            return [self.head(text, k) for text, k in zip(situations, kept, strict=True)]
+        if self.chunks is None:
+            raise InputError("model.kind: rag retrieves, but there is no index")
+        found = self.chunks(situations, self.theory, self.top_chunks)
+        pairs = zip(situations, found, strict=True)
+        return [self.encoder().head(text, before=prompts.pasted(near)) for text, near in pairs]
+
+    # -- equation (4): choices -----------------------------------------------------------------
+
+    @evaluating
+    def generate(
+        self,
+        records: Sequence[Dilemma],
+        instructions: Sequence[Sequence[KeptInstruction]] | None = None,
+    ) -> list[DilemmaChoice]:
+        """Decide dilemmas, each with both orders of the actions.
+
+        Args:
+            records: The dilemmas.
+            instructions: K for each of them; None retrieves it.
+
+        Raises:
+            InputError: A prompt fills the window, or there is no index.
+        """
+        if self.kind in get_args(Policy):
+            return [policy_choice(self.kind, record, self.rule) for record in records]
+        kept = self.kept_instructions(records) if instructions is None else instructions
+        encoder = self.encoder()
+        blank = [""] * len(records)
+        heads = self.heads([record.situation for record in records], kept)
+        longest = max(len(encoder.tail(order)) for order in prompts.ORDERS)
+        for record, head in zip(records, heads, strict=True):
+            encoder.check_prompt([*head, *[0] * longest], record)
+        decoder = self.new_decoder(len(records))
+        asker = Asker(decoder, encoder, self.last_logits, lambda: self.output_head)
+        if self.kind in prompts.REASONING:
+            reasoning = asker.reason(heads, self.max_reasoning_tokens)
+        else:
+            reasoning = asker.read(heads)
+        odds = zip(*(asker.odds(order) for order in prompts.ORDERS), strict=True)
+        written = [asker.write(o) if self.read_text else blank for o in prompts.ORDERS]
+        texts = zip(*written, strict=True)
+        rows = zip(odds, texts, kept, reasoning, strict=True)
+        return [DilemmaChoice(z, text, tuple(k), thought) for z, text, k, thought in rows]
