@@ -46,7 +46,7 @@ LAYERS = (  # a room imports rooms of its own line and of those above it
     {"losses", "metrics", "prompts", "decoding"},
     {"loss_logs"},
     {"module"},
-    {"evaluation", "text_evaluation", "judges"},
+    {"evaluation", "text_evaluation", "judges", "study"},
     {"support", "ranking"},
     {"methods"},
     {"callbacks"},
