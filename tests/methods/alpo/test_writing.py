@@ -1,0 +1,62 @@
+"""How the translator draws tokens and lines."""
+
+import pytest
+import torch
+
+from zoo.errors import InputError
+from zoo.methods.alpo.writing import Nucleus, begin, ends_after, first_lines, write_lines
+
+
+def test_tokens_are_drawn_from_the_nucleus():
+    """Of the best k, the fewest that hold the share p, at this temperature."""
+    shares = torch.tensor([[0.4, 0.05, 0.3, 0.25]])
+    logits = shares.log()
+
+    def kept(**options):
+        return Nucleus(**{"temperature": 1.0, "top_p": 1.0, "top_k": 0, **options}).keep(logits)
+
+    def drawn(**options):
+        return (~kept(**options).isinf()).nonzero()[:, 1].tolist()
+
+    assert drawn() == [0, 1, 2, 3]
+    assert drawn(top_k=2) == [0, 2]
+    assert drawn(top_p=0.6) == [0, 2]
+    assert drawn(top_p=0.72) == [0, 2, 3]
+    assert drawn(top_p=0.39) == [0]
+    assert drawn(top_p=0.6, top_k=2) == [0, 2]
+    assert drawn(top_p=0.55, top_k=2) == [0]  # 0.4 of 0.7
+    assert drawn(top_p=0.6, temperature=0.25) == [0]
+    assert drawn(temperature=0.0) == [0, 1, 2, 3]
+    assert kept(top_k=2)[0, 0] == logits[0, 0]
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 2}, {"top_k": -1}])
+def test_values_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(InputError, match=f"x.{next(iter(wrong))}"):
+        Nucleus(**wrong).check("x")
+
+
+def test_a_row_ends_after_its_lines(make):
+    tokenizer = make("SFT", "tiny-llama").tokenizer
+    allowed = ends_after(tokenizer, 2, 258)
+    ids = tokenizer.encode("1. a\n\n2. b\n")
+    assert allowed(0, []) is None
+    assert [allowed(0, ids[: n + 1]) for n in range(len(ids))] == [None] * (len(ids) - 1) + [[258]]
+    assert first_lines("1. a\n\n2. b\n3. c", 2) == "1. a\n2. b"
+
+
+def test_rows_of_one_prompt_are_run_once(make):
+    """Greedy rows are those of a decoder that was fed the prompt in every row."""
+    model = make("SFT", "tiny-llama").eval()
+    prompt = model.encoder().ids("Translate these lines")
+    with torch.no_grad():
+        decoder = begin(model, prompt, 3)
+        assert decoder.mask_BL.shape == (3, len(prompt))
+        ours = write_lines(model, decoder, 2, Nucleus(0.0), 24)
+        plain = model.new_decoder(3)
+        plain.feed([prompt] * 3, 0)
+        theirs = write_lines(model, plain, 2, Nucleus(0.0), 24)
+        sampled = write_lines(model, begin(model, prompt, 8), 2, Nucleus(1.0, 1.0, 0), 24)
+    assert ours == theirs
+    assert len(set(ours)) == 1
+    assert len(set(sampled)) > 4
