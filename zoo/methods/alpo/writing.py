@@ -20,7 +20,7 @@ from zoo.errors import InputError
 TOP = 0  # the one depth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Nucleus:
     """How tokens are drawn.
 
