@@ -15,6 +15,7 @@ import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import networkx as nx
 
@@ -171,7 +172,7 @@ def listed(names: Sequence[str], word: str) -> str:
     return f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def as_row(report: Report) -> dict[str, object]:
+def as_row(report: Report) -> dict[str, Any]:
     """Return a report as plain values; findings are a JSON list."""
     row = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
     findings = [dataclasses.asdict(item) for item in report.findings]
@@ -180,3 +181,13 @@ def as_row(report: Report) -> dict[str, object]:
         "values": list(report.values),
         "principle_ids": list(report.principle_ids),
     }
+
+
+def from_row(row: Mapping[str, Any]) -> Report:
+    """Return a report from its plain values."""
+    found = [
+        Finding(item["rule"], item["why"], tuple(item["principle_ids"]))
+        for item in json.loads(row["findings"])
+    ]
+    plain = {name: value for name, value in row.items() if name != "principle_ids"}
+    return Report(**plain | {"findings": tuple(found)})

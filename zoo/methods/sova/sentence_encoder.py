@@ -10,6 +10,7 @@ Shapes: N texts, L tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.backbone import load_tokenizer
+from zoo.cache import weights_digest
 from zoo.decoding.batching import chunks
 from zoo.encoding import pad_rows
 from zoo.model_files import from_folder, resolve
@@ -63,7 +65,8 @@ class SentenceEncoder:
             model = from_folder(
                 AutoModel, resolve(name, KEY), KEY, may_lack=("pooler.",), dtype=torch.float32
             )
-        return cls(model.eval(), load_tokenizer(name), name=name, **options)
+        known = f"{Path(name).name}-{weights_digest(model.named_parameters())}"  # wherever it lies
+        return cls(model.eval(), load_tokenizer(name), name=known, **options)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:

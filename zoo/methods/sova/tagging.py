@@ -27,6 +27,7 @@ from zoo.methods.sova.sentence_encoder import Encoder
 
 TEMPERATURE = 0.05
 TAU, TAU_SIMILAR, SAME = 0.3, 0.25, 0.95
+LINKS, LINKED = 3, 0.4  # values that a rule is linked to, and their least similarity
 
 ASKED = {
     "maslow": "need of Maslow's hierarchy that the rule protects",
@@ -117,3 +118,15 @@ def _merge(kept: Sequence[Principle], vectors: Mapping[str, Tensor]) -> list[Pri
         else:
             stay.append(rule)
     return stay
+
+
+def similar_values(
+    rules: Sequence[Principle], values: Sequence[str], encoder: Encoder
+) -> dict[str, list[str]]:
+    """Return for each rule's id the values closest to it, at most `LINKS`, above `LINKED`."""
+    similar_NV = encoder.embed([rule.statement for rule in rules]) @ encoder.embed(values).T
+    found = {}
+    for rule, row_V in zip(rules, similar_NV, strict=True):
+        best = torch.sort(row_V, descending=True, stable=True).indices[:LINKS].tolist()
+        found[rule.id] = [values[i] for i in best if float(row_V[i]) >= LINKED]
+    return found

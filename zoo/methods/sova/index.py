@@ -1,0 +1,240 @@
+"""The index of values on disk, in open formats, built once and opened in a moment.
+
+    index.json              settings, counts, a hash of what it was built of and of every file
+    graph.graphml           nodes and edges with kind, description, sources, weight
+    principles.parquet      the corpus
+    communities.parquet     the hierarchy
+    reports.parquet         the reports of the finest communities, for each theory
+    vectors.safetensors     with an encoder: a vector for each report, in the order of their ids
+    answers.jsonl           with a language model: its answers, by a hash of what it was asked
+
+The same inputs and settings give the same bytes, in whatever order documents and rows come (the
+answers are a log and count for nothing). `index.json` is written last: a build that was cut off is
+done again, and asks the model nothing that it has answered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.cache import digest, whole_file
+from zoo.errors import InputError, nearest
+from zoo.judges.judge import Judge
+from zoo.judges.recorded import RecordedAnswers
+from zoo.methods.sova.communities import Community, communities, finest
+from zoo.methods.sova.graph import ValueTable, build_graph
+from zoo.methods.sova.index_files import (
+    ANSWERS,
+    CARD,
+    FORMAT,
+    GRAPH,
+    VECTORS,
+    as_plain,
+    check_empty,
+    check_files,
+    file_hash,
+    read_card,
+    read_rows,
+    write_rows,
+)
+from zoo.methods.sova.instruct import closest
+from zoo.methods.sova.principles import STEERING, Principle, corpus
+from zoo.methods.sova.report_writer import write_reports
+from zoo.methods.sova.reports import Report, as_row, from_row, template_reports
+from zoo.methods.sova.sentence_encoder import Encoder
+from zoo.methods.sova.tagging import similar_values, tag
+from zoo.records import PrincipleText
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueIndex:
+    """Principles, their graph, its communities and reports.
+
+    Attributes:
+        principles: Ordered by id.
+        graph: See `zoo.methods.sova.graph`.
+        communities: Of all levels.
+        reports: Of the finest communities, ordered by id.
+        vectors: A vector of each report, `(R, D)`; None without an encoder.
+        card: What `index.json` says.
+    """
+
+    principles: list[Principle]
+    graph: nx.DiGraph
+    communities: list[Community]
+    reports: list[Report]
+    vectors: Tensor | None
+    card: dict[str, Any]
+
+    @staticmethod
+    def build(
+        folder: str | Path,
+        table: ValueTable,
+        texts: Sequence[PrincipleText] = (),
+        *,
+        encoder: Encoder | None = None,
+        judge: Judge | None = None,
+        max_size: int = 10,
+        seed: int = 0,
+    ) -> ValueIndex:
+        """Build an index, or finish one that was cut off; one that is whole is opened.
+
+        Args:
+            folder: Where to write; new, or an index of the same inputs.
+            table: The labels of each value.
+            texts: Published principles, beside the curated ones.
+            encoder: Labels published principles, links them to values, and gives `prefilter` its
+                vectors; None for none of this.
+            judge: Labels published principles (with the encoder) and words the reports; None for
+                the encoder's labels and a template's words.
+            max_size: Of communities; best effort.
+            seed: Of the communities.
+
+        Raises:
+            InputError: The value table is empty, or the folder holds something else.
+        """
+        target = Path(folder)
+        if not table:
+            raise InputError("values: the table of values is empty; there is nothing to build of")
+        settings = {
+            "max_size": max_size,
+            "seed": seed,
+            "encoder": encoder.name if encoder else None,
+            "judge": judge.name if judge else None,
+        }
+        inputs = _inputs(table, texts, settings)
+        if (target / CARD).is_file():
+            if read_card(target)["inputs"] != inputs:
+                raise InputError(
+                    f"{target}: an index of other principles, values or settings; name a new folder"
+                )
+            return ValueIndex.open(target)
+        check_empty(target)
+        target.mkdir(parents=True, exist_ok=True)
+        made = _make(target, table, texts, encoder, judge, max_size, seed)
+        card = {"format": FORMAT, "inputs": inputs, "settings": settings, "counts": made.card}
+        return dataclasses.replace(made, card=_write(target, made, card))
+
+    @staticmethod
+    def open(folder: str | Path) -> ValueIndex:
+        """Open an index.
+
+        Raises:
+            InputError: There is none, it is unfinished, or a file is not the one that was written.
+        """
+        target = Path(folder)
+        card = read_card(target)
+        check_files(target, card["files"])
+        return ValueIndex(
+            [Principle(**row) for row in read_rows(target / "principles.parquet")],
+            nx.read_graphml(target / GRAPH),
+            [Community(**row) for row in read_rows(target / "communities.parquet")],
+            [from_row(row) for row in read_rows(target / "reports.parquet")],
+            load_file(target / VECTORS)["reports"] if VECTORS in card["files"] else None,
+            card,
+        )
+
+    def reports_of(self, theory: str) -> list[Report]:
+        """Return the reports of a theory, ordered by id.
+
+        Raises:
+            InputError: There is no such theory.
+        """
+        if theory not in STEERING:
+            raise InputError(f"theory: {theory!r}; {nearest(theory, STEERING)}")
+        return [report for report in self.reports if report.theory == theory]
+
+    def near(
+        self, theory: str, situations: Sequence[str], encoder: Encoder, k: int
+    ) -> list[list[int]]:
+        """Return for each situation the places, among `reports_of`, of the k closest reports.
+
+        Raises:
+            InputError: The index was built without an encoder, or with another one.
+        """
+        built = self.card["settings"]["encoder"]
+        if self.vectors is None or built != encoder.name:
+            raise InputError(f"prefilter: built with encoder {built}, asked with {encoder.name}")
+        places = [i for i, report in enumerate(self.reports) if report.theory == theory]
+        return closest(self.vectors[places], encoder.embed(situations), k)
+
+
+def _make(
+    target: Path,
+    table: ValueTable,
+    texts: Sequence[PrincipleText],
+    encoder: Encoder | None,
+    judge: Judge | None,
+    max_size: int,
+    seed: int,
+) -> ValueIndex:
+    """Return the parts of an index, with its counts as card."""
+    bar = tqdm(total=4, desc="index", leave=False)
+    principles, counts = corpus(texts), Counter[str]()
+    similar: Mapping[str, Sequence[str]] = {}
+    if encoder is not None:
+        rules = [principle for principle in principles if not principle.curated]
+        labelled, counts = tag(rules, encoder, judge)
+        principles = with_labels(principles, labelled)
+        published = [principle for principle in principles if not principle.curated]
+        similar = similar_values(published, sorted(table), encoder)
+    bar.update()
+    graph = build_graph(table, principles, similar)
+    found = communities(graph, max_size=max_size, seed=seed)
+    bar.update()
+    reports = template_reports(graph, finest(found), principles)
+    if judge is not None:
+        answers = RecordedAnswers(target / ANSWERS, judge.name, lambda line: line["words"])
+        reports, written = write_reports(reports, judge, answers)
+        counts += written
+    bar.update()
+    vectors = encoder.embed([report.text for report in reports]) if encoder else None
+    bar.update()
+    bar.close()
+    sizes = {"principles": len(principles), "nodes": len(graph), "edges": graph.size()}
+    sizes |= {"communities": len(found), "reports": len(reports)}
+    sizes |= dict(sorted(counts.items()))
+    return ValueIndex(principles, graph, found, reports, vectors, sizes)
+
+
+def with_labels(principles: Sequence[Principle], labelled: Sequence[Principle]) -> list[Principle]:
+    """Return principles with labelled copies in place of those that were labelled, by id."""
+    told = {copy.statement for copy in labelled}
+    rest = [item for item in principles if item.curated or item.statement not in told]
+    return sorted([*rest, *labelled], key=lambda principle: principle.id)
+
+
+def _write(target: Path, made: ValueIndex, card: dict[str, Any]) -> dict[str, Any]:
+    """Write the files of an index and then its card; return the card."""
+    files: dict[str, Callable[[Path], object]] = {
+        GRAPH: lambda path: nx.write_graphml_xml(made.graph, path),
+        "principles.parquet": lambda path: write_rows(path, map(as_plain, made.principles)),
+        "communities.parquet": lambda path: write_rows(path, map(as_plain, made.communities)),
+        "reports.parquet": lambda path: write_rows(path, map(as_row, made.reports)),
+    }
+    if made.vectors is not None:
+        vectors = {"reports": made.vectors.contiguous()}
+        files[VECTORS] = lambda path: save_file(vectors, path)
+    for name, write in files.items():
+        with whole_file(target / name) as scratch:
+            write(scratch)
+    card = card | {"files": {name: file_hash(target / name) for name in files}}
+    with whole_file(target / CARD) as scratch:
+        scratch.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def _inputs(table: ValueTable, texts: Sequence[PrincipleText], settings: Mapping[str, Any]) -> str:
+    """Return a digest of all that an index depends on, whatever the order of rows and texts."""
+    values = sorted([value, sorted(labels.items())] for value, labels in table.items())
+    return digest([FORMAT, settings, values, [as_plain(item) for item in corpus(texts)]])

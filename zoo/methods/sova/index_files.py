@@ -1,0 +1,87 @@
+"""The files of an index of values: names, tables, hashes, and what a folder may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from zoo.errors import InputError
+
+CARD, ANSWERS = "index.json", "answers.jsonl"
+GRAPH, VECTORS = "graph.graphml", "vectors.safetensors"
+TABLES = ("principles.parquet", "communities.parquet", "reports.parquet")
+FORMAT = 1
+
+
+def as_plain(item: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, tuples as lists."""
+    row = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in row.items()}
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as a Parquet table."""
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet table, lists as tuples."""
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    return [{name: tuple(v) if isinstance(v, list) else v for name, v in r.items()} for r in rows]
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_files(target: Path, known: Mapping[str, str]) -> None:
+    """Refuse an index of which a file is missing or changed.
+
+    Raises:
+        InputError: Names the file.
+    """
+    for name, built in known.items():
+        path = target / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; build the index again in a new folder")
+        if file_hash(path) != built:
+            raise InputError(f"{path}: not the file that was built; build the index again")
+
+
+def check_empty(target: Path) -> None:
+    """Refuse a folder that holds other files than those of an unfinished index.
+
+    Raises:
+        InputError: Names the folder.
+    """
+    own = {GRAPH, VECTORS, ANSWERS, *TABLES}
+    names = [path.name for path in target.iterdir()] if target.is_dir() else []
+    if target.is_file() or [n for n in names if n not in own and not n.endswith(".part")]:
+        raise InputError(f"{target}: holds no {CARD} but other files; name a new folder")
+
+
+def read_card(target: Path) -> dict[str, Any]:
+    """Return what `index.json` says.
+
+    Raises:
+        InputError: It is missing, damaged or of another version.
+    """
+    path = target / CARD
+    if not path.is_file():
+        raise InputError(f"{path}: missing; {target} is no index of values, or an unfinished one")
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known, _ = card["format"], (card["files"], card["inputs"], card["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the card of an index of values ({error})") from error
+    if known != FORMAT:
+        raise InputError(f"{path}: format {known}, and this version reads {FORMAT}; build it again")
+    return card
