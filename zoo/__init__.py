@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ALPO": "zoo.methods.alpo.module",
     "CoCT": "zoo.methods.coct.module",
     "ConfidentSFT": "zoo.methods.lamss.baselines",
     "ESCBaseline": "zoo.methods.esc_baselines.module",

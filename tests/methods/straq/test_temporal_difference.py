@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.methods.straq.target_network import Target
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
+from zoo.weight_copy import WeightCopy
 
 STATES, ACTIONS = 5, 3  # a chain; A: leave with a little, B: move on, C: move back at a cost
 LITTLE, MUCH, COST = 1.0, 4.0, -0.2
@@ -42,7 +42,7 @@ class Table(nn.Module):
 
 def learn(gamma: float, sync_every: int, steps: int = 400) -> torch.Tensor:
     """Learn a table by gradient descent on the loss of the method, with its target."""
-    table, target = Table(), Target()
+    table, target = Table(), WeightCopy()
     target.sync(table)
     states, actions, rewards, after, done = (
         torch.tensor(column) for column in zip(*transitions(), strict=True)

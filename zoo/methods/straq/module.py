@@ -52,7 +52,6 @@ from zoo.methods.straq.evaluation import PlanningModule, Respond
 from zoo.methods.straq.grading import FEEDBACK, Distilled, open_grader
 from zoo.methods.straq.responder import Responder
 from zoo.methods.straq.rewards import Imitated, Reward
-from zoo.methods.straq.target_network import Target
 from zoo.methods.straq.temporal_difference import td_errors, td_targets
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
@@ -60,6 +59,7 @@ from zoo.records import Dialogue
 from zoo.support.evaluation import DEFAULTS
 from zoo.support.judging import MAX_GRADE, SupportJudge
 from zoo.support.labels import LABELS
+from zoo.weight_copy import WeightCopy
 
 log = logging.getLogger(__name__)
 READOUTS = Literal["mean_logit", "mean_logprob", "token_prob", "value_head"]
@@ -136,7 +136,7 @@ class StraQ(PlanningModule):
             config = as_config(Backbone, responder)
             window = {"max_length": max_length, "max_new_tokens": max_new_tokens}
             self.responder = Responder(config, self.labels, **window)
-        self.target = Target()
+        self.target = WeightCopy()
 
     def validate(self) -> None:
         """Check the settings against each other.

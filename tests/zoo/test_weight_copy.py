@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo import parallel
-from zoo.methods.straq.target_network import Target
+from zoo.weight_copy import WeightCopy
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
 
@@ -27,7 +27,7 @@ def moved(module: nn.Module) -> None:
 
 
 def test_used_computes_with_the_copy_and_gives_the_own_values_back() -> None:
-    module, target, x = network(), Target(), torch.randn(5, 3)
+    module, target, x = network(), WeightCopy(), torch.randn(5, 3)
     with target.used(module):  # nothing copied yet
         torch.testing.assert_close(module(x), module(x))
     target.sync(module)
@@ -50,7 +50,7 @@ def test_used_computes_with_the_copy_and_gives_the_own_values_back() -> None:
 
 
 def test_exchange_moves_no_numbers() -> None:
-    module, target = network(), Target()
+    module, target = network(), WeightCopy()
     target.sync(module)
     own, copied = module[2].weight.data_ptr(), target.values["2.weight"].data_ptr()
     with target.used(module):
@@ -67,7 +67,7 @@ def test_copies_of_adapters_are_small(make: Any, shape: str) -> None:
     assert size < sum(p.numel() for p in module.lm.model.layers.parameters()) / 2
 
 
-def gradient(module: nn.Module, target: Target, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
+def gradient(module: nn.Module, target: WeightCopy, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
     """Return the output and gradient of a pass that follows one with the copy, under autocast."""
     module.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
@@ -80,7 +80,7 @@ def gradient(module: nn.Module, target: Target, x: torch.Tensor) -> tuple[torch.
 
 def test_autocast_keeps_no_weight_of_the_other_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cast weights are kept by parameter: without care the own pass would get the copy's."""
-    module, target, x = network(), Target(), torch.randn(5, 3)
+    module, target, x = network(), WeightCopy(), torch.randn(5, 3)
     target.sync(module)
     moved(module)
     with torch.autocast("cpu", torch.bfloat16):
@@ -100,11 +100,11 @@ def test_autocast_keeps_no_weight_of_the_other_pass(monkeypatch: pytest.MonkeyPa
 
 
 def test_saved_and_loaded() -> None:
-    module, target = network(), Target()
+    module, target = network(), WeightCopy()
     target.sync(module)
     moved(module)
     state = {name: value.clone() for name, value in target.state().items()}
-    other = Target()
+    other = WeightCopy()
     other.load(state)
     assert {n: t.data_ptr() for n, t in other.state().items()} == {
         n: t.data_ptr() for n, t in state.items()
@@ -116,7 +116,7 @@ def test_saved_and_loaded() -> None:
 
 
 def test_state_of_another_module() -> None:
-    other = Target()
+    other = WeightCopy()
     other.load({"gone": torch.zeros(1)})
     with pytest.raises(RuntimeError, match="of other parameters, first 0.weight"):
         other.attach(network())

@@ -1,4 +1,4 @@
-"""A second set of values for what a module trains: the target network of Q-learning.
+"""A second set of values for what a module trains: a target network, a frozen reference.
 
 The copy lies beside the module: it is no parameter, and optimiser, state dict and data parallelism
 do not know it. Only what is trained has one, so that with adapters it is a copy of the adapters.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo import parallel
 
 
-class Target:
+class WeightCopy:
     """Values of a module's trained parameters at an earlier step."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Target:
         parameters = parallel.trained(module)
         if parameters.keys() != self._saved.keys():
             other = sorted(parameters.keys() ^ self._saved.keys())
-            raise RuntimeError(f"the saved target is of other parameters, first {other[0]}")
+            raise RuntimeError(f"the saved copy is of other parameters, first {other[0]}")
         saved, self._saved = self._saved, None
         with torch.inference_mode(False):  # a validation may use it first, a step writes to it
             self.values = {

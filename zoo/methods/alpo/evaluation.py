@@ -1,0 +1,97 @@
+"""How ALPO's translations are made, scored and shown: by blocks, whose core counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from zoo.decoding.think_answer import Phase, answer
+from zoo.evaluation import EvaluatedModule, Pair
+from zoo.methods.alpo.metrics import CorpusScore
+from zoo.methods.alpo.prompts import read_lines
+from zoo.metrics.records import RecordMean
+from zoo.module import evaluating
+from zoo.records import ScoredBlock, SubtitleBlock
+
+
+class TranslatingModule(EvaluatedModule):
+    """A module that translates blocks of subtitles.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        max_answer_tokens: Limit of a translated block.
+        max_generated: Blocks to translate in each validation; None for all.
+    """
+
+    headline: ClassVar[tuple[str, ...]] = ("chrf", "valid")
+
+    def __init__(
+        self, backbone: Any, optimizer: Any, *, max_answer_tokens: int, max_generated: int | None
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.max_answer_tokens = max_answer_tokens
+        self.metrics["chrf"], self.metrics["bleu"] = CorpusScore("chrf"), CorpusScore("bleu")
+        self.metrics["valid"] = RecordMean()  # blocks with the right number of lines
+
+    @evaluating
+    def generate(
+        self, records: Sequence[SubtitleBlock | ScoredBlock], *, temperature: float = 0.0
+    ) -> list[tuple[str, ...] | None]:
+        """Translate all lines of each block, context too; None where the lines are not whole."""
+        encoder = self.encoder()
+        blocks = [block_of(record) for record in records]
+        speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
+        prompts = [encoder.prompt(block) for block in blocks]
+        texts = answer(self.new_decoder(len(blocks)), encoder, prompts, speak=speak)
+        return [
+            read_lines(text, 1, len(block.lines)) for text, block in zip(texts, blocks, strict=True)
+        ]
+
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Score the lines of the core; a block without whole lines counts as empty."""
+        blocks = [block_of(record) for record, _ in pairs]
+        lines = [
+            core(block, translation) for block, (_, translation) in zip(blocks, pairs, strict=True)
+        ]
+        known = [i for i, block in enumerate(blocks) if block.target is not None]
+        for kind in ("chrf", "bleu"):
+            self.each_metric()[kind].update(
+                [lines[i] for i in known],
+                [blocks[i].target for i in known],
+                [blocks[i].target_language for i in known],
+                [ids[i] for i in known],
+            )
+        whole = [float(translation is not None) for _, translation in pairs]
+        self.each_metric()["valid"].update(whole, ids)
+
+    def sample(self, record: Any, answer: tuple[str, ...] | None) -> dict[str, str]:
+        """Return the row that TensorBoard shows of a translated block."""
+        block = block_of(record)
+        return {
+            "source": "\n".join(block.source),
+            "translation": "\n".join(core(block, answer)) or "(lines are not whole)",
+            "reference": "\n".join(block.target or ()),
+        }
+
+    def prediction(self, record: Any, answer: tuple[str, ...] | None) -> dict[str, Any]:
+        """Return the lines of the core; none where they are not whole."""
+        block = block_of(record)
+        return {"id": block.id, "source": list(block.source), "lines": list(core(block, answer))}
+
+    def show(self, records: Sequence[Any], *, prompt: str | None = None) -> list[dict[str, str]]:
+        """Return source, translation and reference of blocks; a prompt is lines to translate."""
+        if prompt:
+            records = [SubtitleBlock(tuple(filter(None, map(str.strip, prompt.split("\n")))))]
+        return [self.sample(*pair) for pair in zip(records, self.generate(records), strict=True)]
+
+
+def block_of(record: SubtitleBlock | ScoredBlock) -> SubtitleBlock:
+    """Return the block of a record."""
+    return record.block if isinstance(record, ScoredBlock) else record
+
+
+def core(block: SubtitleBlock, lines: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the core of a block's translated lines; nothing where there are none."""
+    first = len(block.before)
+    return () if lines is None else tuple(lines[first : first + len(block.source)])
