@@ -41,6 +41,7 @@ PROPERTIES = {
     "straq": 10,
     "fisminess": 10,
     "coct": 10,
+    "alpo": 10,
     "esc_metrics": 8,
     "sova": 10,
     "daily_dilemmas": 8,

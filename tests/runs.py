@@ -45,6 +45,8 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "lahore": tiny("lahore"),
     "lahore_dpo": tiny("lahore_dpo"),
     "rabtriever": tiny("rabtriever"),
+    "alpo": tiny("alpo"),
+    "alpo_preference": tiny("alpo_preference"),
     "straq": tiny("straq"),
     "straq_lora": (*tiny("straq"), "--config", LORA),
     "straq_value_head": tiny("straq_value_head"),

@@ -162,13 +162,9 @@ class ALPO(TranslatingModule):
         chosen, rejected = batch.chosen, batch.rejected
         scale = self.beta_scale if self.objective == "alpo" else 1.0
         betas_P = scale * batch.pair_betas.to(policy_S.dtype)
-        losses_P = dpo_loss(
-            policy_S[chosen],
-            policy_S[rejected],
-            reference_S[chosen],
-            reference_S[rejected],
-            betas_P,
-        )
+        chosen_and_rejected = (policy_S[chosen], policy_S[rejected])
+        references = (reference_S[chosen], reference_S[rejected])
+        losses_P = dpo_loss(*chosen_and_rejected, *references, betas_P)
         weights_P = batch.pair_weights.to(losses_P.dtype)
         count = torch.tensor(sum(plan.count for plan in batch.plans), device=losses_P.device)
         total = (weights_P * losses_P).sum()

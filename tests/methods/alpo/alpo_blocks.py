@@ -7,23 +7,6 @@ import random
 from zoo.records import ScoredBlock, ScoredSegment, SubtitleBlock
 
 WORDS = ["so", "well", "now", "then", "look", "wait", "come", "go", "yes", "no", "never", "truly"]
-    "so",
-    "well",
-    "now",
-    "then",
-    "look",
-    "wait",
-    "come",
-    "go",
-    "yes",
-    "no",
-    "never",
-    "always",
-    "here",
-    "there",
-    "maybe",
-    "truly",
-]
 
 
 def block(segments: int = 3, index: int = 0, *, after: bool = True) -> SubtitleBlock:

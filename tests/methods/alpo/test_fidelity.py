@@ -1,0 +1,317 @@
+"""ALPO's properties, written from its equations."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+import torch
+from methods.alpo.alpo_blocks import FEW, NARROW, OPEN, scored
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from zoo.encoding import collate
+from zoo.losses.preference import node_log_probs
+from zoo.methods.alpo.choose import choose, mixing, pick_pair
+from zoo.methods.alpo.preference_tree import BlockPlan, sequence
+from zoo.records import ScoredBlock, ScoredSegment
+
+
+def build(make: Any, **options: Any) -> Any:
+    """Return a module whose reference is kept, and whose policy has moved on from it."""
+    module = make("ALPO", "tiny-llama", objective="alpo", spread=4.0, **options).double()
+    module.reference.sync(module)
+    return module
+
+
+def moved(module: Any) -> Any:
+    """Move the policy away from the reference."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.lm.model.layers.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return module
+
+
+def plans(module: Any, *records: ScoredBlock) -> list[BlockPlan]:
+    return [plan for record in records for plan in module.encoder()(record)]
+
+
+def loss(module: Any, *records: ScoredBlock) -> Tensor:
+    """Return L of equation (7) with chosen prefixes."""
+    return module.losses(module.encoder().collate(plans(module, *records), {}))["preference"].loss
+
+
+def gradients(module: Any, value: Tensor) -> list[Tensor]:
+    weights = list(module.lm.parameters())
+    found = torch.autograd.grad(value, weights, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+
+
+def textbook(module: Any, plan: BlockPlan) -> Tensor:
+    """Return sum_i w_i -log sigmoid(beta_i h_i) from a sequence for each leaf and full logits."""
+    tree, pairs = plan.grow(1.0, random.Random(0))
+    opened = [choice for choice in plan.choices if choice.is_open]
+
+    def log_prob(leaf: int) -> Tensor:
+        example = sequence(tree, leaf)
+        logits = module.lm(torch.tensor([example.input_ids]), use_cache=False).logits[0]
+        logp = logits.log_softmax(-1)
+        return sum(logp[i, y] for i, y in enumerate(example.labels) if y >= 0)
+
+    total = torch.zeros((), dtype=torch.float64)
+    for choice, (chosen, rejected) in zip(opened, pairs, strict=True):
+        (c, c0), (r, r0) = (both_first(module, log_prob, leaf) for leaf in (chosen, rejected))
+        total = total - choice.weight * logsigmoid(choice.beta * ((c - c0) - (r - r0)))
+    return total
+
+
+def both_first(module: Any, log_prob: Any, leaf: int) -> tuple[Tensor, Tensor]:
+    """Return log pi and log pi_0 of a leaf, the reference first."""
+    with torch.no_grad(), module.reference.used(module):
+        before = log_prob(leaf)
+    return log_prob(leaf), before
+
+
+@pytest.mark.fidelity("alpo", 1)
+def test_one_segment_is_textbook_dpo(make: Any) -> None:
+    """One open segment has w = 1 and beta = 1: L is DPO with that beta, times `beta_scale`."""
+    module = moved(build(make, beta_scale=0.3))
+    (plan,) = plans(module, scored([OPEN]))
+    (choice,) = plan.choices
+    assert (choice.weight, choice.beta) == (1.0, 1.0)
+    (choice,) = (type(choice)(choice.chosen, choice.rejected, 1.0, 0.3, True),)
+    textbook_plan = BlockPlan(plan.prompt, plan.candidates, (choice,), 1.0, 0)
+    want = textbook(module, textbook_plan)
+    assert abs(float(want) - math.log(2)) > 0.01
+    torch.testing.assert_close(loss(module, scored([OPEN])), want, atol=1e-6, rtol=1e-6)
+
+
+def test_a_block_is_the_weighted_sum_over_separate_sequences(make: Any) -> None:
+    """Equation (7) with several segments on one tree, closed gates and a second block."""
+    module = moved(build(make))
+    records = [scored([OPEN, NARROW, OPEN[:5]], 0, seed=3), scored([FEW, OPEN], 1, seed=4)]
+    want = sum(textbook(module, plan) for plan in plans(module, *records)) / 2
+    torch.testing.assert_close(loss(module, *records), want, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.fidelity("alpo", 2)
+def test_at_the_reference_the_loss_is_ln_2_times_the_weights(make: Any) -> None:
+    module = build(make)
+    batch = module.encoder().collate(plans(module, scored([OPEN, FEW, OPEN])), {})
+    term, parts = module.preference(batch)
+    weights = [6 / 15, 6 / 15]
+    torch.testing.assert_close(parts.weights, torch.tensor(weights).double())
+    torch.testing.assert_close(term.loss, torch.tensor(math.log(2) * sum(weights)).double())
+    assert parts.chosen.abs().max() == parts.rejected.abs().max() == 0
+
+
+@pytest.mark.fidelity("alpo", 3)
+def test_prompt_and_prefix_are_not_learned(make: Any) -> None:
+    """Targets are the leaves' tokens, each once: none of the prompt, the lines before, a prefix."""
+    module = build(make)
+    (plan,) = plans(module, scored([OPEN, OPEN]))
+    tree, pairs = plan.grow(0.0, random.Random(5))
+    batch = module.encoder().collate([plan], {})
+    learned = sum(len(plan.candidates[i][leaf]) for i, c in enumerate(plan.choices)
+                  for leaf in (c.chosen, c.rejected))  # fmt: skip
+    assert batch.num_supervised == learned
+    leaves = {leaf for pair in pairs for leaf in pair}
+    assert [i for i, node in enumerate(tree.nodes) if node.head >= 0] == sorted(leaves)
+    # A change of pi at the rows that predict prompt and prefix leaves the log-probabilities.
+    states = module(batch).detach().requires_grad_()
+    node_log_probs(states, batch, *module.output_head).sum().backward()
+    rows = set(batch.rows.tolist())
+    for slot, slope in enumerate(states.grad.flatten(0, 1)):
+        assert bool(slope.abs().sum() > 0) == (slot in rows)
+    assert len(rows) < len(plan.prompt)
+
+
+@pytest.mark.fidelity("alpo", 4)
+@pytest.mark.parametrize("closed", [FEW, NARROW, None, OPEN[:3]])
+def test_closed_gates_teach_nothing_but_stand_in_prefixes(make: Any, closed: Any) -> None:
+    module = moved(build(make))
+    alone = plans(module, scored([closed, closed]))
+    value = module.losses(module.encoder().collate(alone, {}))["preference"].sum
+    assert float(value) == 0
+    assert all(float(g.abs().max()) == 0 for g in gradients(module, value))
+    assert alone[0].head_weights() == {}  # a training step does not even run it
+    (plan,) = plans(module, scored([closed, OPEN]))
+    assert [choice.is_open for choice in plan.choices] == [False, True]
+    for seed in range(8):
+        tree, ((chosen, _),) = plan.grow(0.0, random.Random(seed))
+        above = tuple(tree.path(chosen)[: -len(tree.nodes[chosen].ids)])
+        prefixes = [plan.prompt + candidate for candidate in plan.candidates[0]]
+        assert above in prefixes
+
+
+@pytest.mark.fidelity("alpo", 5)
+def test_weights_sum_to_at_most_one_and_the_largest_beta_is_one() -> None:
+    for seed in range(20):
+        draw = random.Random(seed)
+        lists = [
+            [float(draw.randint(0, 100)) for _ in range(draw.randint(2, 9))]
+            for _ in range(draw.randint(1, 5))
+        ]
+        choices = choose(scored(lists, seed, seed), seed)
+        opened = [choice for choice in choices if choice.is_open]
+        total = sum(choice.weight for choice in choices)
+        assert total <= 1 + 1e-12
+        assert (abs(total - 1) < 1e-12) == (len(opened) == len(choices))
+        if opened:
+            assert max(choice.beta for choice in opened) == 1
+            assert all(0 < choice.beta <= 1 for choice in opened)
+    counts = choose(scored([OPEN, NARROW, [1.0, 50.0, 60.0, 99.0]]), 0)
+    assert [choice.weight for choice in counts] == [6 / 15, 0, 4 / 15]
+
+
+@pytest.mark.fidelity("alpo", 6)
+@pytest.mark.parametrize("normalize", ["blocks", "micro_batch"])
+def test_weights_change_the_gradient_of_one_pair(make: Any, normalize: str) -> None:
+    """Two blocks of one open segment each, alone in their micro-batch; in one w is 6/9, not 1.
+
+    The released normaliser is the control: there the weight cancels.
+    """
+    module = moved(build(make, normalize=normalize))
+    (whole,), (part,) = (plans(module, scored(s)) for s in ([OPEN], [OPEN, FEW]))
+    assert [c.weight for c in (*whole.choices, *part.choices)] == [1.0, 6 / 9, 0.0]
+    same = BlockPlan(whole.prompt, whole.candidates, part.choices[:1], 1.0, 0)
+    values = []
+    for plan, weight in ((whole, 1.0), (same, 6 / 9)):
+        choice = type(plan.choices[0])(*pick(whole), weight, 1.0, True)
+        batch = module.encoder().collate(
+            [BlockPlan(plan.prompt, plan.candidates, (choice,), 1.0, 0)], {}
+        )
+        values.append(gradients(module, module.losses(batch)["preference"].loss))
+    ratio = 6 / 9 if normalize == "blocks" else 1.0
+    assert max(float(g.abs().max()) for g in values[0]) > 1e-3
+    for full, partial in zip(*values, strict=True):
+        torch.testing.assert_close(partial, full * ratio, atol=1e-6, rtol=1e-4)
+
+
+def pick(plan: BlockPlan) -> tuple[int, int]:
+    return plan.choices[0].chosen, plan.choices[0].rejected
+
+
+@pytest.mark.fidelity("alpo", 7)
+@pytest.mark.parametrize("step", [0, 500, 1000])
+def test_the_share_of_chosen_prefixes_follows_the_step(make: Any, step: int) -> None:
+    """lambda + (1 - lambda) / |T|, over redrawn prefixes of one plan; chosen stays as drawn."""
+    module = build(make)
+    lam = mixing(step, 1000)
+    assert lam == pytest.approx(0.2 + 0.4 * step / 1000)
+    (plan,) = plans(module, scored([OPEN, OPEN]))
+    batch = module.encoder().collate([plan], {})
+    wanted = plan.prompt + plan.candidates[0][plan.choices[0].chosen]
+    hits, draws = 0, 600
+    for t in range(draws):
+        grown = module.encoder().regrow(batch, lam, step * draws + t)
+        assert grown.plans[0].choices == plan.choices
+        slots = grown.input_ids[0][grown.position_ids[0] < len(wanted)]
+        leaf = int(grown.chosen[1])
+        hits += wanted == prefix(grown, leaf)[: len(wanted)]
+        assert len(slots) >= len(plan.prompt)
+    share = lam + (1 - lam) / 6
+    assert abs(hits / draws - share) < 4 * math.sqrt(share * (1 - share) / draws)
+
+
+def prefix(batch: Any, learned: int) -> tuple[int, ...]:
+    """Return the token ids above a learned node, read off the mask's table and the slots."""
+    first = int(batch.rows[batch.nodes == learned][0])  # the last slot above it
+    node = int(batch.node_ids[0, first])
+    seen = batch.ancestors[0, node][batch.node_ids[0]]
+    return tuple(batch.input_ids[0][seen & (torch.arange(len(seen)) <= first)].tolist())
+
+
+@pytest.mark.fidelity("alpo", 8)
+def test_chosen_is_of_the_three_best_and_rejected_the_third_worst() -> None:
+    draw = random.Random(0)
+    chosen_ranks, closed = set(), 0
+    for trial in range(300):
+        count = draw.randint(4, 12)
+        scores = draw.sample(range(101), count)
+        segment = ScoredSegment(
+            tuple(("x" * (i + 1),) for i in range(count)), tuple(map(float, scores))
+        )
+        chosen, rejected = pick_pair(segment, random.Random(trial))
+        order = sorted(scores, reverse=True)
+        assert scores[chosen] in order[:3]
+        chosen_ranks.add(order.index(scores[chosen]))
+        if count >= 6:
+            assert scores[rejected] == order[-3]
+            assert scores[rejected] not in order[:3]
+        elif scores[chosen] == order[-3]:
+            assert scores[rejected] == order[-1]  # the worst other one
+        else:
+            assert scores[rejected] == order[-3]
+        (choice,) = choose(scored([list(map(float, scores))], trial), 7)
+        if choice.is_open:
+            assert scores[choice.chosen] > scores[choice.rejected]
+        closed += not choice.is_open
+    assert chosen_ranks == {0, 1, 2}
+    assert closed > 0  # ranks overlap where there are 4 or 5
+    # Ties: the shorter ranks first for the chosen one, and lower for the rejected one.
+    texts = (("long long",), ("mid mid",), ("a",), ("bb",), ("cccc",), ("ddddd",))
+    tied = ScoredSegment(texts, (40.0, *[50.0] * 5))
+    picks = {pick_pair(tied, random.Random(seed)) for seed in range(60)}
+    assert {texts[c][0] for c, _ in picks} == {"a", "bb", "cccc"}
+    assert {texts[r][0] for c, r in picks if texts[c][0] != "bb"} == {"bb"}
+    assert {texts[r][0] for c, r in picks if texts[c][0] == "bb"} == {"long long"}
+
+
+@pytest.mark.fidelity("alpo", 8)
+def test_scores_are_rounded_before_the_gate() -> None:
+    """A range of 5.004 rounds to 5.00 and is closed, 5.006 to 5.01 and is open."""
+    for spread, is_open in ((5.004, False), (5.006, True)):
+        scores = [10.0, 10.0 + spread, 10.0 + spread, 10.0 + spread, 10.0, 10.0]
+        (choice,) = choose(scored([scores]), 0)
+        assert choice.is_open == is_open
+
+
+@pytest.mark.fidelity("alpo", 8)
+def test_without_a_verdict_the_reference_is_chosen() -> None:
+    choices = choose(scored([None, OPEN]), 0)
+    assert (choices[0].chosen, choices[0].is_open) == (0, False)
+    assert choices[1].weight == 6 / 9  # its candidates count in the sum
+
+
+@pytest.mark.fidelity("alpo", 9)
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "dropout": 0.1}])
+def test_the_reference_never_moves(make: Any, lora: Any) -> None:
+    """Steps move the policy; the reference keeps its bits, has no gradient, and no dropout."""
+    module = build(make, backbone={"lora": lora})
+    module.train()
+    kept = {name: value.clone() for name, value in module.reference.values.items()}
+    batch = module.encoder().collate(plans(module, scored([OPEN, OPEN])), {})
+    before = module.reference_log_probs(batch)
+    assert not before.requires_grad
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-2)
+    values = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        value = module.losses(batch)["preference"].loss
+        value.backward()
+        optimizer.step()
+        values.append(float(value))
+    assert values[-1] < values[0]
+    assert torch.equal(module.reference_log_probs(batch), before)
+    for name, value in module.reference.values.items():
+        assert torch.equal(value, kept[name])
+        assert value.grad is None
+    assert not {id(p) for p in module.parameters()} & set(map(id, module.reference.values.values()))
+
+
+def test_sft_learns_the_response_only(make: Any) -> None:
+    """Equation (1): mean cross-entropy over the numbered lines and the end of the turn."""
+    module = make("ALPO", "tiny-llama", objective="sft")
+    (example,) = module.encoder()(scored([OPEN]).block)
+    learned = [y for y in example.labels if y >= 0]
+    text = module.encoder().tokenizer.decode(learned)
+    assert text == "1. Before.\n2. Line 0 0.\n3. After.<|im_end|>"
+    batch = collate([example])
+    logits = module.lm(batch.input_ids, use_cache=False).logits[0].float()
+    want = torch.nn.functional.cross_entropy(logits, batch.labels[0], ignore_index=-100)
+    torch.testing.assert_close(module.losses(batch)["translation"].loss, want)
