@@ -1,0 +1,204 @@
+"""From subtitles to scored candidates: `python -m zoo.methods.alpo segment` and `... sample`.
+
+    segment   divides episodes into segments           -> data.segments of datamodules.Subtitles
+    sample    writes candidates and scores them        -> data.train of datamodules.ScoredBlocks
+
+Both write a line an episode or block, and go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import auto_cli
+from lightning.pytorch import LightningDataModule
+
+from zoo.backbone import Backbone
+from zoo.errors import InputError, check_counts
+from zoo.export import load
+from zoo.judges.local import LocalLLM
+from zoo.methods.alpo.candidates import Sampling, scored
+from zoo.methods.alpo.growing_file import GrowingFile
+from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer, Scorer
+from zoo.methods.alpo.segments import line_starts, semantic_starts
+
+Split = Literal["train", "val", "test"]
+CUT = ("core", "context", "segments", "terms", "source", "target", "moses")
+"""Settings of the data that change blocks."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Who scores candidates.
+
+    Attributes:
+        kind: `reference` needs no model; `choice` reads a judge's probabilities of five grades;
+            `json` its words (the paper).
+        judge: The judge's model.
+        votes: Votes of `json`, each with the candidates in another order.
+        retries: How often `json` asks again where an answer is refused.
+        temperature: Of the judge's words.
+        max_length: The judge's window in tokens.
+    """
+
+    kind: Literal["reference", "choice", "json"] = "reference"
+    judge: Backbone | None = None
+    votes: int = 4
+    retries: int = 3
+    temperature: float = 0.3
+    max_length: int = 4096
+
+    def scorer(self, seed: int) -> Scorer:
+        """Return the scorer.
+
+        Raises:
+            InputError: It needs a judge and there is none.
+        """
+        if self.kind == "reference":
+            return ReferenceScorer()
+        judge = local_judge(self.judge, self.temperature, self.max_length, f"scoring.{self.kind}")
+        if self.kind == "choice":
+            return ChoiceScorer(judge)
+        return JsonScorer(judge, self.votes, self.retries, seed)
+
+
+SAMPLING, SCORING = Sampling(), Scoring()
+
+
+def sample(
+    translator: str,
+    data: LightningDataModule,
+    output: str,
+    split: Split = "train",
+    sampling: Sampling = SAMPLING,
+    scoring: Scoring = SCORING,
+) -> None:
+    """Write candidates of the segments of every block of a split, with scores.
+
+    Args:
+        translator: Exported folder of a translator (`python -m zoo export`).
+        data: Blocks with a translation: `datamodules.Subtitles`.
+        output: JSONL file; one that was begun is gone on with.
+        split: Which blocks.
+        sampling: How candidates are written.
+        scoring: Who scores them.
+    """
+    sampling.check()
+    blocks = records_of(data, split)
+    settings = {
+        "translator": str(Path(translator).resolve()),
+        "sampling": asdict(sampling),
+        "scoring": asdict(scoring),
+        "data": {name: getattr(data, name, None) for name in CUT},
+    }
+    scorer = scoring.scorer(sampling.seed)
+    model = load(translator).to(device())
+    file = GrowingFile(Path(output), settings)
+    counts = Counter[str]()
+    todo = [block for block in blocks if block.id not in file.done]
+    for done, block in enumerate(todo, start=1):
+        record = scored(model, block, scorer, sampling, counts)
+        file.append(block.id, asdict(record))
+        say(f"{done}/{len(todo)} {block.id}: {told(counts + scorer.counts)}")
+    say(f"scored      {output}: {len(file.done)} blocks")
+
+
+def segment(
+    data: LightningDataModule,
+    output: str,
+    kind: Literal["line", "semantic"] = "semantic",
+    judge: Backbone | None = None,
+    max_lines: int | None = 8,
+    max_length: int = 2048,
+) -> None:
+    """Write where the segments of every episode of all splits begin.
+
+    Args:
+        data: `datamodules.Subtitles`.
+        output: JSONL file; one that was begun is gone on with.
+        kind: `semantic` asks a judge whether a line is coherent with the one before it.
+        judge: The judge's model.
+        max_lines: Longest segment; None for no limit.
+        max_length: The judge's window in tokens.
+    """
+    check_counts("", {"max_lines": max_lines, "max_length": max_length})
+    if not hasattr(data, "episodes"):
+        raise InputError(f"data: {type(data).__name__} has no episodes; use datamodules.Subtitles")
+    episodes = [episode for split in ("train", "val", "test") for episode in data.episodes(split)]
+    asked = None if kind == "line" else local_judge(judge, 0.0, max_length, "kind semantic")
+    settings = {"kind": kind, "judge": asdict(judge) if judge else None, "max_lines": max_lines}
+    file = GrowingFile(Path(output), settings)
+    for episode in episodes:
+        if episode.id in file.done:
+            continue
+        starts = (
+            line_starts(episode) if asked is None else semantic_starts(episode, asked, max_lines)
+        )
+        lines = len(episode.source)
+        file.append(episode.id, {"id": episode.id, "lines": lines, "starts": starts})
+        say(f"{episode.id}: {lines} lines, {len(starts)} segments")
+    say(f"segments    {output}: {len(file.done)} episodes")
+
+
+def local_judge(judge: Backbone | None, temperature: float, window: int, what: str) -> LocalLLM:
+    """Return a language model of this machine as judge.
+
+    Raises:
+        InputError: None is named.
+    """
+    if judge is None:
+        raise InputError(f"{what}: needs a judge; name its model, for example judge.name")
+    options: Any = {"temperature": temperature, "max_length": window, "max_new_tokens": 256}
+    return LocalLLM.load(judge, device=str(device()), **options)
+
+
+def records_of(data: Any, split: str) -> Iterable[Any]:
+    """Return the blocks of a split.
+
+    Raises:
+        InputError: The data module yields none.
+    """
+    if "SubtitleBlock" not in {kind.__name__ for kind in getattr(data, "record_types", ())}:
+        raise InputError(f"data: {type(data).__name__} has no blocks; use datamodules.Subtitles")
+    blocks: Iterable[Any] = data.records(split)
+    return blocks
+
+
+def device() -> torch.device:
+    """Return where models run."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def told(counts: Counter[str]) -> str:
+    """Return counts in words."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)  # noqa: T201
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command; bad input is one line, and status 2.
+
+    Args:
+        args: Arguments; None for those of the process.
+    """
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    try:
+        auto_cli([sample, segment], args=args, as_positional=False)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
