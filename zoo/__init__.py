@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ALMRReport": "zoo.methods.almr.report",
     "ALPO": "zoo.methods.alpo.module",
     "CoCT": "zoo.methods.coct.module",
     "ConfidentSFT": "zoo.methods.lamss.baselines",

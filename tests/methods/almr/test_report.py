@@ -1,0 +1,159 @@
+"""The report of a study whose losses are known; what every page of it must say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from methods.almr.surfaces import LRS, RATIOS, A, B
+from running import board
+
+from zoo.errors import InputError
+from zoo.methods.almr.findings import compare, transferred
+from zoo.methods.almr.plots import pareto_front
+from zoo.methods.almr.report import ALMRReport
+from zoo.study import StudyCell, StudyResults
+
+RATIO, LR, SEED = "data.ratio", "model.optimizer.lr", "seed_everything"
+BASE = {"added": 4.0, "original": 2.5}
+STEPS = (100, 200, 400, 800, 1600)
+
+
+def losses(ratio: float, lr: float, steps: int = 1600) -> tuple[float, float]:
+    """L_add falls and L_orig rises with the ratio; both best on ln eta = A + B ln r."""
+    off = 0.0 if ratio in (0.0, 1.0) else 0.1 * (math.log(lr) - A - B * math.log(ratio)) ** 2
+    fall = (steps / 1600.0) ** -0.4
+    added = 4.0 if ratio == 0.0 else 2.8 + 0.6 * fall - 0.9 * ratio**0.5
+    return added + off, 2.45 + 0.01 * fall + 0.4 * ratio**1.5 + off
+
+
+def results(noise: float = 0.0, ratios: tuple[float, ...] = (0.0, *RATIOS, 1.0)) -> StudyResults:
+    """The grid with both controls, and a second seed at the centre."""
+    rng = np.random.default_rng(0)
+    cells = []
+    for ratio, lr, seed in [(r, lr, 0) for r in ratios for lr in LRS] + [(0.5, LRS[4], 1)]:
+        curve = np.array([losses(ratio, lr, steps) for steps in STEPS])
+        curve = curve + noise * rng.normal(size=curve.shape)
+        curves = {
+            name: list(zip(STEPS, column.tolist(), strict=True))
+            for name, column in zip(BASE, curve.T, strict=True)
+        }
+        last = {name: pairs[-1][1] for name, pairs in curves.items()}
+        cells.append(StudyCell({RATIO: ratio, LR: lr, SEED: seed}, last, curves))
+    return StudyResults(tuple(cells), BASE)
+
+
+def best_ratio() -> float:
+    """r* by hand: the smallest J on the line among the grid's ratios."""
+    on_line = {r: losses(r, math.exp(A + B * math.log(r))) for r in RATIOS}
+    return min(on_line, key=lambda r: sum(on_line[r]))
+
+
+def test_the_choice_is_that_of_the_surface() -> None:
+    found = ALMRReport(RATIO).findings(results())
+    assert found.optimum.ratio == best_ratio()
+    assert found.optimum.lr == pytest.approx(math.exp(A + B * math.log(best_ratio())))
+    run = found.runs[30]
+    by_hand = 0.5 * (run.added - 4.0) + 0.5 * (run.original - 2.5)
+    assert found.objective(run) == pytest.approx(by_hand)
+    only_added = ALMRReport(RATIO, weight=1.0).findings(results())
+    assert only_added.optimum.ratio == RATIOS[-1]
+
+
+def test_the_constrained_choice_keeps_to_the_tolerance() -> None:
+    found = ALMRReport(RATIO, tolerance=0.1).findings(results())
+    assert found.constrained is not None
+    kept = [run for run in found.runs if run.original <= 2.6]
+    assert found.constrained.added == min(run.added for run in kept)
+    assert found.critical is not None  # where 2.46 + 0.4 r^1.5 = 2.6, within the grid's coarseness
+    assert found.critical.ratio == pytest.approx((0.14 / 0.4) ** (1 / 1.5), abs=0.05)
+    assert ALMRReport(RATIO, tolerance=0.0).findings(results(ratios=RATIOS[2:])).constrained is None
+
+
+@pytest.mark.fidelity("almr", 3)
+def test_directions_and_drift_are_counted() -> None:
+    """L_add falls and L_orig rises along r at every rate; L_add stays at r = 0: so it says."""
+    made = results()
+    found = ALMRReport(RATIO).findings(made)
+    near = [row for row in found.directions if row.lr == LRS[4]]
+    by_ratio = [losses(r, LRS[4]) for r in (0.0, *RATIOS, 1.0)]
+    falls, rises = np.diff(np.array(by_ratio).T)
+    assert (near[0].added, near[0].original) == ((falls < 0).mean(), (rises > 0).mean())
+    assert found.drift == pytest.approx(0.0)
+    moved = replace(made.cells[0], measures={"added": 4.3, "original": 2.5})
+    found = ALMRReport(RATIO).findings(replace(made, cells=(moved, *made.cells[1:])))
+    assert found.drift == pytest.approx(0.3)
+
+
+@pytest.mark.fidelity("almr", 6)
+def test_a_probe_is_worse_beyond_the_noise_alone() -> None:
+    """Two repeats each, noise s: a difference counts above 2 s sqrt(1/2 + 1/2)."""
+    probes = {"eta x 4": [0.31, 0.29], "eta / 4": [0.21, 0.21], "ratio 0.33": [0.1, 0.2]}
+    found = {probe.name: probe for probe in compare([0.19, 0.21], probes, noise=0.02)}
+    assert found["eta x 4"].difference == pytest.approx(0.1)
+    assert found["eta x 4"].noise == pytest.approx(0.02)
+    assert [found[name].worse for name in probes] == [True, False, False]
+
+
+@pytest.mark.fidelity("almr", 7)
+def test_a_larger_model_gets_a_lower_rate() -> None:
+    """kappa eta and its halves and doubles; a kappa that does not lower is refused."""
+    assert transferred(3e-4, 0.5) == pytest.approx(
+        {"kappa / 2": 7.5e-5, "kappa": 1.5e-4, "2 kappa": 3e-4}
+    )
+    for kappa in (0.0, 1.0, 2.0):
+        with pytest.raises(InputError, match="kappa"):
+            transferred(3e-4, kappa)
+
+
+@pytest.mark.fidelity("almr", 9)
+def test_the_report_is_labelled_as_ours(tmp_path: Path) -> None:
+    """The page, every picture's title, and the same in TensorBoard."""
+    report = ALMRReport(
+        RATIO, tolerance=0.1, tokens_per_step=4096, constant_lr=True, parameters=10**6
+    )
+    page, *pictures = report.write(results(0.005), tmp_path)
+    text = page.read_text()
+    assert "our own runs. None is the paper's" in text
+    assert f"r\\* = {best_ratio():g}" in text
+    for word in ("95 % interval", "Critical mixture ratio", "L_added(D) =", "Joint law", "kappa"):
+        assert word in text
+    assert "not fitted" not in text
+    assert all(path.stat().st_size > 1000 and path.name in text for path in pictures)
+    written = board(tmp_path / "report")
+    assert len(written.Tags()["images"]) == len(pictures) == 3
+    assert written.Tags()["tensors"] == ["report/text_summary"]
+    from zoo.methods.almr import plots
+
+    found = report.findings(results())
+    for figure in plots.figures(found).values():
+        assert "our runs, not the paper's" in figure.axes[0].get_title()
+
+
+def test_the_front_holds_what_no_run_beats() -> None:
+    found = ALMRReport(RATIO).findings(results(0.02))
+    front = pareto_front(found)
+    for run in found.runs:
+        beaten = any(f.added <= run.added and f.original <= run.original for f in front)
+        assert beaten
+    assert all(a.added > b.added for a, b in zip(front, front[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: ALMRReport("data.rati").findings(results()), "did you mean 'data.ratio'"),
+        (lambda: ALMRReport(RATIO, added="add").findings(results()), "did you mean 'added'"),
+        (lambda: ALMRReport(RATIO).findings(replace(results(), base={})), "base: true"),
+        (lambda: ALMRReport(RATIO).findings(StudyResults((), BASE)), "no finished cell"),
+        (lambda: ALMRReport(RATIO, weight=1.5), "report.weight: 1.5 is not between 0 and 1"),
+        (lambda: ALMRReport(RATIO, tolerance=-1), "report.tolerance: -1 is below 0"),
+        (lambda: ALMRReport(RATIO, kappa=2), "kappa: 2 is not between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_reported_is_named(made, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        made()
