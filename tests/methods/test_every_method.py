@@ -142,7 +142,7 @@ def test_what_is_prompted_only_is_not_trained(
         "fisminess_agent": "model.mode: an agent is not trained",
         "coct": "model.learn: false trains nothing",
         "esc_baselines": "model.kind: direct is not trained",
-        "sova": "model.kind: direct is not trained",
+        "sova": "model.kind: sova is not trained",
     }
     root = ("--trainer.default_root_dir", str(tmp_path / "run"))
     said = refusal(capfd, tmp_path, given=(*PROMPTED[prompted], *DATA, *root))

@@ -56,6 +56,20 @@ class DilemmaEncoder(PromptEncoder):
         half = len(by_hash) // 2
         self.donors |= dict(zip(by_hash, [*by_hash[half:], *by_hash[:half]], strict=True))
 
+    def donor(self, situation: str) -> str:
+        """Return another situation of the same split.
+
+        Raises:
+            InputError: The situation is of no split that was studied, or alone in it.
+        """
+        other = self.donors.get(situation, situation)
+        if other == situation:
+            raise InputError(
+                "model.kind: shuffled takes the instructions of other dilemmas, so it decides "
+                "several dilemmas of a data module only"
+            )
+        return other
+
     def __call__(self, record: Dilemma) -> list[Example]:
         """Return an example for each action that is learned, or one to be answered only.
 

@@ -10,8 +10,9 @@ import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.sova.expected import RULES, expected_action
+from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.metrics import Choice, ExpectedRatio, ValuePreference
-from zoo.methods.sova.prompts import ORDERS, KeptInstruction, read_choice
+from zoo.methods.sova.prompts import ORDERS, read_choice
 from zoo.metrics.records import RecordMean
 from zoo.plots import heat_map
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma, unlabelled
@@ -35,7 +36,7 @@ class DilemmaChoice:
 
     odds: tuple[float, float]
     texts: tuple[str, str]
-    instructions: tuple[KeptInstruction, ...] = ()
+    instructions: tuple[Instruction, ...] = ()
     reasoning: str = ""
 
     def choice(self, reading: str = "") -> Choice:

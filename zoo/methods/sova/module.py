@@ -31,7 +31,7 @@ Shapes: R records, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 from zoo.backbone import Backbone
@@ -43,7 +43,9 @@ from zoo.methods.sova.asking import Asker, policy_choice
 from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder
 from zoo.methods.sova.evaluation import ChoosingModule, DilemmaChoice
 from zoo.methods.sova.expected import Rule, expected_action
-from zoo.methods.sova.prompts import KeptInstruction
+from zoo.methods.sova.index import ValueIndex
+from zoo.methods.sova.instruct import TAU, TOP, How, Instruction
+from zoo.methods.sova.retrieval import Retrieval, load_encoder
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dilemma
@@ -70,12 +72,6 @@ Kind = Literal[
 WRONG: dict[str, Theory] = {"maslow": "emotion", "emotion": "virtue", "virtue": "maslow"}
 """The theory whose instructions the control `wrong_theory` gets."""
 
-Retriever = Callable[[Sequence[str], str], Sequence[Sequence[KeptInstruction]]]
-"""Situations and a theory -> for each situation the scored instructions of equation (1)."""
-
-Chunks = Callable[[Sequence[str], str, int], Sequence[Sequence[str]]]
-"""Situations, a theory and k -> for each situation the k principles that are nearest to it."""
-
 
 class SoVA(ChoosingModule):
     """A language model that decides dilemmas under retrieved value instructions; its baselines.
@@ -88,9 +84,14 @@ class SoVA(ChoosingModule):
             `told`; or a policy: `always_do`, `always_not`, `random`, `oracle`.
         theory: Whose instructions are retrieved.
         rule: Of expected actions, for what is learned, told or known by the oracle.
+        index: Folder that `python -m zoo graph build` wrote; None for the curated principles alone.
+        encoder: Encoder of sentences that the index was built with, for `prefilter` and `rag`; None
+            for the agent's own states, with `rag`.
+        prefilter: Score only so many reports for each dilemma, the closest ones; None for all.
+        map_by: How a report is scored: `likelihood` of grades, or in the words of the `model`.
         threshold: tau of equation (2), a score from 0 to 100.
         top_n: N of equation (2).
-        top_chunks: Principles in the prompt of `rag`.
+        chunk_tokens: With `rag`: tokens of the principles in the prompt.
         read_text: Read the choice from greedy text too, in both orders.
         max_reasoning_tokens: Limit of what a reasoning baseline writes before it decides.
         max_length: Window in tokens.
@@ -107,9 +108,13 @@ class SoVA(ChoosingModule):
         kind: Kind = "sova",
         theory: Theory = "maslow",
         rule: Rule = "maslow_growth",
-        threshold: float = 60.0,
-        top_n: int = 100,
-        top_chunks: int = 5,
+        index: str | None = None,
+        encoder: str | None = None,
+        prefilter: int | None = None,
+        map_by: How = "likelihood",
+        threshold: float = TAU,
+        top_n: int = TOP,
+        chunk_tokens: int = 256,
         read_text: bool = True,
         max_reasoning_tokens: int = 192,
         max_length: int = 4096,
@@ -119,12 +124,12 @@ class SoVA(ChoosingModule):
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.save_hyperparameters()
         self.kind, self.theory, self.rule = kind, theory, rule
-        self.threshold, self.top_n, self.top_chunks = threshold, top_n, top_chunks
-        self.read_text = read_text
+        self.index, self.encoder_name, self.prefilter = index, encoder, prefilter
+        self.map_by, self.threshold, self.top_n = map_by, threshold, top_n
+        self.chunk_tokens, self.read_text = chunk_tokens, read_text
         self.max_reasoning_tokens = max_reasoning_tokens
         self.max_length, self.padding_free = max_length, padding_free
-        self.retriever: Retriever | None = None
-        self.chunks: Chunks | None = None
+        self._retrieval: Retrieval | None = None
 
     def validate(self) -> None:
         """Check the threshold and the options against the tokenizer.
@@ -134,6 +139,12 @@ class SoVA(ChoosingModule):
         """
         if not 0 <= self.threshold <= 100:
             raise InputError(f"model.threshold: {self.threshold} is not in 0..100")
+        if self.prefilter is not None and self.prefilter < 1:
+            raise InputError(f"model.prefilter: {self.prefilter} is not above 0")
+        if self.prefilter is not None and not (self.index and self.encoder_name):
+            raise InputError(
+                "model.prefilter: needs model.index, and model.encoder as that was built with"
+            )
         self.encoder()
 
     @property
@@ -163,43 +174,46 @@ class SoVA(ChoosingModule):
 
     # -- equations (1) to (3): instructions and prompts ----------------------------------------
 
-    def retrieve(self, situations: Sequence[str], theory: str) -> list[list[KeptInstruction]]:
-        """Return K of equation (2) for each situation, of whose dilemma nothing else is known.
+    @property
+    def retrieval(self) -> Retrieval:
+        """What instructions are retrieved from; opened at the first use.
 
         Raises:
-            InputError: There is no index to retrieve from.
+            InputError: The index cannot be opened.
         """
-        if self.retriever is None:
-            raise InputError(f"model.kind: {self.kind} retrieves, but there is no index")
-        scored = self.retriever(situations, theory)
-        return [prompts.best_first(found, self.threshold, self.top_n) for found in scored]
+        if self._retrieval is None:
+            self._retrieval = Retrieval(
+                self.lm,
+                self.tokenizer,
+                ValueIndex.open(self.index) if self.index else None,
+                load_encoder(self.encoder_name),
+                how=self.map_by,
+                tau=self.threshold,
+                top=self.top_n,
+                prefilter=self.prefilter,
+            )
+        return self._retrieval
 
-    def kept_instructions(self, records: Sequence[Dilemma]) -> list[list[KeptInstruction]]:
+    def kept_instructions(self, records: Sequence[Dilemma]) -> list[list[Instruction]]:
         """Return the instructions that each dilemma's prompt holds."""
         situations = [record.situation for record in records]
-        if self.kind == "sova":
-            return self.retrieve(situations, self.theory)
-        if self.kind == "shuffled":
-            donors = self.encoder().donors
-            missing = [text for text in situations if text not in donors]
-            if missing:
-                raise InputError(
-                    "model.kind: shuffled takes instructions of other dilemmas, so it decides "
-                    "dilemmas of a data module only"
-                )
-            return self.retrieve([donors[text] for text in situations], self.theory)
-        if self.kind == "wrong_theory":
-            return self.retrieve(situations, WRONG[self.theory])
+        theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
         if self.kind == "told":
             return [self.told(record) for record in records]
-        return [[] for _ in records]
+        if self.kind not in ("sova", "shuffled", "wrong_theory"):
+            return [[] for _ in records]
+        if self.kind == "shuffled":
+            situations = [self.encoder().donor(text) for text in situations]
+        return self.retrieval.instructions(situations, theory)
 
-    def told(self, record: Dilemma) -> list[KeptInstruction]:
+    def told(self, record: Dilemma) -> list[Instruction]:
         """Return one instruction that names the expected action; none where nothing is expected."""
         expected = expected_action(record, self.rule)
-        return [KeptInstruction(f"You {prompts.MEANINGS[expected]}.", 100.0)] if expected else []
+        if expected is None:
+            return []
+        return [Instruction(f"You {prompts.MEANINGS[expected]}.", 100.0, "expected", ())]
 
-    def head(self, situation: str, instructions: Sequence[KeptInstruction]) -> list[int]:
+    def head(self, situation: str, instructions: Sequence[Instruction]) -> list[int]:
         """Return the token ids of equation (3) before the actions are named.
 
         Args:
@@ -218,18 +232,12 @@ class SoVA(ChoosingModule):
         return encoder.head(situation)
 
     def heads(
-        self, situations: Sequence[str], kept: Sequence[Sequence[KeptInstruction]]
+        self, situations: Sequence[str], kept: Sequence[Sequence[Instruction]]
     ) -> list[list[int]]:
-        """Return `head` for each situation; with `rag` the nearest principles stand in it.
-
-        Raises:
-            InputError: There is no index to retrieve principles from.
-        """
+        """Return `head` for each situation; with `rag` the nearest principles stand in it."""
         if self.kind != "rag":
             return [self.head(text, k) for text, k in zip(situations, kept, strict=True)]
-        if self.chunks is None:
-            raise InputError("model.kind: rag retrieves, but there is no index")
-        found = self.chunks(situations, self.theory, self.top_chunks)
+        found = self.retrieval.principles_near(situations, self.chunk_tokens)
         pairs = zip(situations, found, strict=True)
         return [self.encoder().head(text, before=prompts.pasted(near)) for text, near in pairs]
 
@@ -239,7 +247,7 @@ class SoVA(ChoosingModule):
     def generate(
         self,
         records: Sequence[Dilemma],
-        instructions: Sequence[Sequence[KeptInstruction]] | None = None,
+        instructions: Sequence[Sequence[Instruction]] | None = None,
     ) -> list[DilemmaChoice]:
         """Decide dilemmas, each with both orders of the actions.
 

@@ -1,0 +1,137 @@
+"""The agent with real retrieval, in a data module's run, and what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from datamodules import DailyDilemmas
+from zoo.errors import InputError
+from zoo.methods.sova.principles import corpus
+from zoo.methods.sova.prompts import SYSTEM, read_choice
+from zoo.records import Dilemma
+
+
+@pytest.fixture(scope="module")
+def dilemmas() -> list[Dilemma]:
+    return DailyDilemmas().records("test")
+
+
+@pytest.fixture
+def agent(make: Any) -> Any:
+    """Return a function that makes a tiny agent, which keeps what any report says."""
+
+    def build(kind: str = "sova", **options: Any) -> Any:
+        options = {"threshold": 1.0, "max_length": 16384, "read_text": False, **options}
+        return make("SoVA", "tiny-llama", kind=kind, **options)
+
+    return build
+
+
+@pytest.mark.parametrize("theory", ["maslow", "emotion"])
+def test_instructions_of_the_curated_principles(agent, dilemmas, theory):
+    module = agent(theory=theory)
+    known = {principle.id for principle in corpus()}
+    for answer in module.generate(dilemmas[:2]):
+        assert answer.instructions
+        assert {name for item in answer.instructions for name in item.principle_ids} <= known
+        assert all("Action" not in item.text for item in answer.instructions)
+        scores = [item.score for item in answer.instructions]
+        assert scores == sorted(scores, reverse=True)
+    (head,) = module.heads([dilemmas[0].situation], module.kept_instructions(dilemmas[:1]))
+    text = module.tokenizer.decode(head)
+    assert all(item.text in text for item in module.generate(dilemmas[:1])[0].instructions)
+
+
+def test_plain_retrieval_pastes_whole_principles_that_fit(agent, dilemmas):
+    module = agent("rag", chunk_tokens=600)
+    (near,) = module.retrieval.principles_near([dilemmas[0].situation], 600)
+    assert 1 <= len(near) < len(corpus())
+    assert sum(len(module.encoder().ids(text)) for text in near) <= 600
+    (head,) = module.heads([dilemmas[0].situation], [[]])
+    assert all(text in module.tokenizer.decode(head) for text in near)
+    assert module.retrieval.principles_near([dilemmas[0].situation], 1) == [[]]
+
+
+def test_told_names_the_expected_action(agent, dilemmas):
+    module = agent("told", rule="maslow_growth")
+    lines = [module.told(dilemma) for dilemma in dilemmas]
+    assert [bool(line) for line in lines].count(True) >= 3
+    assert {item.text for line in lines for item in line} <= {
+        "You do what the question asks about.",
+        "You do not do it.",
+    }
+
+
+@pytest.mark.parametrize("kind", ["ecot", "plan_and_solve", "metacognitive"])
+def test_reasoning_comes_before_the_question_for_an_action(agent, dilemmas, kind):
+    (answer,) = agent(kind, max_reasoning_tokens=5, read_text=True).generate(dilemmas[:1])
+    assert answer.reasoning
+    assert all(len(text) <= 20 for text in answer.texts)
+
+
+def test_text_that_is_no_answer_is_invalid():
+    order = ("to_do", "not_to_do")
+    assert read_choice(" Action 2: no", order) == "not_to_do"
+    assert read_choice("action 2", order) is None
+
+
+@pytest.mark.parametrize("kind", ["sft", "steerlm"])
+def test_what_is_learned(make, dilemmas, kind):
+    """SFT learns the expected action; SteerLM both, each under its grade; labels choose alone."""
+    module = make("SoVA", "tiny-llama", kind=kind, max_length=8192)
+    encoder = module.encoder()
+    shown = [
+        (
+            encoder.tokenizer.decode(example.input_ids),
+            encoder.tokenizer.decode([i for i in example.labels if i >= 0]),
+        )
+        for example in encoder(dilemmas[0])
+    ]
+    assert [answer.startswith("Action ") for _, answer in shown] == [True] * len(shown)
+    if kind == "sft":
+        assert len(shown) == 1
+    else:
+        (high, chosen), (low, other) = shown
+        assert "human values 4 of 4" in high
+        assert "human values 0 of 4" in low
+        assert chosen != other
+    assert all(SYSTEM in text for text, _ in shown)
+
+
+def test_an_undecided_dilemma_teaches_nothing(make, dilemmas):
+    encoder = make("SoVA", "tiny-llama", kind="sft", max_length=8192).encoder()
+    undecided = replace(dilemmas[0], not_to_do=dilemmas[0].to_do)
+    for dilemma, learned in ((undecided, False), (dilemmas[0], True)):
+        assert [bool(example.head_weights()) for example in encoder(dilemma)] == [learned]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 101.0}, "model.threshold: 101.0 is not in 0..100"),
+        ({"prefilter": 0}, "model.prefilter: 0 is not above 0"),
+        ({"prefilter": 3}, "model.prefilter: needs model.index"),
+    ],
+)
+def test_settings_that_do_not_fit(make, options, message):
+    with pytest.raises(InputError, match=message):
+        make("SoVA", "tiny-llama", **options)
+
+
+def test_virtues_need_values(agent, dilemmas):
+    with pytest.raises(InputError, match="no report of 'virtue'; set model.index"):
+        agent(theory="virtue").generate(dilemmas[:1])
+
+
+def test_shuffled_needs_other_dilemmas(agent, dilemmas):
+    with pytest.raises(InputError, match="shuffled takes the instructions of other dilemmas"):
+        agent("shuffled").generate(dilemmas[:1])
+
+
+def test_show_answers_a_prompt(agent):
+    (row,) = agent(read_text=True).show([], prompt="A bird is in your kitchen. Do you open it?")
+    assert row["dilemma"].startswith("A bird")
+    assert {"instructions", "choice", "swapped", "text"} <= row.keys()

@@ -1,0 +1,151 @@
+"""What the agent retrieves: instructions by scored reports, and principles by plain similarity.
+
+Without a folder the index is made in memory of the curated principles alone, with no values, so it
+knows Maslow's needs and Plutchik's emotions and few links between them. A folder is what
+`python -m zoo graph build` writes.
+
+Shapes: P principles, S situations, D width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.decoding.prefix_cache import run_packed
+from zoo.errors import InputError
+from zoo.markup import token_ids
+from zoo.methods.sova.communities import communities, finest
+from zoo.methods.sova.graph import build_graph
+from zoo.methods.sova.index import ValueIndex
+from zoo.methods.sova.instruct import How, Instruction, MapScore
+from zoo.methods.sova.principles import Principle, corpus
+from zoo.methods.sova.reports import Report, template_reports
+from zoo.methods.sova.sentence_encoder import Encoder, SentenceEncoder
+
+
+@dataclass
+class Retrieval:
+    """Instructions and principles for situations, of which nothing but the text is seen.
+
+    Attributes:
+        lm: The agent's language model, which scores the reports.
+        tokenizer: Its tokenizer.
+        index: An index on disk; None for the curated principles alone.
+        encoder: Gives vectors of texts; None for the mean of the agent's own states.
+        how: How reports are scored, see `MapScore`.
+        tau: Of the kept instructions.
+        top: Most of them.
+        prefilter: Reports to score for each situation, the closest ones; None for all.
+        counts: What became of the instructions so far.
+    """
+
+    lm: Any
+    tokenizer: Any
+    index: ValueIndex | None
+    encoder: Encoder | None
+    how: How
+    tau: float
+    top: int
+    prefilter: int | None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.index is None:
+            self.principles = corpus()
+            graph = build_graph({}, self.principles, {})
+            found = finest(communities(graph))
+            self.reports = template_reports(graph, found, self.principles)
+        else:
+            self.principles, self.reports = self.index.principles, self.index.reports
+        self.maps: dict[str, MapScore] = {}
+        self.vectors_PD: Tensor | None = None
+
+    def instructions(self, situations: Sequence[str], theory: str) -> list[list[Instruction]]:
+        """Return the kept instructions of a theory for each situation, best first.
+
+        Raises:
+            InputError: There is no report of the theory, or no vectors for `prefilter`.
+        """
+        if theory not in self.maps:
+            self.maps[theory] = MapScore(
+                self.lm,
+                self.tokenizer,
+                self.reports_of(theory),
+                how=self.how,
+                tau=self.tau,
+                top=self.top,
+            )
+        near = None
+        if self.prefilter is not None and self.index is not None and self.encoder is not None:
+            near = self.index.near(theory, situations, self.encoder, self.prefilter)
+        found = self.maps[theory](situations, near)
+        self.counts += found.counts
+        return found.kept
+
+    def reports_of(self, theory: str) -> list[Report]:
+        """Return the reports of a theory.
+
+        Raises:
+            InputError: There are none.
+        """
+        found = [report for report in self.reports if report.theory == theory]
+        if not found:
+            where = "the index" if self.index else "the curated principles without values"
+            raise InputError(
+                f"model.theory: {where} gives no report of {theory!r}; set model.index to a folder "
+                f"that `python -m zoo graph build` made of values with labels of this theory"
+            )
+        return found
+
+    def principles_near(self, situations: Sequence[str], budget: int) -> list[list[str]]:
+        """Return the principles closest to each situation by cosine, unmodified, while they fit.
+
+        Args:
+            situations: Texts.
+            budget: Tokens of them all; the first one that does not fit ends the list.
+        """
+        texts = [as_chunk(principle) for principle in self.principles]
+        if self.vectors_PD is None:
+            self.vectors_PD = self._embed(texts)
+        similar_SP = self._embed(situations) @ self.vectors_PD.T
+        order = torch.sort(similar_SP, dim=1, descending=True, stable=True).indices.tolist()
+        sizes = [len(token_ids(self.tokenizer, text)) for text in texts]
+        return [_fitting(row, texts, sizes, budget) for row in order]
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        if self.encoder is not None:
+            return self.encoder.embed(texts)
+        ids = [token_ids(self.tokenizer, text) for text in texts]
+        states = self.lm.model.norm(run_packed(self.lm, ids, [0] * len(ids))).float()
+        means = [part.mean(0) for part in states.split([len(row) for row in ids])]
+        return F.normalize(torch.stack(means), dim=1).cpu()
+
+
+def as_chunk(principle: Principle) -> str:
+    """Return a principle as plain retrieval pastes it: what it says, and its advice if any."""
+    return principle.rule if principle.curated else principle.statement
+
+
+def _fitting(
+    order: Sequence[int], texts: Sequence[str], sizes: Sequence[int], budget: int
+) -> list[str]:
+    chosen: list[str] = []
+    left = budget
+    for place in order:
+        left -= sizes[place]
+        if left < 0:
+            break
+        chosen.append(texts[place])
+    return chosen
+
+
+def load_encoder(name: str | None) -> Encoder | None:
+    """Return the sentence encoder of a name; None for none."""
+    return None if name is None else SentenceEncoder.load(name)
