@@ -117,9 +117,11 @@ class ZooTrainer(Trainer):
         prompt: str | None = None,
         given: str | None = None,
         condition: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
         num_records: int = 4,
     ) -> None:
-        """Show what the method does: replies to test records, or to a prompt.
+        """Show what the method does: replies to test records, or to a prompt; or translate a file.
 
         Args:
             model: The method.
@@ -129,9 +131,11 @@ class ZooTrainer(Trainer):
             given: Use this instead of deciding it: a thought (MeTHanol; an empty one skips it), a
                 strategy (straQ*, FiSMiness), the first level (HdLM).
             condition: Answer under this condition; an empty string for none.
+            input: Subtitle file to translate (ALPO) between the languages of the data.
+            output: File to write; it must not exist.
             num_records: How many test records to answer.
         """
-        texts = {"given": given, "condition": condition}
+        texts = {"given": given, "condition": condition, "input": input, "output": output}
         options = {name: text for name, text in texts.items() if text is not None}
         check_counts("", {"num_records": num_records})
         for name in options.keys() - inspect.signature(model.show).parameters.keys():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from zoo.decoding.think_answer import Phase, answer
+from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.alpo.metrics import CorpusScore
 from zoo.methods.alpo.prompts import read_lines
+from zoo.methods.alpo.translate import Translating
+from zoo.methods.alpo.translate_file import translate_file
 from zoo.metrics.records import RecordMean
 from zoo.module import evaluating
 from zoo.records import ScoredBlock, SubtitleBlock
@@ -79,11 +84,53 @@ class TranslatingModule(EvaluatedModule):
         block = block_of(record)
         return {"id": block.id, "source": list(block.source), "lines": list(core(block, answer))}
 
-    def show(self, records: Sequence[Any], *, prompt: str | None = None) -> list[dict[str, str]]:
-        """Return source, translation and reference of blocks; a prompt is lines to translate."""
+    @evaluating
+    def translate_file(
+        self, source: Path, output: Path, languages: tuple[str, str], encoding: str = "utf-8"
+    ) -> Counter[str]:
+        """Translate a subtitle file (see `zoo.methods.alpo.translate_file`)."""
+        how = Translating(max_new_tokens=self.max_answer_tokens)
+        return translate_file(self, source, output, languages, how, encoding)
+
+    def show(
+        self,
+        records: Sequence[Any],
+        *,
+        prompt: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> list[dict[str, str]]:
+        """Return source, translation and reference of blocks, or translate a file.
+
+        Args:
+            records: What to translate; their languages are those of everything else.
+            prompt: Lines to translate instead.
+            input: Subtitle file to translate instead.
+            output: File to write.
+
+        Raises:
+            InputError: One of `input` and `output` is missing, or a file is bad.
+        """
+        block = block_of(records[0])
+        languages = block.source_language, block.target_language
+        if (input is None) != (output is None):
+            raise InputError("input and output: give both, the file to read and the one to write")
+        if input is not None and output is not None:
+            counts = self.translate_file(Path(input), Path(output), languages)
+            told = ", ".join(f"{count} {name}" for name, count in counts.items())
+            return [{"output": output, "blocks": told}]
         if prompt:
-            records = [SubtitleBlock(tuple(filter(None, map(str.strip, prompt.split("\n")))))]
+            lines = tuple(filter(None, map(str.strip, prompt.split("\n"))))
+            records = [
+                SubtitleBlock(lines, source_language=languages[0], target_language=languages[1])
+            ]
         return [self.sample(*pair) for pair in zip(records, self.generate(records), strict=True)]
+
+
+def block_between(lines: Sequence[str], languages: tuple[str, str]) -> SubtitleBlock:
+    """Return lines as a block that is to be translated from the one language into the other."""
+    source, target = languages
+    return SubtitleBlock(tuple(lines), source_language=source, target_language=target)
 
 
 def block_of(record: SubtitleBlock | ScoredBlock) -> SubtitleBlock:

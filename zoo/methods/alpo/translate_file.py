@@ -1,0 +1,90 @@
+"""Translating a subtitle file, or a text with a line a subtitle: time codes and styles stay.
+
+pysubs2 keeps no cue settings of `.vtt`, and of the tags of `.srt` those of italics and their like.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.cache import whole_file
+from zoo.errors import InputError
+from zoo.methods.alpo.translate import Translating, translate
+from zoo.records import SubtitleBlock
+from zoo.records.subtitle_blocks import cut
+from zoo.records.subtitle_files import decode, format_of, one_line, parse, replace_text, texts
+
+PLAIN = ".txt"
+
+
+def translate_file(
+    model: Any,
+    source: Path,
+    output: Path,
+    languages: tuple[str, str],
+    how: Translating | None = None,
+    encoding: str = "utf-8",
+) -> Counter[str]:
+    """Translate a subtitle file, or a text with a line a subtitle; return what was counted.
+
+    Args:
+        model: The translator, in evaluation mode.
+        source: File to read: .srt, .vtt, .ass, .ssa, or .txt.
+        output: File to write, in one of these formats; it appears whole or not at all.
+        languages: Codes of the source and the target language.
+        how: How the translation is written.
+        encoding: Encoding of `source`; `output` is UTF-8.
+
+    Raises:
+        InputError: A file is bad, `output` exists, or one has times and the other has not.
+    """
+    plain = source.suffix.lower() == PLAIN
+    if not source.is_file():
+        raise InputError(f"{source}: no such file")
+    if output.exists():
+        raise InputError(f"output: {output} exists; name a new file")
+    if plain != (output.suffix.lower() == PLAIN):
+        raise InputError(f"output: {output} and {source} must both have times, or both be {PLAIN}")
+    kind = "" if plain else format_of(output)
+    text = decode(source.read_bytes(), str(source), encoding)
+    if plain:
+        rows = text.removesuffix("\n").split("\n")
+        places = [i for i, row in enumerate(rows) if row.strip()]
+        lines = [one_line(rows[i]) for i in places]
+    else:
+        subtitles = parse(text, source)
+        events = texts(subtitles)
+        lines = [one_line(event.plaintext) for event in events]
+    counts = Counter[str]()
+    translated = _translate_lines(model, lines, source.name, languages, how, counts)
+    if plain:
+        for i, line in zip(places, translated, strict=True):
+            rows[i] = line
+        data = "\n".join(rows) + "\n"
+    else:
+        for event, line in zip(events, translated, strict=True):
+            replace_text(event, line)
+        data = subtitles.to_string(kind)
+    with whole_file(output) as scratch:
+        scratch.write_text(data, "utf-8")
+    return counts
+
+
+def _translate_lines(
+    model: Any,
+    lines: Sequence[str],
+    name: str,
+    languages: tuple[str, str],
+    how: Translating | None,
+    counts: Counter[str],
+) -> list[str]:
+    episode = SubtitleBlock(
+        tuple(lines), source_language=languages[0], target_language=languages[1], id=name
+    )
+    blocks = cut(episode)
+    return [
+        line for part in translate(model, blocks, how or Translating(), counts) for line in part
+    ]
