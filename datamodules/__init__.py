@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datamodules.false_belief import FalseBelief
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
+    from datamodules.mixture_corpus import MixtureCorpus
     from datamodules.mmlu import MMLU
     from datamodules.msmarco_triples import MSMARCOTriples
     from datamodules.multiwoz import MultiWOZ
@@ -69,6 +70,7 @@ __all__ = [
     "LabelPaths",
     "MMLU",
     "MSMARCOTriples",
+    "MixtureCorpus",
     "MultiWOZ",
     "PsyQA",
     "RankingRecords",
@@ -107,6 +109,7 @@ _HOME = {
     "LabelPaths": "label_paths",
     "MMLU": "mmlu",
     "MSMARCOTriples": "msmarco_triples",
+    "MixtureCorpus": "mixture_corpus",
     "MultiWOZ": "multiwoz",
     "PsyQA": "psyqa",
     "RankingRecords": "ranking_records",

@@ -40,7 +40,7 @@ def read_rows(
     """
     found: list[T] = []
     bad: list[str] = []
-    for number, parse in _unread(path):
+    for number, parse in unread_rows(path):
         try:
             found.append(read(parse(), f"{path}:{number}", f"{path.name}:{number}"))
         except InputError as error:
@@ -57,8 +57,8 @@ def read_rows(
     return found
 
 
-def _unread(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    """Yield `(line, function that reads the row)`."""
+def unread_rows(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield `(line, function that reads the row)` of a file, which is not read ahead."""
     kinds = {".csv": unread_csv, ".parquet": _unread_parquet}
     return kinds.get(Path(path.name.removesuffix(".gz")).suffix.lower(), unread_objects)(path)
 

@@ -1,0 +1,178 @@
+"""Texts that are never read whole: files of a source, and a place in them to go on from.
+
+A source is a file, a folder of files (shards), or a dataset of the hub. A file is read by its name:
+`.jsonl` and `.json` (objects with the field `text`), `.csv`, `.parquet`, anything else as plain
+text, a document a line; each may be gzipped but Parquet. In a folder, files of other names than
+`.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over.
+
+Readers that share a source (lanes) divide it among them: file by file if there are enough, else
+row by row. Which text a lane gets depends on the seed and the number of lanes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datamodules import hub
+from datamodules.chat_rows import OnBad, unread_rows
+from datamodules.files import data_path, read_lines, text_field
+from datamodules.tables import members
+from zoo.errors import InputError
+
+log = logging.getLogger(__name__)
+
+KINDS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+Unread = Iterator[tuple[int, Callable[[], str]]]
+"""Line or row of a text, and the function that reads it or raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a lane goes on reading.
+
+    Attributes:
+        epoch: How often all of it was read before.
+        shard: Number of the shard in the order of this epoch.
+        row: Number of the next row in the shard.
+    """
+
+    epoch: int = 0
+    shard: int = 0
+    row: int = 0
+
+
+class TextShards:
+    """The texts of one source.
+
+    Args:
+        name: What the source is called in errors.
+        path: A file, a folder, or `hf://owner/name` with an optional `@revision`.
+        field: Field or column of the text, where a row has several.
+        held_out: Number of texts at the start of the first shard that `read` leaves out.
+        seed: Seed of the order of the shards, which is another one in every epoch.
+        on_bad: `error` stops at a row or shard that cannot be read; `skip` leaves it out, and
+            says which.
+
+    Raises:
+        InputError: There is no such file, or no file of a known name in the folder.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        *,
+        field: str = "text",
+        held_out: int = 0,
+        seed: int = 0,
+        on_bad: OnBad = "error",
+    ) -> None:
+        self.name, self.path, self.field = name, path, field
+        self.held_out, self.seed, self.on_bad = held_out, seed, on_bad
+        self.files = [] if path.startswith(hub.SCHEME) else _files(data_path(path))
+
+    def __len__(self) -> int:
+        """Return the number of shards."""
+        return max(1, len(self.files))
+
+    def read(self, place: Place, lane: int = 0, lanes: int = 1) -> Iterator[tuple[Place, str]]:
+        """Yield the texts of a lane from a place on, each with its own place, to the epoch's end.
+
+        Args:
+            place: Where to begin.
+            lane: Which of the readers this is.
+            lanes: Number of readers.
+
+        Raises:
+            InputError: A shard or a row cannot be read; names it.
+        """
+        by_file = len(self) >= lanes
+        order = list(range(len(self)))
+        random.Random(f"{self.seed}-{self.name}-{place.epoch}").shuffle(order)
+        for number in range(place.shard, len(order)):
+            if by_file and number % lanes != lane:
+                continue
+            first = place.row if number == place.shard else 0
+            if order[number] == 0:
+                first = max(first, self.held_out)
+            mine = (0, 1) if by_file else (lane, lanes)
+            for row, text in self._texts(order[number], first, *mine):
+                yield Place(place.epoch, number, row), text
+
+    def _texts(self, shard: int, first: int, lane: int, lanes: int) -> Iterator[tuple[int, str]]:
+        """Yield the texts of a shard from a row on, every `lanes`-th one, each with its row."""
+        try:
+            for row, (_, parse) in enumerate(self._rows(shard)):
+                if row < first or row % lanes != lane:
+                    continue
+                try:
+                    yield row, parse()
+                except InputError as error:
+                    self._pass_over(error, "row")
+        except InputError as error:
+            self._pass_over(error, "rest of the shard")
+
+    def _pass_over(self, error: InputError, what: str) -> None:
+        """Raise the error, or say that something is left out."""
+        if self.on_bad == "error":
+            raise InputError(f"{error}; data.on_bad: skip goes on without this {what}") from error
+        log.warning("data.sources.%s: a %s is left out: %s", self.name, what, error)
+
+    def head(self, start: int, stop: int) -> list[tuple[str, str]]:
+        """Return name and text of the rows `start` to `stop` of the first shard.
+
+        Raises:
+            InputError: It has no more rows than are held out.
+        """
+        found: list[tuple[str, str]] = []
+        for row, (line, parse) in enumerate(self._rows(0)):
+            if row >= max(stop, self.held_out):
+                return found
+            if start <= row < stop:
+                found.append((f"{self.name}:{line}", parse()))
+        raise InputError(
+            f"data.sources.{self.name}: {self._place(0)} has no more than {self.held_out} texts, "
+            f"which are held out; lower data.held_out"
+        )
+
+    def _place(self, shard: int) -> str:
+        return str(self.files[shard]) if self.files else self.path
+
+    def _rows(self, shard: int) -> Unread:
+        """Yield the rows of a shard that hold more than blanks, unread."""
+        if not self.files:
+            for number, row in enumerate(hub.rows(self.path, ("train",), (self.field,)), start=1):
+                where, _, item = row
+                yield number, partial(text_field, item, self.field, where)
+            return
+        path = self.files[shard]
+        if _kind(path) not in KINDS[:-1]:
+            for number, line in read_lines(path):
+                yield number, partial(str, line)
+            return
+        for number, parse in unread_rows(path):
+            yield number, partial(_text, parse, self.field, f"{path}:{number}")
+
+
+def _text(parse: Callable[[], dict[str, Any]], name: str, where: str) -> str:
+    return text_field(parse(), name, where)
+
+
+def _kind(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the shards of a path, in order."""
+    if path.is_file():
+        return [path]
+    files = [file for file in members(path, "") if _kind(file) in KINDS]
+    if not files:
+        raise InputError(f"{path}: no file ends in {', '.join(KINDS)} (or in that and .gz)")
+    return files
