@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import socket
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -203,21 +206,37 @@ def test_vectors_do_not_depend_on_the_batch(encoder: SentenceEncoder) -> None:
 # -- the whole way -----------------------------------------------------------------------------
 
 
+class WordCounts:
+    """A sentence encoder without weights: which words a text holds, the rare ones above all."""
+
+    name = "word-counts"
+
+    def embed(self, texts: Any) -> torch.Tensor:
+        rows = torch.zeros(len(texts), 4096)
+        for row, text in zip(rows, texts, strict=True):
+            for word in re.findall(r"[a-z]{5,}", text.lower()):
+                row[zlib.crc32(word.encode()) % 4096] += 1
+        return torch.nn.functional.normalize(rows + 1e-6, dim=1)
+
+
 @pytest.mark.fidelity("sova", 5)
-@pytest.mark.parametrize("theory", STEERING)
-def test_situations_differ_in_their_instructions(theory: str, tmp_path: Path) -> None:
-    """Distinct ratio above 0.8; a near-duplicate gets nearly the scores of its twin."""
-    index = ValueIndex.build(tmp_path, TABLE, TEXTS)
+def test_dilemmas_differ_in_their_instructions_and_twins_do_not(tmp_path: Path) -> None:
+    """Of real dilemmas: distinct ratio above 0.8; a reworded one keeps most of its own."""
+    if "ZOO_DATA" not in os.environ:
+        pytest.skip("ZOO_DATA names no folder with daily_dilemmas")
+    from datamodules.daily_dilemmas_rows import read_situations, read_values
+
+    data = Path(os.environ["ZOO_DATA"]) / "daily_dilemmas"
+    encoder, some = WordCounts(), list(read_situations(data / "dilemma.csv").values())[:16]
+    index = ValueIndex.build(tmp_path, read_values(data / "values.csv"), encoder=encoder)
     lm, tokenizer = load(Backbone("tiny-llama"))
-    mapper = MapScore(lm.eval(), tokenizer, index.reports_of(theory), tau=-1)
-    many = [
-        f"{SITUATIONS[i % 3]} It is the {i}th time that {'abcdefghij'[i]} asks." for i in range(10)
-    ]
-    kept = mapper(many).kept
-    told = {tuple((item.report_id, round(item.score, 4)) for item in items) for items in kept}
-    assert len(told) > 0.8 * len(many)
-    one, twin = mapper([SITUATIONS[0], SITUATIONS[0] + " "]).kept
-    assert {item.report_id for item in one} == {item.report_id for item in twin}
+    mapper = MapScore(lm.eval(), tokenizer, index.reports_of("maslow"), tau=-1)
+    many = [*some, *(text.replace(" You ", " Now you ") for text in some[:4])]
+    kept = mapper(many, index.near("maslow", many, encoder, 3)).kept
+    told = [{item.text for item in items} for items in kept]
+    assert len(set(map(frozenset, told[:16]))) > 0.8 * 16
+    for own, twin in zip(told, told[16:], strict=False):
+        assert len(own & twin) >= 2
 
 
 @pytest.mark.fidelity("sova", 10)
