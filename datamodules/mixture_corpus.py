@@ -20,7 +20,7 @@ its end, and `block(ids)`, which makes an example of n tokens from n + 1 token i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -127,14 +127,23 @@ class MixtureCorpus(ZooDataModule):
         for split in {"fit": ("val",), "validate": ("val",)}.get(stage, ("test",)):
             self.examples(split, encoder)
         if stage == "fit":
-            next(iter(self._stream(encoder, num_workers=0)))
+            self.examples("train", encoder)
+
+    def examples(self, split: str, encoder: Any) -> Sequence[Any]:
+        """Return the encoded held-out texts of a split; of `train` the first blocks alone."""
+        if split != "train":
+            return super().examples(split, encoder)
+        loader = self._stream(encoder, num_workers=0)
+        return [encoder.block(ids) for ids in loader.first_blocks()]
+
+    def keep_head(self, encoder: Any, records: int) -> bool:
+        """Return False: nothing is read whole anyway."""
+        return False
 
     def train_dataloader(self) -> MixtureLoader:  # type: ignore[override]
         """Return the streaming, resumable training loader."""
         trainer: Any = self.trainer
-        place = {} if trainer is None else {"rank": trainer.global_rank}
-        if trainer is not None:
-            place["world_size"] = trainer.world_size
+        place = {} if trainer is None else _place(trainer)
         loader = self._stream(self._current_encoder(), num_workers=self.num_workers, **place)
         if trainer is not None:
             loader.limit_epochs(trainer.limit_train_batches)
@@ -155,6 +164,11 @@ class MixtureCorpus(ZooDataModule):
             num_workers=num_workers,
             **place,
         )
+
+
+def _place(trainer: Any) -> dict[str, int]:
+    steps = trainer.accumulate_grad_batches
+    return {"rank": trainer.global_rank, "world_size": trainer.world_size, "accumulate": steps}
 
 
 def samples() -> dict[str, str]:

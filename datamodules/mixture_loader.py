@@ -43,6 +43,7 @@ class MixtureLoader:
         rank: This process.
         world_size: Number of processes.
         num_workers: Processes that read; 0 reads here.
+        accumulate: Micro-batches per optimiser step and rank.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class MixtureLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        accumulate: int = 1,
     ) -> None:
         if num_workers and LANES % num_workers:
             raise InputError(f"data.num_workers: {num_workers} is not 0, 1, 2 or {LANES}")
@@ -68,6 +70,7 @@ class MixtureLoader:
         self.length, self.batch_size, self.num_tokens = length, batch_size, num_tokens
         self.order, self.max_epochs, self.seed = order, max_epochs, seed
         self.rank, self.world_size, self.num_workers = rank, world_size, num_workers
+        self.accumulate = accumulate
         self.batches = num_tokens // (length * batch_size * world_size)
         if not self.batches:
             raise InputError(
@@ -78,6 +81,7 @@ class MixtureLoader:
         self.lanes: list[State | None] = [None] * LANES
         self.limit: int | None = None
         self._resumed = False
+        self._step_start: State | None = None
 
     def __len__(self) -> int:
         """Number of micro-batches of this rank in an epoch."""
@@ -96,15 +100,41 @@ class MixtureLoader:
             generator=torch.Generator(),  # the global one is the model's: a resumed run must match
         )
         for lane, state, batch in batches:
+            if done % self.accumulate == 0:
+                self._step_start = self._place()
+            done += 1
             self.position += 1
             self.lanes[lane] = state
             yield batch
 
     def state_dict(self) -> State:
-        """Return the number of micro-batches consumed, and the place of each reader."""
-        shares = {**self.shares, "length": self.length, "batch_size": self.batch_size}
-        given = {**shares, "world_size": self.world_size, "seed": self.seed}
-        return {"position": self.position, "lanes": list(self.lanes), "given": given}
+        """Return the number of micro-batches consumed, and the place of each reader.
+
+        `step_start` is the same where the last optimiser step began.
+        """
+        return {**self._place(), "step_start": self._step_start or self._place()}
+
+    def _place(self) -> State:
+        return {"position": self.position, "lanes": list(self.lanes), "given": self._given()}
+
+    def _given(self) -> dict[str, Any]:
+        """Return what must be the same for a place to mean the same."""
+        files = {f"files of {name}": shards.digest() for name, shards in self.sources.items()}
+        numbers = {"length": self.length, "batch_size": self.batch_size, "seed": self.seed}
+        return {**self.shares, **numbers, "world_size": self.world_size, **files}
+
+    def first_blocks(self) -> list[list[int]]:
+        """Return the blocks of this rank's very first micro-batch."""
+        return _Reader(self, 0).blocks(0)
+
+    def summary(self) -> list[str]:
+        """Return lines on what an epoch reads."""
+        tokens = self.batches * self.world_size * self.batch_size * self.length
+        lines = [f"streamed    {tokens:,} tokens in blocks of {self.length:,}; {self.order} shares"]
+        for name, share in self.shares.items():
+            shards = self.sources[name]
+            lines.append(f"  {name:12} {share:7.2%}  {len(shards)} shards of {shards.path}")
+        return lines
 
     def load_state_dict(self, state: State) -> None:
         """Continue where `state_dict` was taken.
@@ -112,7 +142,7 @@ class MixtureLoader:
         Raises:
             InputError: The mixture or the number of processes is another one.
         """
-        mine = self.state_dict()["given"]
+        mine = self._given()
         for name, value in state["given"].items():
             if mine.get(name) != value:
                 raise InputError(

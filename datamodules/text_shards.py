@@ -11,6 +11,7 @@ row by row. Which text a lane gets depends on the seed and the number of lanes a
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -140,6 +141,11 @@ class TextShards:
             f"data.sources.{self.name}: {self._place(0)} has no more than {self.held_out} texts, "
             f"which are held out; lower data.held_out"
         )
+
+    def digest(self) -> str:
+        """Return a digest of the names and sizes of the shards."""
+        told = [(file.name, file.stat().st_size if file.exists() else 0) for file in self.files]
+        return hashlib.sha256(repr((self.path if not told else "", told)).encode()).hexdigest()[:12]
 
     def _place(self, shard: int) -> str:
         return str(self.files[shard]) if self.files else self.path

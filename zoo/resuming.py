@@ -59,13 +59,14 @@ def rewind(checkpoint: dict[str, Any], accumulate: int, start: RandomState) -> N
 
     Args:
         checkpoint: As Lightning writes it; changed in place. One whose loader has no place of its
-            own (see `StepLoader.state_dict`) stays as it is.
+            own (see `StepLoader.state_dict` and `MixtureLoader.state_dict`) stays as it is.
         accumulate: Micro-batches of a step.
         start: Random state at the beginning of the step.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop")
     loaders = (loop or {}).get("state_dict", {}).get("combined_loader", [])
-    if not loaders or not all({"epoch", "position"} <= loader.keys() for loader in loaders):
+    placed = ({"epoch", "position"}, {"step_start"})
+    if not loaders or not all(any(keys <= one.keys() for keys in placed) for one in loaders):
         return
     if not inside_a_step(loop, accumulate):
         return
@@ -80,7 +81,9 @@ def rewind(checkpoint: dict[str, Any], accumulate: int, start: RandomState) -> N
     }
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
     loop["state_dict"]["combined_loader"] = [
-        {"epoch": loader["epoch"] - (loader["position"] == 0), "position": first}
+        loader["step_start"]
+        if "step_start" in loader
+        else {"epoch": loader["epoch"] - (loader["position"] == 0), "position": first}
         for loader in loaders
     ]
     checkpoint["rng"] = start

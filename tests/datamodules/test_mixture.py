@@ -144,6 +144,17 @@ def test_an_epochs_end(loader: Callable[..., Any]) -> None:
     assert list(fresh) == second
 
 
+def test_the_start_of_a_step(loader: Callable[..., Any]) -> None:
+    """A checkpoint inside an optimiser step can be moved back to where it began."""
+    whole = list(loader(accumulate=3))
+    stopped = loader(accumulate=3)
+    list(islice(stopped, 8))
+    fresh = loader(accumulate=3)
+    fresh.load_state_dict(stopped.state_dict()["step_start"])
+    assert fresh.position == 6
+    assert list(fresh) == whole[6:]
+
+
 # -- texts -------------------------------------------------------------------------------------
 
 
@@ -244,7 +255,7 @@ def test_a_source_that_is_too_small(
         list(loader(0.9, max_epochs=1))
 
 
-def test_another_mixture_does_not_go_on(loader: Callable[..., Any]) -> None:
+def test_another_mixture_does_not_go_on(loader: Callable[..., Any], tmp_path: Path) -> None:
     state = loader().state_dict()
     for options, said in (
         ({"share": 0.5}, "a = 0.663, now it is 0.5"),
@@ -253,6 +264,9 @@ def test_another_mixture_does_not_go_on(loader: Callable[..., Any]) -> None:
     ):
         with pytest.raises(ValueError, match=said):
             loader(**options).load_state_dict(state)
+    (tmp_path / "b.txt").write_text("b\n")
+    with pytest.raises(ValueError, match="files of b"):
+        loader().load_state_dict(state)
     with pytest.raises(ValueError, match="data.num_workers: 3"):
         loader(num_workers=3)
     assert LANES == 4

@@ -11,16 +11,21 @@ BINS = 8
 WIDTH = 40  # characters of the longest bar
 
 
-def data_summary(loader: Any, records: int, dropped: int, window: int | None) -> list[str]:
-    """Return lines on examples and their lengths, with a histogram.
+def data_summary(datamodule: Any, split: str, loader: Any, window: int | None) -> list[str]:
+    """Return lines on examples and their lengths, with a histogram; on what a stream reads.
 
     Args:
-        loader: The loader of the split; it knows the lengths of all examples, in tokens.
-        records: Number of records that were encoded.
-        dropped: Number of those that were left out as too long.
+        datamodule: The data; it knows how many records of the split were encoded or left out.
+        split: The split.
+        loader: Its loader; one that streams has a `summary`, others know the lengths of all
+            examples, in tokens.
         window: Tokens that the method's window holds, None if it has none.
     """
+    if hasattr(loader, "summary"):
+        streamed: list[str] = loader.summary()
+        return streamed
     lengths = loader.sizes.lengths
+    records, dropped = datamodule.encoded_counts[split]
     limit = "" if window is None else f" of a window of {window:,}"
     lines = [
         f"examples    {len(lengths):,} of {records:,} records, {dropped:,} of them left out; "

@@ -102,8 +102,7 @@ class ZooTrainer(Trainer):
         loader = getattr(datamodule, f"{split}_dataloader")()
         lines = describe(model, loader, len(loader))
         window = getattr(encoder, "max_length", None)
-        records, dropped = datamodule.encoded_counts[split]
-        lines += data_summary(loader, records, dropped, window)
+        lines += data_summary(datamodule, split, loader, window)
         if head:
             lines.append(f"  the first {HEAD:,} records alone: the whole is encoded by `fit`")
         lines += encoder.preview(datamodule.examples(split, encoder)[0])
