@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zoo.errors import InputError
-from zoo.methods.alpo.writing import Nucleus, begin, ends_after, first_lines, write_lines
+from zoo.methods.alpo.writing import OUT, Nucleus, begin, ends_after, first_lines, write_lines
 
 
 def test_tokens_are_drawn_from_the_nucleus():
@@ -16,7 +16,7 @@ def test_tokens_are_drawn_from_the_nucleus():
         return Nucleus(**{"temperature": 1.0, "top_p": 1.0, "top_k": 0, **options}).keep(logits)
 
     def drawn(**options):
-        return (~kept(**options).isinf()).nonzero()[:, 1].tolist()
+        return (kept(**options) > OUT).nonzero()[:, 1].tolist()
 
     assert drawn() == [0, 1, 2, 3]
     assert drawn(top_k=2) == [0, 2]
@@ -56,7 +56,9 @@ def test_rows_of_one_prompt_are_run_once(make):
         plain = model.new_decoder(3)
         plain.feed([prompt] * 3, 0)
         theirs = write_lines(model, plain, 2, Nucleus(0.0), 24)
+        narrow = write_lines(model, begin(model, prompt, 8), 1, Nucleus(0.3, 0.5, 2), 60)
         sampled = write_lines(model, begin(model, prompt, 8), 2, Nucleus(1.0, 1.0, 0), 24)
     assert ours == theirs
     assert len(set(ours)) == 1
     assert len(set(sampled)) > 4
+    assert len(narrow) == 8  # rows that have ended are carried on, whatever is drawn from

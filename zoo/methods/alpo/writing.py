@@ -18,6 +18,7 @@ from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 
 TOP = 0  # the one depth
+OUT = -1e30  # a logit that no softmax counts
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Nucleus:
             raise InputError(f"{section}.top_k: {self.top_k} is below 0")
 
     def keep(self, logits_BV: Tensor) -> Tensor:
-        """Return the logits with -inf for every token that is not drawn from."""
+        """Return the logits, far below all others for every token that is not drawn from.
+
+        Not -inf: the token that ends a row may be the only one that is allowed, and left out here.
+        """
         if self.temperature == 0:
             return logits_BV
         no_ids = torch.empty(0)  # the warpers read none
@@ -57,7 +61,7 @@ class Nucleus:
             kept_BV = TopKLogitsWarper(self.top_k)(no_ids, kept_BV)
         if self.top_p < 1:
             kept_BV = TopPLogitsWarper(self.top_p)(no_ids, kept_BV)
-        return logits_BV.masked_fill(kept_BV.isinf(), -torch.inf)
+        return logits_BV.float().masked_fill(kept_BV.isinf(), OUT)
 
 
 def begin(model: Any, prompt: Sequence[int], count: int) -> DepthDecoder:
