@@ -37,6 +37,7 @@ CLAIMS = {  # name on the command line -> module
     "rerank": "benchmarks.ranking.rerank",
     "rabtriever_online": "benchmarks.ranking.rabtriever_online",
     "fsm_batch": "benchmarks.fisminess.fsm_batch",
+    "preference_tree": "benchmarks.alpo.preference_tree",
     "data_start": "benchmarks.data_start",
 }
 

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from zoo.encoding import collate
 from zoo.losses.preference import node_log_probs
 from zoo.methods.alpo.choose import choose, mixing, pick_pair
-from zoo.methods.alpo.preference_tree import BlockPlan, sequence
+from zoo.methods.alpo.preference_tree import BlockPlan
 from zoo.records import ScoredBlock, ScoredSegment
 
 
@@ -52,27 +52,26 @@ def gradients(module: Any, value: Tensor) -> list[Tensor]:
 
 def textbook(module: Any, plan: BlockPlan) -> Tensor:
     """Return sum_i w_i -log sigmoid(beta_i h_i) from a sequence for each leaf and full logits."""
-    tree, pairs = plan.grow(1.0, random.Random(0))
-    opened = [choice for choice in plan.choices if choice.is_open]
 
-    def log_prob(leaf: int) -> Tensor:
-        example = sequence(tree, leaf)
-        logits = module.lm(torch.tensor([example.input_ids]), use_cache=False).logits[0]
-        logp = logits.log_softmax(-1)
-        return sum(logp[i, y] for i, y in enumerate(example.labels) if y >= 0)
+    def log_prob(prefix: tuple[int, ...], leaf: tuple[int, ...]) -> Tensor:
+        logits = module.lm(torch.tensor([prefix + leaf]), use_cache=False).logits[0]
+        rows = logits[len(prefix) - 1 : -1].log_softmax(-1)
+        return rows[torch.arange(len(leaf)), list(leaf)].sum()
 
-    total = torch.zeros((), dtype=torch.float64)
-    for choice, (chosen, rejected) in zip(opened, pairs, strict=True):
-        (c, c0), (r, r0) = (both_first(module, log_prob, leaf) for leaf in (chosen, rejected))
-        total = total - choice.weight * logsigmoid(choice.beta * ((c - c0) - (r - r0)))
+    def ratio(prefix: tuple[int, ...], leaf: tuple[int, ...]) -> Tensor:
+        with torch.no_grad(), module.reference.used(module):
+            before = log_prob(prefix, leaf)
+        return log_prob(prefix, leaf) - before
+
+    total, prefix = torch.zeros((), dtype=torch.float64), plan.prompt
+    for candidates, choice in zip(plan.candidates, plan.choices, strict=True):
+        if choice.is_open:
+            h = ratio(prefix, candidates[choice.chosen]) - ratio(
+                prefix, candidates[choice.rejected]
+            )
+            total = total - choice.weight * logsigmoid(choice.beta * h)
+        prefix = prefix + candidates[choice.chosen]
     return total
-
-
-def both_first(module: Any, log_prob: Any, leaf: int) -> tuple[Tensor, Tensor]:
-    """Return log pi and log pi_0 of a leaf, the reference first."""
-    with torch.no_grad(), module.reference.used(module):
-        before = log_prob(leaf)
-    return log_prob(leaf), before
 
 
 @pytest.mark.fidelity("alpo", 1)
@@ -133,6 +132,8 @@ def test_prompt_and_prefix_are_not_learned(make: Any) -> None:
 @pytest.mark.parametrize("closed", [FEW, NARROW, None, OPEN[:3]])
 def test_closed_gates_teach_nothing_but_stand_in_prefixes(make: Any, closed: Any) -> None:
     module = moved(build(make))
+    drawn = [choice for i in range(20) for choice in choose(scored([closed, OPEN], i), 0)]
+    assert [choice.is_open for choice in drawn] == [False, True] * 20
     alone = plans(module, scored([closed, closed]))
     value = module.losses(module.encoder().collate(alone, {}))["preference"].sum
     assert float(value) == 0

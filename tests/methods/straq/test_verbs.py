@@ -96,7 +96,7 @@ def test_part_of_the_optimiser_keeps_the_rest(capsys: pytest.CaptureFixture[str]
     optimizer = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["optimizer"]
     assert optimizer == {
         **{"lr": 0.5, "schedule": "cosine", "warmup_ratio": 0.03, "weight_decay": 0.0},
-        **{"beta1": 0.9, "beta2": 0.95, "final_ratio": 0.1},
+        **{"beta1": 0.9, "beta2": 0.95, "final_ratio": 0.1, "clip_heads_apart": False},
     }
 
 

@@ -1,0 +1,1 @@
+"""ALPO: speed of a preference step on a tree."""
