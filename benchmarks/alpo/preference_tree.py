@@ -56,7 +56,7 @@ class ThirdCarries(random.Random):
         """Return a number above every lambda below 1."""
         return 1.0
 
-    def randrange(self, *_: Any) -> int:  # type: ignore[override]
+    def randrange(self, *_: Any) -> int:
         """Return the third candidate."""
         return 2
 
