@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datamodules.mmlu import MMLU
     from datamodules.msmarco_triples import MSMARCOTriples
     from datamodules.multiwoz import MultiWOZ
+    from datamodules.preferences import Preferences
     from datamodules.psyqa import PsyQA
     from datamodules.ranking_records import RankingRecords
     from datamodules.saycan import SayCan
@@ -72,6 +73,7 @@ __all__ = [
     "MSMARCOTriples",
     "MixtureCorpus",
     "MultiWOZ",
+    "Preferences",
     "PsyQA",
     "RankingRecords",
     "SayCan",
@@ -111,6 +113,7 @@ _HOME = {
     "MSMARCOTriples": "msmarco_triples",
     "MixtureCorpus": "mixture_corpus",
     "MultiWOZ": "multiwoz",
+    "Preferences": "preferences",
     "PsyQA": "psyqa",
     "RankingRecords": "ranking_records",
     "SayCan": "saycan",

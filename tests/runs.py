@@ -41,6 +41,8 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "confident_sft": tiny("confident_sft"),
     "megan": tiny("megan"),
     "megan_mixed": (*tiny("megan"), *MIXED),
+    "almr": tiny("almr"),
+    "almr_sft": tiny("almr_sft"),
     "m3_jepa": tiny("m3_jepa"),
     "lahore": tiny("lahore"),
     "lahore_dpo": tiny("lahore_dpo"),

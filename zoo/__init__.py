@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ALMR": "zoo.methods.almr.module",
     "ALMRReport": "zoo.methods.almr.report",
     "ALPO": "zoo.methods.alpo.module",
     "CoCT": "zoo.methods.coct.module",

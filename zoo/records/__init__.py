@@ -27,7 +27,7 @@ from zoo.records.dilemmas import (
 )
 from zoo.records.labels import LabelPath, Taxonomy
 from zoo.records.media import Media, MediaText
-from zoo.records.questions import Question, Triple
+from zoo.records.questions import Preference, Question, Triple
 from zoo.records.ranking import Corpus, Document, Ranking
 from zoo.records.subtitles import ScoredBlock, ScoredSegment, SubtitleBlock
 from zoo.records.text import Conditioned, PlainText
@@ -40,6 +40,7 @@ Record = (
     | Question
     | Conditioned
     | PlainText
+    | Preference
     | Ranking
     | SubtitleBlock
     | ScoredBlock
@@ -63,6 +64,7 @@ __all__ = [
     "Media",
     "MediaText",
     "PlainText",
+    "Preference",
     "PrincipleText",
     "Question",
     "Ranking",

@@ -45,3 +45,24 @@ class Question:
     rationale: str = ""
     kind: str = ""
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A query with two answers of which one is preferred.
+
+    Attributes:
+        query: What the user says.
+        chosen: The better answer.
+        rejected: The worse one.
+        system: System prompt; empty means the prompt's default line.
+        kind: Name under which scores are reported; may be empty.
+        id: Where the record comes from.
+    """
+
+    query: str
+    chosen: str
+    rejected: str
+    system: str = ""
+    kind: str = ""
+    id: str = ""

@@ -1,0 +1,135 @@
+"""Encoder of the three stages: a text is learned whole, an answer alone, two answers as a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from zoo.encoding import NO_HEAD, Batch, Example, extended, join
+from zoo.errors import InputError
+from zoo.prompts.thoughts import ThoughtEncoder, answer_turns, question
+from zoo.records import Dialogue, PlainText, Preference, Triple
+
+ANSWER, TEXT, PAIR = 0, 1, 2  # what is learned; all by the one language head
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair:
+    """Two encoded answers to one prompt.
+
+    Attributes:
+        chosen: Prompt and preferred answer, the answer supervised.
+        rejected: Prompt and the other answer.
+        record: The record.
+    """
+
+    chosen: Example
+    rejected: Example
+    record: Preference
+
+    def __len__(self) -> int:
+        """Return the number of tokens that a step runs."""
+        return len(self.chosen) + len(self.rejected)
+
+    def head_weights(self) -> dict[int, float]:
+        """Return one pair."""
+        return {PAIR: 1.0}
+
+
+@dataclass(slots=True)
+class StageBatch(Batch):
+    """Sequences of one stage.
+
+    Attributes:
+        kinds: The `kind` of each sequence's record, where records are kept; else empty texts.
+        pairs: Number of pairs; their preferred answers are the first half of the sequences.
+    """
+
+    kinds: list[str] = field(default_factory=list)
+    pairs: int = 0
+
+
+@dataclass
+class StageEncoder(ThoughtEncoder):
+    """Encoder of texts, questions with answers, dialogues, and preferred answers.
+
+    A text is cut into windows; each token but the first is a target, and so is the end of the text.
+    """
+
+    records: ClassVar[tuple[type, ...]] = (PlainText, Triple, Dialogue, Preference)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.end_id: int = self.tokenizer.eos_token_id
+
+    def __call__(self, record: PlainText | Triple | Dialogue | Preference) -> list[Any]:
+        """Return the examples of a record.
+
+        Raises:
+            InputError: A text or an answer is empty.
+            TooLongError: A question with its answer is longer than the window.
+        """
+        if isinstance(record, PlainText):
+            return self.windows(record)
+        if isinstance(record, Preference):
+            return [self.pair(record)]
+        return super().__call__(record)
+
+    def windows(self, record: PlainText) -> list[Example]:
+        """Return a text in windows of at most `max_length` tokens."""
+        if not record.text.strip():
+            raise InputError(f"{record.id or 'text'}: the field 'text' is empty")
+        start = self.tokenizer.bos_token_id
+        first = [] if start is None else [start]
+        ids = [*first, *self.ids(record.text), self.end_id]
+        # A window begins with the token that the last one ended with, which is its first context.
+        step = self.max_length - 1
+        cuts = range(0, max(1, len(ids) - 1), step)
+        return [join([(ids[i : i + step + 1], TEXT, 1.0)], record=record) for i in cuts]
+
+    def pair(self, record: Preference) -> AnswerPair:
+        """Return the two answers of a record, each behind the same prompt."""
+        asked = question(self.chat, Triple(record.query, "", "", record.system))
+        examples = []
+        for name in ("chosen", "rejected"):
+            text = getattr(record, name)
+            if not text.strip():
+                raise InputError(f"{record.id or 'pair'}: the field {name!r} is empty")
+            turns = answer_turns(self.chat, "", text, think=None, speak=ANSWER)
+            examples.append(self.encode([*asked, *turns], record))
+        return AnswerPair(examples[0], examples[1], record)
+
+    def collate(self, examples: Sequence[Any], normalizers: dict[int, float]) -> StageBatch:
+        """Join examples of one stage into a batch.
+
+        Raises:
+            InputError: Pairs are mixed with other examples.
+        """
+        pairs = [example for example in examples if isinstance(example, AnswerPair)]
+        if pairs and len(pairs) < len(examples):
+            raise InputError("data: preferred answers are mixed with other records; train in turn")
+        rows = [p.chosen for p in pairs] + [p.rejected for p in pairs] if pairs else examples
+        normalizers = normalizers or ({PAIR: float(len(pairs))} if pairs else {})
+        batch = super().collate(rows, normalizers)
+        kinds = [getattr(example.record, "kind", "") or "" for example in rows]
+        return extended(StageBatch, batch, kinds=kinds, pairs=len(pairs))
+
+    def preview(self, example: Any) -> list[str]:
+        """Return lines that show an example; of a pair, both answers."""
+        parts = [example.chosen, example.rejected] if isinstance(example, AnswerPair) else [example]
+        return [line for part in parts for line in super(StageEncoder, self).preview(part)]
+
+
+def only(batch: StageBatch, kind: str) -> Any:
+    """Return the head of each token, `NO_HEAD` outside the sequences of a kind."""
+    keep = [name == kind for name in batch.kinds]
+    heads = batch.head_ids.clone()
+    flat = heads.view(-1)
+    width = heads.shape[1]
+    for i, kept in enumerate(keep):
+        if not kept and batch.offsets is not None:
+            flat[int(batch.offsets[i]) : int(batch.offsets[i + 1])] = NO_HEAD
+        elif not kept:
+            flat[i * width : (i + 1) * width] = NO_HEAD
+    return heads
