@@ -17,13 +17,16 @@ _HOME = {
     "LaHoRe": "zoo.methods.lahore.module",
     "LaMsS": "zoo.methods.lamss.module",
     "M3JEPA": "zoo.methods.m3_jepa.module",
+    "MapScore": "zoo.methods.sova.instruct",
     "MeGan": "zoo.methods.megan.module",
     "MeTHanol": "zoo.methods.methanol.module",
     "Rabtriever": "zoo.methods.rabtriever.module",
     "SFT": "zoo.methods.sft.module",
+    "SentenceEncoder": "zoo.methods.sova.sentence_encoder",
     "SoVA": "zoo.methods.sova.module",
     "StraQ": "zoo.methods.straq.module",
     "StraQResponder": "zoo.methods.straq.responder",
+    "ValueIndex": "zoo.methods.sova.index",
     "ZooModule": "zoo.module",
     "Backbone": "zoo.backbone",
     "Hyper": "zoo.methods.megan.hypernetwork",
@@ -32,6 +35,7 @@ _HOME = {
     "Tower": "zoo.methods.m3_jepa.towers",
     "load": "zoo.export",
     "save": "zoo.export",
+    "write_graph_page": "zoo.methods.sova.page",
 }
 __all__ = sorted(_HOME)
 

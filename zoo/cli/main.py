@@ -1,4 +1,4 @@
-"""Command line: fit validate test predict, check generate chat export, index search, study, list.
+"""Command line: fit validate test predict check generate chat export index search study graph list.
 
 python -m zoo fit --config configs/methanol.yaml
 python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.yaml
@@ -253,13 +253,14 @@ def run(args: list[str]) -> None:
     if args[:2] == ["configs", "copy"] and len(args) <= 3:
         print(copy_configs(Path(*args[2:] or ["configs"])))
         return
-    if args[:1] == ["study"]:
-        from zoo.cli.study import run_study  # Optuna is not imported for the other verbs
+    if args[:1] in (["study"], ["graph"]):
+        from zoo.cli import graph, study  # their libraries are not imported for the other verbs
 
         quiet()
-        print("\n".join(run_study(args[1:])))
+        verb = study.run_study if args[0] == "study" else graph.run_graph
+        print("\n".join(verb(args[1:])))
         return
-    verbs = [*ZooCLI.subcommands(), "study", "list", "configs copy"]
+    verbs = [*ZooCLI.subcommands(), "study", "graph", "list", "configs copy"]
     if not args or (args[0] not in verbs and args[0] not in ("-h", "--help")):
         problem = f"no command {args[0]!r}" if args else "no command"
         raise InputError(f"{problem}; {hint(args[0] if args else '', verbs)}; example: {EXAMPLE}")

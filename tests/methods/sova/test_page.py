@@ -14,7 +14,7 @@ import pytest
 from methods.sova.graph_parts import TABLE, TEXTS
 
 from zoo.methods.sova.index import ValueIndex
-from zoo.methods.sova.page import in_script, page, write_page
+from zoo.methods.sova.page import in_script, page, write_graph_page
 from zoo.records import PrincipleText
 
 ATTACK = (
@@ -79,7 +79,7 @@ def test_json_cannot_end_its_script() -> None:
 
 
 def test_the_same_index_gives_the_same_page(index: ValueIndex, tmp_path: Path) -> None:
-    size = write_page(index, tmp_path / "a.html")
+    size = write_graph_page(index, tmp_path / "a.html")
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == page(index)
     assert size == (tmp_path / "a.html").stat().st_size
 
@@ -109,7 +109,7 @@ def hosts_asked(tmp_path: Path) -> set[str]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_search_finds_a_principle_in_a_browser(index: ValueIndex, tmp_path: Path) -> None:
-    write_page(index, tmp_path / "page.html")
+    write_graph_page(index, tmp_path / "page.html")
     text = dom(tmp_path / "page.html", "Put%20honesty", tmp_path)
     assert text.count("<circle") == len(index.graph)
     assert "1 found" in text
@@ -123,7 +123,7 @@ def test_search_finds_a_principle_in_a_browser(index: ValueIndex, tmp_path: Path
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_runs_no_text_and_asks_nobody(index: ValueIndex, tmp_path: Path) -> None:
-    write_page(index, tmp_path / "page.html")
+    write_graph_page(index, tmp_path / "page.html")
     text = dom(tmp_path / "page.html", "Be%20kind", tmp_path)
     title = text.partition("<title>")[2].partition("</title>")[0]
     assert "owned" not in title

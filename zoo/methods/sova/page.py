@@ -28,7 +28,7 @@ RADIUS = {"principle": 6, "value": 4}  # of the others: labels 9, parts of princ
 LABELS = ("need", "emotion", "virtue", "foundation", "worldview")
 
 
-def write_page(index: ValueIndex, path: str | Path) -> int:
+def write_graph_page(index: ValueIndex, path: str | Path) -> int:
     """Write the page of an index; return its size in bytes."""
     text = page(index)
     with whole_file(Path(path)) as scratch:
