@@ -38,6 +38,7 @@ CLAIMS = {  # name on the command line -> module
     "rabtriever_online": "benchmarks.ranking.rabtriever_online",
     "fsm_batch": "benchmarks.fisminess.fsm_batch",
     "preference_tree": "benchmarks.alpo.preference_tree",
+    "dilemma_batch": "benchmarks.sova.dilemma_batch",
     "data_start": "benchmarks.data_start",
 }
 

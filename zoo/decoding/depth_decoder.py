@@ -97,6 +97,19 @@ class DepthDecoder:
         self.last_BD = before.index_copy(0, rows_P, kept.last)
         self.block_calls += longest * len(kept.keys)
 
+    def open_alike(self, ids: Sequence[int]) -> None:
+        """Begin every row with the same tokens, which are run once; like `open` otherwise."""
+        rows = self.mask_BL.shape[0]
+        kept = prefill(self.lm, [ids], budget=len(ids))
+        rows_B = torch.arange(rows, device=self.mask_BL.device)
+        for index, (keys, values) in enumerate(zip(kept.keys, kept.values, strict=True)):
+            alike = (part.expand(rows, -1, -1, -1) for part in (keys, values))
+            begin_rows(self.caches[0], index, rows_B, *alike)
+        self.positions_BL = torch.arange(len(ids), device=rows_B.device).repeat(rows, 1)
+        self.mask_BL = torch.ones_like(self.positions_BL)
+        self.last_BD = kept.last.repeat(rows, 1)
+        self.block_calls += len(ids) * len(kept.keys)
+
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
         """Append tokens to each row and raise everything so far to a depth.
 

@@ -232,6 +232,25 @@ def test_packed_prompts_decode_what_padded_ones_do(name: str, lm: Any) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "shape"])
+def test_rows_that_begin_alike_decode_what_whole_prompts_do(name: str, lm: Any) -> None:
+    lm = lm if name == "shape" else sliding(name)
+    alike = [*range(50, 60)]
+    decoder, whole = (decoder_of(lm, len(PROMPTS), (4,)) for _ in range(2))
+    decoder.open_alike(alike)
+    once = decoder.block_calls
+    decoder.feed(PROMPTS, 0)
+    whole.open([[*alike, *prompt] for prompt in PROMPTS])
+    torch.testing.assert_close(decoder.state(), whole.state(), atol=1e-4, rtol=1e-4)
+    rows = [
+        each.decode(0, endless(lm), stop_id=STOP, max_new_tokens=6, close=False)
+        for each in (decoder, whole)
+    ]
+    assert rows[0] == rows[1]
+    assert once == 4 * len(alike)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", ["mistral", "shape"])
 def test_rows_begin_anew_beside_rows_that_go_on(name: str, lm: Any) -> None:
     """A longer and a shorter prompt in place of two rows: each decodes what it does alone."""

@@ -45,13 +45,13 @@ class Asker:
 
     def read(self, heads: Sequence[Sequence[int]]) -> list[str]:
         """Run what both orders share; return the reasoning of each row, which is empty."""
-        self.decoder.open(heads)
+        self._open(heads)
         return [""] * len(heads)
 
     def reason(self, heads: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
         """Run requests for reasoning; return what was written to each."""
         start, end = self.encoder.reasoning_start(), self.encoder.reasoning_end()
-        self.decoder.open([[*head, *start] for head in heads])
+        self._open([[*head, *start] for head in heads])
         stop = self.encoder.stop_id
         ids = self.decoder.decode(ONLY, self.project, stop_id=stop, max_new_tokens=max_new_tokens)
         self.decoder.feed([end] * len(heads), ONLY)
@@ -81,6 +81,14 @@ class Asker:
         )
         self.decoder.rewind(place)
         return self._texts(ids)
+
+    def _open(self, heads: Sequence[Sequence[int]]) -> None:
+        """Run the beginning that all rows share once, then the rest of each."""
+        shared = 0
+        while all(len(row) > shared + 1 and row[shared] == heads[0][shared] for row in heads):
+            shared += 1
+        self.decoder.open_alike(heads[0][:shared])
+        self.decoder.feed([row[shared:] for row in heads], ONLY)
 
     def _tail(self, order: Sequence[str]) -> list[int]:
         return self.encoder.tail(order, reasoned=self.reasoned)

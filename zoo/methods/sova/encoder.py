@@ -100,7 +100,7 @@ class DilemmaEncoder(PromptEncoder):
             system: The system line.
             after: What the user asks for after it; empty where the actions follow at once.
         """
-        told = before + prompts.question(situation) + after
+        told = before + prompts.question(situation, reasoned=bool(after)) + after
         return [
             Segment(self.system_turn(system), "system"),
             Segment(self.chat.open("user") + told, "user"),

@@ -1,0 +1,1 @@
+"""SoVA's claim."""
