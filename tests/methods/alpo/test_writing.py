@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from zoo.decoding.constrained import keep_only, pick
 from zoo.errors import InputError
 from zoo.methods.alpo.writing import OUT, Nucleus, begin, ends_after, first_lines, write_lines
 
@@ -56,9 +57,13 @@ def test_rows_of_one_prompt_are_run_once(make):
         plain = model.new_decoder(3)
         plain.feed([prompt] * 3, 0)
         theirs = write_lines(model, plain, 2, Nucleus(0.0), 24)
-        narrow = write_lines(model, begin(model, prompt, 8), 1, Nucleus(0.3, 0.5, 2), 60)
         sampled = write_lines(model, begin(model, prompt, 8), 2, Nucleus(1.0, 1.0, 0), 24)
     assert ours == theirs
     assert len(set(ours)) == 1
     assert len(set(sampled)) > 4
-    assert len(narrow) == 8  # rows that have ended are carried on, whatever is drawn from
+
+
+def test_a_row_may_end_though_the_end_is_not_drawn_from():
+    """Rows that have ended are only allowed the end, which the nucleus may have left out."""
+    logits = Nucleus(0.3, 0.5, 2).keep(torch.arange(9.0)[None])
+    assert pick(keep_only(logits, [[0]]), 0.3).tolist() == [0]
