@@ -39,6 +39,7 @@ CLAIMS = {  # name on the command line -> module
     "fsm_batch": "benchmarks.fisminess.fsm_batch",
     "preference_tree": "benchmarks.alpo.preference_tree",
     "dilemma_batch": "benchmarks.sova.dilemma_batch",
+    "map_score": "benchmarks.sova.map_score",
     "data_start": "benchmarks.data_start",
 }
 

@@ -1,1 +1,1 @@
-"""SoVA's claim."""
+"""SoVA: speed of its choices, of retrieval by scored reports, and of the index."""
