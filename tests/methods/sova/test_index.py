@@ -47,6 +47,7 @@ class Writer:
         return json.dumps(said)
 
     def score(self, messages: Any, candidates: Any, begun: str = "") -> list[float]:
+        self.asked += 1
         return [1.0, *[0.0] * (len(candidates) - 1)]
 
 
@@ -112,17 +113,22 @@ def test_files_are_of_open_formats(tmp_path: Path) -> None:
     assert {name for ids in reports.principle_ids for name in ids} <= set(principles.id)
 
 
-def test_a_build_that_was_cut_off_asks_nothing_twice(tmp_path: Path) -> None:
-    whole = Writer()
-    made = ValueIndex.build(tmp_path / "whole", TABLE, TEXTS, judge=whole)
-    assert made.card["counts"]["written"] == len(made.reports) == whole.asked
+@pytest.mark.parametrize("with_encoder", [False, True])
+def test_a_build_that_was_cut_off_asks_nothing_twice(
+    with_encoder: bool, encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    whole, options = Writer(), {"encoder": encoder if with_encoder else None}
+    made = ValueIndex.build(tmp_path / "whole", TABLE, TEXTS, judge=whole, **options)
+    labelled = len(published(TEXTS)) * len(STEERING) if with_encoder else 0
+    assert made.card["counts"]["written"] == len(made.reports) == whole.asked - labelled
+    cut = Writer(until=labelled + 3)
     with pytest.raises(KeyboardInterrupt):
-        ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=Writer(until=3))
+        ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=cut, **options)
     with pytest.raises(InputError, match="no index of values, or an unfinished one"):
         ValueIndex.open(tmp_path / "cut")
     rest = Writer()
-    again = ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=rest)
-    assert rest.asked == whole.asked - 3
+    again = ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=rest, **options)
+    assert rest.asked == whole.asked - labelled - 3
     assert again.card == made.card
 
 

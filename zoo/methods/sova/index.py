@@ -182,9 +182,12 @@ def _make(
     bar = tqdm(total=4, desc="index", leave=False)
     principles, counts = corpus(texts), Counter[str]()
     similar: Mapping[str, Sequence[str]] = {}
+    answers = None
+    if judge is not None:
+        answers = RecordedAnswers(target / ANSWERS, judge.name, lambda line: line["words"])
     if encoder is not None:
         rules = [principle for principle in principles if not principle.curated]
-        labelled, counts = tag(rules, encoder, judge)
+        labelled, counts = tag(rules, encoder, judge, answers)
         principles = with_labels(principles, labelled)
         published = [principle for principle in principles if not principle.curated]
         similar = similar_values(published, sorted(table), encoder)
@@ -193,8 +196,7 @@ def _make(
     found = communities(graph, max_size=max_size, seed=seed)
     bar.update()
     reports = template_reports(graph, finest(found), principles)
-    if judge is not None:
-        answers = RecordedAnswers(target / ANSWERS, judge.name, lambda line: line["words"])
+    if judge is not None and answers is not None:
         reports, written = write_reports(reports, judge, answers)
         counts += written
     bar.update()
