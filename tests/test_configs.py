@@ -11,7 +11,8 @@ import yaml
 from running import CONFIGS, ROOT, main, overlays, tiny
 from runs import PROMPTED, TRAINED
 
-BASE = sorted(CONFIGS.glob("*.yaml"))
+STUDIES = sorted(CONFIGS.glob("*_study.yaml"))
+BASE = sorted({*CONFIGS.glob("*.yaml")} - {*STUDIES})
 OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
 RUNNABLE = ("cpu", "lora")
@@ -43,7 +44,7 @@ def merged(text: dict[str, object], over: dict[str, object]) -> None:
 
 
 def test_all_files_are_covered() -> None:
-    assert {*BASE, *OVERLAYS, *PAPER} == set(CONFIGS.rglob("*.yaml"))
+    assert {*BASE, *STUDIES, *OVERLAYS, *PAPER} == set(CONFIGS.rglob("*.yaml"))
     assert len(BASE) >= 3
 
 
@@ -79,6 +80,20 @@ def test_overlay_composes(path: Path, tmp_path: Path) -> None:
         *("--trainer.max_steps", "1", "--data.num_train", "8", "--data.max_val", "1"),
         *("--trainer.val_check_interval", "1", "--trainer.default_root_dir", str(tmp_path)),
     )
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=name)
+def test_study_composes(path: Path) -> None:
+    """Its settings are those of a study, every cell's are settings of a fit."""
+    from zoo.cli.study import study_of
+    from zoo.cli.study_cells import as_options
+
+    study = study_of(["--config", str(path)])
+    assert study.report is not None
+    for cell in (study.grid()[0], study.grid()[-1]):
+        given = [part for config in study.configs for part in ("--config", config)]
+        settings = parsed(*given, *as_options({**study.fixed, **cell}))
+        assert settings["model"]["init_args"]["optimizer"]["lr"] == cell["model.optimizer.lr"]
 
 
 @pytest.mark.parametrize("path", PAPER, ids=name)

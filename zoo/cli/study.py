@@ -258,7 +258,12 @@ def _cell_of(trial: optuna.trial.FrozenTrial) -> dict[str, str]:
 
 
 def run_study(args: Sequence[str]) -> list[str]:
-    """Run `python -m zoo study`; return what to say.
+    """Run `python -m zoo study`; return what to say."""
+    return study_of(args).run()
+
+
+def study_of(args: Sequence[str]) -> Study:
+    """Return the study that a command line describes.
 
     Args:
         args: What stands behind the verb.
@@ -277,4 +282,4 @@ def run_study(args: Sequence[str]) -> list[str]:
         dests = [action.dest for action in parser._actions if action.dest != "help"]
         raise InputError(explain(str(complaint), list(read(args)), dests, {})) from complaint
     settings = {key: value for key, value in vars(made).items() if key != "config"}
-    return Study(**settings).run()
+    return Study(**settings)

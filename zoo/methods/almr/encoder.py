@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from zoo.encoding import NO_HEAD, Batch, Example, extended, join
+from zoo.encoding import NO_HEAD, Batch, Example, extended
 from zoo.errors import InputError
 from zoo.prompts.thoughts import ThoughtEncoder, answer_turns, question
 from zoo.records import Dialogue, PlainText, Preference, Triple
@@ -55,6 +55,7 @@ class StageEncoder(ThoughtEncoder):
     """Encoder of texts, questions with answers, dialogues, and preferred answers.
 
     A text is cut into windows; each token but the first is a target, and so is the end of the text.
+    `datamodules.MixtureCorpus` lays texts end to end and asks for blocks of them.
     """
 
     records: ClassVar[tuple[type, ...]] = (PlainText, Triple, Dialogue, Preference)
@@ -80,25 +81,41 @@ class StageEncoder(ThoughtEncoder):
         """Return a text in windows of at most `max_length` tokens."""
         if not record.text.strip():
             raise InputError(f"{record.id or 'text'}: the field 'text' is empty")
+        ids, size = self.document_ids(record.text), self.max_length
+        cuts = range(0, len(ids) - 1, size)  # each begins with the last target of the one before
+        return [self.block(ids[i : i + size + 1], record) for i in cuts]
+
+    def document_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, with the tokenizer's start if it has one, and its end."""
         start = self.tokenizer.bos_token_id
-        first = [] if start is None else [start]
-        ids = [*first, *self.ids(record.text), self.end_id]
-        # A window begins with the token that the last one ended with, which is its first context.
-        step = self.max_length - 1
-        cuts = range(0, max(1, len(ids) - 1), step)
-        return [join([(ids[i : i + step + 1], TEXT, 1.0)], record=record) for i in cuts]
+        return [*([] if start is None else [start]), *self.ids(text), self.end_id]
+
+    def block(self, ids: Sequence[int], record: PlainText | None = None) -> Example:
+        """Return an example of n tokens, each with the next one as target, from n + 1 token ids."""
+        size = len(ids) - 1
+        return Example(list(ids[:-1]), list(ids[1:]), [TEXT] * size, [1.0] * size, record)
 
     def pair(self, record: Preference) -> AnswerPair:
         """Return the two answers of a record, each behind the same prompt."""
-        asked = question(self.chat, Triple(record.query, "", "", record.system))
+        opening = question(self.chat, asked(record))
         examples = []
         for name in ("chosen", "rejected"):
             text = getattr(record, name)
             if not text.strip():
                 raise InputError(f"{record.id or 'pair'}: the field {name!r} is empty")
             turns = answer_turns(self.chat, "", text, think=None, speak=ANSWER)
-            examples.append(self.encode([*asked, *turns], record))
+            examples.append(self.encode([*opening, *turns], record))
         return AnswerPair(examples[0], examples[1], record)
+
+    def prompt(self, record: Any) -> list[int]:
+        """Return the token ids before what is generated: of a text, its first half."""
+        if isinstance(record, PlainText):
+            return self.check_prompt(self.document_ids(asked(record).query)[:-1], record)
+        return super().prompt(asked(record))
+
+    def gold(self, record: Any) -> tuple[str, str]:
+        """Return no thought, and what a generation is compared with: of a text, its second half."""
+        return super().gold(asked(record))
 
     def collate(self, examples: Sequence[Any], normalizers: dict[int, float]) -> StageBatch:
         """Join examples of one stage into a batch.
@@ -119,6 +136,16 @@ class StageEncoder(ThoughtEncoder):
         """Return lines that show an example; of a pair, both answers."""
         parts = [example.chosen, example.rejected] if isinstance(example, AnswerPair) else [example]
         return [line for part in parts for line in super(StageEncoder, self).preview(part)]
+
+
+def asked(record: Any) -> Any:
+    """Return what is asked and what would be right: the halves of a text, the preferred answer."""
+    if isinstance(record, PlainText):
+        half = (len(record.text) + 1) // 2
+        return Triple(record.text[:half], "", record.text[half:], kind=record.kind, id=record.id)
+    if isinstance(record, Preference):
+        return Triple(record.query, "", record.chosen, record.system, record.kind, record.id)
+    return record
 
 
 def only(batch: StageBatch, kind: str) -> Any:

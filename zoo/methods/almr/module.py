@@ -41,7 +41,7 @@ from zoo.decoding.think_answer import Phase, Reply, think_and_answer
 from zoo.errors import InputError, nearest
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
-from zoo.methods.almr.encoder import ANSWER, PAIR, TEXT, StageBatch, StageEncoder, only
+from zoo.methods.almr.encoder import ANSWER, PAIR, TEXT, StageBatch, StageEncoder, asked, only
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue, PlainText, Preference, Triple
@@ -61,7 +61,7 @@ class ALMR(ReplyingModule):
         max_length: Window in tokens; a longer text becomes several windows.
         padding_free: Lay sequences end to end instead of padding them.
         max_answer_tokens: Limit of a generated answer.
-        max_generated: Questions to answer in each validation; None for all.
+        max_generated: Records to answer in each validation; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (PlainText, Triple, Dialogue, Preference)
@@ -85,9 +85,7 @@ class ALMR(ReplyingModule):
         self.loss_weights = whole | dict.fromkeys(self.domains, 0.0)  # parts of `text`
 
     def validate(self) -> None:
-        """Refuse a window without a target, and names of domains that collide with a stage's."""
-        if self.max_length < 2:
-            raise InputError(f"model.max_length: {self.max_length} leaves no token to predict")
+        """Refuse names of domains that are there twice, or are those of a stage."""
         taken = set(STAGES) & set(self.domains)
         if taken or len(set(self.domains)) < len(self.domains):
             raise InputError(f"model.domains: {self.domains}: a name is taken or there twice")
@@ -174,16 +172,13 @@ class ALMR(ReplyingModule):
 
     # -- answers -------------------------------------------------------------------------------
 
-    def new_records(self, batch: Any) -> dict[str, Any]:
-        """Return the questions of a batch that are not answered yet; texts and pairs ask none."""
-        found = super().new_records(batch)
-        return {k: r for k, r in found.items() if isinstance(r, Triple | Dialogue)}
+    def sample(self, record: Any, answer: Any) -> dict[str, str]:
+        """Return the row that TensorBoard shows: of a text, how its first half is continued."""
+        return super().sample(asked(record), answer)
 
     @evaluating
-    def generate(
-        self, records: Sequence[Triple | Dialogue], *, temperature: float = 0.0
-    ) -> list[Reply]:
-        """Answer each record."""
+    def generate(self, records: Sequence[Any], *, temperature: float = 0.0) -> list[Reply]:
+        """Answer each question; continue the first half of each text."""
         encoder = self.encoder()
         return think_and_answer(
             self.new_decoder(len(records)),
