@@ -223,21 +223,6 @@ def _four_bit(dtype: torch.dtype) -> Any:
     )
 
 
-def add_lora(lm: Any, lora: LoRA) -> None:
-    """Add trainable low-rank adapters in place; every other weight of the backbone is frozen."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets,
-        exclude_modules=["lm_head"],
-    )
-    lm.requires_grad_(False)
-    inject_adapter_in_model(config, lm)
-
-
 def as_config(kind: type[C], value: C | Mapping[str, Any] | None) -> C:
     """Return a config object from itself, its fields, or None for the defaults."""
     if value is None:

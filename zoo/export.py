@@ -2,6 +2,8 @@
 
 config.json, model.safetensors, tokenizer files   the backbone, plain layout, adapters merged; a
                                                   method with several has a subfolder for each
+adapters/NAME/                                    of a method with several adapters, which are not
+                                                  merged: each as peft writes it
 zoo.safetensors                                   parameters that no backbone has
 zoo.json                                          method and constructor arguments
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -19,12 +22,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import zoo
+from zoo.adapters import adapter_of, save_adapters, using
+from zoo.backbone import LoRA, as_config
 from zoo.errors import InputError
 from zoo.weights import CARD, SIDE, load_weights, read_card
 
 if TYPE_CHECKING:
     from zoo.module import ZooModule
 
+ADAPTERS = "adapters"  # subfolder of an export
 PICTURES = "preprocessor_config.json"  # which pictures an encoder was made for
 
 
@@ -63,7 +69,8 @@ def save(module: ZooModule, folder: str | Path) -> None:
         raise InputError(f"output: {target} exists; name a new folder")
     if module.backbone.load_4bit:
         raise InputError("export of a 4-bit backbone: load it with load_4bit: false first")
-    state = merged_state(module)
+    several = len(module.adapters) > 1 and module.backbone.lora is not None
+    state = plain_names(module.state_dict()) if several else merged_state(module)
     added = new_names(module)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
@@ -81,6 +88,8 @@ def save(module: ZooModule, folder: str | Path) -> None:
                 shutil.copy(Path(origin) / PICTURES, scratch / part.folder)
             if part.tokenizer is not None:
                 part.tokenizer.save_pretrained(scratch / part.folder)
+        if several:
+            save_adapters(module.lm, as_config(LoRA, module.backbone.lora), scratch / ADAPTERS)
         side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}
         save_file(side, scratch / SIDE, metadata={"format": "pt"})
         card = {
@@ -95,6 +104,27 @@ def save(module: ZooModule, folder: str | Path) -> None:
         scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def save_merged(module: ZooModule, folder: str | Path, adapter: str) -> None:
+    """Write the language model with one adapter merged into it, as a plain model; no method.
+
+    Args:
+        module: A method with several adapters, built, not sharded.
+        folder: Where to write; must not exist.
+        adapter: Which one.
+
+    Raises:
+        InputError: The folder exists, or there is no such adapter.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise InputError(f"output: {target} exists; name a new folder")
+    with using(module.lm, adapter):
+        state = merged_state(module)
+    plain = {n[3:]: value for n, value in state.items() if n.startswith("lm.")}
+    module.lm.save_pretrained(target, state_dict=plain)
+    module.tokenizer.save_pretrained(target)
 
 
 def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
@@ -159,9 +189,9 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
     for layer in layers:
         layer.merge()
     state = {
-        name.replace(".base_layer", ""): value.clone()
-        for name, value in module.state_dict().items()
-        if ".lora_" not in name
+        name: value.clone()
+        for name, value in plain_names(module.state_dict()).items()
+        if adapter_of(name) is None
     }
     for layer, weight in zip(layers, before, strict=True):
         layer.unmerge()
@@ -170,12 +200,18 @@ def merged_state(module: ZooModule) -> dict[str, Tensor]:
     return state
 
 
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state under the names of the plain model, adapters under their own."""
+    return {name.replace(".base_layer", ""): value for name, value in state.items()}
+
+
 def new_names(module: ZooModule) -> list[str]:
-    """Return the names of parameters that no plain backbone has, adapters left out."""
+    """Return the names of parameters that no plain backbone has; of adapters, if of several."""
+    several = len(module.adapters) > 1
     known = set()
     with torch.device("meta"):
         for part in module.pretrained():
             plain = type(part.model)(part.model.config)
             known |= {f"{part.path}.{name}" for name in plain.state_dict()}
-    names = (name.replace(".base_layer", "") for name in module.state_dict())
-    return [name for name in names if name not in known and ".lora_" not in name]
+    names = plain_names(module.state_dict())
+    return [n for n in names if n not in known and (several or adapter_of(n) is None)]

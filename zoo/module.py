@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo import backbone as backbones
 from zoo import loss_logs, parallel, precision, resuming, weights
+from zoo.adapters import DEFAULT, add_adapters
 from zoo.backbone import Backbone, LoRA, as_config
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError, check_counts, counts_among
@@ -46,6 +47,7 @@ class ZooModule(LightningModule):
 
     takes: ClassVar[tuple[type, ...]] = ()
     passes: ClassVar[tuple[str, ...]] = parallel.STEPS
+    adapters: ClassVar[tuple[str, ...]] = (DEFAULT,)  # what `backbone.lora` adds, the active first
     may_start_new: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that weights may lack
     loss_weights: Mapping[str, float] | None = None  # of each term of `losses`; None for ones
 
@@ -97,7 +99,9 @@ class ZooModule(LightningModule):
 
     def pretrained(self) -> list[Pretrained]:
         """Return the Hugging Face models inside this module; one language model by default."""
-        plain = {"lora": None, "load_4bit": False}
+        plain: dict[str, Any] = {"load_4bit": False}
+        if len(self.adapters) == 1:
+            plain = {"lora": None, **plain}
         return [Pretrained("lm", self.lm, self.tokenizer, "", "backbone", plain)]
 
     def blocks(self) -> list[nn.Module]:
@@ -163,7 +167,7 @@ class ZooModule(LightningModule):
         if self.backbone.freeze:
             self.lm.requires_grad_(False)
         if self.backbone.lora is not None:
-            backbones.add_lora(self.lm, as_config(LoRA, self.backbone.lora))
+            add_adapters(self.lm, as_config(LoRA, self.backbone.lora), self.adapters)
             for part in () if self.backbone.freeze else self.whole_with_lora():
                 part.requires_grad_(True)
         if self.backbone.gradient_checkpointing:

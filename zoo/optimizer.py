@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,7 +66,10 @@ class Optimizer:
 
 
 def adamw(
-    settings: Optimizer, parameters: Mapping[str, nn.Parameter], total_steps: int
+    settings: Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    total_steps: int,
+    rates: Callable[[str], float] | None = None,
 ) -> dict[str, Any]:
     """Return AdamW and its schedule as `configure_optimizers` returns them.
 
@@ -74,15 +77,18 @@ def adamw(
         settings: Learning rate, schedule, decay.
         parameters: What is trained, by name.
         total_steps: Optimiser steps of the run.
+        rates: Peak learning rate of a parameter by its name; None for that of the settings.
     """
+    rate = {name: settings.lr if rates is None else rates(name) for name in parameters}
     vectors = {name for name, p in parameters.items() if p.ndim <= 1 or name.endswith("bias")}
-    matrices = [p for name, p in parameters.items() if name not in vectors]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
+    groups: list[dict[str, Any]] = [
         {
-            "params": [parameters[name] for name in parameters if name in vectors],
-            "weight_decay": 0.0,
-        },
+            "params": [p for n, p in parameters.items() if (rate[n], n in vectors) == (lr, small)],
+            "weight_decay": 0.0 if small else settings.weight_decay,
+            "lr": lr,
+        }
+        for lr in dict.fromkeys(rate.values())
+        for small in (False, True)
     ]
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],

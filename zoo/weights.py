@@ -49,6 +49,8 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
         for part in module.pretrained():
             plain = from_folder(type(part.model), str(path / part.folder), "weights", dtype="auto")
             state |= {f"{part.path}.{name}": value for name, value in plain.state_dict().items()}
+        own_names = {name.replace(".base_layer", ""): name for name in module.state_dict()}
+        state = {own_names.get(name, name): value for name, value in state.items()}
     elif (path / SHARDS).is_file():
         state = _sharded_state(module, path)
     else:

@@ -280,7 +280,14 @@ class ZooTrainer(Trainer):
         path.write_text("\n".join(lines) + "\n", "utf-8")
         print(f"predictions {path}")  # noqa: T201
 
-    def export(self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str) -> None:
+    def export(
+        self,
+        model: ZooModule,
+        datamodule: Any,
+        ckpt_path: str,
+        output: str,
+        merge: str | None = None,
+    ) -> None:
         """Write a folder that transformers loads, with the method's own parameters beside it.
 
         Args:
@@ -288,10 +295,15 @@ class ZooTrainer(Trainer):
             datamodule: Not used; a config names one.
             ckpt_path: Checkpoint to export.
             output: Folder to write; must not exist.
+            merge: Of a method with several adapters: the one to merge into a plain model.
         """
         model.validate()
         model.init_from = ckpt_path
         model.configure_model()
+        if merge is not None:
+            exporting.save_merged(model, output, merge)
+            print(f"exported to {output}: a plain model with {merge} merged")  # noqa: T201
+            return
         exporting.save(model, output)
         path = exporting.public_path(type(model))
         cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
