@@ -281,12 +281,7 @@ class ZooTrainer(Trainer):
         print(f"predictions {path}")  # noqa: T201
 
     def export(
-        self,
-        model: ZooModule,
-        datamodule: Any,
-        ckpt_path: str,
-        output: str,
-        merge: str | None = None,
+        self, model: ZooModule, datamodule: Any, ckpt_path: str, output: str, merge: str = ""
     ) -> None:
         """Write a folder that transformers loads, with the method's own parameters beside it.
 
@@ -300,10 +295,8 @@ class ZooTrainer(Trainer):
         model.validate()
         model.init_from = ckpt_path
         model.configure_model()
-        if merge is not None:
-            exporting.save_merged(model, output, merge)
-            print(f"exported to {output}: a plain model with {merge} merged")  # noqa: T201
-            return
+        if merge:
+            return exporting.save_merged(model, output, merge)
         exporting.save(model, output)
         path = exporting.public_path(type(model))
         cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
