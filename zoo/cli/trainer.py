@@ -292,11 +292,10 @@ class ZooTrainer(Trainer):
             output: Folder to write; must not exist.
             merge: Of a method with several adapters: the one to merge into a plain model.
         """
-        model.validate()
-        model.init_from = ckpt_path
-        model.configure_model()
+        self._load(model, ckpt_path)
         if merge:
-            return exporting.save_merged(model, output, merge)
+            exporting.save_merged(model, output, merge)
+            return
         exporting.save(model, output)
         path = exporting.public_path(type(model))
         cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
