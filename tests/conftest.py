@@ -35,6 +35,7 @@ PROPERTIES = {
     "hdlm": 10,
     "lamss": 10,
     "almr": 9,
+    "dreamcub": 10,
     "megan": 10,
     "lahore": 9,
     "rabtriever": 10,

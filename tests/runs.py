@@ -55,6 +55,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "straq_responder": tiny("straq_responder"),
     "fisminess": tiny("fisminess"),
     "coct_sft": tiny("coct_sft"),
+    "dreamcub": tiny("dreamcub"),
     "esc_baselines_sft": tiny("esc_baselines_sft"),
     "sova_sft": tiny("sova_sft"),
 }

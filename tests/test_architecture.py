@@ -16,7 +16,7 @@ PAPERS = sorted(p.name for p in (ROOT / "zoo/methods").iterdir() if (p / "module
 CONTROLS = {"sft", "esc_baselines"}  # compared with in several papers, without a sheet of their own
 FOLLOWS = {("rabtriever", "lahore"), ("straq", "sft")}  # a follow-up imports what it builds on
 FAMILIES = {
-    "support": {"straq", "fisminess", "coct", "esc_baselines"},
+    "support": {"straq", "fisminess", "coct", "esc_baselines", "dreamcub"},
     "ranking": {"lahore", "rabtriever"},
 }
 SHARED = ("nn", "losses", "decoding", "metrics", "prompts", "judges", *FAMILIES)

@@ -11,6 +11,7 @@ _HOME = {
     "ALPO": "zoo.methods.alpo.module",
     "CoCT": "zoo.methods.coct.module",
     "ConfidentSFT": "zoo.methods.lamss.baselines",
+    "DreamCUB": "zoo.methods.dreamcub.module",
     "ESCBaseline": "zoo.methods.esc_baselines.module",
     "FiSMiness": "zoo.methods.fisminess.module",
     "HdLM": "zoo.methods.hdlm.module",

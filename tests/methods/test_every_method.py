@@ -14,6 +14,8 @@ from training import quiet_trainer
 from transformers import AutoModel, AutoModelForCausalLM
 
 import zoo
+from zoo.adapters import adapter_of
+from zoo.export import plain_names
 
 CASES = [*TRAINED, *PROMPTED]
 
@@ -101,7 +103,9 @@ def test_export(trained: str, runs: Runs) -> None:
     assert not module.training
     if (folder / "config.json").is_file():
         plain = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-        torch.testing.assert_close(plain.state_dict(), module.lm.state_dict())
+        own = plain_names(module.lm.state_dict())  # of a method with several adapters: its base
+        base = {name: value for name, value in own.items() if adapter_of(name) is None}
+        torch.testing.assert_close(plain.state_dict(), base)
     else:
         for encoder in ("text", "image"):
             AutoModel.from_pretrained(folder / encoder, local_files_only=True)

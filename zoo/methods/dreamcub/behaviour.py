@@ -9,8 +9,60 @@ Shapes: H turns, N dialogues, T tokens of all replies, R replies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+@dataclass
+class Buffer:
+    """Turns to learn from; each has a prompt, a reply and four numbers.
+
+    Attributes:
+        prompts: Token ids of each state, R of them.
+        replies: Token ids of each reply.
+        old_logp: log pi of the replies' tokens when they were written, end to end.
+        old_values: V of each state then.
+        returns: G of each turn.
+        advantages: Normalised G - V.
+    """
+
+    prompts: list[list[int]]
+    replies: list[list[int]]
+    old_logp: Tensor
+    old_values: Tensor
+    returns: Tensor
+    advantages: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of turns."""
+        return len(self.replies)
+
+    def part(self, rows: Sequence[int]) -> Buffer:
+        """Return some of the turns."""
+        pieces = self.old_logp.split([len(reply) for reply in self.replies])
+        index = torch.tensor(rows, device=self.returns.device)
+        return Buffer(
+            [self.prompts[i] for i in rows],
+            [self.replies[i] for i in rows],
+            torch.cat([pieces[i] for i in rows]),
+            *(value[index] for value in (self.old_values, self.returns, self.advantages)),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any], device: torch.device) -> Buffer:
+        """Return what `state` described."""
+        moved: dict[str, Any] = {
+            n: v.to(device) if isinstance(v, Tensor) else v for n, v in state.items()
+        }
+        return cls(**moved)
 
 
 def lambda_returns(

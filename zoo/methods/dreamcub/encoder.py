@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from zoo.encoding import NO_HEAD, Example, extended, join, unlearned
 from zoo.errors import InputError, TooLongError

@@ -1,0 +1,150 @@
+"""Evaluation: what is believed, what is replied, and the whole world model at one decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from zoo.adapters import using
+from zoo.evaluation import Pair
+from zoo.methods.dreamcub.belief import Belief, Factor, belief_line
+from zoo.methods.dreamcub.encoder import State, StateEncoder, heard
+from zoo.methods.dreamcub.metrics import BeliefScores, confusion
+from zoo.methods.dreamcub.roles import POLICY
+from zoo.module import evaluating
+from zoo.plots import heat_map
+from zoo.records import Dialogue, Turn
+from zoo.support.decisions import Decision, current_decision
+from zoo.support.evaluation import TalkingModule
+from zoo.support.labels import EMOTION_SETS, Labels
+from zoo.support.reply import SupportReply
+from zoo.support.scores import ReplyScores
+
+if TYPE_CHECKING:
+    from zoo.methods.dreamcub.actor_critic import ActorCritic
+    from zoo.methods.dreamcub.world_model import WorldModel
+
+BELIEF = "belief"  # name of the step that shows it
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What the world model says of a decision and a reply.
+
+    Attributes:
+        belief: b_t, the label of each factor.
+        reward: r_t of the reply.
+        next_belief: b_{t+1} before anything is heard.
+        utterance: o_{t+1}.
+    """
+
+    belief: Belief
+    reward: float
+    next_belief: Belief
+    utterance: str
+
+
+class BeliefModule(TalkingModule):
+    """A module that infers a belief before it replies.
+
+    Args:
+        backbone: Which language model to build on.
+        optimizer: AdamW and its schedule.
+        labels: Names of strategies or acts.
+        factors: What a belief consists of.
+        dataset: Whose emotions.
+        max_generated: Decisions to answer in each validation; None for all.
+    """
+
+    world: WorldModel
+    actor: ActorCritic
+    max_new_tokens: int
+    belief_in: frozenset[str]
+
+    def __init__(
+        self,
+        backbone: Any,
+        optimizer: Any,
+        *,
+        labels: Labels,
+        factors: tuple[Factor, ...],
+        dataset: str,
+        max_generated: int | None,
+    ) -> None:
+        super().__init__(backbone, optimizer, max_generated=max_generated)
+        self.labels, self.factors, self.dataset = labels, factors, dataset
+        self.emotions = EMOTION_SETS[dataset]
+        self.metrics["replies"] = ReplyScores(labels)
+        self.metrics["beliefs"] = BeliefScores(factors)
+
+    @evaluating
+    def respond(self, records: Sequence[Dialogue | Decision], **options: Any) -> list[SupportReply]:
+        """Return the belief and the reply at the current decision of each record.
+
+        Args:
+            records: Dialogues or decisions.
+            options: Not used.
+        """
+        encoder = cast(StateEncoder, self.encoder())
+        states = [State(current_decision(record, self.labels)) for record in records]
+        states = self.world.infer(states)
+        with using(self.lm, POLICY):
+            rows = cast(Any, self).write(
+                [self.actor.prompt(state) for state in states], self.temperature
+            )
+        texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        return [
+            self._reply(state, encoder.read_reply(text), text)
+            for state, text in zip(states, texts, strict=True)
+        ]
+
+    @evaluating
+    def foresee(self, decision: Decision, reply: Turn) -> Foresight:
+        """Return all that the world model says: belief, reward, and what the user says next."""
+        (state,) = self.world.infer([State(decision)])
+        reward = self.world.rewards([state], [reply])
+        (belief,), (words,) = self.world.foresee([heard(state, reply)], None, 0.0)
+        return Foresight(state.belief or (), float(reward[0]), belief, words)
+
+    def _reply(self, state: State, turn: Turn, text: str) -> SupportReply:
+        names = [factor.name for factor in self.factors]
+        known = dict(zip(names, state.belief or (), strict=True))
+        line = belief_line(self.factors, state.belief)
+        return SupportReply(
+            reply=turn.text,
+            strategy=turn.strategy,
+            emotion=known.get("emotion", ""),
+            steps=((BELIEF, line),),
+            words=text,
+            calls=2,
+        )
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Add replies and beliefs to their scores."""
+        super().update_metrics(pairs, ids)
+        encoder = self.encoder()
+        gold = [encoder.annotated(decision) for decision, _ in pairs]
+        cast(BeliefScores, self.metrics["beliefs"]).update(
+            gold, [self._found(answer) for _, answer in pairs], ids
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """Return those of replies, and the confusion of each factor."""
+        shown = super().figures()
+        pairs = [(self.encoder().annotated(d), self._found(a)) for d, a in self.answers.values()]
+        for i, factor in enumerate(self.factors):
+            known = [(gold[i], found[i]) for gold, found in pairs if gold[i]]
+            if known:
+                counts = confusion(factor, known)
+                title = f"{factor.name}: annotated (row), inferred (column)"
+                shown[f"belief_{factor.name}"] = heat_map(
+                    counts, factor.labels, factor.labels, title, "decisions", digits=0
+                )
+        return shown
+
+    def _found(self, answer: SupportReply) -> Belief:
+        parts = dict(part.split("=") for part in dict(answer.steps)[BELIEF].split("; "))
+        return tuple(parts[factor.name] for factor in self.factors)

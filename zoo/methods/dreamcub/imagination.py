@@ -1,0 +1,152 @@
+"""Dialogues that the policy leads: with the world model, which imagines, or with a user.
+
+    a_k ~ pi(a | s_k),  r_k = r(s_k, a_k),  b ~ p(b | h),  o_{k+1} ~ p(o | h, b),  b_{k+1} ~ q
+
+All rows are written together. Nothing here has a gradient: what policy and critic learn from is the
+text, the log-probabilities when it was written, and the returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo.adapters import using
+from zoo.methods.dreamcub.behaviour import Buffer, lambda_returns, normalized, sums
+from zoo.methods.dreamcub.encoder import State, heard
+from zoo.methods.dreamcub.roles import POLICY
+from zoo.records import Turn
+
+if TYPE_CHECKING:
+    from zoo.methods.dreamcub.module import DreamCUB
+
+MAX_REWARD = 10.0
+Respond = Callable[[Sequence[State], Sequence[Turn], int], tuple[Tensor, list[State | None]]]
+"""Given states, replies and the turn k: the rewards `(N,)` and the next states, None at the end."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What was said, and what is logged of it.
+
+    Attributes:
+        buffer: To learn from.
+        states: The last state of each dialogue.
+        scores: Means by name: `reward` and `return` of the world model or the user, `kl` to the
+            reference per reply, `entropy` (of the sampled tokens) per token, `value`.
+    """
+
+    buffer: Buffer
+    states: list[State]
+    scores: dict[str, float]
+
+
+def roll(module: DreamCUB, states: Sequence[State], turns: int, respond: Respond) -> Rollout:
+    """Lead dialogues for some turns.
+
+    Args:
+        module: Policy and critic.
+        states: Where they begin, N of them, with the belief that the policy is told.
+        turns: H.
+        respond: The world model or a user.
+    """
+    now, alive = list(states), [True] * len(states)
+    steps: list[dict[str, Any]] = []
+    for k in range(turns):
+        step = write_turn(module, now)
+        raw, following = respond(now, step["turns"], k)
+        penalty = module.kappa * step["kl"] - module.entropy_bonus * step["surprise"]
+        step |= {"raw": raw, "reward": raw.clamp(-MAX_REWARD, MAX_REWARD) - penalty}
+        step |= {"alive": list(alive), "goes_on": [state is not None for state in following]}
+        alive = [a and state is not None for a, state in zip(alive, following, strict=True)]
+        now = [state or old for state, old in zip(following, now, strict=True)]
+        steps.append(step)
+    last_N = module.actor.values([module.actor.prompt(state) for state in now])
+    values = torch.stack([*(step["value"] for step in steps), last_N])
+    returns = lambda_returns(
+        torch.stack([step["reward"] for step in steps]),
+        values[1:],
+        module.gamma,
+        module.lam,
+        torch.tensor([step["goes_on"] for step in steps], device=values.device).float(),
+    )
+    return Rollout(_buffer(steps, values[:-1], returns), now, _scores(steps, returns))
+
+
+def write_turn(module: DreamCUB, states: Sequence[State]) -> dict[str, Any]:
+    """Return one reply in each state, with its log-probabilities and the states' values."""
+    prompts = [module.actor.prompt(state) for state in states]
+    with using(module.lm, POLICY):
+        ids = module.write(prompts, module.temperature_of_policy)
+        logp_T = module.actor.reply_logps(prompts, ids)
+    with using(module.lm, None):
+        reference_T = module.actor.reply_logps(prompts, ids)
+    lengths = [len(row) for row in ids]
+    texts = [module.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    return {
+        "prompts": prompts,
+        "ids": ids,
+        "turns": [module.encoder().read_reply(text) for text in texts],
+        "logp": list(logp_T.split(lengths)),
+        "kl": sums(logp_T - reference_T, lengths),
+        "surprise": sums(-logp_T, lengths) / torch.tensor(lengths, device=logp_T.device),
+        "value": module.actor.values(prompts),
+    }
+
+
+def _buffer(steps: Sequence[Mapping[str, Any]], values_HN: Tensor, returns_HN: Tensor) -> Buffer:
+    """Lay out the turns of dialogues that had not ended, turn by turn."""
+    alive_HN = torch.tensor([step["alive"] for step in steps], device=values_HN.device)
+    advantages_HN = normalized(returns_HN - values_HN, alive_HN)
+    kept = [(k, n) for k, step in enumerate(steps) for n, a in enumerate(step["alive"]) if a]
+    return Buffer(
+        [steps[k]["prompts"][n] for k, n in kept],
+        [steps[k]["ids"][n] for k, n in kept],
+        torch.cat([steps[k]["logp"][n] for k, n in kept]),
+        *(value[alive_HN] for value in (values_HN, returns_HN, advantages_HN)),
+    )
+
+
+def _scores(steps: Sequence[Mapping[str, Any]], returns_HN: Tensor) -> dict[str, float]:
+    alive = torch.tensor([step["alive"] for step in steps], device=returns_HN.device)
+
+    def mean(name: str) -> float:
+        return float(torch.stack([step[name] for step in steps])[alive].mean())
+
+    return {
+        "reward": mean("raw"),
+        "return": float(returns_HN[0].mean()),
+        "kl": mean("kl"),
+        "entropy": mean("surprise"),
+        "value": mean("value"),
+    }
+
+
+def imagine(module: DreamCUB, states: Sequence[State], names: Sequence[str]) -> Rollout:
+    """Lead imagined dialogues of H turns from real states.
+
+    Args:
+        module: Policy, critic and world model.
+        states: Real states; the belief is inferred here, not taken from the data.
+        names: Seeds of the sampled beliefs.
+    """
+    world = module.world
+    agreed: list[bool] = []
+
+    def respond(now: Sequence[State], replies: Sequence[Turn], k: int) -> Any:
+        rewards = world.rewards(now, replies)
+        after = [heard(state, reply) for state, reply in zip(now, replies, strict=True)]
+        seeds = [f"{name}-{k}" for name in names]
+        beliefs, words = world.foresee(after, seeds, module.temperature_of_policy)
+        following = [heard(*rest) for rest in zip(now, replies, words, strict=True)]
+        following = world.infer(following, [f"{seed}-q" for seed in seeds])
+        agreed.extend(state.belief == b for state, b in zip(following, beliefs, strict=True))
+        return rewards, following
+
+    rollout = roll(module, world.infer(states, names), module.horizon, respond)
+    rollout.scores["disagreement"] = 1 - sum(agreed) / max(1, len(agreed))
+    return rollout

@@ -1,0 +1,56 @@
+"""How well beliefs are inferred: accuracy and weighted F1 of each factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_f1_score
+
+from zoo.methods.dreamcub.belief import Belief, Factor
+from zoo.metrics.records import RecordMetric
+
+
+class BeliefScores(RecordMetric):
+    """Accuracy and weighted F1 of beliefs; what is not annotated is left out.
+
+    Args:
+        factors: What a belief consists of.
+        options: Of `torchmetrics.Metric`.
+    """
+
+    def __init__(self, factors: Sequence[Factor], **options: Any) -> None:
+        super().__init__(**options)
+        self.factors = tuple(factors)
+
+    def update(
+        self, gold: Sequence[Belief], found: Sequence[Belief], ids: Sequence[str] | None = None
+    ) -> None:
+        """Add beliefs with those of the data, empty where there is none."""
+        self.keep([[list(a), list(b)] for a, b in zip(gold, found, strict=True)], ids)
+
+    def compute(self) -> dict[str, float]:
+        """Return `FACTOR_belief_accuracy` and `FACTOR_belief_f1`, 0 to 1; nothing without gold."""
+        scores: dict[str, float] = {}
+        for i, factor in enumerate(self.factors):
+            pairs = [(gold[i], found[i]) for gold, found in self.kept() if gold[i] and found[i]]
+            if not pairs:
+                continue
+            gold, found = (
+                torch.tensor([factor.labels.index(x) for x in side])
+                for side in zip(*pairs, strict=True)
+            )
+            scores[f"{factor.name}_belief_accuracy"] = float((gold == found).float().mean())
+            f1 = multiclass_f1_score(found, gold, len(factor.labels), average="weighted")
+            scores[f"{factor.name}_belief_f1"] = float(f1)
+        return scores
+
+
+def confusion(factor: Factor, pairs: Sequence[tuple[str, str]]) -> Tensor:
+    """Return how often each label (row) was taken for each (column), `(K, K)`."""
+    counts = torch.zeros(len(factor.labels), len(factor.labels))
+    for gold, found in pairs:
+        counts[factor.labels.index(gold), factor.labels.index(found)] += 1
+    return counts
