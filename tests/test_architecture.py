@@ -34,6 +34,7 @@ KNOWN_SHARED = {
     "judges/judge.py": "the interface of judges; ALPO asks one",
     "judges/local.py": "judges",
     "judges/recorded.py": "judges",
+    "support/simulation.py": "simulated seekers; trials talk with them too",
     "support/judging.py": "compares replies of every support paper; straQ* also learns from it",
     "support/judge_prompts.py": "its wording",
 }

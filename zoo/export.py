@@ -155,6 +155,13 @@ def load(folder: str | Path, cls: type[ZooModule] | None = None) -> ZooModule:
     return module.eval()
 
 
+def how_to_load(module: ZooModule, folder: str) -> str:
+    """Return a line that says how an exported folder becomes the method again."""
+    path = public_path(type(module))
+    cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
+    return f"exported to {folder}; zoo.load({folder!r}{cls}) restores the method"
+
+
 def public_path(cls: type) -> str:
     """Return what is written to disk for a class: `zoo.StraQ`, or the full path of another one."""
     if getattr(zoo, cls.__name__, None) is cls:

@@ -297,6 +297,4 @@ class ZooTrainer(Trainer):
             exporting.save_merged(model, output, merge)
             return
         exporting.save(model, output)
-        path = exporting.public_path(type(model))
-        cls = "" if path.startswith("zoo.") else f", cls={path}"  # of a file, only the zoo's load
-        print(f"exported to {output}; zoo.load({output!r}{cls}) restores the method")  # noqa: T201
+        print(exporting.how_to_load(model, output))  # noqa: T201

@@ -277,7 +277,8 @@ def test_missing_factors_add_nothing(make: Any) -> None:
 @pytest.mark.fidelity("dreamcub", 10)
 def test_visits_fill_the_replay_and_the_world_model_learns_from_it(make: Any) -> None:
     schedule = {"policy": 0, "world": 0, "reward": 0, "world_per_cycle": 1, "interact_every": 1}
-    options = {"environment": "scripted", "visits": 2, "horizon": 1, "dataset": "esconv"}
+    user = {"kind": "scripted", "visits": 2}
+    options = {"user": user, "horizon": 1, "dataset": "esconv"}
     module = module_of(make, schedule=schedule, labels="support", **options)
     silence(module)
     batch = batch_of(module, [dialogue_of_esconv()])

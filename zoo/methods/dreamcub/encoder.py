@@ -61,7 +61,7 @@ class StateExample(Example):
 
 
 @dataclass
-class StateEncoder(PromptEncoder):
+class BeliefStateEncoder(PromptEncoder):
     """Encoder of states for every component.
 
     Attributes:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from zoo.backbone import Backbone
 from zoo.errors import InputError
 from zoo.judges.judge import Judge, persist
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -20,6 +22,27 @@ from zoo.support.simulation import SimulatedSeeker
 
 RETRIES = 2
 GRADES = ("1", "2", "3", "4", "5")
+
+
+@dataclass(frozen=True)
+class User:
+    """Who is visited, and how often.
+
+    Attributes:
+        kind: Nobody, a script, logged dialogues, or a language model.
+        simulator: The language model of `llm`.
+        visits: Dialogues of a visit, and of a rollout with the user.
+        turns: Most turns of such a dialogue.
+        replayed: Experiences that each step of the world model in S4 learns from.
+        seed: Seed of who comes.
+    """
+
+    kind: Literal["none", "scripted", "replay", "llm"] = "none"
+    simulator: Backbone | None = None
+    visits: int = 4
+    turns: int = 2
+    replayed: int = 4
+    seed: int = 0
 
 
 class Answer(NamedTuple):
@@ -108,7 +131,7 @@ class LLMEnv:
 
     def __init__(self, judge: Judge, situations: Sequence[str], seed: int = 0) -> None:
         if not situations:
-            raise InputError("model.environment: llm needs dialogues with a situation")
+            raise InputError("model.user.kind: llm needs dialogues with a situation")
         self.judge, self.situations, self.seed = judge, situations, seed
 
     def open(self, number: int) -> Decision:
@@ -156,7 +179,7 @@ class ReplayEnv:
             if decision.query
         ]
         if not states:
-            raise InputError("model.environment: replay needs training dialogues")
+            raise InputError("model.user.kind: replay needs training dialogues")
         self.dialogues, self.states = dialogues, states
 
     def open(self, number: int) -> Decision:

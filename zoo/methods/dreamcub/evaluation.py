@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zoo.adapters import using
 from zoo.evaluation import Pair
 from zoo.methods.dreamcub.belief import Belief, Factor, belief_line
-from zoo.methods.dreamcub.encoder import State, StateEncoder, heard
+from zoo.methods.dreamcub.encoder import BeliefStateEncoder, State, heard
 from zoo.methods.dreamcub.metrics import BeliefScores, confusion
 from zoo.methods.dreamcub.roles import POLICY
 from zoo.module import evaluating
@@ -86,7 +86,7 @@ class BeliefModule(TalkingModule):
             records: Dialogues or decisions.
             options: Not used.
         """
-        encoder = cast(StateEncoder, self.encoder())
+        encoder = cast(BeliefStateEncoder, self.encoder())
         states = [State(current_decision(record, self.labels)) for record in records]
         states = self.world.infer(states)
         with using(self.lm, POLICY):

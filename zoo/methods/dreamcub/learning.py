@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo import parallel
 from zoo.adapters import using
+from zoo.backbone import Backbone, as_config
 from zoo.encoding import Batch
 from zoo.judges.local import LocalLLM
 from zoo.losses.cross_entropy import Term
@@ -20,7 +21,7 @@ from zoo.methods.dreamcub.environment import LLMEnv, ReplayEnv, ScriptedEnv, Use
 from zoo.methods.dreamcub.imagination import Rollout, imagine, roll
 from zoo.methods.dreamcub.replay import Experience, Replay
 from zoo.methods.dreamcub.roles import POLICY
-from zoo.methods.dreamcub.schedule import Phase
+from zoo.methods.dreamcub.schedule import StepPlan
 from zoo.methods.dreamcub.world_model import Graded
 from zoo.records import SUPPORTER, Turn
 from zoo.support.decisions import Decision, transcript
@@ -42,9 +43,9 @@ class Learning:
         self.module = module
         self.replay = Replay()
         self.buffer: Buffer | None = None
-        self.env: UserEnv | None = None  # a user given in Python wins over `module.environment`
+        self.env: UserEnv | None = None  # one given in Python wins over `module.user`
 
-    def phase(self, step: int) -> Phase:
+    def phase(self, step: int) -> StepPlan:
         """Return what a step does."""
         module = self.module
         acts = module.horizon > 0 or module.rollouts == "environment" or module.behaviour == "dpo"
@@ -89,7 +90,9 @@ class Learning:
         worse = None
         if phase.loss == "reward" and schedule.reward:
             worse = self.replies(self.sampled(states, module.temperature_of_policy))
-        lived = self.replay.sample(module.replayed, f"{step}") if phase.stage == "joint" else []
+        lived = (
+            self.replay.sample(module.user.replayed, f"{step}") if phase.stage == "joint" else []
+        )
         terms = module.world.losses(
             states, batch.normalizers, names=names, worse=worse, graded=self.graded(lived)
         )
@@ -134,7 +137,7 @@ class Learning:
         """Fill the buffer: imagine from the states of a batch, or ask a user."""
         module = self.module
         if module.rollouts == "environment":
-            rollout = module.quietly(lambda: self.live(module.visits, module.visit_turns))
+            rollout = module.quietly(lambda: self.live(module.user.visits, module.user.turns))
         else:
             states = [State(record) for record in batch.records]
             lived = self.replay.sample(len(states), f"dream-{module.global_step}")
@@ -146,7 +149,7 @@ class Learning:
         self.buffer = rollout.buffer
         self.report(rollout, module.rollouts)
 
-    def part(self, phase: Phase, micro: int) -> Buffer:
+    def part(self, phase: StepPlan, micro: int) -> Buffer:
         """Return the turns that a micro-batch learns from."""
         assert self.buffer is not None
         epoch, place = divmod(phase.index, self.module.schedule.minibatches)
@@ -158,14 +161,14 @@ class Learning:
 
     # -- the user ------------------------------------------------------------------------------
 
-    def visit(self, phase: Phase) -> None:
+    def visit(self, phase: StepPlan) -> None:
         """Every M cycles: talk to the user, and remember it."""
         module = self.module
         due = phase.cycle % module.schedule.interact_every == 0
-        if module.rollouts == "environment" or module.environment == "none" and self.env is None:
+        if module.rollouts == "environment" or module.user.kind == "none" and self.env is None:
             return
         if due:
-            rollout = module.quietly(lambda: self.live(module.visits, module.visit_turns))
+            rollout = module.quietly(lambda: self.live(module.user.visits, module.user.turns))
             self.report(rollout, "visit")
 
     def live(self, count: int, turns: int) -> Rollout:
@@ -205,15 +208,15 @@ class Learning:
     def user(self) -> UserEnv:
         """Return the environment, made when it is first asked for."""
         module = self.module
-        if self.env is None and module.environment == "scripted":
-            self.env = ScriptedEnv(seed=module.seed)
-        elif self.env is None and module.environment == "replay":
+        if self.env is None and module.user.kind == "scripted":
+            self.env = ScriptedEnv(seed=module.user.seed)
+        elif self.env is None and module.user.kind == "replay":
             self.env = ReplayEnv(module.encoder().dialogues, module.labels)
         elif self.env is None:
-            assert module.simulator is not None
-            judge = LocalLLM.load(module.simulator, device=str(module.device))
+            simulator = as_config(Backbone, module.user.simulator)
+            judge = LocalLLM.load(simulator, device=str(module.device))
             talks = [d.situation for d in module.encoder().dialogues.values() if d.situation]
-            self.env = LLMEnv(judge, talks, module.seed)
+            self.env = LLMEnv(judge, talks, module.user.seed)
         return self.env
 
     # -- logs, checkpoints ---------------------------------------------------------------------

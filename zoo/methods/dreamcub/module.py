@@ -46,7 +46,8 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss, total_loss
 from zoo.methods.dreamcub.actor_critic import ActorCritic
 from zoo.methods.dreamcub.belief import factors_of
-from zoo.methods.dreamcub.encoder import StateEncoder
+from zoo.methods.dreamcub.encoder import BeliefStateEncoder
+from zoo.methods.dreamcub.environment import User
 from zoo.methods.dreamcub.evaluation import BeliefModule
 from zoo.methods.dreamcub.learning import Learning
 from zoo.methods.dreamcub.roles import CRITIC, POLICY, WORLD, Component
@@ -60,7 +61,6 @@ from zoo.support.encoder import SPEAK
 from zoo.support.labels import LABELS
 
 R = TypeVar("R")
-Environment = Literal["none", "scripted", "replay", "llm"]
 
 
 class DreamCUB(BeliefModule):
@@ -82,11 +82,7 @@ class DreamCUB(BeliefModule):
         strategy_line: A reply begins with its strategy in brackets.
         behaviour: `ppo`, or the baseline `dpo` on pairs of the data's reply and a sampled one.
         rollouts: `imagined`, or the model-free baseline `environment`.
-        environment: Who is visited: nobody, a script, logged dialogues, a language model.
-        simulator: The language model of `llm`.
-        visits: Dialogues of a visit, and of a rollout in the environment.
-        visit_turns: Turns of a visit's dialogues.
-        replayed: Experiences that each step of the world model in S4 learns from.
+        user: Who is visited in S4, and how often.
         horizon: H, imagined turns; 0 for none.
         gamma: Discount of a turn.
         lam: lambda of the returns.
@@ -99,7 +95,6 @@ class DreamCUB(BeliefModule):
         reserve: Tokens of it kept free for what is written.
         max_new_tokens: Limit of a reply and of an utterance.
         max_generated: Decisions to answer in each validation; None for all.
-        seed: Seed of the environment.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
@@ -124,11 +119,7 @@ class DreamCUB(BeliefModule):
         strategy_line: bool = True,
         behaviour: Literal["ppo", "dpo"] = "ppo",
         rollouts: Literal["imagined", "environment"] = "imagined",
-        environment: Environment = "none",
-        simulator: Backbone | None = None,
-        visits: int = 4,
-        visit_turns: int = 2,
-        replayed: int = 4,
+        user: User | None = None,
         horizon: int = 2,
         gamma: float = 0.95,
         lam: float = 0.95,
@@ -141,7 +132,6 @@ class DreamCUB(BeliefModule):
         reserve: int = 192,
         max_new_tokens: int = 64,
         max_generated: int | None = 8,
-        seed: int = 0,
     ) -> None:
         names = factors or ["emotion", "sentiment", "intention"]
         super().__init__(
@@ -159,24 +149,16 @@ class DreamCUB(BeliefModule):
         self.surprise, self.use_previous, self.strategy_line = surprise, use_previous, strategy_line
         told = ["observation", "reward", "policy"] if belief_in is None else belief_in
         self.belief_in = frozenset(told)
-        self.behaviour, self.rollouts, self.environment = behaviour, rollouts, environment
-        self.simulator = simulator and as_config(Backbone, simulator)
-        self.visits, self.visit_turns, self.replayed = visits, visit_turns, replayed
+        self.behaviour, self.rollouts = behaviour, rollouts
+        self.user = as_config(User, user)
         self.horizon, self.gamma, self.lam = horizon, gamma, lam
         self.clip, self.value_clip = clip, value_clip
         self.kappa, self.entropy_bonus = kappa, entropy_bonus
         self.temperature_of_policy = temperature
         self.max_length, self.reserve, self.max_new_tokens = max_length, reserve, max_new_tokens
-        self.seed = seed
         self.world, self.actor = WorldModel(self), ActorCritic(self)
         self.learning = Learning(self)
-        w = self.weights
-        self.loss_weights = {
-            **{"speak": 1.0, "policy": 1.0, "value": 1.0, "dpo": 1.0, "belief": w.belief},
-            **{"observation": w.observation, "reward": w.reward, "graded": w.reward},
-            **{"met": w.observation},
-            **{"kl": w.kl, "prior": w.prior},
-        }
+        self.loss_weights = self.weights.of_terms()
 
     def validate(self) -> None:
         """Check the settings against each other.
@@ -196,10 +178,12 @@ class DreamCUB(BeliefModule):
                 raise InputError(f"model.{name}: {getattr(self, name)} is not in 0..1")
         if self.temperature_of_policy <= 0:
             raise InputError(f"model.temperature: {self.temperature_of_policy} is not above 0")
-        if self.rollouts == "environment" and self.environment in ("none", "replay"):
-            raise InputError("model.rollouts: environment needs one that rewards: scripted or llm")
-        if self.environment == "llm" and self.simulator is None:
-            raise InputError("model.simulator: environment llm needs a language model")
+        if self.rollouts == "environment" and self.user.kind in ("none", "replay"):
+            raise InputError(
+                "model.rollouts: environment needs a user that rewards: scripted or llm"
+            )
+        if self.user.kind == "llm" and self.user.simulator is None:
+            raise InputError("model.user.simulator: kind llm needs a language model")
 
     def install(self) -> None:
         """Add the heads of reward and value, beside the adapters."""
@@ -210,9 +194,9 @@ class DreamCUB(BeliefModule):
         for head in (self.reward_head, self.value_head):
             nn.init.normal_(head.weight, std=1 / (width + 1))
 
-    def build_encoder(self, tokenizer: Any) -> StateEncoder:
+    def build_encoder(self, tokenizer: Any) -> BeliefStateEncoder:
         """Return the encoder of states."""
-        return StateEncoder(
+        return BeliefStateEncoder(
             tokenizer,
             self.labels,
             self.factors,

@@ -21,7 +21,7 @@ Loss = Literal["policy", "world", "reward", "behaviour"]
 
 
 @dataclass(frozen=True)
-class Phase:
+class StepPlan:
     """What one optimiser step does.
 
     Attributes:
@@ -80,7 +80,7 @@ class Schedule:
         """Whether the run may come to S4."""
         return None not in (self.policy, self.world, self.reward)
 
-    def phase(self, step: int, *, imagines: bool = True) -> Phase:
+    def phase(self, step: int, *, imagines: bool = True) -> StepPlan:
         """Return what an optimiser step does.
 
         Args:
@@ -91,11 +91,11 @@ class Schedule:
         for stage in stages:
             length = getattr(self, stage)
             if length is None or step < length:
-                return Phase(stage, stage, index=step)
+                return StepPlan(stage, stage, index=step)
             step -= length
         updates = self.updates if imagines else 0
         cycle, place = divmod(step, max(1, self.world_per_cycle + updates))
         if place < self.world_per_cycle or not updates:
-            return Phase("joint", "reward", cycle, place, begins=place == 0)
+            return StepPlan("joint", "reward", cycle, place, begins=place == 0)
         index = place - self.world_per_cycle
-        return Phase("joint", "behaviour", cycle, index, begins=place == 0)
+        return StepPlan("joint", "behaviour", cycle, index, begins=place == 0)

@@ -42,6 +42,15 @@ class WorldWeights:
     prior: float = 0.0
     balance: float = 0.8
 
+    def of_terms(self) -> dict[str, float]:
+        """Return the weight of every loss term of the method by name."""
+        return {
+            **dict.fromkeys(("speak", "policy", "value", "dpo"), 1.0),
+            **dict.fromkeys(("observation", "met"), self.observation),
+            **dict.fromkeys(("reward", "graded"), self.reward),
+            **{"belief": self.belief, "kl": self.kl, "prior": self.prior},
+        }
+
 
 def balanced_kl(q_SK: Tensor, p_SK: Tensor, alpha: float) -> Tensor:
     """Return alpha KL(sg q || p) + (1 - alpha) KL(q || sg p) in nats, `(S,)`.

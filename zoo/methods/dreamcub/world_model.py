@@ -22,7 +22,7 @@ from zoo.encoding import NO_HEAD, collate, join, unlearned
 from zoo.losses.cross_entropy import Term
 from zoo.losses.preference import sequence_log_probs
 from zoo.methods.dreamcub.belief import Belief, indices
-from zoo.methods.dreamcub.encoder import LABELLED, MOMENTS, State, StateEncoder
+from zoo.methods.dreamcub.encoder import LABELLED, MOMENTS, BeliefStateEncoder, State
 from zoo.methods.dreamcub.roles import WORLD, Component
 from zoo.methods.dreamcub.world_losses import kl_term, label_term
 from zoo.records import Turn
@@ -46,9 +46,9 @@ class WorldModel:
         self.module = module
 
     @property
-    def encoder(self) -> StateEncoder:
+    def encoder(self) -> BeliefStateEncoder:
         """The module's encoder."""
-        encoder: StateEncoder = self.module.encoder()
+        encoder: BeliefStateEncoder = self.module.encoder()
         return encoder
 
     # -- belief --------------------------------------------------------------------------------
