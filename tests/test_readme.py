@@ -32,7 +32,7 @@ def test_every_verb_exists() -> None:
 
     verbs = set(re.findall(r"python -m zoo (\w+)", README))
     assert {"fit", "check", "generate", "export", "list"} <= verbs
-    assert verbs <= {*ZooCLI.subcommands(), "study", "list", "configs"}
+    assert verbs <= {*ZooCLI.subcommands(), "study", "graph", "list", "configs"}
 
 
 def test_ci_runs_the_two_commands() -> None:
