@@ -158,6 +158,13 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
         ValueIndex.open(tmp_path)
 
 
+def test_letters_that_no_xml_can_hold_are_left_out(tmp_path: Path) -> None:
+    text = PrincipleText("Be\x00 kind\x0b\x1f \ufffe<&>\u2028 always.", "x", "own.csv:2")
+    made = ValueIndex.build(tmp_path, TABLE, [text])
+    assert ValueIndex.open(tmp_path).principles == made.principles
+    assert any(item.statement == "Be kind <&> always." for item in made.principles)
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="holds no index.json but other files"):

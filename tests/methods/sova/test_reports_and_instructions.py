@@ -260,6 +260,37 @@ def test_a_model_that_writes_no_json_is_counted(model: tuple[Any, Any]) -> None:
     assert found.counts["no JSON object in the answer"] == 4
 
 
+def test_written_instructions_reach_their_situations_and_others_are_counted(
+    model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model that can write JSON would say; only the pairs of `prefilter` are asked."""
+    mapper = MapScore(*model, reports()[:2], how="model")
+    first, second = mapper.reports
+    words = {
+        (first.id, 0): said({"Instruction": 'Say "no".', "score": 60.5}),
+        (second.id, 0): said({"Instruction": "Rest, and take action 2.", "score": 99}),
+        (second.id, 1): said({"Instruction": "Ask for help.", "score": 140}),
+        (second.id, 2): said({"Instruction": "Rest.", "score": 60}),
+    }
+    near = [[0, 1], [1], [1]]
+
+    class Answering:
+        def __init__(self, group: Any) -> None:
+            self.group = group
+
+        def ask(self, questions: Any, *, max_new_tokens: int) -> list[str]:
+            (s,) = {i for q in questions if q for i, text in enumerate(SITUATIONS) if text in q}
+            assert [q is not None for q in questions] == [r in near[s] for r in self.group]
+            return [words.get((mapper.reports[r].id, s), "") for r in self.group]
+
+    monkeypatch.setattr(mapper, "_context", Answering)
+    found = mapper(SITUATIONS, near)
+    assert found.kept == [[Instruction('Say "no".', 60.5, first.id, first.principle_ids)], [], []]
+    assert found.counts["names an action"] == 1
+    assert found.counts["'score' is no number from 0 to 100"] == 1
+    assert found.counts["kept"] == found.counts["not kept"] == 1
+
+
 def test_no_reports_is_an_error(model: tuple[Any, Any]) -> None:
     with pytest.raises(InputError, match="reports: there are none"):
         MapScore(*model, [])
