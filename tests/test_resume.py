@@ -26,12 +26,20 @@ RUN = (
     *("--trainer.max_steps", "18", "--model.optimizer.lr", "0.01"),
 )
 STEPS = 18
+STREAM = (  # the same numbers of micro-batches, from files that are never read whole
+    *(*tiny("almr"), "--model.max_length", "64", "--data.batch_size", "2"),
+    *("--data.num_tokens", str(64 * 2 * 27), "--trainer.accumulate_grad_batches", "2"),
+    *("--checkpoint.every_n_train_steps", "3", "--trainer.max_steps", str(STEPS)),
+    *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "100"),
+)
 
 
-def arguments(tmp_path: Path, name: str, log: str, pause: float = 0.0) -> tuple[str, ...]:
+def arguments(
+    tmp_path: Path, name: str, log: str, pause: float = 0.0, run: tuple[str, ...] = RUN
+) -> tuple[str, ...]:
     more = overlay(tmp_path / f"{log}.yaml", tmp_path / log, pause=pause)
     root = ("--trainer.default_root_dir", str(tmp_path / name))
-    return ("fit", *RUN, "--config", more, *root)
+    return ("fit", *run, "--config", more, *root)
 
 
 def same_weights(one: Path, other: Path, step: int = STEPS) -> None:
@@ -98,6 +106,25 @@ def test_killed_and_resumed(
         for name in ours.keys() - set(volatile):
             assert ours[name] == theirs[name], (name, ours, theirs)
     same_weights(last(folder), last(unbroken / "run"))
+
+
+@pytest.mark.fidelity("almr", 1)
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+def test_killed_and_resumed_in_a_stream(workers: str, tmp_path: Path) -> None:
+    """Every text is where it was, also if other workers read on, over an epoch's end."""
+    main(*arguments(tmp_path, "whole", "whole.log", run=STREAM))
+    given = (*STREAM, "--data.num_workers", workers)
+    process = start(*arguments(tmp_path, "run", "first", pause=0.05, run=given), cwd=tmp_path)
+    saved = kill_after(process, tmp_path / "run", 6)
+    main(
+        *arguments(tmp_path, "run", "second", run=STREAM),
+        *("--ckpt_path", str(last(tmp_path / "run"))),
+    )
+    whole, again = lines(tmp_path / "whole.log"), lines(tmp_path / "second")
+    assert len(again) == len(whole) - 2 * saved + (saved > 13)  # a step of one micro-batch
+    for ours, theirs in zip(again, whole[-len(again) :], strict=True):
+        assert {**ours, "norm": 0} == {**theirs, "norm": 0}
+    same_weights(last(tmp_path / "run"), last(tmp_path / "whole"))
 
 
 def test_every_example_once_per_epoch(unbroken: Path) -> None:
