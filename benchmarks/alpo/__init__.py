@@ -1,1 +1,1 @@
-"""ALPO: speed of a preference step on a tree."""
+"""ALPO: translations of TVsub after several objectives; speed of a preference step on a tree."""

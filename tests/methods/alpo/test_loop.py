@@ -12,13 +12,7 @@ import zoo
 from datamodules import ScoredBlocks, Subtitles
 from zoo.methods.alpo.__main__ import main
 
-WORDINGS = [
-    ("Hi.", "Go!"),
-    ("Hey.", "Out!"),
-    ("Yo.", "Run!"),
-    ("Hello.", "Leave!"),
-    ("Oh.", "Off!"),
-]
+WORDINGS = [("Hi.", "Go!"), ("Hey.", "Out!"), ("Yo.", "Run!")]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +28,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def translator(tmp_path_factory, data) -> Path:
-    """Return an exported tiny translator that has learned four wordings of these lines."""
+    """Return an exported tiny translator that has learned three wordings of these lines."""
     torch.manual_seed(0)
     model = zoo.ALPO(backbone={"name": "tiny-llama"}, objective="sft", max_length=4096)
     model.configure_model()
@@ -42,8 +36,8 @@ def translator(tmp_path_factory, data) -> Path:
     block = Subtitles(str(data)).records("train")[0]
     examples = [e for words in WORDINGS for e in encoder(replace(block, target=words))]
     batch = encoder.collate(examples, {})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(45):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(80):
         optimizer.zero_grad()
         model.losses(batch)["translation"].loss.backward()
         optimizer.step()
@@ -72,10 +66,10 @@ def test_sampled_scored_and_learned_from(data, translator, tmp_path, capsys, mod
     assert f"scored      {output}: 2 blocks" in out
     blocks = ScoredBlocks(str(output), val=str(output)).records("train")
     assert [block.id for block in blocks] == ["train/a:1", "train/b:1"]
-    segments = [segment for block in blocks for segment in block.segments]
-    sampled = {lines[0] for segment in segments for lines in segment.candidates[1:]}
+    learned, _ = blocks
+    sampled = {lines[0] for segment in learned.segments for lines in segment.candidates[1:]}
     assert sampled & {line for words in WORDINGS[1:] for line in words}
-    assert {segment.scores[0] for segment in segments if segment.scores} == {100}
+    assert {segment.scores[0] for segment in learned.segments if segment.scores} == {100}
     # a run that was cut off in the second block ends as one that was not
     whole = output.read_bytes()
     output.write_bytes(whole[: whole.index(b"\n") + 30])
