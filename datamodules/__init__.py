@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datamodules.digits_text import DigitsText
     from datamodules.documents import Documents
     from datamodules.emoji_names import EmojiNames
+    from datamodules.emorynlp import EmoryNLP
     from datamodules.empathetic_dialogues import EmpatheticDialogues
     from datamodules.esconv import ESConv
     from datamodules.esconv_strategies import ESConvStrategies
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from datamodules.false_belief import FalseBelief
     from datamodules.image_text import ImageText
     from datamodules.label_paths import LabelPaths
+    from datamodules.meld import MELD
     from datamodules.mixture_corpus import MixtureCorpus
     from datamodules.mmlu import MMLU
     from datamodules.msmarco_triples import MSMARCOTriples
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from datamodules.psyqa import PsyQA
     from datamodules.ranking_records import RankingRecords
     from datamodules.saycan import SayCan
+    from datamodules.scenes import Scenes
     from datamodules.scored_blocks import ScoredBlocks
     from datamodules.subtitles import Subtitles
     from datamodules.task_views import TaskViews
@@ -64,11 +67,13 @@ __all__ = [
     "ESConv",
     "ESConvStrategies",
     "EmojiNames",
+    "EmoryNLP",
     "EmpatheticDialogues",
     "FactWorld",
     "FalseBelief",
     "ImageText",
     "LabelPaths",
+    "MELD",
     "MMLU",
     "MSMARCOTriples",
     "MixtureCorpus",
@@ -77,6 +82,7 @@ __all__ = [
     "PsyQA",
     "RankingRecords",
     "SayCan",
+    "Scenes",
     "ScoredBlocks",
     "Subtitles",
     "TaskViews",
@@ -104,11 +110,13 @@ _HOME = {
     "ESConv": "esconv",
     "ESConvStrategies": "esconv_strategies",
     "EmojiNames": "emoji_names",
+    "EmoryNLP": "emorynlp",
     "EmpatheticDialogues": "empathetic_dialogues",
     "FactWorld": "fact_world",
     "FalseBelief": "false_belief",
     "ImageText": "image_text",
     "LabelPaths": "label_paths",
+    "MELD": "meld",
     "MMLU": "mmlu",
     "MSMARCOTriples": "msmarco_triples",
     "MixtureCorpus": "mixture_corpus",
@@ -117,6 +125,7 @@ _HOME = {
     "PsyQA": "psyqa",
     "RankingRecords": "ranking_records",
     "SayCan": "saycan",
+    "Scenes": "scenes",
     "ScoredBlocks": "scored_blocks",
     "Subtitles": "subtitles",
     "TaskViews": "task_views",

@@ -45,6 +45,7 @@ PROPERTIES = {
     "alpo": 10,
     "esc_metrics": 8,
     "sova": 10,
+    "mupas": 10,
     "daily_dilemmas": 8,
 }
 """Number of properties that a faithful implementation of each method must show."""

@@ -58,6 +58,8 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "dreamcub": tiny("dreamcub"),
     "esc_baselines_sft": tiny("esc_baselines_sft"),
     "sova_sft": tiny("sova_sft"),
+    "mupas": tiny("mupas"),
+    "mupas_silence": tiny("mupas_silence"),
 }
 """Arguments of methods that are trained: one case of each class, and of what a class trains."""
 

@@ -20,6 +20,7 @@ _HOME = {
     "M3JEPA": "zoo.methods.m3_jepa.module",
     "MapScore": "zoo.methods.sova.instruct",
     "MeGan": "zoo.methods.megan.module",
+    "MuPaS": "zoo.methods.mupas.module",
     "MeTHanol": "zoo.methods.methanol.module",
     "Rabtriever": "zoo.methods.rabtriever.module",
     "SFT": "zoo.methods.sft.module",

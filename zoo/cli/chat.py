@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
+from zoo.cli.scene_chat import perform
 from zoo.errors import InputError
 from zoo.module import ZooModule
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -131,14 +132,25 @@ def typed() -> Iterator[str]:
             return
 
 
-def run(model: Any, opening: Dialogue) -> None:
+def run(model: Any, opening: Dialogue, datamodule: Any = None, role: str | None = None) -> None:
     """Chat over the process's own input and output; a first line says with whom.
 
     Over a pipe that line goes to the standard error, since the output is a line a message.
 
+    Args:
+        model: Who answers; one that simulates scenes lets people talk instead.
+        opening: What is known before the first message.
+        datamodule: The people of a scene are those of its first test record.
+        role: Which of them the user is; None to watch.
+
     Raises:
-        InputError: The method does not talk, or see `chat`.
+        InputError: The method does not talk, or takes no role, or see `chat`.
     """
+    if hasattr(model, "simulate"):
+        perform(model, datamodule.records("test")[0], opening.situation, role)
+        return
+    if role is not None:
+        raise InputError(f"role: {type(model).__name__} takes none; leave it out")
     if type(model).converse is ZooModule.converse:
         model.converse(opening)  # raises
     terminal = sys.stdin.isatty()

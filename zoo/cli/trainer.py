@@ -155,22 +155,22 @@ class ZooTrainer(Trainer):
         situation: str = "",
         problem: str = "",
         emotion: str = "",
+        role: str | None = None,
     ) -> None:
         """Talk to a method: in a terminal, or a line a turn over a pipe.
 
         Args:
             model: The method.
-            datamodule: Its records are not read; some methods take their labels from it.
+            datamodule: Some methods take their labels from it, MuPaS the people of a test scene.
             ckpt_path: Checkpoint or exported folder to take the weights from.
-            situation: Your situation in a sentence or two, as the data describe it before a
-                dialogue.
+            situation: Your situation in a sentence or two, or the setting of a scene.
             problem: Type of your problem, for example `job crisis`.
             emotion: How you feel; methods that recognise emotions by themselves do not read it.
+            role: Which of a scene's people you are (MuPaS); None to watch.
         """
         model.check_data(datamodule)
         self._load(model, ckpt_path)
-        known = {"situation": situation, "problem": problem, "emotion": emotion}
-        chatting.run(model, Dialogue((), id="chat", **known))
+        chatting.run(model, Dialogue((), emotion, problem, situation, "chat"), datamodule, role)
 
     def index(
         self,

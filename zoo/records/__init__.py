@@ -29,6 +29,7 @@ from zoo.records.labels import LabelPath, Taxonomy
 from zoo.records.media import Media, MediaText
 from zoo.records.questions import Preference, Question, Triple
 from zoo.records.ranking import Corpus, Document, Ranking
+from zoo.records.scene import Role, Scene
 from zoo.records.subtitles import ScoredBlock, ScoredSegment, SubtitleBlock
 from zoo.records.text import Conditioned, PlainText
 
@@ -45,6 +46,7 @@ Record = (
     | SubtitleBlock
     | ScoredBlock
     | Dilemma
+    | Scene
 )
 
 __all__ = [
@@ -69,6 +71,8 @@ __all__ = [
     "Question",
     "Ranking",
     "Record",
+    "Role",
+    "Scene",
     "ScoredBlock",
     "ScoredSegment",
     "SubtitleBlock",

@@ -1,0 +1,1 @@
+"""MuPaS: speed of its loss, and trials on MELD and EmoryNLP."""

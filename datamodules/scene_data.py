@@ -1,0 +1,158 @@
+"""What data modules of scenes share: repairs of a script, and changes of names in training.
+
+A scene has two speakers or more. Neighbouring turns of one speaker are one turn. Beyond `max_roles`
+speakers, those with fewest turns are called `others`. In training the list of people may be put
+into another order and people may be renamed, the same everywhere in a scene, so that a model does
+not learn names by heart; both depend on the seed and the scene's number alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from datamodules.base import ZooDataModule
+from datamodules.files import first_few
+from zoo.errors import InputError, check_counts
+from zoo.records import Record, Role, Scene, Turn
+
+log = logging.getLogger(__name__)
+
+OTHERS = "others"
+NAMES = (
+    *("Ada", "Bruno", "Carla", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kira"),
+    *("Levi", "Mona", "Nils", "Olga", "Pavel", "Quinn", "Rosa", "Sami", "Tara", "Umar", "Vera"),
+    *("Wanda", "Xenia", "Yusuf", "Zoe"),
+)
+"""What renamed people are called."""
+
+
+class SceneData(ZooDataModule):
+    """A data module whose records are `Scene`s; a subclass implements `read(split)`.
+
+    Args:
+        max_roles: People of a scene; those with fewest turns beyond it are called `others`.
+        shuffle_roles: Put the people of a training scene into a random order.
+        rename: Share of training scenes whose people get other names.
+        **loader: Batches and limits; see `ZooDataModule`.
+
+    Raises:
+        InputError: `max_roles` is below 2, or `rename` not in 0..1.
+    """
+
+    record_types = (Scene,)
+
+    def __init__(
+        self,
+        *,
+        max_roles: int = 8,
+        shuffle_roles: bool = True,
+        rename: float = 0.3,
+        **loader: Any,
+    ) -> None:
+        super().__init__(**loader)
+        check_counts("data", {"max_roles": max_roles})
+        if max_roles < 2:
+            raise InputError(f"data.max_roles: {max_roles} is below 2")
+        if not 0 <= rename <= 1:
+            raise InputError(f"data.rename: {rename} is not in 0..1")
+        self.max_roles, self.shuffle_roles, self.rename = max_roles, shuffle_roles, rename
+
+    def read(self, split: str) -> Iterable[Scene]:
+        """Yield the scenes of a split as they stand in the files."""
+        raise TypeError(f"{type(self).__name__} does not implement read(split)")
+
+    def load(self, split: str) -> list[Record]:
+        """Return the scenes of a split that have two speakers or more, repaired."""
+        scenes: list[Scene] = []
+        alone: list[str] = []
+        crowded: list[str] = []
+        for scene in self.read(split):
+            if len(scene.speakers) < 2:
+                alone.append(scene.id)
+                continue
+            if len(scene.roles) > self.max_roles:
+                crowded.append(scene.id)
+            scenes.append(merged(few_roles(scene, self.max_roles)))
+        if alone:
+            log.warning(
+                "%s: %d scenes of one speaker are left out: %s",
+                *(type(self).__name__, len(alone), first_few(alone)),
+            )
+        if crowded:
+            log.warning(
+                "%s: more than %d people in %d scenes, those with fewest turns are %r there: %s",
+                *(type(self).__name__, self.max_roles, len(crowded), OTHERS, first_few(crowded)),
+            )
+        return list(self._changed(scenes)) if split == "train" else list(scenes)
+
+    def _changed(self, scenes: Sequence[Scene]) -> Iterator[Scene]:
+        """Yield training scenes with people in another order and under other names."""
+        for number, scene in enumerate(scenes):
+            draw = random.Random(f"{self.seed}-{number}")
+            if draw.random() < self.rename:
+                scene = renamed(scene, draw)
+            if self.shuffle_roles:
+                scene = replace(scene, roles=tuple(draw.sample(scene.roles, len(scene.roles))))
+            yield scene
+
+
+def merged(scene: Scene) -> Scene:
+    """Return the scene with neighbouring turns of one speaker joined by a blank."""
+    turns: list[Turn] = []
+    for turn in scene.turns:
+        if turns and turns[-1].speaker == turn.speaker:
+            turns[-1] = replace(turns[-1], text=f"{turns[-1].text} {turn.text}")
+        else:
+            turns.append(turn)
+    return replace(scene, turns=tuple(turns))
+
+
+def few_roles(scene: Scene, most: int) -> Scene:
+    """Return the scene with at most so many people; the others are called `others`."""
+    if len(scene.roles) <= most:
+        return scene
+    counts = Counter(turn.speaker for turn in scene.turns)
+    ranked = sorted(scene.names, key=lambda name: -counts[name])
+    kept = set(ranked[: most - 1])
+    roles = [role for role in scene.roles if role.name in kept]
+    turns = [
+        turn if turn.speaker in kept else replace(turn, speaker=OTHERS) for turn in scene.turns
+    ]
+    return replace(scene, roles=(*roles, Role(OTHERS)), turns=tuple(turns))
+
+
+def renamed(scene: Scene, draw: random.Random) -> Scene:
+    """Return the scene with other names, the same in headers, descriptions and what is said.
+
+    A scene of more people than there are names stays as it is.
+    """
+    free = [name for name in NAMES if name not in scene.names]
+    if len(free) < len(scene.roles):
+        return scene
+    names = dict(zip(scene.names, draw.sample(free, len(scene.roles)), strict=True))
+    first = {old.split()[0]: new for old, new in names.items()}  # said without the last name
+    longest = sorted({**first, **names}.items(), key=lambda pair: -len(pair[0]))
+    pattern = re.compile("|".join(rf"\b{re.escape(old)}\b" for old, _ in longest))
+    table = dict(longest)
+
+    def new(text: str) -> str:
+        return pattern.sub(lambda match: table[match[0]], text)
+
+    return replace(
+        scene,
+        roles=tuple(Role(names[role.name], new(role.description)) for role in scene.roles),
+        turns=tuple(replace(t, speaker=names[t.speaker], text=new(t.text)) for t in scene.turns),
+        setting=new(scene.setting),
+    )
+
+
+def scene_of(turns: Sequence[Turn], name: str, setting: str = "") -> Scene:
+    """Return a scene whose people are its speakers, in the order of their first turns."""
+    speakers = dict.fromkeys(turn.speaker for turn in turns)
+    return Scene(tuple(map(Role, speakers)), tuple(turns), setting, id=name)

@@ -1,0 +1,327 @@
+"""MuPaS's properties, written from its equations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from datamodules import Scenes
+from zoo.encoding import NO_HEAD, Batch
+from zoo.losses.cross_entropy import total_loss
+from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE
+from zoo.methods.mupas.metrics import SpeakerScores
+from zoo.records import Role, Scene, Turn
+
+Made = Callable[..., Any]
+
+SAID = (
+    ("Ann", "Who took the boat?"),
+    ("Bob", "Not me, I was asleep all night."),
+    ("Cleo de Witt", "The wind did."),
+    ("Ann", "Then we walk."),
+    ("Bob", "No."),
+)
+STRATEGIES = ("speaker_as_token", "speak_or_silence")
+
+
+def scene_of(said: Any = SAID, *, ended: bool = True) -> Scene:
+    """Return a scene of three people."""
+    roles = (Role("Ann", "a sailor"), Role("Bob"), Role("Cleo de Witt", "a guest"))
+    return Scene(roles, tuple(Turn(*pair) for pair in said), "A pier.", ended, "scene:1")
+
+
+@pytest.fixture
+def mupas(make: Made) -> Made:
+    """Build a tiny module in float64 whose blocks do something."""
+
+    def build(**options: Any) -> Any:
+        options = {"max_length": 2048, "max_answer_tokens": 4, **options}
+        return make("MuPaS", "tiny-llama", spread=4.0, **options).double()
+
+    return build
+
+
+def batch_of(module: Any, *scenes: Scene) -> Any:
+    """Return scenes as one batch."""
+    encoder = module.encoder()
+    return encoder.collate([e for scene in scenes for e in encoder(scene)], {})
+
+
+def loss_of(module: Any, *scenes: Scene, term: str = "utterance") -> torch.Tensor:
+    """Return a loss term of scenes."""
+    return module.losses(batch_of(module, *scenes))[term].loss
+
+
+def role_tokens(module: Any, scene: Scene) -> tuple[torch.Tensor, dict[str, list[int]]]:
+    """Return the ids of a scene, written out by hand, and where the tokens of each role stand."""
+    encoder = module.encoder()
+    ids = list(encoder.prefix(scene))
+    places: dict[str, list[int]] = {}
+    for turn in scene.turns:
+        ids += (
+            encoder.ids(f"\n<|im_start|>{turn.speaker}\n")
+            if False
+            else encoder.header(turn.speaker)
+        )
+        words = [*encoder.tokenizer(turn.text, add_special_tokens=False)["input_ids"]]
+        words.append(encoder.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        places.setdefault(turn.speaker, []).extend(range(len(ids), len(ids) + len(words)))
+        ids += words
+    return torch.tensor([ids]), places
+
+
+def role_losses(module: Any, scene: Scene) -> dict[str, torch.Tensor]:
+    """Return l_i of equation (1), a pass with the labels of all others masked for each role."""
+    ids, places = role_tokens(module, scene)
+    found = {}
+    for name, mine in places.items():
+        labels = torch.full_like(ids, -100)
+        labels[0, mine] = ids[0, mine]
+        logits = module.lm(input_ids=ids).logits
+        found[name] = F.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100)
+    return found
+
+
+@pytest.mark.fidelity("mupas", 1)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_pass_is_a_masked_pass_for_each_role(mupas: Made, strategy: str) -> None:
+    """L_utt and its gradient, also over two scenes of unlike length."""
+    module = mupas(strategy=strategy)
+    scenes = [scene_of(), scene_of(SAID[:2])]
+    losses = [torch.stack(list(role_losses(module, scene).values())).mean() for scene in scenes]
+    theirs = torch.stack(losses).mean()
+    ours = loss_of(module, *scenes)
+    assert float(ours) == pytest.approx(float(theirs), abs=1e-6)
+    weight = module.lm.model.layers[1].mlp.up_proj.weight
+    gradients = [torch.autograd.grad(loss, weight)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.fidelity("mupas", 2)
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_every_token_is_learned_at_most_once(mupas: Made, weight: float) -> None:
+    """Words and ends of turns in L_utt; headers in L_spk, or there without it; the rest nowhere."""
+    module = mupas(speaker_weight=weight)
+    scene = scene_of()
+    batch = batch_of(module, scene)
+    ids, places = role_tokens(module, scene)
+    assert batch.input_ids[0, : ids.shape[1]].tolist() == ids[0].tolist()
+    words = {place - 1 for mine in places.values() for place in mine}  # slots that predict them
+    heads = batch.head_ids[0].tolist()
+    first = len(module.encoder().prefix(scene)) - 1
+    headers = set(range(first, ids.shape[1] - 1)) - words | {ids.shape[1] - 1}  # the scene's end
+    assert {i for i, head in enumerate(heads) if head == SPEAKER} == (headers if weight else set())
+    assert {i for i, head in enumerate(heads) if head == UTTERANCE} == (
+        words if weight else words | headers
+    )
+    assert sum(map(len, places.values())) == len(words)  # roles are disjoint
+    assert all(heads[i] == NO_HEAD for i in range(first))
+    assert batch.weights[0, heads.index(NO_HEAD)] == 0
+
+
+@pytest.mark.fidelity("mupas", 3)
+def test_a_role_that_talks_more_weighs_no_more(mupas: Made) -> None:
+    """Bob's share stays 1/L as his text doubles; that of a mean over tokens grows."""
+    longer = [(n, f"{t} {t}" if n == "Bob" else t) for n, t in SAID]
+    shares: dict[str, list[float]] = {}
+    for objective, said in itertools.product(("role_mean", "token_mean"), (SAID, longer)):
+        module = mupas(objective=objective)
+        scene = scene_of(said)
+        batch = batch_of(module, scene)
+        _, places = role_tokens(module, scene)
+        bob = sum(float(batch.weights[0, place - 1]) for place in places["Bob"])
+        shares.setdefault(objective, []).append(bob / batch.normalizers[UTTERANCE])
+    assert shares["role_mean"] == pytest.approx([1 / 3, 1 / 3])
+    assert shares["token_mean"][1] > shares["token_mean"][0] + 0.1
+
+
+@pytest.mark.fidelity("mupas", 4)
+def test_others_are_seen_before_and_not_after(mupas: Made) -> None:
+    """Ann's last line depends on Bob's earlier one, not on his later one."""
+    module = mupas()
+
+    def ann(said: Any) -> float:
+        batch = batch_of(module, scene_of(said))
+        mask = torch.zeros_like(batch.weights)
+        _, places = role_tokens(module, scene_of(said))
+        mask[0, [place - 1 for place in places["Ann"]]] = 1
+        batch.weights = batch.weights * mask
+        return float(module.losses(batch)["utterance"].sum)
+
+    earlier = [
+        (n, "Yes, it was me who rowed alone" if i == 1 else t) for i, (n, t) in enumerate(SAID)
+    ]
+    later = [(n, "Go." if i == 4 else t) for i, (n, t) in enumerate(SAID)]
+    assert abs(ann(earlier) - ann(SAID)) > 1e-4
+    assert ann(later) == pytest.approx(ann(SAID), abs=1e-9)
+
+
+@pytest.mark.fidelity("mupas", 5)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_order_of_people_is_only_prompt(mupas: Made, strategy: str) -> None:
+    """With one prompt, L does not depend on the order in which roles are listed."""
+    module = mupas(strategy=strategy)
+    encoder = module.encoder()
+    given = encoder.prefix(scene_of())
+    encoder.prefix = lambda scene: given
+    losses = []
+    for roles in itertools.permutations(scene_of().roles):
+        terms = module.losses(batch_of(module, replace(scene_of(), roles=roles)))
+        losses.append(float(total_loss(terms)))
+    assert losses == pytest.approx([losses[0]] * 6, abs=1e-9)
+
+
+@pytest.mark.fidelity("mupas", 6)
+def test_one_trained_role_of_two_is_assistant_only_sft(mupas: Made) -> None:
+    """One scene: the mean over the role's tokens; two scenes: the mean of their means."""
+    short = scene_of((*SAID[:2], ("Bob", "Or was it?")))
+    scenes = [scene_of([pair for pair in SAID if pair[0] != "Cleo de Witt"]), short]
+    losses = []
+    for scene in scenes:
+        module = mupas(objective="single_role")
+        name = "Ann" if scene is scenes[0] else "Bob"
+        plain = role_losses(module, scene)[name]
+        assert float(loss_of(module, scene)) == pytest.approx(float(plain), abs=1e-6)
+        losses.append(float(plain))
+    module = mupas()
+    mean = torch.stack(
+        [torch.stack(list(role_losses(module, scene).values())).mean() for scene in scenes]
+    ).mean()
+    assert float(loss_of(module, *scenes)) == pytest.approx(float(mean), abs=1e-6)
+
+
+@pytest.mark.fidelity("mupas", 7)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_speakers_are_a_distribution_over_the_scene(mupas: Made, strategy: str) -> None:
+    """Names of several tokens and new ones; each score is that of a sequence of its own."""
+    module = mupas(strategy=strategy)
+    scene = replace(scene_of(), roles=(*scene_of().roles, Role("Zaphod Beeblebrox the 2nd")))
+    chances = module.next_speaker(scene)
+    assert list(chances) == scene.names
+    assert sum(chances.values()) == pytest.approx(1)
+    encoder = module.encoder()
+    said, scores = role_tokens(module, scene)[0][0].tolist(), []
+    for name in scene.names:
+        header = encoder.header(name)
+        tail = [*header, *([encoder.stop_id] if strategy == "speak_or_silence" else [])]
+        ids = torch.tensor([[*said, *tail]])
+        logp = module.lm(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        each = logp.gather(1, ids[0, 1:, None])[:, 0]
+        count = len(header) if strategy == "speaker_as_token" else 1
+        scores.append(each[-count:].sum())
+    values = torch.stack(scores)
+    wanted = values.softmax(0) if strategy == "speaker_as_token" else 1 - values.exp()
+    assert list(chances.values()) == pytest.approx((wanted / wanted.sum()).tolist(), abs=1e-8)
+
+
+@pytest.mark.fidelity("mupas", 8)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scenes_go_on_alone(mupas: Made, strategy: str, temperature: float) -> None:
+    """At least N turns by listed people only; and an end by itself once the model learned one."""
+    module = mupas(strategy=strategy)
+    begun = scene_of(SAID[:1])
+    told = module.simulate(begun, min_turns=4, max_turns=4, temperature=temperature)
+    assert len(told.turns) == 5
+    assert {turn.speaker for turn in told.turns} <= set(begun.names)
+    assert all(turn.text for turn in told.turns)
+    assert all(a.speaker != b.speaker for a, b in itertools.pairwise(told.turns))
+
+
+def overfitted(make: Made, strategy: str, steps: int = 120) -> tuple[Any, list[Scene]]:
+    """Return a tiny model that learned two scenes by heart."""
+    scenes = [scene_of(), replace(scene_of(SAID[::-1]), setting="A hut.", id="scene:2")]
+    module = make("MuPaS", "tiny-llama", strategy=strategy, max_length=2048, max_answer_tokens=48)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    batch = batch_of(module, *scenes)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        total_loss(module.losses(batch)).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    return module.eval(), scenes
+
+
+@pytest.fixture(scope="session", params=STRATEGIES)
+def learned(request: pytest.FixtureRequest, make: Made) -> tuple[Any, list[Scene]]:
+    """A model of each strategy that learned two scenes by heart."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return overfitted(make, request.param)
+
+
+def accuracy_of(module: Any, scenes: list[Scene]) -> dict[str, float]:
+    """Return the speaker scores over scenes."""
+    metric = SpeakerScores()
+    chances = [module.read(scene).chances[1 : len(scene.turns)] for scene in scenes]
+    metric.update(scenes, chances)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.fidelity("mupas", 9)
+def test_speakers_are_learned(learned: tuple[Any, list[Scene]], make: Made) -> None:
+    """All right after learning by heart, above alternation, also with three people; before, 1/L."""
+    module, scenes = learned
+    scores = accuracy_of(module, scenes)
+    assert scores["speaker_accuracy"] == scores["speaker_accuracy_3plus"] == 1
+    assert scores["rule_previous_other_3plus"] < 0.5
+    untrained = make("MuPaS", "tiny-llama", strategy=module.strategy, max_length=2048)
+    alike = [(name.replace("Cleo de Witt", "Eva"), text) for name, text in SAID]
+    scene = replace(scene_of(alike), roles=(Role("Ann"), Role("Bob"), Role("Eva")))
+    for chances in untrained.read(scene).chances:  # names of one length
+        assert list(chances.values()) == pytest.approx([1 / 3] * 3, abs=0.12)
+
+
+@pytest.mark.fidelity("mupas", 8)
+def test_scenes_end_alone(learned: tuple[Any, list[Scene]]) -> None:
+    """Scenes that were learned by heart end where they ended, and not before."""
+    module, scenes = learned
+    for scene in scenes:
+        whole = module.simulate(scene, max_turns=3)
+        assert whole.ended
+        assert whole.turns == scene.turns
+        begun = module.simulate(replace(scene, turns=scene.turns[:2]), max_turns=1)
+        assert not begun.ended
+    assert module.simulate(replace(scenes[0], turns=scenes[0].turns[:2]), max_turns=8).ended
+
+
+@pytest.mark.fidelity("mupas", 10)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nothing_is_written_for_the_user(mupas: Made, strategy: str) -> None:
+    """All lines of the user are the user's; without one the scene stops at their turn."""
+    module = mupas(strategy=strategy)
+    lines = iter(["First line.", "Second line."])
+    heard: list[Turn] = []
+    told = module.simulate(
+        scene_of(SAID[:1]),
+        user="Bob",
+        listen=lambda: next(lines, None),
+        told=heard.append,
+        min_turns=30,
+        max_turns=30,
+        temperature=1.0,
+    )
+    mine = [turn.text for turn in told.turns if turn.speaker == "Bob"]
+    assert mine == ["First line.", "Second line."][: len(mine)]
+    assert mine
+    assert all(turn.speaker != "Bob" for turn in heard)
+    stopped = module.simulate(
+        scene_of(SAID[:1]), user="Bob", min_turns=30, max_turns=30, temperature=1.0
+    )
+    assert all(turn.speaker != "Bob" for turn in stopped.turns)
+
+
+def test_the_sample_fits_every_strategy(mupas: Made) -> None:
+    """The embedded scenes become finite losses in packed batches and in trees."""
+    scenes = Scenes().records("train")[:2]
+    for strategy in STRATEGIES:
+        module = mupas(strategy=strategy)
+        batch = batch_of(module, *scenes)
+        assert isinstance(batch, Batch)
+        assert all(torch.isfinite(term.loss) for term in module.losses(batch).values())

@@ -1,0 +1,206 @@
+"""From scenes to examples: who learns which token with which weight, and the trees of silences.
+
+A token's weight makes one weighted cross-entropy the loss of the paper: with n_i learned tokens of
+role i in a window and R roles that speak in it, each weighs 1 / (R n_i), so a window weighs 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zoo.encoding import NO_HEAD, Example, extended, join
+from zoo.errors import InputError
+from zoo.methods.mupas.windows import SceneWindows, Window, pair_view, protagonist
+from zoo.records import Scene
+from zoo.sample_preview import preview
+from zoo.trees import Node, Tree, collate_trees
+
+UTTERANCE, SPEAKER = 0, 1  # the heads: both are the language head
+
+Strategy = Literal["speaker_as_token", "speak_or_silence"]
+Objective = Literal["role_mean", "token_mean", "single_role", "pairwise"]
+Key = tuple[str, int, str]
+"""What a learned node of a tree is: `speaker`, `end` or `words`, its turn, and who."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneExample(Example):
+    """A window as a sequence. L_spk is a sum over a header's tokens, so a window counts once."""
+
+    def head_weights(self) -> dict[int, float]:
+        """Return what each head's loss is divided by: the weights of words; 1 for headers."""
+        totals = Example.head_weights(self)
+        return totals | ({SPEAKER: 1.0} if SPEAKER in totals else {})
+
+
+@dataclass
+class SceneEncoder(SceneWindows):
+    """Encoder of scenes: a window becomes a sequence (S1), or a tree with silences (S2).
+
+    Attributes:
+        strategy: S1 or S2.
+        objective: Whose words are learned, with which weights.
+        headers_apart: Headers are learned by a head of their own, L_spk, and not with the words.
+    """
+
+    strategy: Strategy = field(default="speaker_as_token", kw_only=True)
+    objective: Objective = field(default="role_mean", kw_only=True)
+    headers_apart: bool = field(default=True, kw_only=True)
+
+    @property
+    def in_trees(self) -> bool:
+        """Whether examples are trees."""
+        return self.strategy == "speak_or_silence"
+
+    def __call__(self, scene: Scene) -> list[Any]:
+        """Return the examples of a scene.
+
+        Raises:
+            InputError: Nobody says anything.
+            TooLongError: A turn does not fit.
+        """
+        if not scene.turns:
+            raise InputError(f"{scene.id or 'scene'}: nobody says anything; a scene needs turns")
+        windows = self.windows(scene)
+        if self.objective == "pairwise":
+            return [example for window in windows for example in self.pair_examples(window)]
+        if self.objective == "single_role":
+            name = protagonist(scene)
+            windows = [w for w in windows if any(turn.name == name for turn in w.turns)]
+        if self.in_trees:
+            return [self.tree(window)[0] for window in windows]
+        return [self.sequence(window) for window in windows]
+
+    # -- weights -------------------------------------------------------------------------------
+
+    def word_weights(self, window: Window) -> dict[str, float]:
+        """Return the weight of each learned token of a person; those who learn nothing lack."""
+        with_headers = not (self.headers_apart or self.in_trees)
+        counts = window.counts(headers=with_headers)
+        if self.objective == "single_role":
+            name = protagonist(window.scene)
+            counts = type(counts)({name: counts[name]})
+        if self.objective == "role_mean":
+            return {name: 1 / (len(counts) * count) for name, count in counts.items()}
+        return dict.fromkeys(counts, 1.0)  # a mean over tokens
+
+    # -- S1: one stream ------------------------------------------------------------------------
+
+    def sequence(self, window: Window) -> SceneExample:
+        """Return a window in one stream: headers and words, each learned once."""
+        weights = self.word_weights(window)
+        pieces: list[tuple[list[int], int, float]] = [(window.prefix, NO_HEAD, 0.0)]
+        for turn in window.turns:
+            words = self._words(turn.name, weights)
+            pieces += [(turn.header, *self._header(window, words)), (turn.words, *words)]
+        if window.ends:
+            words = self._words(window.turns[-1].name, weights)
+            pieces.append(([self.stop_id], *self._header(window, words)))
+        return extended(SceneExample, join(pieces, record=window.scene))
+
+    @staticmethod
+    def _words(name: str, weights: dict[str, float]) -> tuple[int, float]:
+        return (UTTERANCE, weights[name]) if name in weights else (NO_HEAD, 0.0)
+
+    def _header(self, window: Window, words: tuple[int, float]) -> tuple[int, float]:
+        """Return head and weight of a header: of L_spk, or those of the words behind it."""
+        return (SPEAKER, 1 / window.boundaries) if self.headers_apart else words
+
+    # -- S2: silences on the prefix tree -------------------------------------------------------
+
+    def tree(self, window: Window, *, scoring: bool = False) -> tuple[Tree, list[Key]]:
+        """Return a window as a tree, and what its learned nodes are, in order.
+
+        At each boundary every silent person hangs header and silence off the same prefix; no later
+        turn sees them. Silence is the end of the turn where its first word would be.
+
+        Args:
+            window: The turns.
+            scoring: Hang every candidate there instead, the speaker and the end of the scene too:
+                silences (S2), or headers (S1).
+        """
+        everyone = dict.fromkeys(window.headers, 1.0)
+        weights = everyone if scoring else self.word_weights(window)
+        nodes, keys = [Node(window.prefix)], list[Key]()
+        trunk = 0
+        for t in range(len(window.turns) + (window.ends or scoring)):
+            turn = window.turns[t] if t < len(window.turns) else None
+            names = [n for n in window.headers if scoring or turn is None or n != turn.name]
+            for name in names:
+                weight = 1 / (window.boundaries * max(1, len(names)))
+                nodes, keys = self._candidate(window, name, trunk, weight, nodes, keys, t)
+            if scoring and not self.in_trees:
+                nodes.append(Node([self.stop_id], trunk, SPEAKER))
+                keys.append(("end", t, ""))
+            if turn is not None:
+                nodes.append(Node(turn.header, trunk))
+                head, weight = self._words(turn.name, weights)
+                nodes.append(Node(turn.words, len(nodes) - 1, head, weight))
+                keys += [("words", t, turn.name)] * (head != NO_HEAD)
+                trunk = len(nodes) - 1
+        return Tree(tuple(nodes), window.scene), keys
+
+    def _candidate(
+        self,
+        window: Window,
+        name: str,
+        trunk: int,
+        weight: float,
+        nodes: list[Node],
+        keys: list[Key],
+        turn: int,
+    ) -> tuple[list[Node], list[Key]]:
+        """Return nodes and keys with a person's leaf: header and silence (S2), or header (S1)."""
+        header = window.headers[name]
+        if self.in_trees:
+            leaf = [Node(header, trunk), Node([self.stop_id], len(nodes), SPEAKER, weight)]
+        else:
+            leaf = [Node(header, trunk, SPEAKER, weight)]
+        return [*nodes, *leaf], [*keys, ("speaker", turn, name)]
+
+    # -- a baseline: two people ----------------------------------------------------------------
+
+    def pair_pieces(self, window: Window, name: str) -> list[tuple[list[int], int, float]]:
+        """Return a window as one person sees it: theirs is `assistant`, all others are `user`."""
+        pieces: list[tuple[list[int], int, float]] = [(window.prefix, NO_HEAD, 0.0)]
+        for mine, run in pair_view(window.turns, name):
+            words = [token for turn in run for token in turn.words[:-1]]
+            opening = self.ids(self.chat.open("assistant" if mine else "user"))
+            pieces.append((opening, NO_HEAD, 0.0))
+            pieces.append(([*words, self.stop_id], UTTERANCE if mine else NO_HEAD, 1.0))
+        return pieces
+
+    def pair_examples(self, window: Window) -> list[Example]:
+        """Return a sequence for each person who speaks; only their own words are learned."""
+        names = dict.fromkeys(turn.name for turn in window.turns)
+        return [join(self.pair_pieces(window, n), record=window.scene) for n in names]
+
+    def prompt(self, scene: Scene) -> list[int]:
+        """Return the ids before the first word of a scene's last turn, whose speaker is known."""
+        window = self.windows(scene)[-1]
+        last = window.turns[-1]
+        if self.objective == "pairwise":
+            pieces = self.pair_pieces(window, last.name)[:-1]
+            return [token for ids, _, _ in pieces for token in ids]
+        return [*self.before(window, len(window.turns) - 1), *last.header]
+
+    # -- batches -------------------------------------------------------------------------------
+
+    def collate(self, examples: Any, normalizers: dict[int, float]) -> Any:
+        """Join examples into a batch of sequences or of trees."""
+        if isinstance(examples[0], Tree):
+            pad_id = self.tokenizer.pad_token_id
+            return collate_trees(examples, normalizers, pad_id=pad_id)
+        return super().collate(examples, normalizers)
+
+    def preview(self, example: Any) -> list[str]:
+        """Return lines that show an example in colour; of a tree its trunk and words."""
+        if not isinstance(example, Tree):
+            return super().preview(example)
+        path = [len(example.nodes) - 1]
+        while (parent := example.nodes[path[-1]].parent) is not None:
+            path.append(parent)
+        nodes = [example.nodes[i] for i in reversed(path)]
+        pieces = [(list(node.ids), node.head, node.weight) for node in nodes]
+        return preview(join(pieces, record=example.record), self.tokenizer)

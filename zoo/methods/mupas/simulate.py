@@ -1,0 +1,210 @@
+"""A scene goes on by itself: who speaks is decided, then what, until the scene ends.
+
+The scene so far is run once; headers of candidates are tried behind it and taken back. Who spoke
+last does not speak again, since neighbouring turns of one speaker are one turn. The person that is
+left to the user is chosen like the others, but no word is ever written for them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.cache import whole_file
+from zoo.decoding.constrained import pick
+from zoo.errors import InputError, nearest
+from zoo.markup import control_ids
+from zoo.prompts.truncation import first_kept
+from zoo.records import Scene, Turn
+
+SPARE = 0.25  # share of the window that is freed where a scene outgrows it
+NO_WORDS = "..."  # a turn of blanks
+
+
+def simulate(
+    module: Any,
+    scene: Scene,
+    *,
+    user: str | None,
+    listen: Callable[[], str | None] | None,
+    told: Callable[[Turn], Any],
+    max_turns: int,
+    min_turns: int,
+    temperature: float,
+) -> Scene:
+    """Return the scene with more turns; `ended` says whether it ended by itself.
+
+    Args:
+        module: The model, in evaluation mode.
+        scene: People, and turns that are given; none is fine.
+        user: Who is left to the user; None for nobody.
+        listen: Returns what the user says, None to stop. Without it the scene stops where the user
+            is to speak.
+        told: Is given each turn that the model writes.
+        max_turns: Most turns to add.
+        min_turns: The scene does not end before so many more turns.
+        temperature: Of speakers and words; 0 takes the most likely.
+
+    Raises:
+        InputError: Nobody is called like the user, or the scene has fewer than two people.
+    """
+    if user is not None and user not in scene.names:
+        raise InputError(f"role: nobody here is called {user!r}; {nearest(user, scene.names)}")
+    if len(scene.roles) < 2:
+        raise InputError(f"{scene.id or 'scene'}: {len(scene.roles)} people; a scene needs two")
+    stage = Stage(module, replace(scene, ended=False))
+    for added in range(max_turns):
+        name = stage.choose(temperature, may_end=added >= min_turns)
+        if name is None:
+            return replace(stage.scene, ended=True)
+        if name == user:
+            text = None if listen is None else listen()
+            if text is None:
+                break
+            stage.add(Turn(name, text))
+        else:
+            told(stage.speak(name, temperature))
+    return stage.scene
+
+
+class Stage:
+    """A scene and the model's state behind its last turn.
+
+    Args:
+        module: The model.
+        scene: The scene so far.
+    """
+
+    def __init__(self, module: Any, scene: Scene) -> None:
+        self.module, self.scene, self.encoder = module, scene, module.encoder()
+        tokenizer = module.tokenizer
+        silent = control_ids(tokenizer, len(tokenizer))
+        self.first_words = [token for token in range(len(tokenizer)) if token not in silent]
+        self.headers = {name: self.encoder.header(name) for name in scene.names}
+        self._run()
+
+    def _run(self) -> None:
+        """Run the scene from its beginning; without its oldest turns where it is too long."""
+        prefix = self.encoder.prefix(self.scene)
+        turns = [self._ids(turn) for turn in self.scene.turns]
+        room = self.module.max_answer_tokens + max(map(len, self.headers.values())) + 2
+        budget = self.encoder.max_length - room
+        start = first_kept(len(prefix), [len(turn) for turn in turns], budget, SPARE)
+        ids = [*prefix, *(token for turn in turns[start:] for token in turn)]
+        self.decoder = self.module.new_decoder(1)
+        self.decoder.feed([ids], 0)
+        self.used, self.budget = len(ids), budget
+
+    def _ids(self, turn: Turn) -> list[int]:
+        spoken = self.encoder.spoken(turn)
+        return [*spoken.header, *spoken.words]
+
+    def add(self, turn: Turn) -> None:
+        """Add a turn that somebody else wrote."""
+        self.scene = replace(self.scene, turns=(*self.scene.turns, turn))
+        ids = self._ids(turn)
+        self.used += len(ids)
+        if self.used > self.budget:
+            self._run()
+        else:
+            self.decoder.feed([ids], 0)
+
+    # -- who -----------------------------------------------------------------------------------
+
+    def choose(self, temperature: float, *, may_end: bool) -> str | None:
+        """Return who speaks next; None where the scene ends."""
+        last = self.scene.turns[-1].speaker if self.scene.turns else None
+        names = [name for name in self.headers if name != last]
+        if self.encoder.in_trees:
+            silences = {name: self._silence(name) for name in self.headers}
+            if may_end and all(value > math.log(0.5) for value in silences.values()):
+                return None
+            chances = chances_of({name: silences[name] for name in names}, silences=True)
+            scores = {name: math.log(chance) for name, chance in chances.items()}
+        else:
+            scores = {name: self._header(name) for name in names}
+            if may_end:
+                scores[""] = self._logp()[self.encoder.stop_id].item()
+        picked = pick(torch.tensor([list(scores.values())]), temperature)
+        return list(scores)[int(picked)] or None
+
+    def _logp(self) -> torch.Tensor:
+        """Return the log-probabilities of what follows, `(V,)`."""
+        return self.module.last_logits(self.decoder.state())[0].double().log_softmax(-1)
+
+    def _header(self, name: str) -> float:
+        """Return log P(header | scene so far)."""
+        ids = self.headers[name]
+        place = self.decoder.place()
+        states_TD = self.decoder.follow([ids], 0)[0]
+        self.decoder.rewind(place)
+        logp_TV = self.module.last_logits(states_TD).double().log_softmax(-1)
+        return logp_TV.gather(1, torch.tensor(ids, device=logp_TV.device)[:, None]).sum().item()
+
+    def _silence(self, name: str) -> float:
+        """Return log P(SILENCE | scene so far, header)."""
+        place = self.decoder.place()
+        self.decoder.feed([self.headers[name]], 0)
+        silence = self._logp()[self.encoder.stop_id].item()
+        self.decoder.rewind(place)
+        return silence
+
+    # -- what ----------------------------------------------------------------------------------
+
+    def speak(self, name: str, temperature: float) -> Turn:
+        """Write a turn; add and return it."""
+        self.decoder.feed([self.headers[name]], 0)
+        (ids,) = self.decoder.decode(
+            0,
+            self.module.last_logits,
+            stop_id=self.encoder.stop_id,
+            max_new_tokens=self.module.max_answer_tokens,
+            temperature=temperature,
+            allowed=lambda row, tokens: None if tokens else self.first_words,
+        )
+        text = self.encoder.tokenizer.decode(ids, skip_special_tokens=True)
+        turn = Turn(name, " ".join(text.split()) or NO_WORDS)
+        self.scene = replace(self.scene, turns=(*self.scene.turns, turn))
+        self.used += len(self.headers[name]) + len(ids) + 1
+        if self.used > self.budget:
+            self._run()
+        return turn
+
+
+def chances_of(values: Mapping[str, float], silences: bool) -> dict[str, float]:
+    """Return a distribution over names from log P(header), or from log P(SILENCE).
+
+    Example:
+        >>> chances_of({"Ann": -1.0, "Bob": -1.0}, silences=False)
+        {'Ann': 0.5, 'Bob': 0.5}
+    """
+    scores = torch.tensor(list(values.values()), dtype=torch.float64)
+    if silences:
+        speaking = -torch.expm1(scores.clamp(max=0)) + 1e-12  # nobody at all: all alike
+        shares = speaking / speaking.sum()
+    else:
+        shares = scores.softmax(0)
+    return dict(zip(values, shares.tolist(), strict=True))
+
+
+def write_scenes(path: Path, scenes: Sequence[Scene]) -> None:
+    """Write scenes as `datamodules.Scenes` reads them, whole or not at all."""
+    rows = [
+        {
+            "id": scene.id,
+            "setting": scene.setting,
+            "roles": [{"name": r.name, "description": r.description} for r in scene.roles],
+            "turns": [{"speaker": turn.speaker, "text": turn.text} for turn in scene.turns],
+            "ended": scene.ended,
+        }
+        for scene in scenes
+    ]
+    with whole_file(path) as scratch:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        scratch.write_text(text, encoding="utf-8")
