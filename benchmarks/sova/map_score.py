@@ -156,14 +156,8 @@ PEERS = {
 
 def run(setting: Setting) -> Result:
     """Compare scores, then times."""
-    options, repeats = (
-        ({"steps": 1, "reports": 8}, 2)
-        if setting.quick
-        else (
-            {"steps": 2, "reports": 36},
-            3,
-        )
-    )
+    options = {"steps": 1, "reports": 2} if setting.quick else {"steps": 2, "reports": 36}
+    repeats = 1 if setting.quick else 3
     samples = interleave(NAME, dict.fromkeys(SIDES, options), setting, repeats)
     mine = samples["ours"][0]
     tolerances = dict.fromkeys(mine.checks, 0.05)  # of 100
