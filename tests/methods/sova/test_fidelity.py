@@ -12,8 +12,8 @@ from datamodules import DailyDilemmas
 from zoo.methods.sova import prompts
 from zoo.methods.sova.expected import RULES, expected_action
 from zoo.methods.sova.instruct import Instruction, keep
+from zoo.methods.sova.kinds import Kind, Policy
 from zoo.methods.sova.metrics import ExpectedRatio
-from zoo.methods.sova.module import Kind, Policy
 from zoo.methods.sova.prompts import steering
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+import datamodules
 from datamodules import DailyDilemmas
 from zoo.errors import InputError
+from zoo.methods.sova import replies
+from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.principles import corpus
 from zoo.methods.sova.prompts import SYSTEM, read_choice
-from zoo.records import Dilemma
+from zoo.records import SUPPORTER, Dilemma, opened_by_seeker
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +139,56 @@ def test_show_answers_a_prompt(agent):
     (row,) = agent(read_text=True).show([], prompt="A bird is in your kitchen. Do you open it?")
     assert row["dilemma"].startswith("A bird")
     assert {"instructions", "choice", "swapped", "text"} <= row.keys()
+
+
+# -- conversations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", ["ESConv", "DailyDialog"])
+def test_replies_in_conversations(agent, data):
+    records = getattr(datamodules, data)().records("test")[:2]
+    module = agent(max_reply_tokens=4)
+    answers = module.generate(records)
+    assert all(answer.instructions for answer in answers)
+    pairs = list(zip(records, answers, strict=True))
+    scores = module.score_answers(pairs, "test")
+    assert {"rouge_l", "bleu_2", "mean_instructions"} == scores.keys() - {"without_instructions"}
+    assert module.sample(*pairs[0]).keys() == {"conversation", "instructions", "reply", "gold"}
+    json.dumps(module.prediction(*pairs[0]))
+
+
+def test_a_conversation_without_instructions_has_the_plain_prompt(agent, dialogue):
+    """And neither the reply that is to be written nor an annotation stands in the prompt."""
+    sova, direct = agent(threshold=100.0), agent("direct")
+    heads = [
+        replies.prompt(m.encoder(), dialogue, m.kept_instructions([dialogue])[0], m.theory, 8)
+        for m in (sova, direct)
+    ]
+    assert heads[0] == heads[1]
+    text = sova.encoder().tokenizer.decode(heads[0])
+    assert "Seeker: Last week." in text
+    assert "You will find one." not in text
+    assert not any(word in text for word in ("sadness", "job crisis", "Affirmation"))
+
+
+def test_the_oldest_turns_are_left_out_of_a_full_window(agent, dialogue):
+    module = agent(max_length=960)
+    given = [Instruction("You care. " * 20, 90.0, "r", ())]
+    text = module.tokenizer.decode(replies.prompt(module.encoder(), dialogue, given, "maslow", 8))
+    assert "Seeker: Last week." in text
+    assert "I lost my job." not in text
+    assert given[0].text in text
+
+
+def test_chat_shows_instructions_beside_the_reply(agent):
+    module = agent(max_reply_tokens=4)
+    notes, dialogue = module.converse(opened_by_seeker("I lost my job last week."))
+    assert notes["instructions"]
+    assert dialogue.turns[-1].speaker == SUPPORTER
+    notes, _ = agent("direct", max_reply_tokens=4).converse(opened_by_seeker("I lost my job."))
+    assert notes == {}
+
+
+def test_a_policy_does_not_talk(agent, dialogue):
+    with pytest.raises(InputError, match=r"model.kind: oracle decides dilemmas; .* sova"):
+        agent("oracle").generate([dialogue])

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from zoo.encoding import Example, Segment, unlearned
 from zoo.errors import InputError
-from zoo.methods.sova import prompts
+from zoo.methods.sova import prompts, replies
 from zoo.methods.sova.expected import expected_action
 from zoo.prompts.base import PromptEncoder
-from zoo.records import NOT_TO_DO, TO_DO, Dilemma
+from zoo.records import NOT_TO_DO, TO_DO, Dialogue, Dilemma
 
 SPEAK = 0
 
@@ -31,7 +31,7 @@ class DilemmaEncoder(PromptEncoder):
             instructions.
     """
 
-    records: ClassVar[tuple[type, ...]] = (Dilemma,)
+    records: ClassVar[tuple[type, ...]] = (Dilemma, Dialogue)
 
     learns: str | None = None
     rule: str = "maslow_growth"
@@ -50,9 +50,9 @@ class DilemmaEncoder(PromptEncoder):
             )
         self.option_start, self.option_ids = ids[0][:shared], [row[shared] for row in ids]
 
-    def study(self, records: Sequence[Dilemma], split: str) -> None:
+    def study(self, records: Sequence[Dilemma | Dialogue], split: str) -> None:
         """Pair each situation with another one of the split, in the order of their hashes."""
-        by_hash = sorted({record.situation for record in records}, key=_digest)
+        by_hash = sorted({asked_text(record) for record in records}, key=_digest)
         half = len(by_hash) // 2
         self.donors |= dict(zip(by_hash, [*by_hash[half:], *by_hash[:half]], strict=True))
 
@@ -70,11 +70,13 @@ class DilemmaEncoder(PromptEncoder):
             )
         return other
 
-    def __call__(self, record: Dilemma) -> list[Example]:
+    def __call__(self, record: Dilemma | Dialogue) -> list[Example]:
         """Return an example for each action that is learned, or one to be answered only.
 
-        Where nothing is expected there is nothing to learn.
+        Where nothing is expected there is nothing to learn, and in conversations there never is.
         """
+        if isinstance(record, Dialogue):
+            return [unlearned(replies.prompt(self, record, (), "", 1), record)]
         expected = expected_action(record, self.rule) if self.learns else None
         if expected is None:
             ids = [*self.head(record.situation), *self.tail(prompts.ORDERS[0])]
@@ -134,6 +136,11 @@ class DilemmaEncoder(PromptEncoder):
             Segment(option + self.chat.close("assistant"), "assistant", SPEAK),
         ]
         return self.encode([*self.segments(record.situation, before), *answer], record)
+
+
+def asked_text(record: Dilemma | Dialogue) -> str:
+    """Return what instructions are retrieved for: a dilemma, or a conversation so far."""
+    return replies.situation(record) if isinstance(record, Dialogue) else record.situation
 
 
 def _digest(text: str) -> bytes:

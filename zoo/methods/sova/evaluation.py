@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -11,16 +11,24 @@ import torch
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.sova.expected import RULES, expected_action
 from zoo.methods.sova.instruct import Instruction
-from zoo.methods.sova.metrics import Choice, ExpectedRatio, ValuePreference
-from zoo.methods.sova.prompts import ORDERS, read_choice
+from zoo.methods.sova.metrics import Choice, ExpectedRatio, ReplyOverlap, ValuePreference
+from zoo.methods.sova.prompts import ORDERS, listed, read_choice
+from zoo.methods.sova.replies import ValueReply, gold, situation
 from zoo.metrics.records import RecordMean
 from zoo.plots import heat_map
-from zoo.records import NOT_TO_DO, TO_DO, Dilemma, unlabelled
+from zoo.records import (
+    NOT_TO_DO,
+    SUPPORTER,
+    TO_DO,
+    Dialogue,
+    Dilemma,
+    Turn,
+    awaiting_reply,
+    unlabelled,
+)
 
 READINGS = ("", "swapped_", "text_", "text_swapped_")
 """How a choice is read: log-odds in the dataset's order of actions, in the other one; text."""
-
-SHOWN = 3  # instructions in a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,36 @@ class DilemmaChoice:
             return read_choice(self.texts[which], ORDERS[which])
         return TO_DO if self.odds[which] > 0 else NOT_TO_DO
 
+    def notes(self) -> dict[str, str]:
+        """Return the parts by name, to be shown."""
+        shown = {"instructions": listed(self.instructions)}
+        if self.reasoning:
+            shown["reasoning"] = self.reasoning
+        shown["choice"] = f"{self.choice()} (log-odds of to_do {self.odds[0]:+.2f})"
+        shown["swapped"] = f"{self.choice('swapped_')} ({self.odds[1]:+.2f})"
+        if any(self.texts):
+            shown["text"] = " | ".join(text.strip() for text in self.texts)
+        return shown
+
+    def plain(self) -> dict[str, Any]:
+        """Return the choices by every reading and all parts, as plain values."""
+        read = [name for name in READINGS if any(self.texts) or not name.startswith("text")]
+        choices = {f"{name}choice": self.choice(name) for name in read}
+        return {**choices, **asdict(self)}
+
+
+Asked = Dilemma | Dialogue
+Answer = DilemmaChoice | ValueReply
+
 
 class ChoosingModule(EvaluatedModule):
-    """A module that decides dilemmas: `generate` returns `DilemmaChoice`s.
+    """A module that decides dilemmas, or replies in conversations.
+
+    `generate` returns a `DilemmaChoice` for each dilemma, a `ValueReply` for each conversation.
 
     For every rule of expected actions and every reading of a choice an `ExpectedRatio` is kept,
-    and the preferences for the dataset's labels by log-odds. `mean_instructions` and
+    and the preferences for the dataset's labels by log-odds; for replies their overlap with the
+    annotated ones. `mean_instructions` and
     `without_instructions` say how many a prompt held, and the share that held none.
 
     Args:
@@ -69,66 +101,52 @@ class ChoosingModule(EvaluatedModule):
                 self.metrics[f"{reading}{rule}"] = ExpectedRatio(rule, reading)
         for theory in ("virtue", "maslow", "emotion"):
             self.metrics[f"preference_{theory}"] = ValuePreference(theory)
+        self.metrics["replies"] = ReplyOverlap()
         self.metrics["mean_instructions"] = RecordMean()
         self.metrics["without_instructions"] = RecordMean()
 
     def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
-        """Add choices to every score; text that was not read counts nowhere."""
-        dilemmas = [record for record, _ in pairs]
+        """Add choices and replies to their scores; text that was not read counts nowhere."""
+        named = [(*pair, name) for pair, name in zip(pairs, ids, strict=True)]
+        chosen = [row for row in named if isinstance(row[0], Dilemma)]
         for name, metric in self.each_metric().items():
             if isinstance(metric, ExpectedRatio):
-                # Text that was not read is no invalid answer.
                 text = metric.reading.startswith("text")
-                read = [i for i, (_, answer) in enumerate(pairs) if any(answer.texts) or not text]
-                choices = [pairs[i][1].choice(metric.reading) for i in read]
-                metric.update([dilemmas[i] for i in read], choices, [ids[i] for i in read])
+                read = [row for row in chosen if any(row[1].texts) or not text]
+                choices = [answer.choice(metric.reading) for _, answer, _ in read]
+                metric.update([d for d, _, _ in read], choices, [n for _, _, n in read])
             elif isinstance(metric, ValuePreference):
-                metric.update(dilemmas, [answer.choice() for _, answer in pairs], ids)
+                choices = [answer.choice() for _, answer, _ in chosen]
+                metric.update([d for d, _, _ in chosen], choices, [n for _, _, n in chosen])
+            elif isinstance(metric, ReplyOverlap):
+                said = [row for row in named if isinstance(row[0], Dialogue)]
+                golds = [gold(record).text for record, _, _ in said]
+                metric.update([a.text for _, a, _ in said], golds, [n for _, _, n in said])
             else:
-                counts = [len(answer.instructions) for _, answer in pairs]
+                counts = [len(answer.instructions) for _, answer, _ in named]
                 none = name == "without_instructions"
                 values = [float(n == 0) if none else float(n) for n in counts]
-                cast(RecordMean, metric).update(values, ids)
+                cast(RecordMean, metric).update(values, [n for _, _, n in named])
 
-    def sample(self, record: Dilemma, answer: DilemmaChoice) -> dict[str, str]:
-        """Return the row that shows a dilemma, its instructions and what was chosen."""
-        return {"dilemma": record.situation, **self.notes(answer)} | {
+    def sample(self, record: Asked, answer: Answer) -> dict[str, str]:
+        """Return the row that shows what was asked, the instructions and the answer."""
+        if isinstance(record, Dialogue):
+            return {"conversation": situation(record), **answer.notes(), "gold": gold(record).text}
+        return {"dilemma": record.situation, **answer.notes()} | {
             f"expected by {rule}": expected_action(record, rule) or "-" for rule in RULES
         }
 
-    def notes(self, answer: DilemmaChoice) -> dict[str, str]:
-        """Return the parts of an answer by name."""
-        lines = [f"({item.score:.0f}) {item.text}" for item in answer.instructions[:SHOWN]]
-        more = len(answer.instructions) - SHOWN
-        shown = {"instructions": "\n".join(lines) + (f"\n... and {more} more" if more > 0 else "")}
-        if answer.reasoning:
-            shown["reasoning"] = answer.reasoning
-        shown["choice"] = f"{answer.choice()} (log-odds of to_do {answer.odds[0]:+.2f})"
-        shown["swapped"] = f"{answer.choice('swapped_')} ({answer.odds[1]:+.2f})"
-        if any(answer.texts):
-            shown["text"] = " | ".join(text.strip() for text in answer.texts)
-        return shown
-
-    def prediction(self, record: Dilemma, answer: DilemmaChoice) -> dict[str, Any]:
-        """Return the choices by every reading, the log-odds, the texts and the instructions."""
-        read = [name for name in READINGS if any(answer.texts) or not name.startswith("text")]
-        return {
-            "id": record.id,
-            **{f"{name}choice": answer.choice(name) for name in read},
-            "odds": list(answer.odds),
-            "texts": list(answer.texts),
-            "reasoning": answer.reasoning,
-            "instructions": [asdict(item) for item in answer.instructions],
-        }
+    def prediction(self, record: Asked, answer: Answer) -> dict[str, Any]:
+        """Return the answer's parts as plain values."""
+        return {"id": record.id, **answer.plain()}
 
     def figures(self) -> dict[str, Any]:
         """Return the ratio of expected actions by rule and label."""
         found = {}
-        for rule in RULES:
-            scores = ExpectedRatio(rule)(
-                [record for record, _ in self.answers.values()],
-                [answer.choice() for _, answer in self.answers.values()],
-            )
+        chosen = [pair for pair in self.answers.values() if isinstance(pair[0], Dilemma)]
+        for rule in RULES if chosen else ():
+            choices = [answer.choice() for _, answer in chosen]
+            scores = ExpectedRatio(rule)([dilemma for dilemma, _ in chosen], choices)
             start = f"expected_{rule}/"
             labels = {n.removeprefix(start): v for n, v in scores.items() if n.startswith(start)}
             if labels:
@@ -141,18 +159,24 @@ class ChoosingModule(EvaluatedModule):
                 )
         return found
 
-    def show(
-        self, records: Sequence[Dilemma], *, prompt: str | None = None
-    ) -> list[dict[str, str]]:
-        """Return each dilemma with its instructions and what was chosen.
+    def show(self, records: Sequence[Asked], *, prompt: str | None = None) -> list[dict[str, str]]:
+        """Return what was asked, with the instructions and the answer.
 
         Args:
-            records: Dilemmas.
-            prompt: Decide this one instead.
+            records: Dilemmas or conversations.
+            prompt: Decide this dilemma instead.
         """
         if prompt is None:
             answers = self.generate(records)
             return [self.sample(*pair) for pair in zip(records, answers, strict=True)]
-        asked = unlabelled(prompt)
-        (answer,) = self.generate([asked])
-        return [{"dilemma": prompt, **self.notes(answer)}]
+        (answer,) = self.generate([unlabelled(prompt)])
+        return [{"dilemma": prompt, **answer.notes()}]
+
+    def converse(
+        self, dialogue: Dialogue, *, temperature: float = 0.0
+    ) -> tuple[dict[str, str], Dialogue]:
+        """Return the instructions beside a reply, and the dialogue with the reply."""
+        (answer,) = self.generate([awaiting_reply(dialogue)], temperature=temperature)
+        notes = {name: text for name, text in answer.notes().items() if name != "reply" and text}
+        turns = (*dialogue.turns, Turn(SUPPORTER, answer.text))
+        return notes, replace(dialogue, turns=turns)

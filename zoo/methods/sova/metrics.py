@@ -17,6 +17,8 @@ from scipy.stats import bootstrap
 
 from zoo.methods.sova.expected import RULES, expected_action
 from zoo.metrics.records import RecordMetric
+from zoo.metrics.text import bleu, rouge_l
+from zoo.metrics.text_metrics import TextMetric
 from zoo.records import ACTION_TYPES, NOT_TO_DO, TO_DO, Dilemma
 
 Choice = str | None
@@ -125,6 +127,19 @@ class ValuePreference(RecordMetric):
     def _labels(self, dilemma: Dilemma, action_type: str) -> list[str]:
         action = dilemma.action(action_type)
         return list(action.values) if self.theory == "values" else action.of(self.theory)
+
+
+class ReplyOverlap(TextMetric):
+    """`rouge_l` and `bleu_2` of replies in percent (`zoo.metrics.text`); nothing without any."""
+
+    def compute(self) -> dict[str, float]:
+        """Return both scores."""
+        pairs = self.kept()
+        if not pairs:
+            return {}
+        references, replies = zip(*pairs, strict=True)
+        rouge = [rouge_l(reference, reply) for reference, reply in pairs]
+        return {"rouge_l": sum(rouge) / len(rouge), "bleu_2": bleu(references, replies, 2)}
 
 
 def paired_difference(

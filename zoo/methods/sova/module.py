@@ -13,7 +13,8 @@ agent decides. No weight of the agent changes.
 
 (4) is read off one state: the options "Action 1" and "Action 2" differ in their last token. The
 choice is also read from greedy text, which has to begin with an option. Both are done for both
-orders of the actions; the dataset's own order has Action 1 = do.
+orders of the actions; the dataset's own order has Action 1 = do. In a conversation c is what was
+said so far, and the agent replies in one or two sentences.
 
 Follows: retrieval by one scored call per report instead of embeddings; all kept instructions, best
 first, each with its importance, in the user turn, the role in the system turn; tau 60 and N 100;
@@ -32,7 +33,7 @@ Shapes: R records, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
@@ -40,37 +41,17 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.sova import prompts
 from zoo.methods.sova.asking import Asker, policy_choice
-from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder
-from zoo.methods.sova.evaluation import ChoosingModule, DilemmaChoice
+from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder, asked_text
+from zoo.methods.sova.evaluation import Asked, ChoosingModule, DilemmaChoice
 from zoo.methods.sova.expected import Rule, expected_action
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import TAU, TOP, How, Instruction
+from zoo.methods.sova.kinds import TALKING, WRONG, Kind, Policy, Theory
+from zoo.methods.sova.replies import reply
 from zoo.methods.sova.retrieval import Retrieval, load_encoder
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
-from zoo.records import Dilemma
-
-Theory = Literal["maslow", "emotion", "virtue"]
-Policy = Literal["always_do", "always_not", "random", "oracle"]
-Kind = Literal[
-    "sova",
-    "shuffled",
-    "wrong_theory",
-    "rag",
-    "direct",
-    "told",
-    "ecot",
-    "plan_and_solve",
-    "metacognitive",
-    "sft",
-    "steerlm",
-    "always_do",
-    "always_not",
-    "random",
-    "oracle",
-]
-WRONG: dict[str, Theory] = {"maslow": "emotion", "emotion": "virtue", "virtue": "maslow"}
-"""The theory whose instructions the control `wrong_theory` gets."""
+from zoo.records import Dialogue, Dilemma
 
 
 class SoVA(ChoosingModule):
@@ -94,12 +75,13 @@ class SoVA(ChoosingModule):
         chunk_tokens: With `rag`: tokens of the principles in the prompt.
         read_text: Read the choice from greedy text too, in both orders.
         max_reasoning_tokens: Limit of what a reasoning baseline writes before it decides.
+        max_reply_tokens: Limit of a reply in a conversation.
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
         max_generated: Dilemmas to decide in each validation or test; None for all.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (Dilemma,)
+    takes: ClassVar[tuple[type, ...]] = (Dilemma, Dialogue)
 
     def __init__(
         self,
@@ -117,6 +99,7 @@ class SoVA(ChoosingModule):
         chunk_tokens: int = 256,
         read_text: bool = True,
         max_reasoning_tokens: int = 192,
+        max_reply_tokens: int = 64,
         max_length: int = 4096,
         padding_free: bool = True,
         max_generated: int | None = None,
@@ -127,7 +110,7 @@ class SoVA(ChoosingModule):
         self.index, self.encoder_name, self.prefilter = index, encoder, prefilter
         self.map_by, self.threshold, self.top_n = map_by, threshold, top_n
         self.chunk_tokens, self.read_text = chunk_tokens, read_text
-        self.max_reasoning_tokens = max_reasoning_tokens
+        self.max_reasoning_tokens, self.max_reply_tokens = max_reasoning_tokens, max_reply_tokens
         self.max_length, self.padding_free = max_length, padding_free
         self._retrieval: Retrieval | None = None
 
@@ -194,12 +177,12 @@ class SoVA(ChoosingModule):
             )
         return self._retrieval
 
-    def kept_instructions(self, records: Sequence[Dilemma]) -> list[list[Instruction]]:
-        """Return the instructions that each dilemma's prompt holds."""
-        situations = [record.situation for record in records]
+    def kept_instructions(self, records: Sequence[Asked]) -> list[list[Instruction]]:
+        """Return the instructions that the prompt of each dilemma or conversation holds."""
+        situations = [asked_text(record) for record in records]
         theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
         if self.kind == "told":
-            return [self.told(record) for record in records]
+            return [self.told(record) for record in records if isinstance(record, Dilemma)]
         if self.kind not in ("sova", "shuffled", "wrong_theory"):
             return [[] for _ in records]
         if self.kind == "shuffled":
@@ -246,21 +229,50 @@ class SoVA(ChoosingModule):
     @evaluating
     def generate(
         self,
-        records: Sequence[Dilemma],
+        records: Sequence[Asked],
         instructions: Sequence[Sequence[Instruction]] | None = None,
-    ) -> list[DilemmaChoice]:
-        """Decide dilemmas, each with both orders of the actions.
+        *,
+        temperature: float = 0.0,
+    ) -> list[Any]:
+        """Decide dilemmas, each with both orders of the actions, or reply in conversations.
 
         Args:
-            records: The dilemmas.
+            records: Dilemmas, or conversations whose last supporter turn is to be written.
             instructions: K for each of them; None retrieves it.
+            temperature: Of replies; choices are greedy.
+
+        Returns:
+            A `DilemmaChoice` or a `ValueReply` for each.
 
         Raises:
-            InputError: A prompt fills the window, or there is no index.
+            InputError: A prompt fills the window, or a kind does not talk.
         """
-        if self.kind in get_args(Policy):
-            return [policy_choice(self.kind, record, self.rule) for record in records]
+        dilemmas = [record for record in records if isinstance(record, Dilemma)]
+        if self.kind in get_args(Policy) and dilemmas:
+            return [policy_choice(self.kind, record, self.rule) for record in dilemmas]
+        if not dilemmas and self.kind not in TALKING:
+            raise InputError(
+                f"model.kind: {self.kind} decides dilemmas; in conversations there are "
+                f"{', '.join(TALKING)}"
+            )
         kept = self.kept_instructions(records) if instructions is None else instructions
+        if dilemmas:
+            return self.decide(dilemmas, kept)
+        return reply(
+            self.new_decoder(len(records)),
+            self.encoder(),
+            [record for record in records if isinstance(record, Dialogue)],
+            kept,
+            self.theory,
+            self.last_logits,
+            max_new_tokens=self.max_reply_tokens,
+            temperature=temperature,
+        )
+
+    def decide(
+        self, records: Sequence[Dilemma], kept: Sequence[Sequence[Instruction]]
+    ) -> list[DilemmaChoice]:
+        """Return the choices of equation (4) under instructions."""
         encoder = self.encoder()
         blank = [""] * len(records)
         heads = self.heads([record.situation for record in records], kept)

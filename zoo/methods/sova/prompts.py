@@ -113,6 +113,13 @@ def steering(instructions: Sequence[Instruction]) -> str:
     return f"Follow these instructions strictly, the most important one first:\n{lines}\n\n"
 
 
+def listed(instructions: Sequence[Instruction], most: int = 3) -> str:
+    """Return the best instructions with their scores, to be shown to a reader."""
+    lines = [f"({item.score:.0f}) {item.text}" for item in instructions[:most]]
+    more = len(instructions) - most
+    return "\n".join(lines) + (f"\n... and {more} more" if more > 0 else "")
+
+
 def pasted(chunks: Sequence[str]) -> str:
     """Return principles as plain retrieval pastes them: unmodified, without importance."""
     if not chunks:
