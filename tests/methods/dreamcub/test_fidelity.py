@@ -287,7 +287,7 @@ def test_visits_fill_the_replay_and_the_world_model_learns_from_it(make: Any) ->
         module._trainer = FakeTrainer(step)
         terms = module.learning.losses(batch, step)
         kinds.append(set(terms))
-        module.learning.finish(step)
+        module.learning.replay.commit()
         sizes.append(len(module.learning.replay.kept))
     assert sizes[2] > sizes[1] == sizes[0] > 0, "a visit at the start of every cycle"
     assert {"graded", "met"} <= kinds[2], "the world model is refit on it"

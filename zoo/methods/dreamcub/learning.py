@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,15 +81,15 @@ class Learning:
         module, schedule = self.module, self.module.schedule
         states = [module.encoder().state(record) for record in batch.records]
         if validating:
-            if schedule.policy is None or not (schedule.world or schedule.reward):
+            if not schedule.learns_world:
                 return {}
             names = [state.decision.id for state in states]
-            worse = self.replies(self.sampled(states, 0.0)) if schedule.reward else None
+            worse = self.replies(self.sampled(states, 0.0)) if schedule.learns_pairs else None
             return module.world.losses(states, batch.normalizers, names=names, worse=worse)
         phase, step = self.phase(module.global_step), module.global_step
         names = [f"{state.decision.id}-{step}" for state in states]
         worse = None
-        if phase.loss == "reward" and schedule.reward:
+        if phase.loss == "reward" and schedule.learns_pairs:
             worse = self.replies(self.sampled(states, module.temperature_of_policy))
         lived = (
             self.replay.sample(module.user.replayed, f"{step}") if phase.stage == "joint" else []
@@ -96,8 +97,8 @@ class Learning:
         terms = module.world.losses(
             states, batch.normalizers, names=names, worse=worse, graded=self.graded(lived)
         )
-        after = [each.following for each in lived if each.following is not None]
-        if after:
+        after = [each.following or each.decision for each in lived]
+        if after:  # as many in every process: sharded weights are gathered by all of them
             terms["met"] = module.world.utterances(self.believed(after), float(len(after)))
         return terms
 
@@ -135,11 +136,12 @@ class Learning:
 
     def dream(self, batch: Batch) -> None:
         """Fill the buffer: imagine from the states of a batch, or ask a user."""
-        module = self.module
+        module, real = self.module, list[str]()
         if module.rollouts == "environment":
             rollout = module.quietly(lambda: self.live(module.user.visits, module.user.turns))
         else:
             states = [State(record) for record in batch.records]
+            real = [transcript((*d.turns, d.target)) for d in batch.records]
             lived = self.replay.sample(len(states), f"dream-{module.global_step}")
             states += [State(replace(each.decision, target=Turn(SUPPORTER, ""))) for each in lived]
             names = [
@@ -147,7 +149,7 @@ class Learning:
             ]
             rollout = module.quietly(lambda: imagine(module, states, names))
         self.buffer = rollout.buffer
-        self.report(rollout, module.rollouts)
+        self.report(rollout, module.rollouts, real)
 
     def part(self, phase: StepPlan, micro: int) -> Buffer:
         """Return the turns that a micro-batch learns from."""
@@ -221,8 +223,8 @@ class Learning:
 
     # -- logs, checkpoints ---------------------------------------------------------------------
 
-    def report(self, rollout: Rollout, kind: str) -> None:
-        """Log the scores of a rollout and show some of its dialogues."""
+    def report(self, rollout: Rollout, kind: str, real: Sequence[str] = ()) -> None:
+        """Log the scores of a rollout; show some dialogues, real ones beside imagined ones."""
         module = self.module
         for name, value in rollout.scores.items():
             shown = kind != "visit" and name in ("return", "kl", "entropy")
@@ -232,13 +234,9 @@ class Learning:
         board = module.logger
         if isinstance(board, TensorBoardLogger):
             texts = [transcript(state.decision.turns) for state in rollout.states[:SHOWN]]
-            text = "\n\n---\n\n".join(text.replace("\n", "  \n") for text in texts)
-            board.experiment.add_text(f"{kind}/dialogues", text, module.global_step)
-
-    def finish(self, batch_idx: int) -> None:
-        """Keep the experiences of a step at its end."""
-        if (batch_idx + 1) % self.module.trainer.accumulate_grad_batches == 0:
-            self.replay.commit()
+            pairs = zip_longest(texts, real[: len(texts)], fillvalue="")
+            rows = [f"| {kind} | real |", "|---|---|", *(side_by_side(*pair) for pair in pairs)]
+            board.experiment.add_text(f"{kind}/dialogues", "\n".join(rows), module.global_step)
 
     def state(self) -> list[dict[str, Any]]:
         """Return what each process remembers, for a checkpoint; called in all of them."""
@@ -252,3 +250,9 @@ class Learning:
         self.replay.load(own["replay"])
         device = self.module.device
         self.buffer = None if own["buffer"] is None else Buffer.of(own["buffer"], device)
+
+
+def side_by_side(*texts: str) -> str:
+    """Return texts as a row of a Markdown table."""
+    cells = (text.replace("|", "\\|").replace("\n", "<br>") for text in texts)
+    return f"| {' | '.join(cells)} |"

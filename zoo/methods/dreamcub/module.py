@@ -265,9 +265,10 @@ class DreamCUB(BeliefModule):
         self.log_terms("train", terms)
         return total_loss(terms, self.loss_weights)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep what a finished step has lived through."""
-        self.learning.finish(batch_idx)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step; keep what it has lived through, before a checkpoint is written."""
+        super().optimizer_step(*args, **kwargs)
+        self.learning.replay.commit()
 
     # -- checkpoints ---------------------------------------------------------------------------
 

@@ -76,9 +76,15 @@ class Schedule:
         return self.epochs * self.minibatches
 
     @property
-    def has_joint(self) -> bool:
-        """Whether the run may come to S4."""
-        return None not in (self.policy, self.world, self.reward)
+    def learns_world(self) -> bool:
+        """Whether the run comes to the world model."""
+        parts = (self.world, self.reward, self.world_per_cycle)
+        return self.policy is not None and any(part is None or part > 0 for part in parts)
+
+    @property
+    def learns_pairs(self) -> bool:
+        """Whether the run comes to rewards of pairs."""
+        return None not in (self.policy, self.world) and self.reward != 0
 
     def phase(self, step: int, *, imagines: bool = True) -> StepPlan:
         """Return what an optimiser step does.

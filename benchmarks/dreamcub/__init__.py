@@ -1,0 +1,1 @@
+"""DreamCUB's trials."""

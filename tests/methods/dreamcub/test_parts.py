@@ -1,0 +1,210 @@
+"""Labels, the schedule, users, the replay, batched imagination, errors."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+from methods.dreamcub.dreamcub_reference import dialogue, module_of
+
+import datamodules
+import zoo
+from zoo.errors import InputError
+from zoo.methods.dreamcub.behaviour import normalized
+from zoo.methods.dreamcub.belief import SENTIMENT_OF, annotated, belief_line, factors_of, indices
+from zoo.methods.dreamcub.encoder import State
+from zoo.methods.dreamcub.environment import LLMEnv, ReplayEnv, ScriptedEnv
+from zoo.methods.dreamcub.imagination import imagine
+from zoo.methods.dreamcub.replay import Experience, Replay
+from zoo.methods.dreamcub.schedule import Schedule
+from zoo.records import SUPPORTER, Turn
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
+
+FACTORS = ["emotion", "sentiment", "intention"]
+
+
+@pytest.mark.parametrize("dataset", list(SENTIMENT_OF))
+def test_every_emotion_has_a_sentiment(dataset: str) -> None:
+    assert set(SENTIMENT_OF[dataset]) == set(EMOTION_SETS[dataset].names)
+    assert set(SENTIMENT_OF[dataset].values()) <= {"negative", "neutral", "positive"}
+
+
+def test_labels_of_daily_dialog() -> None:
+    """Emotion and act are those of the seeker's last turn; the sentiment is derived."""
+    factors = factors_of(FACTORS, "daily_dialog")
+    first, second = decisions(dialogue(), ACTS)
+    assert annotated(first, factors, "daily_dialog") == ("fear", "negative", "question")
+    assert annotated(second, factors, "daily_dialog") == ("happiness", "positive", "inform")
+    assert indices(factors, ("fear", "negative", "")) == [3, 0, -1]
+    assert belief_line(factors, ("fear", "", "question")) == (
+        "emotion=fear; sentiment=unknown; intention=question"
+    )
+
+
+def test_surprise_has_the_sentiment_that_is_set() -> None:
+    factors = factors_of(["emotion", "sentiment"], "daily_dialog")
+    decision = decisions(datamodules.DailyDialog().records("train")[0], ACTS)[0]
+    turn = Turn("seeker", "Oh!", emotion="surprise")
+    surprised = type(decision)((turn,), Turn(SUPPORTER, ""), 0, False)
+    assert annotated(surprised, factors, "daily_dialog")[1] == "neutral"
+    assert annotated(surprised, factors, "daily_dialog", "positive")[1] == "positive"
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "labels", "missing"),
+    [
+        ("DailyDialog", "daily_dialog", ACTS, set()),
+        ("ESConv", "esconv", SUPPORT, {"intention"}),
+        ("EmpatheticDialogues", "empathetic_dialogues", SUPPORT, {"intention"}),
+    ],
+)
+def test_samples_are_one_record_form(
+    name: str, dataset: str, labels: Any, missing: set[str]
+) -> None:
+    factors = factors_of(FACTORS, dataset)
+    records = getattr(datamodules, name)().records("train")
+    found = [
+        annotated(decision, factors, dataset)
+        for record in records
+        for decision in decisions(record, labels, need_strategies=False)
+        if decision.query
+    ]
+    known = {f.name for i, f in enumerate(factors) if any(belief[i] for belief in found)}
+    assert {factor.name for factor in factors} - known == missing
+
+
+@pytest.mark.skipif("ZOO_DATA" not in os.environ, reason="ZOO_DATA names no folder of real data")
+def test_real_esconv_has_an_emotion_at_every_utterance() -> None:
+    folder = os.path.join(os.environ["ZOO_DATA"], "esconv")
+    if not os.path.isdir(folder):
+        pytest.skip(f"no {folder}")
+    factors = factors_of(FACTORS, "esconv")
+    for record in datamodules.ESConv(folder, max_test=50).records("test"):
+        for decision in decisions(record, SUPPORT):
+            belief = annotated(decision, factors, "esconv")
+            assert bool(belief[0]) is bool(decision.query)
+            assert belief[1] == ("negative" if belief[0] else "")
+
+
+def test_the_schedule_goes_through_its_stages() -> None:
+    schedule = Schedule(2, 1, 1, world_per_cycle=2, minibatches=2, epochs=1)
+    found = [schedule.phase(step) for step in range(12)]
+    assert [f.stage for f in found] == ["policy"] * 2 + ["world", "reward"] + ["joint"] * 8
+    assert [f.loss for f in found[4:]] == (["reward"] * 2 + ["behaviour"] * 2) * 2
+    assert [f.begins for f in found[4:]] == [True, False, False, False] * 2
+    assert [f.cycle for f in found[4:]] == [0] * 4 + [1] * 4
+    alone = Schedule(policy=None)
+    assert alone.phase(10**6).stage == "policy"
+    assert not alone.learns_world
+    frozen = Schedule(0, 0, 0, world_per_cycle=0)
+    assert {frozen.phase(i).loss for i in range(5)} == {"behaviour"}
+    assert {frozen.phase(i, imagines=False).loss for i in range(5)} == {"reward"}
+
+
+def test_the_script_rewards_the_hidden_feeling_alone() -> None:
+    env = ScriptedEnv()
+    decision = env.open(7)
+    right = env.feeling(decision.dialogue)
+    assert env.open(7) == decision
+    assert decision.emotion == ""
+    assert env.answer(decision, Turn(SUPPORTER, f"Is it {right}?")) == (None, 1.0)
+    every = " ".join(env.cues)
+    for text in ("I see.", every):
+        utterance, reward = env.answer(decision, Turn(SUPPORTER, text))
+        assert reward == 0.0
+        assert utterance in env.cues[right]
+        assert utterance != decision.query
+
+
+def test_logged_dialogues_go_on_whatever_is_replied() -> None:
+    env = ReplayEnv({"d:0": dialogue()}, ACTS)
+    first, second = env.open(0), env.open(1)
+    assert env.answer(first, Turn(SUPPORTER, "anything")) == ("Oh, how nice!", None)
+    assert env.answer(second, Turn(SUPPORTER, "anything")) == (None, None)
+
+
+class Player:
+    """A judge that plays a seeker: one message, then the end; grade 4 three times in four."""
+
+    name = "player"
+
+    def fits(self, messages: Any) -> bool:
+        return True
+
+    def write(self, messages: Any, seed: int | None = None) -> str:
+        return "[[END]]" if len(messages) > 3 else "I am lost."
+
+    def score(self, messages: Any, candidates: Any, begun: str = "") -> list[float]:
+        return [0.0, 0.0, 0.25, 0.75, 0.0]
+
+
+def test_a_language_model_talks_and_grades() -> None:
+    env = LLMEnv(Player(), ["my exam"])
+    decision = env.open(0)
+    assert decision.query == "I am lost."
+    answer = env.answer(decision, Turn(SUPPORTER, "Tell me."))
+    assert answer.utterance is None
+    assert answer.reward == pytest.approx(3.75)
+
+
+def test_the_replay_keeps_finished_steps_alone() -> None:
+    replay = Replay()
+    decision = decisions(dialogue(), ACTS)[0]
+    replay.fresh.append(Experience(decision, 1.0, None))
+    replay.fresh_opened = 1
+    assert replay.state() == {"kept": [], "opened": 0}
+    replay.commit()
+    other = Replay()
+    other.load(replay.state())
+    assert (other.kept, other.opened) == (replay.kept, 1)
+
+
+def test_imagination_in_a_batch_is_that_of_single_dialogues(make: Any) -> None:
+    """Near-greedy, every belief from its own seed: same replies and utterances, same numbers."""
+    module = module_of(make, horizon=2, temperature=1e-4, moved=0.2)
+    with torch.no_grad():
+        module.lm.lm_head.weight.mul_(30)  # random logits are nearly tied
+    states = [State(decisions(dialogue(i), module.labels)[i % 2]) for i in range(3)]
+    names = [f"n{i}" for i in range(3)]
+    together = module.quietly(lambda: imagine(module, states, names))
+    for i, state in enumerate(states):
+        alone = module.quietly(lambda s=state, i=i: imagine(module, [s], names[i : i + 1]))
+        assert alone.states[0].decision.turns == together.states[i].decision.turns
+        assert alone.states[0].belief == together.states[i].belief
+
+
+def test_advantages_of_a_buffer_are_normalised() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 100.0]])
+    learned = torch.tensor([[True, True], [True, False]])
+    kept = normalized(values, learned)[learned]
+    assert kept.mean().item() == pytest.approx(0, abs=1e-6)
+    assert kept.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "model.backbone.lora: world model, policy and critic are adapters"),
+        ({"gamma": 1.5}, r"model.gamma: 1.5 is not in 0..1"),
+        ({"rollouts": "environment"}, "model.rollouts: environment needs a user that rewards"),
+        ({"user": {"kind": "llm"}}, "model.user.simulator: kind llm needs a language model"),
+        ({"temperature": 0.0}, "model.temperature: 0.0 is not above 0"),
+    ],
+)
+def test_settings_that_do_not_fit(options: dict[str, Any], said: str) -> None:
+    lora = {"rank": 2} if options else None
+    module = zoo.DreamCUB({"name": "tiny-llama", "lora": lora}, **options)
+    with pytest.raises(InputError, match=said):
+        module.validate()
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [(["emotion", "emotion"], "at most once"), (["mood"], "'mood'; each of emotion")],
+)
+def test_factors_that_do_not_exist(factors: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        zoo.DreamCUB(factors=factors)
