@@ -82,12 +82,13 @@ class DailyDilemmas(ZooDataModule):
         """
         if self.path is None:
             return list(read_dilemmas(SAMPLES / "daily_dilemmas.csv"))
+        path = data_path(self.path)
         if split != "test" and not self.divided:
             raise InputError(
-                f"{self.path}: DailyDilemmas has no split {split!r}, all dilemmas are for test; "
+                f"{path}: DailyDilemmas has no split {split!r}, all dilemmas are for test; "
                 f"data.divided: true divides them 80 / 10 / 10"
             )
-        dilemmas = self.read(data_path(self.path))
+        dilemmas = self.read(path)
         if not self.divided:
             return [*dilemmas]
         return [*divide(dilemmas, lambda item: item.situation, split, SHARES, self.path)]
