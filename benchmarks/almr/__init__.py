@@ -1,0 +1,1 @@
+"""ALMR's claims on a small real study."""

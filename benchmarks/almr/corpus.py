@@ -1,0 +1,90 @@
+"""English captions and added German ones, a tokenizer of both, and tiny Llamas to start from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from benchmarks.trials import data_path
+from zoo.tiny_models import CHAT_TOKENS
+
+VOCABULARY = 4096
+SHARD = 500  # captions in a file
+HELD_OUT = 1000  # pairs for instructions and preferences, in neither text
+SIZES = {"small": (128, 344), "large": (256, 688)}  # width, inner width: 4x the weights of a block
+
+
+def lines(name: str) -> list[str]:
+    """Return the captions of a file of Multi30k's training part."""
+    path = Path(data_path("multi30k")) / name
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def write_corpus(folder: Path) -> None:
+    """Write the two texts, instructions and preferences; no picture is in two of them."""
+    english, german = lines("train.en.gz"), lines("train.de.gz")
+    half = (len(english) - HELD_OUT) // 2
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in (("english", english[:half]), ("german", german[half : 2 * half])):
+        (folder / name).mkdir(exist_ok=True)
+        for i in range(0, half, SHARD):  # their order is what a seed changes
+            write_lines(folder / name / f"{i:06}.txt", texts[i : i + SHARD])
+    pairs = list(zip(english[-HELD_OUT:], german[-HELD_OUT:], strict=True))
+    triples = [{"query": f"In German: {asked}", "answer": said} for asked, said in pairs]
+    preferences = [
+        {"query": f"In German: {asked}", "chosen": said, "rejected": wrong}
+        for (asked, said), (_, wrong) in pairwise(pairs)
+        if said != wrong
+    ]
+    for name, rows in (("answers", triples), ("preferences", preferences)):
+        texts = [json.dumps(row, ensure_ascii=False) for row in rows]
+        write_lines(folder / f"{name}.train.jsonl", texts[:-200])
+        write_lines(folder / f"{name}.val.jsonl", texts[-200:])
+
+
+def write_lines(path: Path, texts: list[str]) -> None:
+    """Write a text a line."""
+    path.write_text("\n".join(texts) + "\n", "utf-8")
+
+
+def write_models(corpus: Path, folder: Path) -> None:
+    """Write the models that nothing has been learned by, `folder/small` and `folder/large`."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[AddedToken(token, normalized=False) for token in CHAT_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train([str(path) for path in sorted(corpus.glob("*/*.txt"))], trainer)
+    start, _, end = CHAT_TOKENS
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=start, eos_token=end, pad_token=start
+    )
+    for name, (width, inner) in SIZES.items():
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)

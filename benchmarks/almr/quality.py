@@ -1,0 +1,261 @@
+"""A small whole study: German captions added to a tiny Llama that has learned English ones.
+
+1. pre-training from scratch on English, a small model and one with 4x its weights per block;
+2. the grid: ratio of German tokens x learning rate, two seeds at the centre, controls at 0 and 1;
+3. off the line: the predicted setting against 4x and 1/4 of its rate and the ratios beside it;
+4. the larger model at r*: kappa eta / 2, kappa eta, 2 kappa eta, and the small model's eta;
+5. fine-tuning and preferences on top, with the losses before and after.
+
+Every fit goes on from its checkpoint when it was killed; what is done is not done again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.almr.corpus import write_corpus, write_models
+from benchmarks.trials import FinishedRows
+from zoo.cli.study import Study
+from zoo.cli.study_cells import cell_name, run_cell
+from zoo.methods.almr.findings import Findings, Run, compare, noise_of, objective, transferred
+from zoo.methods.almr.optimal_line import Point
+from zoo.methods.almr.report import ALMRReport
+from zoo.study import StudyResults
+
+RATIO, LR, SEED = "data.shares.german", "model.optimizer.lr", "data.seed"
+MEASURE = {"added": "val/german_loss", "original": "val/english_loss"}
+KAPPA = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run.
+
+    Attributes:
+        pretrain: Steps on English.
+        steps: Steps of a cell.
+        sft: Steps of fine-tuning, and of preferences.
+        ratios: r of the grid, controls included.
+        lrs: eta of the grid.
+        seeds: Of the centre, and of every probe.
+        pretrain_lr: Peak learning rate of the pre-training.
+    """
+
+    pretrain: int = 1500
+    steps: int = 240
+    sft: int = 100
+    ratios: tuple[float, ...] = (0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1.0)
+    lrs: tuple[float, ...] = (3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3, 9.6e-3)
+    seeds: tuple[int, ...] = (0, 1)
+    pretrain_lr: float = 3e-3
+
+
+QUICK = Size(6, 2, 2, (0.0, 0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
+
+
+class Trial:
+    """The five parts, in a folder.
+
+    Args:
+        folder: Where everything is written.
+        rows: The JSON of what is finished.
+        size: How much is run.
+        parallel: Fits at a time.
+    """
+
+    def __init__(self, folder: Path, rows: FinishedRows, size: Size, parallel: int = 1) -> None:
+        self.folder, self.rows, self.size, self.parallel = folder, rows, size, parallel
+        self.corpus = folder / "corpus"
+
+    def run(self) -> None:
+        """Run what is missing."""
+        if not (self.corpus / "preferences.val.jsonl").is_file():
+            write_corpus(self.corpus)
+        if not (self.folder / "start" / "large").is_dir():
+            write_models(self.corpus, self.folder / "start")
+        small = self.pretrained("small")
+        results = self.grid(small)
+        found = self.report().findings(results)
+        self.row("grid", ratio=found.optimum.ratio, lr=found.optimum.lr, noise=found.noise)
+        probes = self.off_line(small, found)
+        self.larger(found)
+        best = probes / "cells" / self.name(found.optimum.ratio, found.optimum.lr, 0)
+        self.later_stages(best)
+
+    def row(self, name: str, **values: Any) -> None:
+        """Keep a row, once."""
+        if self.rows.missing([(name,)]):
+            self.rows.add({"row": name, **values})
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def pretrained(self, name: str) -> Path:
+        """Return the folder of a model that has learned English."""
+        steps = self.size.pretrain
+        settings = self.settings(self.folder / "start" / name, steps) | {
+            RATIO: 0.0,
+            LR: self.size.pretrain_lr,
+            "model.optimizer.schedule": "cosine",
+        }
+        run = self.folder / "pretrain" / name
+        cell = run_cell(run, ["configs/almr.yaml"], {}, settings, MEASURE)
+        self.row(f"pre-training, {name}", **cell.measures)
+        return self.exported(run)
+
+    def grid(self, base: Path) -> StudyResults:
+        """Run the study; its report is written beside it."""
+        size = self.size
+        centre = (size.ratios[len(size.ratios) // 2], size.lrs[len(size.lrs) // 2])
+        extra = [{RATIO: centre[0], LR: centre[1], SEED: seed} for seed in size.seeds[1:]]
+        vary = {RATIO: list(size.ratios), LR: list(size.lrs), SEED: [size.seeds[0]]}
+        study = self.study("study", base, vary, extra, report=self.report())
+        study.run()
+        return StudyResults.load(study.folder / "results.json")
+
+    def off_line(self, base: Path, found: Findings) -> Path:
+        """Try the prediction against settings beside it; return the folder of these fits."""
+        r, eta = found.optimum.ratio, found.optimum.lr
+        inside = [fit.ratio for fit in found.optimum.parabolas]
+        place = inside.index(r)
+        beside = [inside[i] for i in (place - 1, place + 1) if 0 <= i < len(inside)]
+        settings = {"predicted": (r, eta), "eta x 4": (r, 4 * eta), "eta / 4": (r, eta / 4)}
+        settings |= {f"ratio {b:g}": (b, found.optimum.line.lr(b)) for b in beside}
+        results = self.probes("probes", base, list(settings.values()))
+        values = {name: self.values(results, *pair) for name, pair in settings.items()}
+        noise = noise_of([Point(*settings[n], v) for n, vs in values.items() for v in vs]) or 0.0
+        for probe in compare(values.pop("predicted"), values, noise):
+            row = {"difference": probe.difference, "noise": probe.noise, "worse": probe.worse}
+            self.row(f"off the line: {probe.name}", **row)
+        return self.folder / "probes"
+
+    def larger(self, found: Findings) -> None:
+        """Try r* with lower rates on the larger model, and with the small model's."""
+        r, eta = found.optimum.ratio, found.optimum.lr
+        base = self.pretrained("large")
+        settings = {name: (r, lr) for name, lr in transferred(eta, KAPPA).items()}
+        results = self.probes("larger", base, list(settings.values()))
+        for name, pair in settings.items():
+            label = f"{name}{' = the eta of the small model' * (pair[1] == eta)}"
+            self.row(f"larger: {label}", objective=float(np.mean(self.values(results, *pair))))
+
+    def later_stages(self, best: Path) -> None:
+        """Fine-tune, then learn preferences; measure the losses before and after."""
+        model = self.exported(best)
+        self.losses("after texts", model)
+        run = self.folder / "sft"
+        fixed = self.stage_settings("answers", model) | {LR: 1e-3, "model.max_answer_tokens": 8}
+        run_cell(run, ["configs/almr_sft.yaml"], {}, fixed, {"answers": "val/answer_loss"})
+        model = self.exported(run)
+        self.losses("after fine-tuning", model)
+        run = self.folder / "dpo"
+        fixed = self.stage_settings("preferences", model) | {LR: 1e-4}
+        measure = {"preference": "val/preference_loss"}
+        cell = run_cell(run, ["configs/almr_dpo.yaml"], {}, fixed, measure)
+        self.row("preferences: held-out loss, ln 2 before", **cell.measures)
+        self.losses("after preferences", self.exported(run))
+
+    # -- settings and measures -----------------------------------------------------------------
+
+    def settings(self, model: Path, steps: int) -> dict[str, Any]:
+        """Return what all fits on texts have in common."""
+        sources = {name: str(self.corpus / name) for name in ("english", "german")}
+        return {
+            "model.backbone.name": str(model),
+            "model.max_length": 128,
+            "model.max_generated": 2,
+            "model.max_answer_tokens": 8,
+            "model.optimizer.schedule": "constant",
+            "data.sources": sources,
+            "data.held_out": 200,
+            "data.num_tokens": 2048 * max(steps, 2),
+            "data.batch_size": 16,
+            "data.eval_batch_size": 64,
+            "trainer.max_steps": steps,
+            "trainer.accelerator": "auto",
+            "trainer.precision": "32-true",
+            "trainer.enable_progress_bar": False,
+            "trainer.val_check_interval": max(1, steps // 4),
+            "checkpoint.every_n_train_steps": max(1, steps // 8),
+        }
+
+    def stage_settings(self, data: str, model: Path) -> dict[str, Any]:
+        """Return the settings of a later stage."""
+        steps = self.size.sft
+        return {
+            "model.backbone.name": str(model),
+            "model.max_generated": 2,
+            "data": "datamodules.Triples" if data == "answers" else "datamodules.Preferences",
+            "data.train": str(self.corpus / f"{data}.train.jsonl"),
+            "data.val": str(self.corpus / f"{data}.val.jsonl"),
+            "data.batch_size": 16,
+            "trainer.max_steps": steps,
+            "trainer.precision": "32-true",
+            "trainer.enable_progress_bar": False,
+            "trainer.val_check_interval": max(1, steps // 2),
+            "checkpoint.every_n_train_steps": max(1, steps // 2),
+        }
+
+    def report(self) -> ALMRReport:
+        """Return what is fitted, declared before any run."""
+        return ALMRReport(RATIO, kappa=KAPPA, tokens_per_step=2048, constant_lr=True)
+
+    def study(
+        self, name: str, base: Path, vary: dict[str, Any], extra: list[Any], **more: Any
+    ) -> Study:
+        """Return a study of the trial."""
+        return Study(
+            ["configs/almr.yaml"],
+            vary,
+            MEASURE,
+            str(self.folder / name),
+            fixed=self.settings(base, self.size.steps),
+            extra=extra,
+            base=True,
+            parallel=self.parallel,
+            **more,
+        )
+
+    def probes(self, name: str, base: Path, pairs: list[tuple[float, float]]) -> StudyResults:
+        """Run settings, each with every seed."""
+        cells = [{RATIO: r, LR: lr, SEED: s} for r, lr in pairs for s in self.size.seeds]
+        vary = {key: [value] for key, value in cells[0].items()}
+        study = self.study(name, base, vary, cells[1:])
+        study.run()
+        return StudyResults.load(study.folder / "results.json")
+
+    def name(self, ratio: float, lr: float, seed: int) -> str:
+        """Return the name of a cell."""
+        return cell_name({RATIO: ratio, LR: lr, SEED: seed})
+
+    def values(self, results: StudyResults, ratio: float, lr: float) -> list[float]:
+        """Return J of each seed at a setting."""
+        base = Run(0.0, 0.0, results.base["added"], results.base["original"], {})
+        found = [c for c in results.cells if (c.settings[RATIO], c.settings[LR]) == (ratio, lr)]
+        runs = [Run(ratio, lr, c.measures["added"], c.measures["original"], {}) for c in found]
+        return [objective(run, base, 0.5) for run in runs]
+
+    def losses(self, name: str, model: Path) -> None:
+        """Keep the losses of a model: both texts, and the answers to held-out questions."""
+        folder = self.folder / "losses" / name.replace(" ", "_")
+        texts, answers = Path(f"{folder}_texts"), Path(f"{folder}_answers")
+        fixed = self.settings(model, 2)
+        cell = run_cell(texts, ["configs/almr.yaml"], {}, fixed, MEASURE, "validate")
+        fixed = self.stage_settings("answers", model)
+        measure = {"answers": "val/answer_loss"}
+        asked = run_cell(answers, ["configs/almr_sft.yaml"], {}, fixed, measure, "validate")
+        self.row(name, **cell.measures, **asked.measures)
+
+    def exported(self, run: Path) -> Path:
+        """Return a finished run as a folder that a backbone is loaded from."""
+        out = run.with_name(f"{run.name}-model")
+        if not out.is_dir():
+            given = ["--config", str(run / "config.yaml"), "--output", str(out)]
+            given += ["--ckpt_path", str(run / "checkpoints" / "last.ckpt")]
+            subprocess.run([sys.executable, "-m", "zoo", "export", *given], check=True)
+        return out
