@@ -1,0 +1,134 @@
+"""Scenes of several people: MELD, EmoryNLP, JSON scripts, repairs and bad files."""
+
+import json
+import logging
+import random
+
+import pytest
+
+from datamodules import MELD, EmoryNLP, Scenes
+from datamodules.files import SAMPLES
+from datamodules.scene_data import OTHERS, few_roles, merged, renamed, scene_of
+from zoo.methods.mupas.speaker_rules import RULES, accuracy
+from zoo.records import Turn
+
+HEAD = "Utterance,Speaker,Emotion,Scene_ID,Season,Episode"
+
+
+@pytest.mark.parametrize("kind", [MELD, EmoryNLP, Scenes])
+def test_samples(kind):
+    """Each has scenes of at least two people in which neighbouring turns differ in speaker."""
+    scenes = kind().records("test")
+    assert scenes
+    for scene in scenes:
+        said = [turn.speaker for turn in scene.turns]
+        assert all(a != b for a, b in zip(said, said[1:], strict=False))
+        assert 2 <= len(set(said)) <= len(scene.roles)
+        assert set(said) <= set(scene.names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "everybody", "three"),
+    [
+        (MELD, "meld", (1765, 0.634, 0.556, 0.596, 0.700), (1083, 0.403, 0.394, 0.460, 0.511)),
+        (
+            EmoryNLP,
+            "emorynlp",
+            (825, 0.535, 0.575, 0.601, 0.656),
+            (593, 0.353, 0.454, 0.491, 0.521),
+        ),
+    ],
+)
+def test_rules_on_real_data(kind, folder, everybody, three, zoo_data):
+    """The trivial rules name as many next speakers as were counted elsewhere."""
+    scenes = kind(str(zoo_data / folder), max_roles=26).records("test")
+    for wanted, at_least in ((everybody, 2), (three, 3)):
+        for share, rule in zip(wanted[1:], RULES.values(), strict=True):
+            found, turns = accuracy(scenes, rule, at_least=at_least)
+            assert turns == wanted[0]
+            assert found == pytest.approx(share, abs=6e-4)
+
+
+def test_people_are_joined_and_renamed():
+    """Neighbouring turns become one; others are counted in; names change everywhere."""
+    said = [
+        ("Ann Lee", "Bob?"),
+        ("Ann Lee", "Bob!"),
+        ("Bob", "Ann."),
+        ("Cy", "Hm."),
+        ("Dee", "So."),
+    ]
+    scene = scene_of([Turn(*pair) for pair in said], "x", "Ann's house.")
+    assert [turn.text for turn in merged(scene).turns][:2] == ["Bob? Bob!", "Ann."]
+    few = merged(few_roles(scene, 3))
+    assert few.names == ["Ann Lee", "Bob", OTHERS]
+    assert few.turns[-1] == Turn(OTHERS, "Hm. So.")
+    other = renamed(scene, random.Random(0))
+    old, new = dict(zip(scene.names, other.names, strict=True)), other.names
+    assert not set(new) & set(scene.names)
+    assert other.turns[0].text == f"{old['Bob']}?"
+    assert other.turns[2].text == f"{old['Ann Lee']}."
+    assert other.setting == f"{old['Ann Lee']}'s house."
+
+
+def test_only_training_changes_names():
+    """With every scene renamed, those of the test split stay as they are."""
+    data = Scenes(rename=1.0, shuffle_roles=False)
+    before, after = data.records("test"), data.records("train")
+    assert all(not set(a.names) & set(b.names) for a, b in zip(before, after, strict=True))
+    assert Scenes(rename=1.0).records("train") == Scenes(rename=1.0).records("train")
+
+
+def script(tmp_path, *scenes):
+    """Write scenes to a file; return a data module over it."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(scene) + "\n" for scene in scenes))
+    return Scenes(str(path), rename=0.0)
+
+
+def turns_of(*names):
+    """Return a turn of each name."""
+    return [{"speaker": name, "text": "Hm."} for name in names]
+
+
+def test_repairs_are_counted(tmp_path, caplog, refused):
+    """One speaker: left out; 40 people: the least talkative are others; nobody left: an error."""
+    crowd = {"turns": turns_of(*(f"P{i}" for i in range(40)), "P0", "P1")}
+    with caplog.at_level(logging.WARNING):
+        (scene,) = script(tmp_path, {"turns": turns_of("Ann")}, crowd).records("test")
+    assert len(scene.roles) == 8
+    assert "1 scenes of one speaker are left out: mine.jsonl:1" in caplog.text
+    assert "more than 8 people in 1 scenes" in caplog.text
+    alone = script(tmp_path, {"turns": turns_of("Ann", "Ann")})
+    refused(lambda: alone.records("test"), "no records")
+
+
+@pytest.mark.parametrize(
+    ("scene", "parts"),
+    [
+        ({"turns": [{"text": "Hm."}]}, ["mine.jsonl:1: turn 1", "speaker"]),
+        ({"turns": [{"speaker": " ", "text": "Hm."}]}, ["turn 1", "speaker"]),
+        ({"turns": [{"speaker": "Ann", "text": ""}]}, ["turn 1", "text"]),
+        ({"roles": ["Ann", "Bob"], "turns": turns_of("Ann", "Bop")}, ["turn 2", "'Bop'", "'Bob'?"]),
+        ({"roles": ["Ann", "Ann"], "turns": turns_of("Ann")}, ["'Ann' is there twice"]),
+        ({"turn": []}, ["'turns'?"]),
+        ({"turns": turns_of("Ann", "Bob"), "ended": 1}, ["ended", "true or false"]),
+    ],
+)
+def test_bad_scripts(tmp_path, scene, parts, refused):
+    refused(lambda: script(tmp_path, scene).records("test"), *parts)
+
+
+@pytest.mark.parametrize(
+    ("speaker", "part"),
+    [("Ann", "a list such as"), ("[]", "a list such as"), ("['']", "empty name")],
+)
+def test_bad_speakers(tmp_path, speaker, part, refused):
+    (tmp_path / "emorynlp_test_final.csv").write_text(f"{HEAD}\nHm.,{speaker},Joyful,1,1,1\n")
+    refused(lambda: EmoryNLP(str(tmp_path)).records("test"), "final.csv:2", part)
+
+
+def test_bad_arguments(refused):
+    refused(lambda: Scenes(max_roles=1), "data.max_roles: 1")
+    refused(lambda: Scenes(rename=2.0), "data.rename: 2.0")
+    assert (SAMPLES / "scenes.jsonl").is_file()
