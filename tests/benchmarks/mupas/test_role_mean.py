@@ -7,8 +7,8 @@ TINY = Setting("cpu", quick=True)
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setattr(role_mean, "BACKBONE", "tiny-llama")
+def tiny(monkeypatch, save_tiny):
+    monkeypatch.setattr(role_mean, "BACKBONE", save_tiny())
 
 
 def test_loss_and_gradients_equal_those_of_masked_passes():
