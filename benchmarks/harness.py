@@ -42,6 +42,7 @@ CLAIMS = {  # name on the command line -> module
     "dilemma_batch": "benchmarks.sova.dilemma_batch",
     "map_score": "benchmarks.sova.map_score",
     "data_start": "benchmarks.data_start",
+    "stream": "benchmarks.stream",
 }
 
 

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 OnBad = Literal["error", "skip"]
 ON_BAD = ("error", "skip")
+PARQUET_ROWS = 1000  # that are held as Python objects at a time
 
 
 def read_rows(
@@ -75,7 +76,7 @@ def _unread_parquet(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, An
     number = 0
     try:
         with open_bytes(path) as stream:
-            for batch in ParquetFile(stream).iter_batches():
+            for batch in ParquetFile(stream).iter_batches(PARQUET_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, partial(dict, row)

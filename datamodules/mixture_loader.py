@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from datamodules.mixture_schedule import MixtureSchedule, Order
@@ -108,20 +109,35 @@ class MixtureLoader:
             yield batch
 
     def state_dict(self) -> State:
-        """Return the number of micro-batches consumed, and the place of each reader.
+        """Return the number of micro-batches consumed, and the place of each reader by process.
 
-        `step_start` is the same where the last optimiser step began.
+        `step_start` is the same where the last optimiser step began. All processes call it
+        together: one of them writes what all of them need.
         """
-        return {**self._place(), "step_start": self._step_start or self._place()}
+        now, start = self._place(), self._step_start or self._place()
+        given = self._given()
+        return {
+            **{**now, "lanes": self._of_all(now["lanes"]), "given": given},
+            "step_start": {**start, "lanes": self._of_all(start["lanes"]), "given": given},
+        }
+
+    def _of_all(self, lanes: list[State | None]) -> dict[str, list[State | None]]:
+        """Return the places of the readers of every process, or of this one if it is alone."""
+        if self.world_size == 1 or not distributed.is_initialized():
+            return {str(self.rank): lanes}
+        found: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(found, lanes)
+        return {str(rank): of_rank for rank, of_rank in enumerate(found)}
 
     def _place(self) -> State:
-        return {"position": self.position, "lanes": list(self.lanes), "given": self._given()}
+        return {"position": self.position, "lanes": list(self.lanes)}
 
     def _given(self) -> dict[str, Any]:
         """Return what must be the same for a place to mean the same."""
         files = {f"files of {name}": shards.digest() for name, shards in self.sources.items()}
-        numbers = {"length": self.length, "batch_size": self.batch_size, "seed": self.seed}
-        return {**self.shares, **numbers, "world_size": self.world_size, **files}
+        names = ("length", "batch_size", "seed", "order", "world_size")
+        numbers = {name: getattr(self, name) for name in names}
+        return {**self.shares, **numbers, **files}
 
     def first_blocks(self) -> list[list[int]]:
         """Return the blocks of this rank's very first micro-batch."""
@@ -150,7 +166,7 @@ class MixtureLoader:
                     f"{mine.get(name)}; a mixture goes on exactly or not at all (--init_from takes "
                     f"weights alone)"
                 )
-        self.position, self.lanes = state["position"], list(state["lanes"])
+        self.position, self.lanes = state["position"], list(state["lanes"][str(self.rank)])
         self._resumed = True
 
     def limit_epochs(self, limit: float) -> None:

@@ -1,9 +1,10 @@
-"""Texts that are never read whole: files of a source, and a place in them to go on from.
+"""Texts that are not read at once: files of a source, and a place in them to go on from.
 
 A source is a file, a folder of files (shards), or a dataset of the hub. A file is read by its name:
 `.jsonl` and `.json` (objects with the field `text`), `.csv`, `.parquet`, anything else as plain
 text, a document a line; each may be gzipped but Parquet. In a folder, files of other names than
-`.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over.
+`.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over. A shard of CSV, or one that is a
+single JSON list, is held in memory while it is read; the others are not.
 
 Readers that share a source (lanes) divide it among them: file by file if there are enough, else
 row by row. Which text a lane gets depends on the seed and the number of lanes alone.
@@ -143,9 +144,10 @@ class TextShards:
         )
 
     def digest(self) -> str:
-        """Return a digest of the names and sizes of the shards."""
+        """Return a digest of the names and sizes of the shards, and of what is read of them."""
         told = [(file.name, file.stat().st_size if file.exists() else 0) for file in self.files]
-        return hashlib.sha256(repr((self.path if not told else "", told)).encode()).hexdigest()[:12]
+        read = (told or self.path, self.field, self.held_out)
+        return hashlib.sha256(repr(read).encode()).hexdigest()[:12]
 
     def _place(self, shard: int) -> str:
         return str(self.files[shard]) if self.files else self.path

@@ -261,6 +261,7 @@ def test_another_mixture_does_not_go_on(loader: Callable[..., Any], tmp_path: Pa
         ({"share": 0.5}, "a = 0.663, now it is 0.5"),
         ({"world_size": 2}, "world_size = 1, now it is 2"),
         ({"batch_size": 4}, "batch_size = 3, now it is 4"),
+        ({"order": "random"}, "order = exact, now it is random"),
     ):
         with pytest.raises(ValueError, match=said):
             loader(**options).load_state_dict(state)
