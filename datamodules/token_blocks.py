@@ -45,6 +45,7 @@ class TokenBlocks:
     ) -> None:
         self.shards, self.ids, self.length = shards, ids, length
         self.lane, self.lanes, self.max_epochs = lane, lanes, max_epochs
+        self._given = state
         state = dict(state or {"offset": 0})
         self._offset = state.pop("offset")  # of the next block's first token in the first text
         self._texts = self._read(Place(**state))
@@ -73,9 +74,9 @@ class TokenBlocks:
         return block
 
     def state_dict(self) -> dict[str, int] | None:
-        """Return where the next block begins; None if nothing was read."""
-        if not self._pending:
-            return None
+        """Return where the next block begins; None if nothing was ever read."""
+        if not self._pending:  # nothing since it was made
+            return self._given
         return {**asdict(self._pending[0][0]), "offset": self._offset}
 
     def _read(self, place: Place) -> Iterator[tuple[Place, list[int]]]:

@@ -183,6 +183,18 @@ def test_tokens_of_a_lane_are_end_to_end(tmp_path: Path) -> None:
     assert all(a[-1] == b[0] for a, b in zip(found, found[1:], strict=False))
 
 
+def test_a_place_is_kept_until_it_is_read_from(tmp_path: Path) -> None:
+    """A source of which nothing was read since a resume keeps its place."""
+    shards = TextShards("x", text_file(tmp_path / "x.txt", "x", 40))
+    blocks = TokenBlocks(shards, ids, LENGTH)
+    assert blocks.state_dict() is None
+    next(blocks)
+    state = blocks.state_dict()
+    again = TokenBlocks(shards, ids, LENGTH, state=state)
+    assert again.state_dict() == state
+    assert next(again) == next(blocks)
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "parquet", "csv", "txt", "txt.gz"])
 def test_forms_of_a_shard(tmp_path: Path, kind: str) -> None:
     texts = ["one text", "another, longer one", "ein Wort: Fluß"]
