@@ -96,9 +96,9 @@ def measured(blocks: Any, megabytes: int, large: int) -> Sample:
         stream.close()
     work = {"tokens": [float(count * LENGTH)] * STEPS}
     checks = {"blocks": hasher.hexdigest()[:16], "count": count * STEPS}
-    fields: dict[str, Any] = {**clock.steps(), "work": work, "checks": checks}
     memory = {"loaded_bytes": meter.loaded, "peak_bytes": meter.peak()}
-    return Sample(**fields, **memory, notes={"MB": megabytes})
+    fields: dict[str, Any] = {**clock.steps(), **memory, "work": work, "checks": checks}
+    return Sample(**fields, notes={"MB": megabytes})
 
 
 def side_ours(setting: Setting) -> Sample:
