@@ -67,7 +67,10 @@ def theirs(path: Path) -> Iterator[list[int]]:
     """Yield the same blocks through `datasets`."""
     import datasets
 
-    rows: Any = datasets.load_dataset("json", data_files=str(path), split="train", streaming=True)
+    given = {"split": "train", "streaming": True}
+    rows: Any = datasets.load_dataset(
+        "json", data_files=str(path), trust_remote_code=False, **given
+    )
     kept: list[int] = []
     for row in rows:
         kept += ids(row["text"])
