@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from zoo.decoding.batching import in_step
 from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
@@ -76,25 +77,48 @@ class SceneModule(EvaluatedModule):
 
     # -- reading -------------------------------------------------------------------------------
 
-    @evaluating
     def read(self, scene: Scene) -> SceneReading:
         """Return who is expected at each turn, and how likely the words are."""
+        return self.read_all([scene])[0]
+
+    @evaluating
+    def read_all(self, scenes: Sequence[Scene]) -> list[SceneReading]:
+        """Read scenes window by window, as many passes in every process."""
         encoder = self.encoder()
-        windows = encoder.windows(scene)
-        if self.objective == "pairwise":
-            return self._read_pairs(windows)
-        chances: list[dict[str, float]] = []
-        nats, tokens = 0.0, 0
-        for window in windows:
-            tree, keys = encoder.tree(window, scoring=True)
-            pad_id = self.tokenizer.pad_token_id
-            batch = collate_trees([tree], pad_id=pad_id).to(self.device)
-            values = node_log_probs(self(batch), batch, *self.output_head).tolist()
-            del chances[window.first :]  # the boundary behind the window before is its first one
-            chances += self.distributions(keys, values)
-            nats -= sum(v for (kind, _, _), v in zip(keys, values, strict=True) if kind == "words")
-            tokens += sum(len(turn.words) for turn in window.turns)
-        return SceneReading(tuple(chances), nats, tokens)
+        pairwise = self.objective == "pairwise"
+        jobs: list[tuple[int, Any]] = []
+        tokens = [0] * len(scenes)
+        for i, scene in enumerate(scenes):
+            for window in encoder.windows(scene):
+                tokens[i] += sum(len(turn.words) for turn in window.turns)
+                jobs += (
+                    [(i, one) for one in encoder.pair_examples(window)]
+                    if pairwise
+                    else [(i, window)]
+                )
+        chances: list[list[dict[str, float]]] = [[] for _ in scenes]
+        nats = [0.0] * len(scenes)
+        for (i, job), counts in in_step(jobs, self.everyone_done):
+            expected_, lost = self._read_pair(job) if pairwise else self._read_window(job)
+            if counts:
+                del chances[i][0 if pairwise else job.first :]  # its first boundary was the last
+                chances[i] += expected_
+                nats[i] += lost
+        rows = zip(chances, nats, tokens, strict=True)
+        return [SceneReading(tuple(c), n, t) for c, n, t in rows]
+
+    def _read_window(self, window: Window) -> tuple[list[dict[str, float]], float]:
+        """Return the chances at each boundary of a window, and the nats of its words."""
+        tree, keys = self.encoder().tree(window, scoring=True)
+        batch = collate_trees([tree], pad_id=self.tokenizer.pad_token_id).to(self.device)
+        values = node_log_probs(self(batch), batch, *self.output_head).tolist()
+        words = [v for (kind, _, _), v in zip(keys, values, strict=True) if kind == "words"]
+        return self.distributions(keys, values), -sum(words)
+
+    def _read_pair(self, example: Any) -> tuple[list[dict[str, float]], float]:
+        """Return the nats of the words of one pairwise example; it knows no names."""
+        batch = self.encoder().collate([example], {}).to(self.device)
+        return [], -float(sequence_log_probs(self(batch), batch, *self.output_head).sum())
 
     def distributions(self, keys: Sequence[Key], values: Sequence[float]) -> list[dict[str, float]]:
         """Return P(r_t = i) of equation (5) for each boundary, from log-probabilities of leaves."""
@@ -107,16 +131,6 @@ class SceneModule(EvaluatedModule):
     def next_speaker(self, scene: Scene) -> dict[str, float]:
         """Return the chance of each person of a scene to speak after its last turn."""
         return self.read(scene).chances[-1]
-
-    def _read_pairs(self, windows: Sequence[Window]) -> SceneReading:
-        encoder = self.encoder()
-        examples = [example for window in windows for example in encoder.pair_examples(window)]
-        nats = 0.0
-        for example in examples:
-            batch = encoder.collate([example], {}).to(self.device)
-            nats -= float(sequence_log_probs(self(batch), batch, *self.output_head).sum())
-        tokens = sum(len(turn.words) for window in windows for turn in window.turns)
-        return SceneReading((), nats, tokens)
 
     # -- going on ------------------------------------------------------------------------------
 
@@ -162,8 +176,8 @@ class SceneModule(EvaluatedModule):
 
     def answer(self, records: Sequence[Scene]) -> list[SceneReading]:
         """Read scenes, and find words for the last turn of each."""
-        pairs = zip(records, self.generate(records), strict=True)
-        return [replace(self.read(scene), reply=reply) for scene, reply in pairs]
+        pairs = zip(self.read_all(records), self.generate(records), strict=True)
+        return [replace(reading, reply=reply) for reading, reply in pairs]
 
     def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
         """Score speakers, likelihood and replies."""
