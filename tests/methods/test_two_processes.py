@@ -10,6 +10,7 @@ from running import main, scalars
 from runs import DATA, TRAINED, Runs
 
 OWN = {
+    "almr": "what a process reads depends on their number: see datamodules/test_mixture_runs.py",
     "m3_jepa": "its losses depend on what else is in a batch: see m3_jepa/test_two_processes.py",
     "megan_mixed": "bfloat16 rounds otherwise in each layout",
 }
