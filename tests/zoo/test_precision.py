@@ -166,7 +166,7 @@ def test_precision_of_the_processor(
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_default_configs_leave_the_precision_to_the_processor(path: Path) -> None:
-    given = yaml.safe_load(path.read_text())["trainer"].get("precision")
+    given = yaml.safe_load(path.read_text()).get("trainer", {}).get("precision")
     assert given in (None, "32-true")
 
 
