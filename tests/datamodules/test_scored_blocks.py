@@ -16,7 +16,7 @@ SAMPLE = SAMPLES / "scored_blocks.jsonl"
 def test_sample():
     records = ScoredBlocks().records("train")
     assert [len(record.segments) for record in records] == [2, 4, 3, 2, 2, 2]
-    first, second, _ = records
+    first, second, *_ = records
     assert first.block.spans == [(0, 2), (2, 4)]
     assert second.block.spans == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert second.segments[3].scores is None
