@@ -344,11 +344,11 @@ def test_negatives_of_esconv() -> None:
 
 
 @pytest.mark.fidelity("straq", 6)
-@pytest.mark.parametrize(
-    ("two", "gamma", "best"), [(TWO[0], 0.85, "B"), (TWO[1], 0.85, "B"), (TWO[0], 0.0, "A")]
-)
+@pytest.mark.parametrize(("gamma", "best"), [(0.85, "B"), (0.0, "A")])
+@pytest.mark.parametrize("two", TWO)
 def test_discount_decides(two: str, gamma: float, best: str) -> None:
     """The language model's Q is value iteration's; the discount decides between B and A."""
+    torch.manual_seed(0)  # 500 steps settle it from this start
     module = zoo.StraQ(
         backbone={"name": two},
         optimizer={"lr": 3e-3, "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0},
