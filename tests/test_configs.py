@@ -131,7 +131,8 @@ def test_list_names_everything(
     main("list")
     out = capsys.readouterr().out
     homes = [n for n, home in zoo._HOME.items() if home.startswith("zoo.methods.")]
-    methods = [n for n in homes if issubclass(getattr(zoo, n), zoo.ZooModule)]
+    classes = [n for n in homes if isinstance(getattr(zoo, n), type)]
+    methods = [n for n in classes if issubclass(getattr(zoo, n), zoo.ZooModule)]
     assert {f"zoo.{n}" for n in methods} <= set(out.split())
     modules = [n for n in datamodules.__all__ if n != "ZooDataModule"]
     assert {f"datamodules.{n}" for n in modules} <= set(out.split())

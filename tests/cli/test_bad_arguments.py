@@ -173,7 +173,7 @@ def test_preset_that_is_not_installed(
         (["fti"], "no command 'fti'; did you mean 'fit'?"),
         (
             [],
-            "no command; one of: chat, check, configs copy, export, fit, generate, index, list",
+            "no command; one of: chat, check, configs copy, export, fit, generate, graph, index",
         ),
         (["fit"], "data, model: not given; give them in a config, --config FILE"),
         (["fit", "--config", f"{CONFIG}x"], f"did you mean {CONFIG!r}?"),

@@ -262,8 +262,9 @@ def run(args: list[str]) -> None:
         return
     verbs = [*ZooCLI.subcommands(), "study", "graph", "list", "configs copy"]
     if not args or (args[0] not in verbs and args[0] not in ("-h", "--help")):
-        problem = f"no command {args[0]!r}" if args else "no command"
-        raise InputError(f"{problem}; {hint(args[0] if args else '', verbs)}; example: {EXAMPLE}")
+        if not args:
+            raise InputError(f"no command; one of: {', '.join(sorted(verbs))}; example: {EXAMPLE}")
+        raise InputError(f"no command {args[0]!r}; {hint(args[0], verbs)}; example: {EXAMPLE}")
     quiet()
     args = found(args)
     ZooCLI(
