@@ -1,0 +1,193 @@
+"""`python -m benchmarks.reproduce`: paired intervals, Holm, verdicts, the README's table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.harness import ROOT
+from benchmarks.reproduce import __main__ as reproduce
+from benchmarks.reproduce import claims as claims_file
+from benchmarks.reproduce.claims import Claim, evidence, methods
+from benchmarks.reproduce.table import END, START, readme_with
+from benchmarks.reproduce.verdict import decide, holm, measure
+from zoo.errors import InputError
+
+CLAIM = Claim("ours is better", "paper", trial="t", row="ours", than="theirs", value="metrics.acc")
+
+
+def rows(ours, theirs, **more):
+    """Return entries of both rows, one per seed."""
+    return [
+        {"row": row, "seed": seed, "metrics": {"acc": score}, "date": "2026-11-29", **more}
+        for row, scores in (("ours", ours), ("theirs", theirs))
+        for seed, score in enumerate(scores)
+    ]
+
+
+def verdict(claim, entries):
+    return decide([(claim, entries)])[0]
+
+
+def test_interval_over_seeds_is_the_paired_t_interval_of_scipy():
+    ours, theirs = [0.9, 0.8, 0.85, 0.95], [0.5, 0.45, 0.6, 0.5]
+    found = verdict(CLAIM, rows(ours, theirs))
+    expected = stats.ttest_rel(ours, theirs)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((100 * interval.low, 100 * interval.high))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.difference == pytest.approx(100 * (np.mean(ours) - np.mean(theirs)))
+    assert (found.seeds, found.items, found.words) == (4, 0, "direction shown")
+    assert verdict(CLAIM, rows(theirs, ours)).words == "opposite"
+
+
+def test_smallest_difference_is_seen_in_four_of_five_draws():
+    """Draw pairs whose true difference is the smallest one: power must be 0.8."""
+    draws = np.random.default_rng(0)
+    n, spread = 8, 0.1
+    degrees = n - 1
+    smallest = (stats.t.ppf(0.975, degrees) + stats.t.ppf(0.8, degrees)) * spread / np.sqrt(n)
+    pairs = draws.normal(smallest, spread, (4000, n))
+    seen = np.mean(stats.ttest_1samp(pairs, 0, axis=1).pvalue < 0.05)
+    assert abs(seen - 0.8) < 0.03
+    ours = spread * np.sqrt(degrees / n) * stats.zscore(draws.normal(size=n))  # this very spread
+    found = verdict(CLAIM, rows(ours + 0.5, np.full(n, 0.5)))
+    assert found.smallest == pytest.approx(100 * smallest, rel=1e-6)
+
+
+def test_items_widen_or_alone_make_the_interval():
+    claim = Claim("c", "p", trial="t", row="ours", than="theirs", value="metrics.acc", items="hits")
+    draws = np.random.default_rng(1)
+    hits = {row: draws.integers(0, 2, 200).tolist() for row in ("ours", "theirs")}
+    entries = [
+        {"row": row, "seed": 0, "metrics": {"acc": np.mean(hit)}, "hits": hit, "date": "d"}
+        for row, hit in hits.items()
+    ]
+    found = verdict(claim, entries)
+    expected = stats.ttest_rel(*hits.values())
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.seeds, found.items) == (1, 200)
+    same_in_each_seed = [{**e, "seed": seed} for e in entries for seed in range(3)]
+    wider = verdict(claim, same_in_each_seed)  # the seeds alone would say: no spread at all
+    assert (wider.low, wider.high) == pytest.approx((found.low, found.high))
+    lists = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="found == gold")
+    gold = [{**e, "found": e["hits"], "gold": [1] * 200} for e in entries]
+    assert verdict(lists, gold).p == pytest.approx(expected.pvalue)
+
+
+def test_one_seed_without_items_decides_nothing():
+    assert verdict(CLAIM, rows([0.9], [0.1])).words == "cannot tell: 1 seed"
+    assert verdict(CLAIM, []).words == "not run yet"
+    assert verdict(CLAIM, rows([0.5, 0.6, 0.4], [0.5, 0.4, 0.55])).words.startswith("cannot tell b")
+
+
+def test_rows_are_paired_by_seed_and_filtered():
+    entries = rows([0.9, 0.8, 0.7], [0.1, 0.2, 0.35], set="x") + rows([0.0] * 3, [1.0] * 3, set="y")
+    claim = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", where={"set": "x"})
+    assert verdict(claim, entries).words == "direction shown"
+    missing = [e for e in entries if not (e["row"] == "theirs" and e["seed"] == 2)]
+    assert measure(claim, missing).seeds == 2
+    above = Claim("c", "p", "t", "ours", 0.5, "metrics.acc", where={"set": "x"})
+    expected = stats.ttest_1samp([0.9, 0.8, 0.7], 0.5)
+    assert verdict(above, entries).p == pytest.approx(expected.pvalue)
+
+
+def test_smaller_and_level_claims():
+    entries = rows([0.5, 0.51, 0.52, 0.5], [0.6, 0.61, 0.63, 0.6])
+    smaller = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", smaller_is_better=True)
+    assert verdict(smaller, entries).words == "direction shown"
+    level = {
+        within: Claim("c", "p", "t", "ours", "theirs", "metrics.acc", within=within)
+        for within in (20, 5)
+    }
+    assert verdict(level[20], entries).words == "direction shown"
+    assert verdict(level[5], entries).words == "opposite"
+
+
+def test_holm():
+    """By hand: .01 x 4, .02 x 3, .03 x 2 = .06 (not below .06), .2 x 1."""
+    assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
+    assert holm([np.nan, 0.04])[1] == 0.04
+    strong, weak = (
+        rows([0.9, 0.8, 0.85], [0.1, 0.15, 0.1]),
+        rows([0.6, 0.7, 0.65], [0.5, 0.55, 0.6]),
+    )
+    alone = verdict(CLAIM, weak).p
+    assert decide([(CLAIM, weak), (CLAIM, strong)])[0].p == pytest.approx(max(alone, alone))
+    assert decide([(CLAIM, weak), (CLAIM, weak)])[0].p == pytest.approx(2 * alone)
+
+
+def test_committed_claims_have_their_rows_and_at_most_two_lines_each():
+    for name in methods():
+        known = evidence(name)
+        found = reproduce.verdicts(known, claims_file.RESULTS)
+        for claim, result in found:
+            ran = claim.trial and (claims_file.RESULTS / known.trials[claim.trial].json).is_file()
+            assert result.seeds or not ran, (name, claim.text)
+        assert sum(claim.headline for claim, _ in found) <= 2, name
+    folders = {path.parent.name for path in (ROOT / "zoo" / "methods").glob("*/module.py")}
+    assert set(methods()) == folders - {"sft", "esc_baselines"}
+
+
+def test_readme_table_is_what_the_files_say():
+    known = [(e, reproduce.verdicts(e, claims_file.RESULTS)) for e in map(evidence, methods())]
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert readme_with(text, known) == text, "run: python -m benchmarks.reproduce all --readme"
+    with pytest.raises(InputError, match="README.md: the lines"):
+        readme_with(text.replace(END, ""), known)
+    assert START in text
+
+
+@pytest.fixture
+def own_claims(tmp_path: Path, monkeypatch):
+    """A method of its own, whose trial writes two rows and counts how often it ran."""
+    script = tmp_path / "trial.py"
+    script.write_text(
+        "import json, sys\n"
+        f"rows = {rows([0.9, 0.8, 0.85], [0.1, 0.2, 0.1])!r}\n"
+        "json.dump(rows, open(sys.argv[1], 'w'))\n"
+    )
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(
+        "trials:\n  t: {rung: b, budget: minutes, json: mine.json, "
+        f"command: 'python {script} {{json}}'}}\n"
+        "claims:\n  - {text: c, source: p, trial: t, row: ours, than: theirs, value: metrics.acc}\n"
+    )
+    monkeypatch.setattr(claims_file, "FOLDER", folder)
+    return folder
+
+
+def test_a_budget_runs_its_trials_and_prints_the_verdict(own_claims, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert reproduce.main(["mine", "--budget", "minutes", "--out", str(out)]) == 0
+    printed = capfd.readouterr().out
+    assert "direction shown" in printed
+    assert "+71.7" in printed
+    assert len(json.loads((out / "mine.json").read_text())) == 6
+    assert reproduce.main(["mine", "--budget", "gpu", "--out", str(out)]) == 2
+    assert "no trial of gpu; there are: minutes" in capfd.readouterr().err
+    (tmp_path / "trial.py").write_text("raise SystemExit(3)")
+    assert reproduce.main(["mine", "--budget", "minutes", "--out", str(out)]) == 2
+    assert "exit status 3" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rung: b", "rung: z", "mine.yaml: trial t: 'z' is not one of a, b, c"),
+        ("budget: minutes", "budgt: minutes", "no field 'budgt'; did you mean 'budget'?"),
+        ("trial: t", "trial: s", "no trial 's'"),
+        ("row: ours", "rwo: ours", "claim 1: no field 'rwo'; did you mean 'row'?"),
+    ],
+)
+def test_a_wrong_file_is_named(own_claims, old, new, message):
+    path = own_claims / "mine.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError) as error:
+        evidence("mine")
+    assert message in str(error.value)
