@@ -66,6 +66,8 @@ class Claim:
     """One claim of a paper; see the module's docstring for the fields.
 
     Attributes:
+        cluster: Items are named `GROUP + cluster + rest`; a group's items are averaged, since what
+            comes from one dialogue is not independent.
         where: Further fields that an entry must have, by their place.
         row_field: Place of an entry's row name.
         smaller_is_better: The claim says that the score is lower.
@@ -81,6 +83,7 @@ class Claim:
     than: str | float = ""
     value: str = ""
     items: str = ""
+    cluster: str = ""
     where: Mapping[str, Any] = field(default_factory=dict)
     row_field: str = "row"
     smaller_is_better: bool = False

@@ -7,6 +7,7 @@ t interval, and the wider one is taken, since both the seed and the choice of it
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,7 @@ class Verdict:
         smallest: Smallest true difference that would have been seen with probability 0.8.
         p: Two-sided p value; Holm's correction replaces it.
         seeds: Shared seeds.
-        items: Shared test items, 0 where the trial keeps none.
+        items: Shared test items, or groups of them; 0 where the trial keeps none.
         dates: First and last day of the entries.
         words: `direction shown`, `opposite`, `cannot tell below x` or why it is not tested; with
             fewer than three seeds a decision holds for these runs alone and says `(one run)`.
@@ -115,18 +116,17 @@ def scores_of(claim: Claim, ours: Entry, theirs: Entry) -> tuple[float, float]:
 
 
 def item_differences(claim: Claim, pairs: Sequence[tuple[Entry, Entry]]) -> np.ndarray:
-    """Return one difference per test item that all these entries share, averaged over them."""
+    """Return one mean difference per group of test items that all these entries share."""
     if not claim.items:
         return np.zeros(0)
     scores = [[item_scores(entry, claim.items) for entry in pair] for pair in pairs]
     shared = sorted(set.intersection(*(set(each) for pair in scores for each in pair)))
     fixed = None if isinstance(claim.than, str) else float(claim.than)
-    return np.array(
-        [
-            np.mean([a[name] - (b[name] if fixed is None else fixed) for a, b in scores])
-            for name in shared
-        ]
-    )
+    groups: dict[str, list[float]] = defaultdict(list)
+    for name in shared:
+        group = name.partition(claim.cluster)[0] if claim.cluster else name
+        groups[group] += [a[name] - (b[name] if fixed is None else fixed) for a, b in scores]
+    return np.array([np.mean(differences) for differences in groups.values()])
 
 
 def item_scores(entry: Entry, place: str) -> Mapping[str, float]:

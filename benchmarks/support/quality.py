@@ -39,6 +39,7 @@ from torch import nn
 import zoo
 from benchmarks import trials
 from benchmarks.support.data import most_frequent, tested
+from benchmarks.support.items import item_scores
 from benchmarks.support.lookup import look_up, points
 from benchmarks.support.models import build, first, learned
 from benchmarks.support.table import LOOKUP, ROWS, SETS, Row, table
@@ -151,6 +152,7 @@ def run_row(
     seconds = round(time.time() - start)
     scores = scorer.score_answers(pairs, "test")
     talks = made.weights == "talker"
+    written = {d.id: [reply.strategy, reply.reply, reply.words] for d, reply in pairs}
     return {
         "row": row,
         "set": name,
@@ -161,7 +163,8 @@ def run_row(
         "answered": len(asked),
         "scores": {k: round(v, 3) for k, v in scores.items() if k.split("/")[0] not in BINS},
         "cost": {**cost, "test": positions[0] + shared, "test_seconds": seconds},
-        "replies": {d.id: [reply.strategy, reply.reply, reply.words] for d, reply in pairs},
+        "replies": written,
+        "items": item_scores(written, asked),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import zoo
 from benchmarks.support.data import tested
+from benchmarks.support.items import item_scores
 from benchmarks.support.quality import BINS
 from benchmarks.support.table import ROWS, table
 from benchmarks.trials import Entry, write_entries
@@ -28,9 +29,9 @@ def reread(entry: Entry) -> Entry:
     row, scores = ROWS[entry["row"]], dict(entry["scores"])
     if row.given.get("oracle_history"):
         scores.pop("emotion_accuracy", None)
-    if row.method != "CoCT":
-        return {**entry, "scores": scores}
     asked = tested(entry["set"], argparse.Namespace(**entry["settings"]))
+    if row.method != "CoCT":
+        return {**entry, "scores": scores, "items": item_scores(entry["replies"], asked)}
     module: Any = zoo.CoCT({"name": entry["model"]}, **row.given)
     written = [entry["replies"][decision.id][2] for decision in asked]
     answers = [replace(module.read(words), calls=scores["calls"]) for words in written]
@@ -39,7 +40,8 @@ def reread(entry: Entry) -> Entry:
     kept = {k: v for k, v in scores.items() if k.startswith("perplexity")}
     new = {k: round(v, 3) for k, v in found.items() if k.split("/")[0] not in BINS}
     replies = {d.id: [a.strategy, a.reply, a.words] for d, a in pairs}
-    return {**entry, "scores": {**new, **kept}, "replies": replies}
+    items = item_scores(replies, asked)
+    return {**entry, "scores": {**new, **kept}, "replies": replies, "items": items}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -79,6 +80,33 @@ def test_items_widen_or_alone_make_the_interval():
     assert verdict(lists, gold).p == pytest.approx(expected.pvalue)
 
 
+def test_items_of_a_group_count_once():
+    """Ten groups of 20 equal items are ten observations, too few; forty are enough."""
+    claim = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="hits", cluster=", turn")
+    for groups, words in ((10, "cannot tell: 1 seed"), (40, "direction shown (one run)")):
+        gain = {g: 0.3 + 0.1 * (g % 2) for g in range(groups)}
+        hits = {
+            "ours": {f"{g}, turn {i}": gain[g] for g in gain for i in range(20)},
+            "theirs": {f"{g}, turn {i}": 0.1 for g in gain for i in range(20)},
+        }
+        entries = [
+            {
+                "row": row,
+                "seed": 0,
+                "metrics": {"acc": mean(hit.values())},
+                "hits": hit,
+                "date": "d",
+            }
+            for row, hit in hits.items()
+        ]
+        found = verdict(claim, entries)
+        assert found.words == words
+        if groups == 40:
+            assert found.items == 40
+            expected = stats.ttest_1samp([each - 0.1 for each in gain.values()], 0)
+            assert found.p == pytest.approx(expected.pvalue)
+
+
 def test_one_seed_without_items_decides_nothing():
     assert verdict(CLAIM, rows([0.9], [0.1])).words == "cannot tell: 1 seed"
     assert verdict(CLAIM, []).words == "not run yet"
@@ -112,6 +140,7 @@ def test_holm():
     """By hand: .01 x 4, .02 x 3, .03 x 2 = .06 (not below .06), .2 x 1."""
     assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
     assert holm([np.nan, 0.04])[1] == 0.04
+    assert holm([0.01, 0.011]) == pytest.approx([0.02, 0.02])  # never below one that came before
     strong, weak = (
         rows([0.9, 0.8, 0.85], [0.1, 0.15, 0.1]),
         rows([0.6, 0.7, 0.65], [0.5, 0.55, 0.6]),
