@@ -41,11 +41,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.base import ZooDataModule
-from datamodules.chat_rows import ON_BAD, OnBad
 from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
-from datamodules.files import SAMPLES, data_path, first_few, shuffled
-from datamodules.tables import digest, divide
+from datamodules.files import data_path, first_few, shuffled
+from datamodules.split_files import RowFiles
+from datamodules.tables import SHARES, digest, divide
 from datamodules.task_descriptions import read_task_texts, task_text
 from zoo.errors import InputError, nearest
 from zoo.records import Conditioned, Record
@@ -53,17 +52,15 @@ from zoo.records import Conditioned, Record
 Field = Literal["", "task_description", "user_profiles", "domain", "style", "sentiment"]
 
 
-class ConditionedChat(ZooDataModule):
+class ConditionedChat(RowFiles):
     """Chats with a condition as `Conditioned` records.
 
+    Files are `path` alone, or those of `RowFiles`: without `val`, a hash of the prompt gives 10
+    percent of `train` to validation.
+
     Args:
-        path: One file, divided by a hash of the prompt into 80 / 10 / 10 percent. None, without the
-            three files below, reads a small sample that comes with the package, the same for every
-            split.
-        train: File of the training split, instead of `path`. Without `val`, a hash of the prompt
-            gives 10 percent of it to validation.
-        val: File of the validation split.
-        test: File of the test split; needed to test and predict, unless `path` is set.
+        path: One file, divided by a hash of the prompt into 80 / 10 / 10 percent. None takes a file
+            a split; where there is none either, the small sample that comes with the package.
         condition: Field that holds the condition; empty takes the one that a sample has.
         wording: `paper` writes the condition as the table above says, `raw` as it stands in the
             file.
@@ -74,41 +71,31 @@ class ConditionedChat(ZooDataModule):
         allow_missing: Take samples without a condition; theirs is empty.
         shuffle_conditions: Ablation: each sample gets the condition of another one of its split,
             which one depends on `seed`.
-        ignore: Fields that say nothing; all other unknown fields are errors.
-        on_bad: `error` stops at the first bad row; `skip` leaves bad rows out, and says how many
-            and the first three.
         seed: Seed of the order of the training batches and of shuffled conditions; the split does
             not depend on it.
-        **loader: Batches and limits; see `ZooDataModule`.
+        **files: A file a split, bad rows, batches and limits; see `RowFiles`.
     """
 
     record_types = (Conditioned,)
+    sample = "conditioned_chat.jsonl"
 
     def __init__(
         self,
         path: str | None = None,
         *,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
         condition: Field = "",
         wording: Literal["paper", "raw"] = "paper",
         place: Literal["system", "query", "none"] = "system",
         task_descriptions: str | None = None,
         allow_missing: bool = False,
         shuffle_conditions: bool = False,
-        ignore: Sequence[str] = (),
-        on_bad: OnBad = "error",
         seed: int = 0,
-        **loader: Any,
+        **files: Any,
     ) -> None:
-        super().__init__(seed=seed, **loader)
+        super().__init__(seed=seed, **files)
         _check("condition", condition, ("", *CONDITIONS))
         _check("wording", wording, WORDINGS)
         _check("place", place, PLACES)
-        _check("data.on_bad", on_bad, ON_BAD)
-        self.ignore, self.on_bad = ignore, on_bad
-        self.paths = {"train": train, "val": val, "test": test}
         if path is not None and any(self.paths.values()):
             raise InputError("set path, which is divided, or train, val and test, not both")
         self.path, self.condition, self.wording, self.place = path, condition, wording, place
@@ -117,31 +104,25 @@ class ConditionedChat(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Read the samples of a split."""
-        records = self._read(split)
+        records = self._of_split(split)
         if split != "train" and (self.path or self.paths["train"]):
-            known = {record.condition for record in self._read("train")}
+            known = {record.condition for record in self._of_split("train")}
             records = [grouped(record, known) for record in records]
         if self.shuffle_conditions:
             records = shuffled_conditions(records, self.seed)
         return list(records)
 
-    def _read(self, split: str) -> list[Conditioned]:
-        if self.path is not None:
-            return self._divided(self.path, split, {"train": 80, "val": 10, "test": 10})
-        if not any(self.paths.values()):
-            return list(self._records_of(SAMPLES / "conditioned_chat.jsonl"))
-        path, train = self.paths[split], self.paths["train"]
-        if train is not None and self.paths["val"] is None and split != "test":
-            return self._divided(train, split, {"train": 90, "val": 10})
-        if path is None:
-            raise InputError(f"ConditionedChat: no file for {split!r}; set {split} to one")
-        return list(self._records_of(data_path(path)))
+    def _of_split(self, split: str) -> list[Any]:
+        if self.path is None:
+            return super().load(split)
+        records = list(self.read_file(data_path(self.path)))
+        return divide(records, self.group_of, split, SHARES, self.path)
 
-    def _divided(self, path: str, split: str, shares: dict[str, int]) -> list[Conditioned]:
-        records = list(self._records_of(data_path(path)))
-        return divide(records, lambda item: item.prompt, split, shares, path)
+    def group_of(self, record: Any) -> str:
+        """Return the prompt."""
+        return record.prompt
 
-    def _records_of(self, path: Path) -> Iterator[Conditioned]:
+    def read_file(self, path: Path) -> Iterator[Conditioned]:
         """Yield the records of a file."""
         samples = read_samples(path, self.condition, self.ignore, self.on_bad)
         if self.task_descriptions is not None:

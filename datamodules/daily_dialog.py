@@ -75,9 +75,8 @@ class DailyDialog(ZooDataModule):
             dialogues = list(read_conversations(*_split_files(data_path(self.path), source)))
         if not divided:
             return dialogues
-        numbers = {item.id: item for item in dialogues}
-        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, self.path)
-        return [numbers[name] for name in kept]
+        shares = {"train": 90, "val": 10}
+        return [*divide([*dialogues], lambda item: item.id, split, shares, self.path)]
 
 
 def _split_files(path: Path, split: str) -> tuple[Path, Path, Path]:

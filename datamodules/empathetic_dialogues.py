@@ -107,9 +107,8 @@ class EmpatheticDialogues(ZooDataModule):
             dialogues = read_conversations(_split_file(data_path(self.path), source))
         if not divided:
             return list(dialogues)
-        numbers = {item.id: item for item in dialogues}
-        kept = divide(list(numbers), str, split, {"train": 90, "val": 10}, self.path)
-        return [numbers[name] for name in kept]
+        shares = {"train": 90, "val": 10}
+        return [*divide([*dialogues], lambda item: item.id, split, shares, self.path)]
 
 
 def _split_file(folder: Path, split: str) -> Path:

@@ -8,63 +8,33 @@ All are texts; null is no field, and another field is an error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from datamodules.base import ZooDataModule
-from datamodules.chat_rows import ON_BAD, OnBad, read_rows
-from datamodules.files import SAMPLES, data_path, field, one_of, text_field
+from datamodules.chat_rows import read_rows
+from datamodules.files import field, text_field
+from datamodules.split_files import RowFiles
 from datamodules.tables import only
 from zoo.errors import InputError
-from zoo.records import Preference, Record
+from zoo.records import Preference
 
 REQUIRED = ("query", "chosen", "rejected")
 FIELDS = tuple(item.name for item in fields(Preference))
 
 
-class Preferences(ZooDataModule):
+class Preferences(RowFiles):
     """A user's files as `Preference` records.
 
     Args:
-        train: File of the training split. None reads the small sample that comes with the package,
-            the same for every split.
-        val: File of the validation split; needed to fit and validate.
-        test: File of the test split; needed to test.
-        ignore: Fields that say nothing; all other unknown fields are errors.
-        on_bad: `error` stops at the first bad row; `skip` leaves bad rows out, and says how many
-            and the first three.
-        **loader: Batches, limits and seed; see `ZooDataModule`.
+        **files: A file a split, bad rows, batches, limits and seed; see `RowFiles`.
     """
 
     record_types = (Preference,)
+    sample = "preferences.jsonl"
 
-    def __init__(
-        self,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        *,
-        ignore: Sequence[str] = (),
-        on_bad: OnBad = "error",
-        **loader: Any,
-    ) -> None:
-        super().__init__(**loader)
-        one_of("data.on_bad", on_bad, ON_BAD)
-        self.ignore, self.on_bad = ignore, on_bad
-        self.paths = {"train": train, "val": val, "test": test}
-
-    def load(self, split: str) -> list[Record]:
-        """Read the file of a split."""
-        if not any(self.paths.values()):
-            return list(self._read(SAMPLES / "preferences.jsonl"))
-        path = self.paths[split]
-        if path is None:
-            raise InputError(f"Preferences: no file for {split!r}; set {split} to one")
-        return list(self._read(data_path(path)))
-
-    def _read(self, path: Path) -> list[Preference]:
+    def read_file(self, path: Path) -> list[Preference]:
+        """Return the preferences of a file."""
         return read_rows(path, self._row, self.on_bad)
 
     def _row(self, row: dict[str, Any], where: str, name: str) -> Preference:

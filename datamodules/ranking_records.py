@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, field, text_field
+from datamodules.files import data_path, field, text_field
 from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
     corpus_of,
@@ -26,52 +25,37 @@ from datamodules.judged_queries import (
     ranking,
     read_documents,
 )
+from datamodules.split_files import SplitFiles
 from datamodules.tables import only
 from zoo.errors import InputError
-from zoo.records import Corpus, Document, Ranking, Record
+from zoo.records import Corpus, Document, Ranking
 
 FIELDS = ("query", "relevant", "candidates", "kind", "id")
 DOCUMENT_FIELDS = ("id", "text", "title")
 
 
-class RankingRecords(ZooDataModule):
+class RankingRecords(SplitFiles):
     """A user's JSONL files as `Ranking` records.
 
     Args:
-        train: File of the training split. None reads the small sample that comes with the package,
-            the same for every split.
-        val: File of the validation split; needed to fit and validate.
-        test: File of the test split; needed to test and predict.
         corpus: File of the documents; None if every query brings its candidates.
-        **loader: Batches, limits and seed; see `ZooDataModule`.
+        **files: A file a split, batches, limits and seed; see `SplitFiles`.
     """
 
     record_types = (Ranking,)
+    sample = "ranking_records.jsonl"
 
-    def __init__(
-        self,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        corpus: str | None = None,
-        **loader: Any,
-    ) -> None:
-        super().__init__(**loader)
-        self.paths = {"train": train, "val": val, "test": test}
+    def __init__(self, *splits: Any, corpus: str | None = None, **files: Any) -> None:
+        super().__init__(*splits, **files)
         self.corpus_path = corpus
         self._corpus: Corpus | None = None
 
-    def load(self, split: str) -> list[Record]:
-        """Read the file of a split."""
-        path = self.paths[split]
-        if not any(self.paths.values()):
-            return list(read_queries(SAMPLES / "ranking_records.jsonl", None))
-        if path is None:
-            raise InputError(f"RankingRecords: no file for {split!r}; set {split} to a JSONL file")
-        if self.corpus_path is not None and self._corpus is None:
+    def read_file(self, path: Path) -> Iterator[Ranking]:
+        """Yield the queries of a file; the corpus is read once. That of the sample is inside it."""
+        if any(self.paths.values()) and self.corpus_path is not None and self._corpus is None:
             source = data_path(self.corpus_path)
             self._corpus = corpus_of(read_documents(_strict(source, DOCUMENT_FIELDS), source))
-        return list(read_queries(data_path(path), self._corpus))
+        return read_queries(path, self._corpus)
 
 
 def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:

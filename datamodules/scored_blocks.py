@@ -12,54 +12,38 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, field, objects, text_field
+from datamodules.files import field, objects, text_field
 from datamodules.json_files import read_each
+from datamodules.split_files import SplitFiles
 from datamodules.subtitle_segments import check_starts
-from datamodules.tables import divide, only
+from datamodules.tables import only
 from zoo.errors import InputError
-from zoo.records import Record, ScoredBlock, ScoredSegment, SubtitleBlock
+from zoo.records import ScoredBlock, ScoredSegment, SubtitleBlock
 
 LINES = ("before", "after", "target_before", "target_after")
 BLOCK_FIELDS = tuple(item.name for item in fields(SubtitleBlock))
 
 
-class ScoredBlocks(ZooDataModule):
+class ScoredBlocks(SplitFiles):
     """Blocks of subtitles with scored candidates as `ScoredBlock` records.
 
+    Without `val`, a tenth of the blocks of `train` is for validation. Translations are tested on
+    `datamodules.Subtitles`.
+
     Args:
-        train: File of the training split. None reads the small sample that comes with the package,
-            the same for every split.
-        val: File of the validation split; None takes a tenth of the blocks of `train`.
-        test: File of the test split. Translations are tested on `datamodules.Subtitles`.
-        **loader: Batches, limits and seed; see `ZooDataModule`.
+        **files: A file a split, batches, limits and seed; see `SplitFiles`.
     """
 
     record_types = (ScoredBlock,)
+    sample = "scored_blocks.jsonl"
 
-    def __init__(
-        self,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        **loader: Any,
-    ) -> None:
-        super().__init__(**loader)
-        self.paths = {"train": train, "val": val, "test": test}
+    def group_of(self, record: Any) -> str:
+        """Return the name of the block."""
+        return record.id
 
-    def load(self, split: str) -> list[Record]:
-        """Read the blocks of a split."""
-        if not any(self.paths.values()):
-            return list(read_scored(SAMPLES / "scored_blocks.jsonl"))
-        path, train = self.paths[split], self.paths["train"]
-        if path is None and split == "val" and train is not None:
-            path = train
-        if path is None:
-            raise InputError(f"ScoredBlocks: no file for {split!r}; set {split} to one")
-        found = read_scored(data_path(path))
-        if self.paths["val"] is None and split != "test":
-            return list(divide(found, lambda b: b.id, split, {"train": 90, "val": 10}, path))
-        return list(found)
+    def read_file(self, path: Path) -> list[ScoredBlock]:
+        """Return the scored blocks of a file."""
+        return read_scored(path)
 
 
 def read_scored(path: Path) -> list[ScoredBlock]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -60,9 +61,10 @@ class StudyResults:
             raise InputError(f"{path}: no results of a study: {error}") from error
 
 
-class StudyReport:
+class StudyReport(ABC):
     """What is made of a study's results. Subclasses fit, draw and write."""
 
+    @abstractmethod
     def write(self, results: StudyResults, folder: Path) -> list[Path]:
         """Write a report.
 
@@ -73,4 +75,3 @@ class StudyReport:
         Returns:
             The files, the one to read first in front.
         """
-        raise NotImplementedError

@@ -8,6 +8,7 @@ import pytest
 
 import datamodules
 from datamodules import Triples
+from zoo.errors import ANY_NAME
 from zoo.records import Triple
 
 
@@ -56,8 +57,7 @@ def test_every_module_describes_its_own_arguments():
         cls = getattr(datamodules, name)
         written = vars(cls).get("__init__", lambda self: None)  # else it has the base's alone
         parameters = inspect.signature(written).parameters
-        passed_on = inspect.Parameter.VAR_KEYWORD
-        own = [n for n, p in parameters.items() if n != "self" and p.kind != passed_on]
+        own = [n for n, p in parameters.items() if n != "self" and p.kind not in ANY_NAME]
         arguments = cls.__doc__.partition("Raises:")[0]
         described = re.findall(r"^    +(\w+): ", arguments, flags=re.MULTILINE)
         assert described == own, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ class RunLogger(TensorBoardLogger):
         super().log_metrics({n: v for n, v in metrics.items() if n != "epoch"}, step)
 
 
-class EvaluationWriter(Callback):
+class EvaluationWriter(Callback, ABC):
     """Writes to the TensorBoard folder, in the first process, when a validation or test ends."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,9 +42,9 @@ class EvaluationWriter(Callback):
         """Write after a test."""
         self._write_to_board(trainer, pl_module, "test")
 
+    @abstractmethod
     def write(self, board: Any, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Write to a `SummaryWriter`; `stage` is `val` or `test`."""
-        raise NotImplementedError
 
     def _write_to_board(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         wanted = trainer.is_global_zero and not trainer.sanity_checking
