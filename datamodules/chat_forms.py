@@ -32,9 +32,10 @@ from datamodules.chat_messages import (
 from datamodules.chat_rows import OnBad, read_rows
 from datamodules.files import field as checked
 from datamodules.files import first_few
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, SaidOnce, nearest
 
 log = logging.getLogger(__name__)
+log.addFilter(SaidOnce())  # a file may be read for two splits
 
 LISTS = ("messages", "conversations", "conversation")
 QUESTIONS = ("prompt", "question", "query", "input")

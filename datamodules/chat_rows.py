@@ -12,9 +12,10 @@ from datamodules.files import first_few
 from datamodules.json_files import unread_objects
 from datamodules.streams import open_bytes
 from datamodules.tables import unread_csv
-from zoo.errors import InputError
+from zoo.errors import InputError, SaidOnce
 
 log = logging.getLogger(__name__)
+log.addFilter(SaidOnce())  # a file may be read for two splits
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 
+from zoo.errors import SaidOnce
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ def one_thread() -> None:
     For every test again: Lightning sets the number of threads when it starts processes.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_said() -> None:
+    """Let every test hear what is said once in a process."""
+    SaidOnce.said.clear()
 
 
 @pytest.fixture(scope="session", params=SHAPES)

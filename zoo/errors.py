@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 MAY_BE_NONE = ("num_workers", "max_generated", "max_ranked", "negatives", "reserve")  # counts
 COUNT = re.compile("(max|num)_|.*_tokens$|negatives$|reserve$|sync_every$")
@@ -30,6 +31,19 @@ class TooLongError(InputError):
     def __init__(self, message: str, records: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.records = records
+
+
+class SaidOnce(logging.Filter):
+    """Lets each text through once in a process, for what is found again with every reading."""
+
+    said: ClassVar[set[str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a message is new."""
+        text = record.getMessage()
+        new = text not in self.said
+        self.said.add(text)
+        return new
 
 
 def check_counts(section: str, counts: Mapping[str, Any]) -> None:

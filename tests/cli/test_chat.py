@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from running import ROOT, main, start
 
 from zoo.cli.chat import chat
 from zoo.decoding.think_answer import Reply
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 OPENING = Dialogue((), situation="I lost my job.", id="chat")
@@ -30,7 +31,7 @@ class Echo:
     ) -> tuple[dict[str, str], Dialogue]:
         self.seen.append(dialogue)
         if len(dialogue.turns[-1].text) > 40:
-            raise InputError("too long")
+            raise TooLongError("too long")
         said = "Again." if temperature else dialogue.turns[-1].text.replace("(nothing)", "")
         turn = Turn(SUPPORTER, f"{said}\n!" * bool(said), strategy="Others")
         notes = {"walk": "s0 ->\ns3", "mood": "fine"}
@@ -51,6 +52,17 @@ def test_a_line_a_turn() -> None:
     assert [len(dialogue.turns) for dialogue in model.seen] == [1, 3, 1]
     assert [turn.speaker for turn in told.turns] == [SEEKER, SUPPORTER]
     assert told.situation == "I lost my job."
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_message_that_is_too_long_over_a_pipe(drop: bool) -> None:
+    """It ends the conversation, or gets an empty line of its own, and the next one is answered."""
+    said: list[str] = []
+    ends = contextlib.nullcontext() if drop else pytest.raises(InputError, match="too long")
+    with ends:
+        chat(Echo(), OPENING, ["x" * 50, "hi"], said.append, drop=drop)
+    assert [line.split("\t")[0] for line in said] == (["", "hi !"] if drop else [])
+    assert all("error: too long" in line for line in said[:1])
 
 
 def test_in_a_terminal() -> None:

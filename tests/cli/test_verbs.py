@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import time
 from pathlib import Path
@@ -181,3 +182,34 @@ def test_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     main("generate", *METHANOL, "--prompt", "Hi", "--given", "Greet.")
     out = capsys.readouterr().out
     assert "query:   Hi\nthought: Greet.\nanswer:" in out
+
+
+def test_generate_and_records_that_are_too_long(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """They are an error that names the option; left out, the next records take their places."""
+    queries = ["one", "long " * 400, "two", "three"]
+    rows = [json.dumps({"query": query, "answer": "a"}) for query in queries]
+    (tmp_path / "test.jsonl").write_text("\n".join(rows))
+    args = {"backbone": {"name": "tiny-llama"}, "max_length": 1024, "max_answer_tokens": 2}
+    settings = {
+        "model": {"class_path": "zoo.SFT", "init_args": {**args, "learn_thought": False}},
+        "data": {"class_path": "datamodules.Triples"},
+        "trainer": {"accelerator": "cpu", "logger": False},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    given = ("--config", str(config), "--data.test", str(tmp_path / "test.jsonl"))
+    with pytest.raises(SystemExit):
+        main("generate", *given)
+    error = capsys.readouterr().err
+    assert re.search(
+        r"error: test\.jsonl:2: [\d,]+ tokens.*data\.too_long: drop leaves such", error
+    )
+    main("generate", *given, "--data.too_long", "drop", "--num_records", "2")
+    out = capsys.readouterr().out
+    assert re.findall(r"^query: +(.*)$", out, re.MULTILINE) == ["one", "two"]
+    assert "1 records of 'test' left out, the first is test.jsonl:2" in caplog.text
+    with pytest.raises(SystemExit):
+        main("generate", *given, "--data.too_long", "drop", "--prompt", "long " * 400)
+    assert "leaves no room in the window" in capsys.readouterr().err

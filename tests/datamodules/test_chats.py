@@ -182,6 +182,9 @@ def test_bad_rows_are_left_out_by_choice(load: Any, caplog: Any, refused: Any) -
     assert "5 of 6 rows are bad and left out: " in caplog.text
     assert all(f"x:{i}: " in caplog.text for i in (2, 3, 4))
     assert "and 2 more" in caplog.text
+    caplog.clear()
+    assert load(*rows, on_bad="skip")
+    assert not caplog.text  # a second reading finds nothing new
     refused(lambda: load(*rows[1:], on_bad="skip"), "all 5 rows are bad", "x:1: invalid JSON")
     refused(lambda: load(rows[0], on_bad="skpi"), "data.on_bad is 'skpi'", "skip")
 

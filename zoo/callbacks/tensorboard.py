@@ -8,11 +8,31 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+
+class LateWriter(SummaryWriter):
+    """A writer whose file is made with the first thing that it writes, not with itself.
+
+    Args:
+        folder: Where the file goes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.made = False
+        super().__init__(folder)
+        self.made = True
+
+    def _get_file_writer(self) -> Any:
+        return super()._get_file_writer() if self.made else None
 
 
 class RunLogger(TensorBoardLogger):
     """Writes scalars but Lightning's own two: `epoch`, and `hp_metric` that is always -1.
+
+    A run that is refused before it logs anything leaves no file.
 
     Args:
         folder: The run folder.
@@ -29,6 +49,19 @@ class RunLogger(TensorBoardLogger):
             step: Optimiser steps so far.
         """
         super().log_metrics({n: v for n, v in metrics.items() if n != "epoch"}, step)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The writer."""
+        if self._experiment is None:
+            self._experiment = LateWriter(self.log_dir)
+        return self._experiment
+
+    def save(self) -> None:
+        """Flush what was logged, and write the settings beside it."""
+        if self._experiment is not None and self._experiment.file_writer is not None:
+            super().save()
 
 
 class EvaluationWriter(Callback, ABC):
@@ -72,7 +105,7 @@ class Hyperparameters(EvaluationWriter):
         self.written = True
         # Not logger.log_hyperparams: it would write the score a second time at this step.
         for summary in hparams(flat(module.hparams), {names[0]: metrics[names[0]]}):
-            board.file_writer.add_summary(summary)
+            board._get_file_writer().add_summary(summary)
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, bool | float | str]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from zoo.cli.scene_chat import perform
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.module import ZooModule
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
@@ -49,6 +49,7 @@ def chat(
     *,
     terminal: bool = False,
     is_cut: Callable[[str], bool] = lambda _: False,
+    drop: bool = False,
 ) -> Dialogue:
     """Answer messages until there are no more; return the dialogue.
 
@@ -61,9 +62,10 @@ def chat(
         terminal: Dim the notes, and write an error where a message cannot be answered. Else a tab
             stands between reply and notes.
         is_cut: Whether a reply fills the limit of tokens.
+        drop: Answer a message that is too long with an empty reply, and go on without it.
 
     Raises:
-        InputError: A message cannot be answered, and `terminal` is False.
+        InputError: A message cannot be answered, and nobody is there to write another one.
     """
     dialogue = opening
     for message in messages:
@@ -77,9 +79,12 @@ def chat(
         try:
             notes, dialogue = answer(model, asked, is_cut)
         except InputError as error:
-            if not terminal:
+            if terminal:
+                write(f"error: {error}")
+            elif drop and isinstance(error, TooLongError):
+                write(f"\terror: {error}")
+            else:
                 raise
-            write(f"error: {error}")
             continue
         reply = " ".join(dialogue.turns[-1].text.split())
         shown = " | ".join(f"{name}: {' '.join(note.split())}" for name, note in notes.items())
@@ -140,7 +145,8 @@ def run(model: Any, opening: Dialogue, datamodule: Any = None, role: str | None 
     Args:
         model: Who answers; one that simulates scenes lets people talk instead.
         opening: What is known before the first message.
-        datamodule: The people of a scene are those of its first test record.
+        datamodule: The people of a scene are those of its first test record; its `too_long` says
+            whether a message that is too long ends a conversation over a pipe.
         role: Which of them the user is; None to watch.
 
     Raises:
@@ -168,7 +174,8 @@ def run(model: Any, opening: Dialogue, datamodule: Any = None, role: str | None 
     def is_cut(text: str) -> bool:
         return len(ids(text)) >= NEARLY * limit
 
-    chat(model, opening, lines, write, terminal=terminal, is_cut=is_cut)
+    drop = getattr(datamodule, "too_long", "error") == "drop"
+    chat(model, opening, lines, write, terminal=terminal, is_cut=is_cut, drop=drop)
 
 
 def reply_limit(model: Any) -> int:

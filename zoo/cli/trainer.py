@@ -14,6 +14,7 @@ from zoo import precision
 from zoo.cli import chat as chatting
 from zoo.cli.data_summary import HEAD, data_summary
 from zoo.cli.listing import describe
+from zoo.cli.replies import shown
 from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
 from zoo.ranking import index as indexing
@@ -141,8 +142,7 @@ class ZooTrainer(Trainer):
             raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
         model.check_data(datamodule)
         self._load(model, ckpt_path)
-        records = datamodule.records("test")[:num_records]
-        for row in model.show(records, prompt=prompt, **options):
+        for row in shown(model, datamodule, num_records, prompt, options):
             for name, text in row.items():
                 print(f"{name + ':':<8} {text}")  # noqa: T201
             print()  # noqa: T201

@@ -13,11 +13,11 @@ MONITOR = "--trainer.callbacks.monitor"
 
 
 def fit(folder: Path, *args: str) -> None:
-    """Train one step, without a logger."""
+    """Train one step."""
     main(
         *("fit", *METHANOL, "--data.num_train", "8", "--data.max_val", "2"),
         *("--trainer.max_steps", "1", "--trainer.val_check_interval", "1"),
-        *("--trainer.logger", "false", "--trainer.default_root_dir", str(folder), *args),
+        *("--trainer.default_root_dir", str(folder), *args),
     )
 
 

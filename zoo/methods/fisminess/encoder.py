@@ -209,17 +209,25 @@ class WalkEncoder(PromptEncoder):
     ) -> Example:
         """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together."""
         tail = max(sum(map(len, targets.values())), self.answer_tokens + 1) + self.asking
+        context = self._within(decision, head, pieces, tail) + self.ids(self.questions[task])
+        learned = [(ids, i, 1 / len(ids)) for i, ids in targets.items()]
+        return join([(context, NO_HEAD, 0.0), *learned], record=decision)
+
+    def _bare(self, decision: Decision, head: list[int], pieces: list[list[int]]) -> Example:
+        """Return a prompt from which nothing is learned, if an answer has room behind it."""
+        return unlearned(self._within(decision, head, pieces[-1:], self.room), decision)
+
+    def _within(
+        self, decision: Decision, head: list[int], pieces: list[list[int]], tail: int
+    ) -> list[int]:
+        """Return head and the last pieces that leave `tail` tokens of the window free.
+
+        Raises:
+            TooLongError: Not even the last piece fits.
+        """
         try:
             lengths = [len(piece) for piece in pieces]
             first = first_kept(len(head), lengths, self.max_length - tail, SPARE)
         except TooLongError as error:
             raise TooLongError(f"{decision.id}: {error}") from error
-        context = [*head, *(token for piece in pieces[first:] for token in piece)]
-        context += self.ids(self.questions[task])
-        learned = [(ids, i, 1 / len(ids)) for i, ids in targets.items()]
-        return join([(context, NO_HEAD, 0.0), *learned], record=decision)
-
-    def _bare(self, decision: Decision, head: list[int], pieces: list[list[int]]) -> Example:
-        """Return a prompt from which nothing is learned."""
-        ids = [*head, *(token for piece in pieces[-1:] for token in piece)]
-        return unlearned(ids, decision)
+        return [*head, *(token for piece in pieces[first:] for token in piece)]

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from zoo.backbone import Backbone, as_config
 from zoo.decoding.option_logits import option_logits
 from zoo.encoding import Batch
-from zoo.errors import InputError
+from zoo.errors import InputError, SaidOnce
 from zoo.losses.cross_entropy import Term, total_loss
 from zoo.methods.straq.encoder import VALUES, TransitionBatch, TransitionEncoder
 from zoo.methods.straq.evaluation import PlanningModule, Respond
@@ -62,6 +62,7 @@ from zoo.support.labels import LABELS
 from zoo.weight_copy import WeightCopy
 
 log = logging.getLogger(__name__)
+log.addFilter(SaidOnce())  # settings are checked more than once
 READOUTS = Literal["mean_logit", "mean_logprob", "token_prob", "value_head"]
 
 
