@@ -2,162 +2,160 @@
 
     python -m benchmarks.dreamcub --json benchmarks/results/dreamcub_naming.json --seeds 0 1 2 3 4
 
-The seeker of `ScriptedEnv` gives hints of one of four feelings; a reply that names it, no other, is
-rewarded by 1 and ends the dialogue. The supporters of the training dialogues name the right feeling
-in 40 percent of their replies, so that imitation is not enough. A tiny base is trained from scratch
-on those dialogues first, the same for all rows; then every row has the same steps of supervised
-policy, and joint learning with the same number of turns with the user, where it has any. Scores:
-reward of fresh dialogues of two turns, replies sampled. Resumable: one JSON entry per row and seed.
-A claim needs five seeds; `--quick` only shows that everything runs.
+The world is that of `tiny_world.py`: supporters of the data are right in 30 percent of their
+replies, and wrong in one certain way in half of them. All rows and seeds begin with one tiny base,
+trained from scratch on such dialogues without labels; every row has the same steps of supervised
+policy, and the same number of turns with the user, where it has any: in S3 and S4, for PPO in S4.
+Rewards are the user's (`rewards: user`); the emotions of the dialogues are labels for the beliefs.
+Scores: mean reward of a turn in fresh dialogues of two turns, replies sampled, and likeliest ones;
+how often the posterior names the feeling; how well the reward head tells right from wrong replies
+(area under the curve). Resumable: one JSON entry per row and seed. A claim needs five seeds;
+`--quick` only shows that everything runs.
 """
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from torchmetrics.functional.classification import binary_auroc
 
 import zoo
 from benchmarks import trials
+from benchmarks.dreamcub.tiny_world import (
+    WINDOW,
+    NamingEnv,
+    dialogues,
+    feeling_in,
+    opposite,
+    reward_of,
+    trained_base,
+)
 from benchmarks.training import GivenRecords, quiet_trainer
-from zoo.export import save
-from zoo.methods.dreamcub.environment import ScriptedEnv
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.methods.dreamcub.encoder import State
+from zoo.records import SEEKER, SUPPORTER, Turn
 
-KNOWN = 0.4  # share of replies in the training dialogues that name the right feeling
 FRESH = 1_000_000  # number of the first dialogue of a test
-TALKS, TESTS, TURNS = 256, 128, 2
+TALKS, TESTS, TURNS = 256, 64, 2
 LORA = {"rank": 16, "alpha": 32.0}
-LENGTHS = {"base": 1500, "policy": 200, "world": 400, "reward": 100, "joint": 400}
-QUICK = dict.fromkeys(LENGTHS, 2) | {"joint": 6}
+LENGTHS = {"base": 1500, "policy": 40, "world": 40, "reward": 60, "joint": 120}
+QUICK = dict.fromkeys(LENGTHS, 4)
+PER_CYCLE = {"world_per_cycle": 2, "minibatches": 2, "epochs": 1, "interact_every": 1}
+PPO_EPOCHS = 2
 
-# Cycles of half the length visit half as often: turns with the user are equal.
+# The other cycles are half as long, so every other one visits: turns with the user are equal.
+PPO = {"rollouts": "environment", "schedule": {"world": 0, "reward": 0, "world_per_cycle": 0}}
 ROWS: dict[str, dict[str, Any]] = {
     "full": {},
     "SFT": {"joint": 0},
-    "model-free PPO": {"rollouts": "environment", "belief_in": [], "schedule": {"world": 0}},
+    "model-free PPO": {**PPO, "belief_in": []},
     "- belief in the world model": {"belief_in": ["reward", "policy"]},
     "- belief in the reward": {"belief_in": ["observation", "policy"]},
     "- KL": {"weights": {"kl": 0.0}},
-    "frozen world model": {"schedule": {"world_per_cycle": 0, "interact_every": 4}},
-    "H = 0": {"horizon": 0, "schedule": {"interact_every": 4}},
+    "frozen world model": {"schedule": {"world_per_cycle": 0, "interact_every": 2}},
+    "H = 0": {"horizon": 0, "schedule": {"interact_every": 2}},
 }
 
 
-def dialogues(count: int, seed: int) -> list[Dialogue]:
-    """Return dialogues of the script with supporters who are right in some replies."""
-    env, draw = ScriptedEnv(), random.Random(seed)
-    feelings, found = sorted(env.cues), []
-    for number in range(count):
-        start = env.open(FRESH * (seed + 2) + number)
-        turns = list(start.turns)
-        for turn in range(TURNS):
-            right = env.feeling(start.dialogue)
-            others = [feeling for feeling in feelings if feeling != right]
-            named = right if draw.random() < KNOWN else draw.choice(others)
-            turns.append(Turn(SUPPORTER, f"{named}?"))
-            if named == right:
-                break
-            if turn + 1 < TURNS:
-                turns.append(Turn(SEEKER, env.hint(start.dialogue, turn + 1)))
-        found.append(Dialogue(tuple(turns), emotion=right, id=start.dialogue))
-    return found
-
-
-def trained_base(folder: Path, seed: int, lengths: Mapping[str, int]) -> str:
-    """Return an exported folder with a tiny model that was trained on the dialogues."""
-    torch.manual_seed(seed)
-    optimizer = zoo.Optimizer(lr=3e-3)
-    module = zoo.SFT(zoo.Backbone("tiny-llama"), optimizer, max_generated=0)
-    trainer = quiet_trainer(max_steps=lengths["base"], gradient_clip_val=1.0)
-    trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=16))
-    save(module, folder)
-    return str(folder)
+@cache
+def base_of(steps: int) -> str:
+    """Return the base, which is trained once and is the same for all rows and seeds."""
+    return trained_base(Path(tempfile.mkdtemp(prefix="naming-")), 99, steps)
 
 
 def method_of(row: str, base: str, lengths: Mapping[str, int]) -> zoo.DreamCUB:
     """Return the method of a row."""
-    changes = dict(ROWS[row])
-    changes.pop("joint", None)
-    schedule = {
-        **{"policy": lengths["policy"], "world": lengths["world"], "reward": lengths["reward"]},
-        **{"world_per_cycle": 2, "minibatches": 2, "epochs": 1, "interact_every": 2},
-        **changes.pop("schedule", {}),
-    }
-    if (
-        row == "model-free PPO"
-    ):  # cycles of two steps with 4 dialogues, not 8 in every other of four
-        schedule |= {"reward": 0, "world_per_cycle": 0}
+    changes = {name: value for name, value in ROWS[row].items() if name != "joint"}
+    stages = {name: lengths[name] for name in ("policy", "world", "reward")}
+    schedule = {**stages, **PER_CYCLE, **changes.pop("schedule", {})}
+    if changes.get("rollouts") == "environment":
+        schedule["epochs"] = PPO_EPOCHS
     settings: dict[str, Any] = {
-        "factors": ["emotion"],
-        "strategy_line": False,
-        "user": {"kind": "scripted", "visits": 8 if row != "model-free PPO" else 4},
-        "max_length": 1024,
-        "reserve": 64,
-        "max_new_tokens": 12,
-        "max_generated": 0,
-        "world_lr": 2e-3,
-        "critic_lr": 2e-3,
+        **WINDOW,
+        "user": {"kind": "scripted", "visits": 8, "turns": TURNS, "replayed": 24},
+        "rewards": "user",
+        "gamma": 0.5,  # dialogues end after two turns
+        "world_lr": 3e-3,
+        "critic_lr": 3e-3,
         "kappa": 0.01,
     }
-    optimizer = zoo.Optimizer(lr=1e-3, schedule="constant", warmup_ratio=0.0, beta2=0.95)
+    optimizer = zoo.Optimizer(
+        lr=3e-3, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, beta2=0.95
+    )
     backbone = zoo.Backbone(base, lora=zoo.LoRA(**LORA))
-    return zoo.DreamCUB(backbone, optimizer, schedule=schedule, **{**settings, **changes})
+    module = zoo.DreamCUB(backbone, optimizer, schedule=schedule, **{**settings, **changes})
+    module.learning.env = NamingEnv()
+    return module
 
 
 @torch.no_grad()
-def reward_of(module: Any, tests: int) -> float:
-    """Return the mean reward of fresh dialogues."""
-    env, won = ScriptedEnv(), 0.0
-    module.temperature = module.temperature_of_policy
-    states = [env.open(FRESH + i) for i in range(tests)]
+def mean_reward(module: Any, tests: int, temperature: float) -> float:
+    """Return the mean reward of a turn of fresh dialogues."""
+    env, won = NamingEnv(), 0.0
+    module.temperature = temperature
+    decisions = [env.open(FRESH + i) for i in range(tests)]
     for _ in range(TURNS):
-        if not states:
-            break
-        after = []
-        for state, answer in zip(states, module.respond(states), strict=True):
-            reply = Turn(SUPPORTER, answer.reply)
-            said = env.answer(state, reply)
-            won += said.reward or 0.0
-            if said.utterance is not None:
-                after.append(next_state(state, reply, said.utterance))
-        states = after
-    return won / tests
+        replies = [Turn(SUPPORTER, answer.reply) for answer in module.respond(decisions)]
+        answers = [env.answer(*pair) for pair in zip(decisions, replies, strict=True)]
+        won += sum(answer.reward or 0.0 for answer in answers)
+        decisions = [
+            replace(d, turns=(*d.turns, reply, Turn(SEEKER, answer.utterance or "")))
+            for d, reply, answer in zip(decisions, replies, answers, strict=True)
+        ]
+    return won / (tests * TURNS)
 
 
-def next_state(state: Any, reply: Turn, utterance: str) -> Any:
-    """Return the decision after a reply and an answer."""
-    return replace(state, turns=(*state.turns, reply, Turn(SEEKER, utterance)))
+def world_scores(module: Any, tests: int) -> dict[str, float]:
+    """Return how often the posterior is right, and the area under the curve of the reward head."""
+    env = NamingEnv()
+    states = [State(env.open(FRESH + i)) for i in range(tests)]
+    states = module.quietly(lambda: module.world.infer(states))
+    felt = [feeling_in(state.decision.query) for state in states]
+    named = [opposite(f) if i % 2 else f for i, f in enumerate(felt)]
+    replies = [Turn(SUPPORTER, f"{name}?") for name in named]
+    scores = module.quietly(lambda: module.world.rewards(states, replies))
+    right = torch.tensor([reward_of(f, r.text) for f, r in zip(felt, replies, strict=True)])
+    hits = [(s.belief or ("",))[0] == f for s, f in zip(states, felt, strict=True)]
+    area = binary_auroc(scores, right.long())
+    return {"posterior": sum(hits) / tests, "reward_area": float(area)}
 
 
 def run(row: str, seed: int, *, quick: bool) -> trials.Entry:
     """Train and test one row."""
-    lengths = QUICK if quick else LENGTHS
-    start = time.time()
-    with tempfile.TemporaryDirectory() as folder:
-        base = trained_base(Path(folder) / "base", seed, lengths)
-        module = method_of(row, base, lengths)
-        lightning.seed_everything(seed, verbose=False)
-        early = sum(lengths[name] for name in ("policy", "world", "reward"))
-        joint = ROWS[row].get("joint", lengths["joint"])
-        if row == "model-free PPO":
-            early, joint = lengths["policy"], joint // 2
-        trainer = quiet_trainer(max_steps=early + joint, gradient_clip_val=1.0)
-        trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=8))
-        module.eval()
-        torch.manual_seed(seed)
-        reward = reward_of(module, 8 if quick else TESTS)
-    turns = len(module.learning.replay.kept)
-    metrics = {"reward": reward, "user_turns": float(turns)}
+    lengths, tests = (QUICK, 8) if quick else (LENGTHS, TESTS)
+    base, start = base_of(lengths["base"]), time.time()
+    module = method_of(row, base, lengths)
+    lightning.seed_everything(seed, verbose=False)
+    trainer = quiet_trainer(max_steps=steps_of(row, module, lengths), gradient_clip_val=1.0)
+    trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=8))
+    module.eval()
+    torch.manual_seed(seed)
+    metrics = {
+        "reward": mean_reward(module, tests, module.temperature_of_policy),
+        "likeliest": mean_reward(module, tests, 0.0),
+        **world_scores(module, tests),
+        "user_turns": float(len(module.learning.replay.kept)),
+    }
     seconds = round(time.time() - start)
     return {"row": row, "seed": seed, "quick": quick, "metrics": metrics, "seconds": seconds}
+
+
+def steps_of(row: str, module: zoo.DreamCUB, lengths: Mapping[str, int]) -> int:
+    """Return the optimiser steps of a row: as many visits for all, unless it has none."""
+    schedule = module.schedule
+    early = sum(part or 0 for part in (schedule.policy, schedule.world, schedule.reward))
+    cycles = lengths["joint"] // 4  # of two steps of the world model and two of the policy
+    if module.rollouts == "environment":  # what the others do in S3 too
+        cycles += lengths["reward"] // 4
+        return early + cycles * schedule.updates
+    return early + int(ROWS[row].get("joint", lengths["joint"]))
 
 
 def table(entries: Sequence[trials.Entry]) -> list[str]:

@@ -57,7 +57,8 @@ class Learning:
         module = self.module
         phase = self.phase(module.global_step)
         micro = batch_idx % module.trainer.accumulate_grad_batches
-        if phase.begins and micro == 0:
+        graded = phase.stage == "reward" and module.rewards == "user"
+        if phase.begins and micro == 0 and (graded or phase.stage == "joint"):
             self.visit(phase)
         stages = ("policy", "world", "reward", "joint")
         module.log("train/stage", float(stages.index(phase.stage) + 1), prog_bar=True)
@@ -74,6 +75,11 @@ class Learning:
             self.dream(batch)
         return module.actor.behaviour_losses(self.part(phase, micro))
 
+    @property
+    def pairs(self) -> bool:
+        """Whether the run comes to rewards of pairs."""
+        return self.module.rewards == "pairs" and self.module.schedule.learns_pairs
+
     # -- the world model on real data ----------------------------------------------------------
 
     def world_losses(self, batch: Batch, *, validating: bool = False) -> dict[str, Term]:
@@ -84,16 +90,14 @@ class Learning:
             if not schedule.learns_world:
                 return {}
             names = [state.decision.id for state in states]
-            worse = self.replies(self.sampled(states, 0.0)) if schedule.learns_pairs else None
+            worse = self.replies(self.sampled(states, 0.0)) if self.pairs else None
             return module.world.losses(states, batch.normalizers, names=names, worse=worse)
         phase, step = self.phase(module.global_step), module.global_step
         names = [f"{state.decision.id}-{step}" for state in states]
         worse = None
-        if phase.loss == "reward" and schedule.learns_pairs:
+        if phase.loss == "reward" and self.pairs:
             worse = self.replies(self.sampled(states, module.temperature_of_policy))
-        lived = (
-            self.replay.sample(module.user.replayed, f"{step}") if phase.stage == "joint" else []
-        )
+        lived = self.replay.sample(module.user.replayed, f"{step}")
         terms = module.world.losses(
             states, batch.normalizers, names=names, worse=worse, graded=self.graded(lived)
         )
@@ -103,11 +107,16 @@ class Learning:
         return terms
 
     def graded(self, lived: Sequence[Experience]) -> list[Graded]:
-        """Return the rated turns among experiences."""
-        rated = [each for each in lived if each.reward is not None]
-        states = self.believed([each.decision for each in rated])
-        pairs = zip(states, rated, strict=True)
-        return [(state, each.decision.target, each.reward or 0.0) for state, each in pairs]
+        """Return turns with the user's grades, None where he gave none.
+
+        Those without one are among them: sharded weights are gathered by all processes, and a
+        judge may fail in one of them.
+        """
+        if self.module.user.kind == "replay" and self.env is None or not lived:
+            return []
+        states = self.believed([each.decision for each in lived])
+        pairs = zip(states, lived, strict=True)
+        return [(state, each.decision.target, each.reward) for state, each in pairs]
 
     def believed(self, decisions: Sequence[Decision]) -> list[State]:
         """Return states with a belief that is sampled now: no data label them."""

@@ -24,7 +24,8 @@ Follows: the structure above; Dreamer's KL balancing.
 Deviates: pi_0 is the base and not the supervised policy, whose adapter goes on learning. top-p and
 top-k of the sibling recipe are not applied. Separate full copies are not offered.
 Unknown in the paper, chosen here: equations (3) to (7), all weights, the prompts; the reward is
-learned from pairs, the reply of the data before one that the policy samples; imagination goes
+learned from pairs, the reply of the data before one that the policy samples (a policy that comes to
+be better than the data is held back by them: `rewards: user` leaves them out); imagination goes
 prior, utterance, posterior; the entropy bonus is an intrinsic reward; V is read where a reply
 begins; both heads start from N(0, 1/(d+1)) with 1/(d+1) as standard deviation. With horizon 0
 nothing is imagined and the policy stays supervised.
@@ -82,6 +83,8 @@ class DreamCUB(BeliefModule):
         strategy_line: A reply begins with its strategy in brackets.
         behaviour: `ppo`, or the baseline `dpo` on pairs of the data's reply and a sampled one.
         rollouts: `imagined`, or the model-free baseline `environment`.
+        rewards: What the reward is learned from beside the user's grades: `pairs` of the data's
+            reply before a sampled one, or nothing (`user`); then S3 visits the user already.
         user: Who is visited in S4, and how often.
         horizon: H, imagined turns; 0 for none.
         gamma: Discount of a turn.
@@ -119,6 +122,7 @@ class DreamCUB(BeliefModule):
         strategy_line: bool = True,
         behaviour: Literal["ppo", "dpo"] = "ppo",
         rollouts: Literal["imagined", "environment"] = "imagined",
+        rewards: Literal["pairs", "user"] = "pairs",
         user: User | None = None,
         horizon: int = 2,
         gamma: float = 0.95,
@@ -149,7 +153,7 @@ class DreamCUB(BeliefModule):
         self.surprise, self.use_previous, self.strategy_line = surprise, use_previous, strategy_line
         told = ["observation", "reward", "policy"] if belief_in is None else belief_in
         self.belief_in = frozenset(told)
-        self.behaviour, self.rollouts = behaviour, rollouts
+        self.behaviour, self.rollouts, self.rewards = behaviour, rollouts, rewards
         self.user = as_config(User, user)
         self.horizon, self.gamma, self.lam = horizon, gamma, lam
         self.clip, self.value_clip = clip, value_clip
@@ -178,10 +182,11 @@ class DreamCUB(BeliefModule):
                 raise InputError(f"model.{name}: {getattr(self, name)} is not in 0..1")
         if self.temperature_of_policy <= 0:
             raise InputError(f"model.temperature: {self.temperature_of_policy} is not above 0")
-        if self.rollouts == "environment" and self.user.kind in ("none", "replay"):
-            raise InputError(
-                "model.rollouts: environment needs a user that rewards: scripted or llm"
-            )
+        for name, value in (("rollouts", "environment"), ("rewards", "user")):
+            if getattr(self, name) == value and self.user.kind in ("none", "replay"):
+                raise InputError(
+                    f"model.{name}: {value} needs a user that rewards: scripted or llm"
+                )
         if self.user.kind == "llm" and self.user.simulator is None:
             raise InputError("model.user.simulator: kind llm needs a language model")
 

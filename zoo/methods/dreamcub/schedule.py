@@ -2,7 +2,7 @@
 
     S1 policy   supervised, on the replies of the data
     S2 world    belief, observation, KL of the world model
-    S3 reward   the same, and its reward head
+    S3 reward   the same, and its reward head; from the user's grades if there are no pairs
     S4 joint    cycles: `world_per_cycle` steps of the world model on real data (with the reward),
                 then imagination and `updates` steps of policy and critic on what was imagined
 
@@ -29,7 +29,7 @@ class StepPlan:
         loss: What is learned.
         cycle: Number of the cycle of joint learning.
         index: Number of the step among those of its loss in this cycle.
-        begins: This step begins a cycle.
+        begins: This step begins a cycle. Those of S1 to S3 are as long as those of S4.
     """
 
     stage: Stage
@@ -97,7 +97,8 @@ class Schedule:
         for stage in stages:
             length = getattr(self, stage)
             if length is None or step < length:
-                return StepPlan(stage, stage, index=step)
+                cycle, place = divmod(step, self.world_per_cycle + self.updates)
+                return StepPlan(stage, stage, cycle, step, begins=place == 0)
             step -= length
         updates = self.updates if imagines else 0
         cycle, place = divmod(step, max(1, self.world_per_cycle + updates))

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from zoo.methods.dreamcub.module import DreamCUB
 
 OBSERVED = 0  # the one head of an utterance
-Graded = tuple[State, Turn, float]
-"""A state, the reply in it, and the reward that an environment gave."""
+Graded = tuple[State, Turn, float | None]
+"""A state, the reply in it, and the reward that an environment gave; None where nobody rated."""
 
 
 class WorldModel:
@@ -222,10 +222,10 @@ class WorldModel:
 
     def _grades(self, graded: Sequence[Graded]) -> Term:
         states, replies, given = zip(*graded, strict=True)
-        target = torch.tensor(given, device=self.module.device)
-        errors = 0.5 * (self.rewards(states, replies) - target) ** 2
-        count = float(len(graded))
-        return Term(errors.sum(), torch.tensor(count, device=errors.device), count)
+        target = torch.tensor([grade or 0.0 for grade in given], device=self.module.device)
+        rated = torch.tensor([grade is not None for grade in given], device=target.device)
+        errors = 0.5 * (self.rewards(states, replies) - target) ** 2 * rated
+        return Term(errors.sum(), rated.sum().float(), max(1.0, float(rated.sum())))
 
     # -- parts ---------------------------------------------------------------------------------
 
