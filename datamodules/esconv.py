@@ -64,6 +64,7 @@ SPELLINGS = {
 }
 """How ESConv and its relatives spell the strategies, in lower case; methods see one name."""
 
+INTENSITIES = ("initial", "final")  # of the emotion, in the seeker's survey
 HUB_NAMES = {"train": "train", "val": "valid", "test": "test"}
 AUTHORS_FILES = ("ESConv.json", "ESConv.json.gz")
 
@@ -144,6 +145,7 @@ def _dialogue(item: dict[str, Any], where: str, name: str) -> Dialogue:
         problem=field(item, "problem_type", str, where),
         situation=field(item, "situation", str, where).strip(),
         id=name,
+        intensities=_intensities(item, where),
     )
 
 
@@ -172,11 +174,24 @@ def _strategy(notes: dict[str, Any], where: str) -> str:
     return SPELLINGS[name]
 
 
+def _intensities(item: dict[str, Any], where: str) -> tuple[int | None, int | None]:
+    """Return the seeker's ratings of the emotion before and after, where the survey has them."""
+    survey = item.get("survey_score") or {}
+    seeker = (survey.get("seeker") if isinstance(survey, dict) else None) or {}
+    before, later = (_rating(seeker, f"{when}_emotion_intensity", where) for when in INTENSITIES)
+    return before, later
+
+
 def _feedback(notes: dict[str, Any], where: str) -> int | None:
-    """Return the rating, which the file writes as a string; not every seeker turn has one."""
-    if notes.get("feedback") is None:
+    """Return the rating, which not every seeker turn has."""
+    return _rating(notes, "feedback", where)
+
+
+def _rating(notes: dict[str, Any], name: str, where: str) -> int | None:
+    """Return a rating from 1 to 5, which the file writes as a string; None if there is none."""
+    if notes.get(name) is None:
         return None
-    value = str(notes["feedback"])
+    value = str(notes[name])
     if value not in {"1", "2", "3", "4", "5"}:
-        raise InputError(f"{where}: field 'feedback' is {value!r}; one of: 1, 2, 3, 4, 5")
+        raise InputError(f"{where}: field {name!r} is {value!r}; one of: 1, 2, 3, 4, 5")
     return int(value)

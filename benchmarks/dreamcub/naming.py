@@ -1,6 +1,6 @@
 """A user who rewards the naming of a hidden feeling: learned in imagination, by PPO, or not at all.
 
-    python -m benchmarks.dreamcub --json benchmarks/results/dreamcub_naming.json --seeds 0 1 2 3 4
+    python -m benchmarks.dreamcub --json FILE --folder FOLDER --seeds 0 1 2 3 4
 
 The world is that of `tiny_world.py`: supporters of the data are right in 30 percent of their
 replies, and wrong in one certain way in half of them. All rows and seeds begin with one tiny base,
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,12 @@ from zoo.records import SEEKER, SUPPORTER, Turn
 FRESH = 1_000_000  # number of the first dialogue of a test
 TALKS, TESTS, TURNS = 256, 64, 2
 LORA = {"rank": 16, "alpha": 32.0}
-LENGTHS = {"base": 1500, "policy": 40, "world": 40, "reward": 60, "joint": 120}
+LENGTHS = {"base": 1500, "policy": 40, "world": 30, "reward": 160, "joint": 120}
 QUICK = dict.fromkeys(LENGTHS, 4)
 PER_CYCLE = {"world_per_cycle": 2, "minibatches": 2, "epochs": 1, "interact_every": 1}
-PPO_EPOCHS = 2
+VISITS = 4  # dialogues of a cycle
+PPO_EPOCHS = 4
+PPO_CYCLE = 4  # times as many dialogues for PPO in every fourth cycle, each of them learned from
 
 # The other cycles are half as long, so every other one visits: turns with the user are equal.
 PPO = {"rollouts": "environment", "schedule": {"world": 0, "reward": 0, "world_per_cycle": 0}}
@@ -64,10 +66,14 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-@cache
-def base_of(steps: int) -> str:
+def base_in(folder: Path, steps: int) -> str:
     """Return the base, which is trained once and is the same for all rows and seeds."""
-    return trained_base(Path(tempfile.mkdtemp(prefix="naming-")), 99, steps)
+    path = folder / f"base-{steps}"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            trained_base(Path(scratch) / "base", 99, steps)
+            (Path(scratch) / "base").rename(path)
+    return str(path)
 
 
 def method_of(row: str, base: str, lengths: Mapping[str, int]) -> zoo.DreamCUB:
@@ -75,11 +81,12 @@ def method_of(row: str, base: str, lengths: Mapping[str, int]) -> zoo.DreamCUB:
     changes = {name: value for name, value in ROWS[row].items() if name != "joint"}
     stages = {name: lengths[name] for name in ("policy", "world", "reward")}
     schedule = {**stages, **PER_CYCLE, **changes.pop("schedule", {})}
+    visits = VISITS
     if changes.get("rollouts") == "environment":
-        schedule["epochs"] = PPO_EPOCHS
+        schedule["epochs"], visits = PPO_EPOCHS, PPO_CYCLE * VISITS
     settings: dict[str, Any] = {
         **WINDOW,
-        "user": {"kind": "scripted", "visits": 8, "turns": TURNS, "replayed": 24},
+        "user": {"kind": "scripted", "visits": visits, "turns": TURNS, "replayed": 16},
         "rewards": "user",
         "gamma": 0.5,  # dialogues end after two turns
         "world_lr": 3e-3,
@@ -127,11 +134,10 @@ def world_scores(module: Any, tests: int) -> dict[str, float]:
     return {"posterior": sum(hits) / tests, "reward_area": float(area)}
 
 
-def run(row: str, seed: int, *, quick: bool) -> trials.Entry:
+def run(row: str, seed: int, quick: bool, folder: Path) -> trials.Entry:
     """Train and test one row."""
     lengths, tests = (QUICK, 8) if quick else (LENGTHS, TESTS)
-    base, start = base_of(lengths["base"]), time.time()
-    module = method_of(row, base, lengths)
+    module, start = method_of(row, base_in(folder, lengths["base"]), lengths), time.time()
     lightning.seed_everything(seed, verbose=False)
     trainer = quiet_trainer(max_steps=steps_of(row, module, lengths), gradient_clip_val=1.0)
     trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=8))
@@ -154,7 +160,7 @@ def steps_of(row: str, module: zoo.DreamCUB, lengths: Mapping[str, int]) -> int:
     cycles = lengths["joint"] // 4  # of two steps of the world model and two of the policy
     if module.rollouts == "environment":  # what the others do in S3 too
         cycles += lengths["reward"] // 4
-        return early + cycles * schedule.updates
+        return early + cycles // PPO_CYCLE * schedule.updates
     return early + int(ROWS[row].get("joint", lengths["joint"]))
 
 
@@ -171,13 +177,15 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
 def main() -> None:
     """Run the missing rows and print the table."""
     parser = trials.make_parser(__doc__, rows=ROWS)
+    parser.add_argument("--folder", type=Path, required=True, help="keeps the base")
     parser.add_argument("--quick", action="store_true", help="a few steps: does it run?")
     given = parser.parse_args()
     torch.set_num_threads(1)
     finished = trials.FinishedRows(given.json, "row", "seed", "quick")
     jobs = [(row, seed, given.quick) for seed in given.seeds for row in given.rows]
     if not given.table:
-        finished.run(jobs, lambda row, seed, quick: run(row, seed, quick=quick))
+        given.folder.mkdir(parents=True, exist_ok=True)
+        finished.run(jobs, partial(run, folder=given.folder))
     print("\n".join(table([e for e in finished.entries if e["quick"] is given.quick])))
 
 

@@ -138,6 +138,10 @@ def change(turn, **values):
         (change(1, speaker="suporter"), ["dialog[1]", "'speaker'", "did you mean 'supporter'?"]),
         (change(0, content=""), ["dialog[0]", "'content' is empty"]),
         (change(0, annotation={"feedback": "6"}), ["dialog[0]", "'feedback' is '6'"]),
+        (
+            dialogue(survey_score={"seeker": {"final_emotion_intensity": "much"}}),
+            ["'final_emotion_intensity' is 'much'"],
+        ),
     ],
 )
 def test_bad_dialogues(refused, tmp_path, item, parts):
@@ -186,6 +190,19 @@ def test_sample_serves_decision_points():
             past = [t for d in found for t in d.turns if t.speaker == SUPPORTER]
             assert all(turn.strategy in STRATEGIES for turn in past)
             assert all(d.emotion in EMOTIONS and d.situation for d in found)
+
+
+@pytest.mark.parametrize(
+    ("survey", "found"),
+    [
+        ({"seeker": {"initial_emotion_intensity": "5", "final_emotion_intensity": "2"}}, (5, 2)),
+        ({"seeker": {"initial_emotion_intensity": "4"}}, (4, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_intensities_are_those_of_the_survey(tmp_path, survey, found):
+    (tmp_path / "ESConv.json").write_text(json.dumps([dialogue(survey_score=survey)] * 10))
+    assert ESConv(str(tmp_path)).records("train")[0].intensities == found
 
 
 def test_feedback_reaches_the_turns_that_it_rates(tmp_path):

@@ -44,6 +44,8 @@ class Dialogue:
         situation: The seeker's own description of the situation.
         id: Where the record comes from, for example `train.txt.gz:17`.
         system: System or persona prompt; empty means the method's own line.
+        intensities: How strong the seeker says the emotion was before and after, 1 to 5; None
+            where he says nothing.
     """
 
     turns: tuple[Turn, ...]
@@ -52,6 +54,7 @@ class Dialogue:
     situation: str = ""
     id: str = ""
     system: str = ""
+    intensities: tuple[int | None, int | None] = (None, None)
 
 
 def awaiting_reply(dialogue: Dialogue) -> Dialogue:

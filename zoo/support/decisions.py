@@ -32,6 +32,8 @@ class Decision:
         situation: The seeker's own description; empty if there is none.
         feedback: The seeker's next rating, 1 to 5, which covers this utterance; None if no rating
             follows. That the next one covers it is chosen here: seekers rate every few turns.
+        intensity: How strong the emotion is, 1 to 5: in the first state what the seeker said
+            before the talk, in the last one what he said after it (chosen here); else None.
     """
 
     turns: tuple[Turn, ...]
@@ -44,6 +46,7 @@ class Decision:
     problem: str = ""
     situation: str = ""
     feedback: int | None = None
+    intensity: int | None = None
 
     @property
     def history(self) -> tuple[Turn, ...]:
@@ -95,6 +98,7 @@ def decisions(
             problem=dialogue.problem,
             situation=dialogue.situation,
             feedback=next((t.feedback for t in turns[i:] if t.feedback is not None), None),
+            intensity=dialogue.intensities[bool(depth)] if i in (places[0], places[-1]) else None,
         )
         for depth, i in enumerate(places)
     ]

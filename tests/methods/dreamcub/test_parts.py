@@ -16,10 +16,10 @@ from zoo.methods.dreamcub.behaviour import normalized
 from zoo.methods.dreamcub.belief import SENTIMENT_OF, annotated, belief_line, factors_of, indices
 from zoo.methods.dreamcub.encoder import State
 from zoo.methods.dreamcub.environment import LLMEnv, ReplayEnv, ScriptedEnv
-from zoo.methods.dreamcub.imagination import imagine
+from zoo.methods.dreamcub.imagination import imagine, planned
 from zoo.methods.dreamcub.replay import Experience, Replay
 from zoo.methods.dreamcub.schedule import Schedule
-from zoo.records import SUPPORTER, Turn
+from zoo.records import SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import decisions
 from zoo.support.labels import ACTS, EMOTION_SETS, SUPPORT
 
@@ -87,6 +87,21 @@ def test_real_esconv_has_an_emotion_at_every_utterance() -> None:
             belief = annotated(decision, factors, "esconv")
             assert bool(belief[0]) is bool(decision.query)
             assert belief[1] == ("negative" if belief[0] else "")
+
+
+def test_the_first_and_the_last_state_have_an_intensity(make: Any) -> None:
+    """ESConv's seekers rate before and after; between, and in other data, the factor is masked."""
+    turns = [Turn(("seeker", "supporter")[i % 2], f"{i}.") for i in range(6)]
+    rated = Dialogue(tuple(turns), emotion="sadness", id="e:0", intensities=(5, 2))
+    found = decisions(rated, SUPPORT, need_strategies=False)
+    factors = factors_of(["emotion", "intensity"], "esconv")
+    beliefs = [annotated(decision, factors, "esconv") for decision in found]
+    assert beliefs == [("sadness", "5"), ("sadness", ""), ("sadness", "2")]
+    assert indices(factors, beliefs[1]) == [2, -1]
+    options = {"dataset": "esconv", "labels": "support", "factors": ["emotion", "intensity"]}
+    state = module_of(make, **options).encoder().state(found[2])
+    assert state.belief == beliefs[2]
+    assert state.previous == ("sadness", ""), "what is rated after the talk tells nothing before"
 
 
 def test_the_schedule_goes_through_its_stages() -> None:
@@ -176,6 +191,26 @@ def test_imagination_in_a_batch_is_that_of_single_dialogues(make: Any) -> None:
         assert alone.states[0].belief == together.states[i].belief
 
 
+def test_a_planned_reply_has_the_best_imagined_return(make: Any) -> None:
+    """Of several candidates for each of two states; a module that plans replies with it."""
+    module = module_of(make, horizon=1, candidates=3, moved=0.2)
+    states = [State(decisions(dialogue(i), module.labels)[1]) for i in range(2)]
+    many = [state for state in states for _ in range(3)]
+    names = [f"{state.decision.id}-plan-{i % 3}" for i, state in enumerate(many)]
+    torch.manual_seed(5)
+    rolled = module.quietly(lambda: imagine(module, many, names)).buffer
+    torch.manual_seed(5)
+    chosen = module.quietly(lambda: planned(module, states, 3))
+    returns = rolled.returns.tolist()
+    for i, reply in enumerate(chosen):
+        mine = range(3 * i, 3 * i + 3)
+        assert reply == rolled.replies[max(mine, key=lambda n: returns[n])]
+    torch.manual_seed(5)
+    answers = module.respond([state.decision for state in states])
+    texts = [module.tokenizer.decode(reply, skip_special_tokens=True) for reply in chosen]
+    assert [answer.words for answer in answers] == texts
+
+
 def test_advantages_of_a_buffer_are_normalised() -> None:
     values = torch.tensor([[1.0, 2.0], [3.0, 100.0]])
     learned = torch.tensor([[True, True], [True, False]])
@@ -191,6 +226,8 @@ def test_advantages_of_a_buffer_are_normalised() -> None:
         ({"gamma": 1.5}, r"model.gamma: 1.5 is not in 0..1"),
         ({"rollouts": "environment"}, "model.rollouts: environment needs a user that rewards"),
         ({"user": {"kind": "llm"}}, "model.user.simulator: kind llm needs a language model"),
+        ({"rewards": "user"}, "model.rewards: user needs a user that rewards"),
+        ({"candidates": 2, "horizon": 0}, "model.candidates: replies are compared by imagining"),
         ({"temperature": 0.0}, "model.temperature: 0.0 is not above 0"),
     ],
 )

@@ -106,7 +106,8 @@ def annotated(
     """Return what the data say of the seeker at a decision; empty where they say nothing.
 
     The emotion is that of the seeker's last turn, else that of the dialogue; the intention is the
-    act of that turn; the sentiment follows from the emotion. No supported file has intensities.
+    act of that turn; the sentiment follows from the emotion; ESConv's seekers say before and after
+    the talk how strong the emotion is, which the first and the last state have.
 
     Args:
         decision: The state, the seeker's utterance last.
@@ -123,7 +124,8 @@ def annotated(
         sentiment = {**sentiment, "surprise": surprise}
     intention = last.strategy if last.strategy in ACTS.names else ""
     found = {"emotion": emotion, "sentiment": sentiment.get(emotion, ""), "intention": intention}
-    return tuple(found.get(factor.name, "") for factor in factors)
+    found["intensity"] = str(decision.intensity or "")
+    return tuple(found[factor.name] for factor in factors)
 
 
 def belief_line(factors: Sequence[Factor], belief: Belief | None) -> str:

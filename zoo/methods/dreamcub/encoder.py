@@ -118,7 +118,7 @@ class BeliefStateEncoder(PromptEncoder):
         places = [i for i, turn in enumerate(decision.turns) if turn.speaker == SUPPORTER]
         before = None
         if places and places[-1]:
-            earlier = replace(decision, turns=decision.turns[: places[-1]])
+            earlier = replace(decision, turns=decision.turns[: places[-1]], intensity=None)
             before = self.annotated(earlier)
         return State(decision, self.annotated(decision), before)
 

@@ -10,6 +10,7 @@ from zoo.adapters import using
 from zoo.evaluation import Pair
 from zoo.methods.dreamcub.belief import Belief, Factor, belief_line
 from zoo.methods.dreamcub.encoder import BeliefStateEncoder, State, heard
+from zoo.methods.dreamcub.imagination import planned
 from zoo.methods.dreamcub.metrics import BeliefScores, confusion
 from zoo.methods.dreamcub.roles import POLICY
 from zoo.module import evaluating
@@ -60,6 +61,7 @@ class BeliefModule(TalkingModule):
     world: WorldModel
     actor: ActorCritic
     max_new_tokens: int
+    candidates: int
     belief_in: frozenset[str]
 
     def __init__(
@@ -89,10 +91,13 @@ class BeliefModule(TalkingModule):
         encoder = cast(BeliefStateEncoder, self.encoder())
         states = [State(current_decision(record, self.labels)) for record in records]
         states = self.world.infer(states)
-        with using(self.lm, POLICY):
-            rows = cast(Any, self).write(
-                [self.actor.prompt(state) for state in states], self.temperature
-            )
+        if self.candidates > 1:
+            rows = planned(cast(Any, self), states, self.candidates)
+        else:
+            with using(self.lm, POLICY):
+                rows = cast(Any, self).write(
+                    [self.actor.prompt(state) for state in states], self.temperature
+                )
         texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
         return [
             self._reply(state, encoder.read_reply(text), text)

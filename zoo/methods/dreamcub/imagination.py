@@ -150,3 +150,18 @@ def imagine(module: DreamCUB, states: Sequence[State], names: Sequence[str]) -> 
     rollout = roll(module, world.infer(states, names), module.horizon, respond)
     rollout.scores["disagreement"] = 1 - sum(agreed) / max(1, len(agreed))
     return rollout
+
+
+def planned(module: DreamCUB, states: Sequence[State], candidates: int) -> list[list[int]]:
+    """Return the reply with the highest imagined return G_0 in each state, as token ids.
+
+    Args:
+        module: Policy, critic and world model.
+        states: Where a reply is awaited.
+        candidates: Replies that are sampled and imagined in each.
+    """
+    many = [state for state in states for _ in range(candidates)]
+    names = [f"{state.decision.id}-plan-{i % candidates}" for i, state in enumerate(many)]
+    buffer = imagine(module, many, names).buffer  # the first turns of all dialogues come first
+    best = buffer.returns[: len(many)].view(-1, candidates).argmax(1).tolist()
+    return [buffer.replies[i * candidates + place] for i, place in enumerate(best)]

@@ -97,6 +97,8 @@ class DreamCUB(BeliefModule):
         max_length: Window in tokens; the oldest turns are left out.
         reserve: Tokens of it kept free for what is written.
         max_new_tokens: Limit of a reply and of an utterance.
+        candidates: Replies that are imagined for H turns before the best of them is given; 1 gives
+            the first one.
         max_generated: Decisions to answer in each validation; None for all.
     """
 
@@ -135,6 +137,7 @@ class DreamCUB(BeliefModule):
         max_length: int = 1024,
         reserve: int = 192,
         max_new_tokens: int = 64,
+        candidates: int = 1,
         max_generated: int | None = 8,
     ) -> None:
         names = factors or ["emotion", "sentiment", "intention"]
@@ -160,6 +163,7 @@ class DreamCUB(BeliefModule):
         self.kappa, self.entropy_bonus = kappa, entropy_bonus
         self.temperature_of_policy = temperature
         self.max_length, self.reserve, self.max_new_tokens = max_length, reserve, max_new_tokens
+        self.candidates = candidates
         self.world, self.actor = WorldModel(self), ActorCritic(self)
         self.learning = Learning(self)
         self.loss_weights = self.weights.of_terms()
@@ -187,6 +191,8 @@ class DreamCUB(BeliefModule):
                 raise InputError(
                     f"model.{name}: {value} needs a user that rewards: scripted or llm"
                 )
+        if self.candidates > 1 and self.horizon == 0:
+            raise InputError("model.candidates: replies are compared by imagining; horizon is 0")
         if self.user.kind == "llm" and self.user.simulator is None:
             raise InputError("model.user.simulator: kind llm needs a language model")
 
