@@ -10,7 +10,8 @@ gradient to the active one alone. (peft's own `set_adapter` also freezes the oth
 optimiser would not know them and FSDP2 would reduce other parameters than it laid out.)
 
 A module that has several names them in `ZooModule.adapters`. They are exported beside the base, a
-folder in peft's format for each (`save_adapters`), or one of them merged into it (`zoo.export.save_merged`).
+folder in peft's format for each (`save_adapters`), or one of them merged into it
+(`zoo.export.save_merged`).
 """
 
 from __future__ import annotations
