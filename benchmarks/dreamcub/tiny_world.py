@@ -170,7 +170,9 @@ def trained_base(folder: Path, seed: int, steps: int, batch_size: int = 16) -> s
     for _ in range(len(rows) // 2):
         said = "".join(draw.choices(words, k=draw.randint(4, 20)))
         rows.append(encoder.ids(said + said))
-    model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, step / 50, 1.05 - step / steps)
