@@ -1,0 +1,2 @@
+def tables(entries, dilemmas, rows):
+    return [f"{len(entries)}"]
