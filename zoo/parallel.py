@@ -55,14 +55,19 @@ def shard(module: ZooModule) -> None:
         register_fsdp_forward_method(module, name)
 
 
+def is_sharded(module: ZooModule) -> bool:
+    """Return whether each process holds a part of the weights: running a block is a collective."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(module, FSDPModule)
+
+
 def everyone_done(module: ZooModule) -> Callable[[bool], bool]:
     """Return a function that is true once its argument is true in every process that shards.
 
     Running a sharded block is a collective, so no process may stop decoding before the others.
     """
-    from torch.distributed.fsdp import FSDPModule
-
-    if not isinstance(module, FSDPModule):
+    if not is_sharded(module):
         return bool
 
     def agree(done: bool) -> bool:

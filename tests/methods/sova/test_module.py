@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from torch.distributed.fsdp import FSDPModule
 
 import datamodules
 from datamodules import DailyDilemmas
@@ -133,6 +134,18 @@ def test_virtues_need_values(agent, dilemmas):
 def test_shuffled_needs_other_dilemmas(agent, dilemmas):
     with pytest.raises(InputError, match="shuffled takes the instructions of other dilemmas"):
         agent("shuffled").generate(dilemmas[:1])
+
+
+@pytest.mark.parametrize("kind", ["sova", "shuffled", "wrong_theory"])
+def test_sharded_weights_score_no_reports(agent, dilemmas, kind):
+    """FSDP2 makes a module of the class FSDPModule too; processes would wait for each other."""
+    module, direct = agent(kind), agent("direct")
+    module.encoder().study(dilemmas, "test")
+    for sharded in (module, direct):
+        sharded.__class__ = type("Sharded", (FSDPModule, type(sharded)), {})
+    with pytest.raises(InputError, match=f"trainer.strategy: model.kind {kind} scores reports"):
+        module.generate(dilemmas)
+    assert direct.kept_instructions(dilemmas) == [[]] * len(dilemmas)
 
 
 def test_show_answers_a_prompt(agent):

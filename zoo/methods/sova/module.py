@@ -51,6 +51,7 @@ from zoo.methods.sova.replies import reply
 from zoo.methods.sova.retrieval import Retrieval, load_encoder
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
+from zoo.parallel import is_sharded
 from zoo.records import Dialogue, Dilemma
 
 
@@ -178,7 +179,7 @@ class SoVA(ChoosingModule):
         return self._retrieval
 
     def kept_instructions(self, records: Sequence[Asked]) -> list[list[Instruction]]:
-        """Return the instructions that the prompt of each dilemma or conversation holds."""
+        """Return the instructions in each prompt; with sharded weights no report is scored."""
         situations = [asked_text(record) for record in records]
         theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
         if self.kind == "told":
@@ -187,6 +188,8 @@ class SoVA(ChoosingModule):
             return [[] for _ in records]
         if self.kind == "shuffled":
             situations = [self.encoder().donor(text) for text in situations]
+        if is_sharded(self):  # each process scores reports as often as its own dilemmas need
+            raise InputError(f"trainer.strategy: model.kind {self.kind} scores reports: use ddp")
         return self.retrieval.instructions(situations, theory)
 
     def told(self, record: Dilemma) -> list[Instruction]:
