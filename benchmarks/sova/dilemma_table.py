@@ -43,26 +43,17 @@ def tables(
     """Return Markdown: expected actions by rule, agreement of the orders, preferences.
 
     Args:
-        entries: Of one model and one `prefilter`, a block of a row each.
+        entries: One for each row.
         dilemmas: All dilemmas.
         rows: The rows in their order.
     """
-    settings = sorted({(entry["model"], entry["prefilter"]) for entry in entries})
+    odds: dict[str, Odds] = {
+        row: entry["odds"] for row, (entry,) in trials.by_row(entries, rows) if entry["odds"]
+    }
     lines = []
-    for model, prefilter in settings:
-        mine = trials.of_row(entries, model=model, prefilter=prefilter)
-        odds = {row: odds_of(part) for row, part in trials.by_row(mine, rows)}
-        lines += ["", f"{model}, {prefilter} reports scored for a dilemma"]
-        for rule in RULES if DIRECT in odds else ():
-            lines += rule_table(odds, dilemmas, rule)
-        lines += orders_table(mine, rows)
-        lines += preference_table(odds, dilemmas)
-    return lines
-
-
-def odds_of(entries: Sequence[trials.Entry]) -> Odds:
-    """Return the log-odds of all blocks of a row."""
-    return {i: z for e in entries for i, z in zip(e["ids"], e["odds"], strict=True)}
+    for rule in RULES if DIRECT in odds else ():
+        lines += rule_table(odds, dilemmas, rule)
+    return [*lines, *orders_table(entries, rows), *preference_table(odds, dilemmas)]
 
 
 def choices(dilemmas: Sequence[Dilemma], odds: Odds, which: Sequence[int]) -> list[Choice]:
@@ -133,17 +124,16 @@ def auroc(odds: Odds, mine: Sequence[Dilemma], rule: str) -> str:
 def orders_table(entries: Sequence[trials.Entry], rows: Sequence[str]) -> list[str]:
     """Return how the orders agree, how much was kept, how often text was no answer."""
     cells = []
-    for row, mine in trials.by_row(entries, rows):
-        pairs = [z for entry in mine for z in entry["odds"]]
+    for row, (entry,) in trials.by_row(entries, rows):
+        pairs = list(entry["odds"].values())
         if not pairs:
             continue
         same = statistics.mean((a > 0) == (b > 0) for a, b in pairs)
         first = statistics.mean((a > 0, b < 0).count(True) / 2 for a, b in pairs)
-        kept = [len(scores) for entry in mine for scores in entry["scores"]]
-        read = [c for entry in mine for pair in entry.get("choices", ()) for c in pair]
+        kept = statistics.mean(len(scores) for scores in entry["scores"].values())
+        read = [choice for pair in entry["texts"].values() for choice in pair]
         none = f"{read.count(None)} of {len(read)}" if read else "-"
-        counts = [str(len(pairs)), *trials.percent(same, first)]
-        cells.append([row, *counts, f"{statistics.mean(kept):.2f}", none])
+        cells.append([row, str(len(pairs)), *trials.percent(same, first), f"{kept:.2f}", none])
     titles = ("row", "dilemmas", "same in both orders", "Action 1", "instructions", "invalid texts")
     return ["", *trials.markdown(titles, cells)] if cells else []
 

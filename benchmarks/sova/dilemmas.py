@@ -1,7 +1,6 @@
-"""SoVA, its baselines and controls on DailyDilemmas: choices by row and block of dilemmas.
+"""SoVA, its baselines and controls on DailyDilemmas: one JSON entry per row, block after block.
 
-    python -m zoo graph build index/ --values values.csv --principles principle_*.csv --encoder E
-    python -m benchmarks.sova --model M --encoder E --index index/ --json FILE
+    python -m benchmarks.sova --model M --encoder E --json FILE
     python -m benchmarks.sova --json FILE --table
 
 The dilemmas come in one seeded random order, a block at a time, every row of it: what is done when
@@ -16,24 +15,32 @@ Needs `ZOO_DATA`; one thread. `dilemma_table` makes the tables.
 from __future__ import annotations
 
 import argparse
+import copy
 import random
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import torch
 
 import datamodules
 import zoo
 from benchmarks import trials
-from benchmarks.sova.dilemma_table import tables
+from benchmarks.sova.dilemma_table import Odds, choices, tables
+from benchmarks.sova.index_times import FILES
+from datamodules.daily_dilemmas_rows import read_principles, read_values
 from zoo.backbone import Backbone
-from zoo.methods.sova.expected import Rule, expected_action
+from zoo.errors import InputError
+from zoo.methods.sova.expected import RULES, Rule, expected_action
+from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.kinds import WRONG, Kind, Theory
 from zoo.methods.sova.module import SoVA
+from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import Dilemma
 
 BLOCK, SEED = 16, 0
@@ -64,19 +71,22 @@ ROWS = {
     "plan-and-solve": Row("plan_and_solve"),
     "metacognitive": Row("metacognitive"),
 }
+STEERED = ("sova", "wrong_theory", "shuffled")
 REASONING = ("ECoT", "plan-and-solve", "metacognitive")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
     options = parse(arguments)
-    finished = trials.FinishedRows(options.json, "model", "prefilter", "row", "block")
     dilemmas = in_order()
+    entries = trials.FinishedRows(options.json, "row").entries
     if not options.table:
         agent = load_agent(options)
-        for job in finished.missing(jobs(options, len(dilemmas))):
-            finished.add(run_block(agent, dilemmas, job, options))
-    print("\n".join(tables(finished.entries, dilemmas, list(ROWS))))
+        for entry, block in missing(entries, options, len(dilemmas)):
+            decide(agent, dilemmas, entry, block, options)
+            trials.write_entries(options.json, [e for e in entries if e["blocks"]])
+            print(entry["row"], block, flush=True)
+    print("\n".join(tables(entries, dilemmas, list(ROWS))))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -85,16 +95,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.set_defaults(rows=[row for row in ROWS if row not in REASONING])
     parser.add_argument("--model", default="smollm2-135m", help="agent, which scores reports too")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--index", help="folder that `python -m zoo graph build` wrote")
-    parser.add_argument("--encoder", help="encoder that the index was built with")
+    parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--index", default="runs/sova_index", help="made with it if not there")
     parser.add_argument("--prefilter", type=int, default=3, help="reports to score for a dilemma")
     parser.add_argument("--dilemmas", type=int, help="stop after so many; all by default")
     parser.add_argument("--text", type=int, default=2, help="blocks in which text is read too")
     parser.add_argument("--reasoning", type=int, default=96, help="tokens of a reasoning baseline")
-    options = parser.parse_args(arguments)
-    if not options.table and not (options.index and options.encoder):
-        parser.error("--index and --encoder are needed to run")
-    return options
+    return parser.parse_args(arguments)
 
 
 def in_order() -> list[Dilemma]:
@@ -105,11 +112,23 @@ def in_order() -> list[Dilemma]:
     return found
 
 
-def jobs(options: argparse.Namespace, total: int) -> list[trials.Job]:
-    """Return model, prefilter, row and block, all rows of a block before the next one."""
-    name = model_name(options.model)
-    blocks = -(-min(total, options.dilemmas or total) // BLOCK)
-    return [(name, options.prefilter, row, b) for b in range(blocks) for row in options.rows]
+def missing(
+    entries: list[trials.Entry], options: argparse.Namespace, total: int
+) -> Iterator[tuple[trials.Entry, int]]:
+    """Yield an entry and a block that it lacks, all rows of a block before the next one."""
+    setting = {"model": model_name(options.model), "prefilter": options.prefilter, "seed": SEED}
+    for entry in entries:
+        known = {name: entry[name] for name in setting}
+        if known != setting:
+            raise InputError(f"{options.json}: holds rows of {known}; name a new file")
+    new = {"blocks": 0, "seconds": 0.0, "odds": {}, "scores": {}, "texts": {}}
+    for row in options.rows:
+        if not trials.of_row(entries, row=row):
+            entries.append({**setting, "row": row, **copy.deepcopy(new)})
+    for block in range(-(-min(total, options.dilemmas or total) // BLOCK)):
+        for entry in entries:
+            if entry["row"] in options.rows and entry["blocks"] == block:
+                yield entry, block
 
 
 def model_name(name: str) -> str:
@@ -118,8 +137,12 @@ def model_name(name: str) -> str:
 
 
 def load_agent(options: argparse.Namespace) -> SoVA:
-    """Return the one agent that is all rows in turn."""
+    """Return the one agent that is all rows in turn; its index is built unless it is there."""
     torch.set_num_threads(1)
+    data = Path(trials.data_path("daily_dilemmas"))
+    texts = [text for name in FILES for text in read_principles(data / name)]
+    encoder = SentenceEncoder.load(options.encoder)
+    ValueIndex.build(options.index, read_values(data / "values.csv"), texts, encoder=encoder)
     agent = zoo.SoVA(
         Backbone(options.model, dtype=options.dtype),
         index=options.index,
@@ -132,12 +155,15 @@ def load_agent(options: argparse.Namespace) -> SoVA:
     return agent.eval()
 
 
-def run_block(
-    agent: SoVA, dilemmas: Sequence[Dilemma], job: trials.Job, options: argparse.Namespace
-) -> trials.Entry:
-    """Decide a block of dilemmas as one row; return its entry, a list item for each dilemma."""
-    model, prefilter, name, block = job
-    row, records = ROWS[name], dilemmas[block * BLOCK : (block + 1) * BLOCK]
+def decide(
+    agent: SoVA,
+    dilemmas: Sequence[Dilemma],
+    entry: trials.Entry,
+    block: int,
+    options: argparse.Namespace,
+) -> None:
+    """Decide a block of dilemmas as one row; add the choices and the new scores to its entry."""
+    row, records = ROWS[entry["row"]], dilemmas[block * BLOCK : (block + 1) * BLOCK]
     agent.kind, agent.theory, agent.rule = row.kind, row.theory, row.rule
     agent.read_text = block < options.text and row.kind not in ("ecot", "told")
     start = time.time()
@@ -145,21 +171,27 @@ def run_block(
         records = [record for record in records if expected_action(record, row.rule)]
     kept = instructions(agent, row, tuple(records)) if row.kind in STEERED else None
     answers = agent.generate(records, kept) if records else []
-    entry: dict[str, Any] = {
-        "model": model,
-        "prefilter": prefilter,
-        "row": name,
-        "block": block,
-        "ids": [record.id for record in records],
-        "odds": [[round(z, 4) for z in answer.odds] for answer in answers],
-        "scores": [[round(i.score, 1) for i in answer.instructions] for answer in answers],
-        "seconds": round(time.time() - start, 1),
+    for record, answer in zip(records, answers, strict=True):
+        entry["odds"][record.id] = [round(z, 4) for z in answer.odds]
+        entry["scores"][record.id] = [round(item.score, 1) for item in answer.instructions]
+        if agent.read_text:
+            texts = [answer.choice("text_"), answer.choice("text_swapped_")]
+            entry["texts"][record.id] = texts
+    entry["items"] = {rule: items(entry["odds"], dilemmas, rule) for rule in RULES}
+    entry["metrics"] = {
+        rule: round(statistics.mean(mine.values()), 5)
+        for rule, mine in entry["items"].items()
+        if mine
     }
-    if agent.read_text:
-        entry["choices"] = [
-            [answer.choice("text_"), answer.choice("text_swapped_")] for answer in answers
-        ]
-    return entry
+    entry["seconds"] = round(entry["seconds"] + time.time() - start, 1)
+    entry |= {"blocks": block + 1, "torch": torch.__version__, "date": str(date.today())}
+
+
+def items(odds: Odds, dilemmas: Sequence[Dilemma], rule: str) -> dict[str, int]:
+    """Return for each decisive dilemma that a row holds whether it chose, by both orders, well."""
+    mine = [d for d in dilemmas if d.id in odds and expected_action(d, rule)]
+    chosen = choices(mine, odds, (0, 1))
+    return {d.id: int(c == expected_action(d, rule)) for d, c in zip(mine, chosen, strict=True)}
 
 
 def instructions(agent: SoVA, row: Row, records: tuple[Dilemma, ...]) -> Kept:
@@ -174,9 +206,6 @@ def instructions(agent: SoVA, row: Row, records: tuple[Dilemma, ...]) -> Kept:
 def retrieve(agent: SoVA, situations: tuple[str, ...], theory: Theory) -> Kept:
     """Return the kept instructions of a theory for a block, scored once."""
     return agent.retrieval.instructions(situations, theory)
-
-
-STEERED = ("sova", "wrong_theory", "shuffled")
 
 
 if __name__ == "__main__":

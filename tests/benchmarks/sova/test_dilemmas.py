@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
 
-from benchmarks.sova import dilemma_table, dilemmas
+from benchmarks.sova import dilemma_table, dilemmas, index_times
 from datamodules import DailyDilemmas
-from datamodules.daily_dilemmas_rows import read_values
 from datamodules.files import SAMPLES
+from zoo.errors import InputError
 from zoo.methods.sova import instruct
 from zoo.methods.sova.expected import expected_action
-from zoo.methods.sova.index import ValueIndex
-from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import TO_DO
 
+RULE = "maslow_growth"
 STEERED = ["SoVA, Maslow", "wrong theory, Maslow", "shuffled, Maslow"]
 
 
@@ -31,10 +31,11 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_tiny: Any) -> 
     monkeypatch.setattr(dilemmas, "BLOCK", 2)
     keep = instruct.keep
     monkeypatch.setattr(instruct, "keep", lambda found, tau, top: keep(found, 0.0, top))
-    index = tmp_path / "index"
-    values = read_values(SAMPLES / "daily_dilemmas_values.csv")
-    ValueIndex.build(index, values, encoder=SentenceEncoder.load("tiny-bert"))
-    parts = {"model": save_tiny(), "dtype": "float32", "encoder": "tiny-bert", "index": index}
+    shutil.copy(SAMPLES / "daily_dilemmas_values.csv", data / "values.csv")
+    for name in index_times.FILES:
+        (data / name).write_text("principle,source\nBe honest.,somebody\n")
+    parts = {"model": save_tiny(), "dtype": "float32", "encoder": "tiny-bert"}
+    parts |= {"index": tmp_path / "index"}
     parts |= {"json": tmp_path / "rows.json", "prefilter": 2, "text": 1, "reasoning": 3}
     return [word for name, value in parts.items() for word in (f"--{name}", str(value))]
 
@@ -44,24 +45,28 @@ def test_blocks_of_all_rows_are_resumed(
 ) -> None:
     rows = ["direct", *STEERED, "plain RAG", "told, growth", "ECoT"]
     dilemmas.main([*options, "--dilemmas", "2", "--rows", *rows])
-    first = json.loads((tmp_path / "rows.json").read_text())
-    assert [(e["block"], e["row"]) for e in first] == [(0, row) for row in rows]
+    first = {e["row"]: e for e in json.loads((tmp_path / "rows.json").read_text())}
+    assert [(row, first[row]["blocks"]) for row in first] == [(row, 1) for row in rows]
     dilemmas.main([*options, "--dilemmas", "4", "--rows", *rows])
-    entries = json.loads((tmp_path / "rows.json").read_text())
-    assert entries[: len(rows)] == first
-    assert [(e["block"], e["row"]) for e in entries[len(rows) :]] == [(1, row) for row in rows]
-    by = {(e["row"], e["block"]): e for e in entries}
-    order = dilemmas.in_order()
-    assert by["direct", 0]["ids"] + by["direct", 1]["ids"] == [d.id for d in order[:4]]
-    assert by["shuffled, Maslow", 0]["scores"] == by["SoVA, Maslow", 0]["scores"][::-1]
-    assert by["direct", 0]["scores"] == [[], []]
-    assert [len(scores) for scores in by["SoVA, Maslow", 1]["scores"]] == [2, 2]
-    told = [d.id for d in order[:2] if expected_action(d, "maslow_growth")]
-    assert by["told, growth", 0]["ids"] == told
-    assert [("choices" in e) for e in (by["direct", 0], by["direct", 1])] == [True, False]
+    by = {e["row"]: e for e in json.loads((tmp_path / "rows.json").read_text())}
+    assert [(row, by[row]["blocks"]) for row in by] == [(row, 2) for row in rows]
+    order = [d.id for d in dilemmas.in_order()]
+    for row in rows:
+        assert first[row]["odds"].items() <= by[row]["odds"].items()
+    assert list(by["direct"]["odds"]) == order[:4]
+    assert list(by["direct"]["texts"]) == order[:2]
+    mine, shuffled = (by[row]["scores"] for row in ("SoVA, Maslow", "shuffled, Maslow"))
+    assert [shuffled[i] for i in order[:4]] == [mine[order[i]] for i in (1, 0, 3, 2)]
+    assert [len(scores) for scores in mine.values()] == [2] * 4
+    assert by["direct"]["scores"] == {i: [] for i in order[:4]}
+    decisive = {d.id for d in dilemmas.in_order()[:4] if expected_action(d, "maslow_growth")}
+    assert by["told, growth"]["odds"].keys() == decisive == by["direct"]["items"][RULE].keys()
+    assert by["direct"]["metrics"][RULE] == mean(by["direct"]["items"][RULE].values())
     printed = capsys.readouterr().out
     dilemmas.main([*options, "--table"])
     assert capsys.readouterr().out in printed
+    with pytest.raises(InputError, match="holds rows of .* name a new file"):
+        dilemmas.main([*options, "--prefilter", "1"])
 
 
 def test_the_tables_say_how_far_a_row_moves() -> None:
@@ -70,9 +75,12 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
     decisive = [d for d in records if expected_action(d, "maslow_growth")]
     towards = {d.id: 0.5 if expected_action(d, "maslow_growth") == TO_DO else -0.5 for d in records}
     entries = [
-        {"model": "m", "prefilter": 3, "row": row, "block": 0, "ids": [d.id for d in records]}
-        | {"odds": [[1.0 + by * towards[d.id], -0.9 + by * towards[d.id]] for d in records]}
-        | {"scores": [[70.0]] * len(records), "choices": [["to_do", None]] * len(records)}
+        {
+            "row": row,
+            "odds": {i: [1.0 + by * z, -0.9 + by * z] for i, z in towards.items()},
+            "scores": {i: [70.0] for i in towards},
+            "texts": {i: ["to_do", None] for i in towards},
+        }
         for row, by in (("direct", 0.0), ("SoVA, Maslow", 1.0))
     ]
     lines = dilemma_table.tables(entries, records, ["direct", "SoVA, Maslow", "SoVA, virtues"])
