@@ -93,15 +93,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = trials.make_parser(__doc__, rows=ROWS)
     parser.set_defaults(rows=[row for row in ROWS if row not in REASONING])
+    add_models(parser)
+    parser.add_argument("--dilemmas", type=int, help="stop after so many; all by default")
+    parser.add_argument("--text", type=int, default=2, help="blocks in which text is read too")
+    return parser.parse_args(arguments)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the agent and its retrieval."""
     parser.add_argument("--model", default="smollm2-135m", help="agent, which scores reports too")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--index", default="runs/sova_index", help="made with it if not there")
     parser.add_argument("--prefilter", type=int, default=3, help="reports to score for a dilemma")
-    parser.add_argument("--dilemmas", type=int, help="stop after so many; all by default")
-    parser.add_argument("--text", type=int, default=2, help="blocks in which text is read too")
     parser.add_argument("--reasoning", type=int, default=96, help="tokens of a reasoning baseline")
-    return parser.parse_args(arguments)
 
 
 def in_order() -> list[Dilemma]:
