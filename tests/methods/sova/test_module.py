@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from methods.sova.graph_parts import TEXTS
 from torch.distributed.fsdp import FSDPModule
+from training import quiet_trainer
 
 import datamodules
 from datamodules import DailyDilemmas
+from datamodules.daily_dilemmas_rows import read_values
+from datamodules.files import SAMPLES
 from zoo.errors import InputError
 from zoo.methods.sova import replies
+from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.principles import corpus
 from zoo.methods.sova.prompts import SYSTEM, read_choice
+from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import SUPPORTER, Dilemma, opened_by_seeker
+
+VALUES = SAMPLES / "daily_dilemmas_values.csv"
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +144,29 @@ def test_virtues_need_values(agent, dilemmas):
 def test_shuffled_needs_other_dilemmas(agent, dilemmas):
     with pytest.raises(InputError, match="shuffled takes the instructions of other dilemmas"):
         agent("shuffled").generate(dilemmas[:1])
+
+
+def test_an_index_and_its_encoder_decide_in_a_test_run(agent, tmp_path):
+    """From disk to scores: of the two reports that the encoder finds closest, what is kept."""
+    folder, name = tmp_path / "index", os.environ.get("ZOO_SENTENCE_ENCODER", "tiny-bert")
+    built = ValueIndex.build(
+        folder, read_values(VALUES), TEXTS, encoder=SentenceEncoder.load(name), max_size=4
+    )
+    assert len(built.reports_of("maslow")) > 2
+    module = agent(index=str(folder), encoder=name, prefilter=2)
+    data = DailyDilemmas(eval_batch_size=4)
+    (scores,) = quiet_trainer(default_root_dir=tmp_path).test(module, data, verbose=False)
+    assert scores["test/mean_instructions"] == 2
+    assert scores["test/without_instructions"] == 0
+    decisive = [d for d in data.records("test") if expected_action(d, "maslow_growth")]
+    assert scores["test/expected_maslow_growth_decisive"] == len(decisive)
+    by_id = {report.id: report for report in built.reports}
+    figure = module.figures()["communities"]
+    assert figure.axes[0].get_title().startswith(f"{len(built.graph)} nodes in ")
+    assert len(figure.axes[0].collections[0].get_offsets()) == len(built.graph)
+    for _, answer in module.answers.values():
+        for item in answer.instructions:
+            assert by_id[item.report_id].findings[0].rule == item.text
 
 
 @pytest.mark.parametrize("kind", ["sova", "shuffled", "wrong_theory"])

@@ -41,6 +41,7 @@ from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.sova import prompts
 from zoo.methods.sova.asking import Asker, policy_choice
+from zoo.methods.sova.community_map import community_map
 from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder, asked_text
 from zoo.methods.sova.evaluation import Asked, ChoosingModule, DilemmaChoice
 from zoo.methods.sova.expected import Rule, expected_action
@@ -126,9 +127,7 @@ class SoVA(ChoosingModule):
         if self.prefilter is not None and self.prefilter < 1:
             raise InputError(f"model.prefilter: {self.prefilter} is not above 0")
         if self.prefilter is not None and not (self.index and self.encoder_name):
-            raise InputError(
-                "model.prefilter: needs model.index, and model.encoder as that was built with"
-            )
+            raise InputError("model.prefilter: needs model.index, and the model.encoder of that")
         self.encoder()
 
     @property
@@ -179,7 +178,7 @@ class SoVA(ChoosingModule):
         return self._retrieval
 
     def kept_instructions(self, records: Sequence[Asked]) -> list[list[Instruction]]:
-        """Return the instructions in each prompt; with sharded weights no report is scored."""
+        """Return the instructions in each prompt; sharded weights score no report."""
         situations = [asked_text(record) for record in records]
         theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
         if self.kind == "told":
@@ -226,6 +225,11 @@ class SoVA(ChoosingModule):
         found = self.retrieval.principles_near(situations, self.chunk_tokens)
         pairs = zip(situations, found, strict=True)
         return [self.encoder().head(text, before=prompts.pasted(near)) for text, near in pairs]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the ratios by label, and a map of the index that was retrieved from."""
+        index = self._retrieval.index if self._retrieval else None
+        return super().figures() | ({"communities": community_map(index)} if index else {})
 
     # -- equation (4): choices -----------------------------------------------------------------
 
