@@ -18,7 +18,7 @@ from zoo.methods.sova.prompts import steering
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 
 POISON = "POISON"
-KINDS = [kind for kind in get_args(Kind) if kind not in (*get_args(Policy), "told")]
+KINDS = [k for k in get_args(Kind) if k not in (*get_args(Policy), "told", "retriever")]
 
 
 @pytest.fixture(scope="module")

@@ -71,8 +71,7 @@ def test_plain_retrieval_pastes_whole_principles_that_fit(agent, dilemmas):
 
 
 def test_told_names_the_expected_action(agent, dilemmas):
-    module = agent("told", rule="maslow_growth")
-    lines = [module.told(dilemma) for dilemma in dilemmas]
+    lines = agent("told", rule="maslow_growth").kept_instructions(dilemmas)
     assert [bool(line) for line in lines].count(True) >= 3
     assert {item.text for line in lines for item in line} <= {
         "You do what the question asks about.",

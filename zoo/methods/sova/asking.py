@@ -19,7 +19,8 @@ from zoo.decoding.option_logits import option_logits, relevance_score
 from zoo.methods.sova.encoder import DilemmaEncoder
 from zoo.methods.sova.evaluation import DilemmaChoice
 from zoo.methods.sova.expected import expected_action
-from zoo.methods.sova.prompts import OPTIONS, ORDERS
+from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.prompts import MEANINGS, OPTIONS, ORDERS
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 
 ONLY = 0  # the one depth of the decoder
@@ -57,6 +58,32 @@ class Asker:
         self.decoder.feed([end] * len(heads), ONLY)
         self.reasoned = True
         return self._texts(ids)
+
+    def choose(
+        self,
+        heads: Sequence[Sequence[int]],
+        kept: Sequence[Sequence[Instruction]],
+        max_reasoning_tokens: int | None,
+        *,
+        read_text: bool,
+    ) -> list[DilemmaChoice]:
+        """Return the choice of each row.
+
+        Args:
+            heads: Prompts up to where the actions are named.
+            kept: The instructions in each.
+            max_reasoning_tokens: Limit of the reasoning before; None for none.
+            read_text: Whether text is written too.
+        """
+        if max_reasoning_tokens is None:
+            reasoning = self.read(heads)
+        else:
+            reasoning = self.reason(heads, max_reasoning_tokens)
+        odds = zip(*(self.odds(order) for order in ORDERS), strict=True)
+        blank = [""] * len(heads)
+        texts = zip(*(self.write(o) if read_text else blank for o in ORDERS), strict=True)
+        rows = zip(odds, texts, kept, reasoning, strict=True)
+        return [DilemmaChoice(z, text, tuple(k), thought) for z, text, k, thought in rows]
 
     def odds(self, order: Sequence[str]) -> list[float]:
         """Return z of SoVA's equation (4) for each row, in nats."""
@@ -119,3 +146,11 @@ def policy_choice(policy: str, record: Dilemma, rule: str) -> DilemmaChoice:
     first, second = (OPTIONS[order.index(chosen)] for order in ORDERS)
     sure = 1.0 if chosen == TO_DO else -1.0
     return DilemmaChoice((sure, sure), (first, second))
+
+
+def told(record: Dilemma, rule: str) -> list[Instruction]:
+    """Return one instruction that names the expected action; none where nothing is expected."""
+    expected = expected_action(record, rule)
+    if expected is None:
+        return []
+    return [Instruction(f"You {MEANINGS[expected]}.", 100.0, "expected", ())]

@@ -11,6 +11,7 @@ from zoo.encoding import Example, Segment, unlearned
 from zoo.errors import InputError
 from zoo.methods.sova import prompts, replies
 from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.retriever import query
 from zoo.prompts.base import PromptEncoder
 from zoo.records import NOT_TO_DO, TO_DO, Dialogue, Dilemma
 
@@ -24,8 +25,8 @@ class DilemmaEncoder(PromptEncoder):
     Only the texts of the situations are kept of a split that is studied, never labels.
 
     Attributes:
-        learns: `sft` learns the expected action, `steerlm` both actions, each under its grade;
-            None learns nothing.
+        learns: `sft` learns the expected action, `steerlm` both actions, each under its grade,
+            `retriever` which principles fit; None learns nothing.
         rule: Rule of expected actions that is learned.
         donors: Situation -> another one of the same split, for the control of shuffled
             instructions.
@@ -81,6 +82,9 @@ class DilemmaEncoder(PromptEncoder):
         if expected is None:
             ids = [*self.head(record.situation), *self.tail(prompts.ORDERS[0])]
             return [unlearned(self.check_prompt(ids, record), record)]
+        if self.learns == "retriever":
+            ids = self.check_prompt(self.ids(record.situation), record)
+            return [query(ids, record, self.rule, SPEAK)]
         order = prompts.ORDERS[_digest(record.situation)[0] % 2]  # so that no position is learned
         if self.learns == "sft":
             return [self._learned(record, order, expected, "")]

@@ -18,11 +18,15 @@ Kind = Literal[
     "metacognitive",
     "sft",
     "steerlm",
+    "retriever",
     "always_do",
     "always_not",
     "random",
     "oracle",
 ]
+LEARNED = ("sft", "steerlm", "retriever")
+"""Kinds that are trained."""
+
 TALKING = ("sova", "shuffled", "wrong_theory", "direct")
 """Kinds that reply in conversations too."""
 

@@ -33,23 +33,26 @@ Shapes: R records, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, get_args
 
+from zoo.adapters import using
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.sova import prompts
-from zoo.methods.sova.asking import Asker, policy_choice
+from zoo.methods.sova.asking import Asker, policy_choice, told
 from zoo.methods.sova.community_map import community_map
 from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder, asked_text
 from zoo.methods.sova.evaluation import Asked, ChoosingModule, DilemmaChoice
-from zoo.methods.sova.expected import Rule, expected_action
+from zoo.methods.sova.expected import Rule
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import TAU, TOP, How, Instruction
-from zoo.methods.sova.kinds import TALKING, WRONG, Kind, Policy, Theory
+from zoo.methods.sova.kinds import LEARNED, TALKING, WRONG, Kind, Policy, Theory
 from zoo.methods.sova.replies import reply
 from zoo.methods.sova.retrieval import Retrieval, load_encoder
+from zoo.methods.sova.retriever import retriever_loss
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.parallel import is_sharded
@@ -61,10 +64,10 @@ class SoVA(ChoosingModule):
 
     Args:
         backbone: The agent.
-        optimizer: AdamW and its schedule, for `sft` and `steerlm`.
+        optimizer: AdamW and its schedule, for what is trained.
         kind: `sova`; a baseline: `direct`, `ecot`, `plan_and_solve`, `metacognitive`, `rag`, `sft`,
-            `steerlm`; a control: `shuffled` (instructions of another dilemma), `wrong_theory`,
-            `told`; or a policy: `always_do`, `always_not`, `random`, `oracle`.
+            `steerlm`, `retriever` (`rag`, learned); a control: `shuffled` (instructions of another
+            dilemma), `wrong_theory`, `told`; or a policy: one of `zoo.methods.sova.kinds.Policy`.
         theory: Whose instructions are retrieved.
         rule: Of expected actions, for what is learned, told or known by the oracle.
         index: Folder that `python -m zoo graph build` wrote; None for the curated principles alone.
@@ -128,16 +131,18 @@ class SoVA(ChoosingModule):
             raise InputError(f"model.prefilter: {self.prefilter} is not above 0")
         if self.prefilter is not None and not (self.index and self.encoder_name):
             raise InputError("model.prefilter: needs model.index, and the model.encoder of that")
+        if self.kind == "retriever" and self.backbone.lora is None:
+            raise InputError("model.kind: retriever is an adapter, so it needs model.backbone.lora")
         self.encoder()
 
     @property
     def learns(self) -> str | None:
         """The kind, if it is trained."""
-        return self.kind if self.kind in ("sft", "steerlm") else None
+        return self.kind if self.kind in LEARNED else None
 
     def untrained(self) -> str:
-        """Return that only two kinds are trained."""
-        return "" if self.learns else f"model.kind: {self.kind} is not trained, sft and steerlm are"
+        """Return that only some kinds are trained."""
+        return "" if self.learns else f"model.kind: {self.kind} is not trained, {LEARNED} are"
 
     def build_encoder(self, tokenizer: Any) -> DilemmaEncoder:
         """Return the encoder of equations (3) and (4)."""
@@ -150,9 +155,13 @@ class SoVA(ChoosingModule):
         )
 
     def losses(self, batch: Batch) -> dict[str, Term]:
-        """Return the mean over the tokens of the learned actions; nothing if nothing is learned."""
+        """Return the mean over the learned tokens, or over queries; nothing where none learns."""
         if not self.learns:
             return {}
+        if self.kind == "retriever":
+            self._retrieval = None  # its vectors are those of other weights
+            found = retriever_loss(self.lm, self.tokenizer, self(batch), batch, self.rule)
+            return {"retriever": found}
         return {"action": head_loss(self(batch), batch, SPEAK, *self.output_head)}
 
     # -- equations (1) to (3): instructions and prompts ----------------------------------------
@@ -169,7 +178,7 @@ class SoVA(ChoosingModule):
                 self.lm,
                 self.tokenizer,
                 ValueIndex.open(self.index) if self.index else None,
-                load_encoder(self.encoder_name),
+                None if self.kind == "retriever" else load_encoder(self.encoder_name),
                 how=self.map_by,
                 tau=self.threshold,
                 top=self.top_n,
@@ -182,7 +191,7 @@ class SoVA(ChoosingModule):
         situations = [asked_text(record) for record in records]
         theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
         if self.kind == "told":
-            return [self.told(record) for record in records if isinstance(record, Dilemma)]
+            return [told(record, self.rule) for record in records if isinstance(record, Dilemma)]
         if self.kind not in ("sova", "shuffled", "wrong_theory"):
             return [[] for _ in records]
         if self.kind == "shuffled":
@@ -190,13 +199,6 @@ class SoVA(ChoosingModule):
         if is_sharded(self):  # each process scores reports as often as its own dilemmas need
             raise InputError(f"trainer.strategy: model.kind {self.kind} scores reports: use ddp")
         return self.retrieval.instructions(situations, theory)
-
-    def told(self, record: Dilemma) -> list[Instruction]:
-        """Return one instruction that names the expected action; none where nothing is expected."""
-        expected = expected_action(record, self.rule)
-        if expected is None:
-            return []
-        return [Instruction(f"You {prompts.MEANINGS[expected]}.", 100.0, "expected", ())]
 
     def head(self, situation: str, instructions: Sequence[Instruction]) -> list[int]:
         """Return the token ids of equation (3) before the actions are named.
@@ -219,8 +221,8 @@ class SoVA(ChoosingModule):
     def heads(
         self, situations: Sequence[str], kept: Sequence[Sequence[Instruction]]
     ) -> list[list[int]]:
-        """Return `head` for each situation; with `rag` the nearest principles stand in it."""
-        if self.kind != "rag":
+        """Return `head` for each situation; where principles are retrieved they stand in it."""
+        if self.kind not in ("rag", "retriever"):
             return [self.head(text, k) for text, k in zip(situations, kept, strict=True)]
         found = self.retrieval.principles_near(situations, self.chunk_tokens)
         pairs = zip(situations, found, strict=True)
@@ -281,19 +283,12 @@ class SoVA(ChoosingModule):
     ) -> list[DilemmaChoice]:
         """Return the choices of equation (4) under instructions."""
         encoder = self.encoder()
-        blank = [""] * len(records)
         heads = self.heads([record.situation for record in records], kept)
         longest = max(len(encoder.tail(order)) for order in prompts.ORDERS)
         for record, head in zip(records, heads, strict=True):
             encoder.check_prompt([*head, *[0] * longest], record)
         decoder = self.new_decoder(len(records))
         asker = Asker(decoder, encoder, self.last_logits, lambda: self.output_head)
-        if self.kind in prompts.REASONING:
-            reasoning = asker.reason(heads, self.max_reasoning_tokens)
-        else:
-            reasoning = asker.read(heads)
-        odds = zip(*(asker.odds(order) for order in prompts.ORDERS), strict=True)
-        written = [asker.write(o) if self.read_text else blank for o in prompts.ORDERS]
-        texts = zip(*written, strict=True)
-        rows = zip(odds, texts, kept, reasoning, strict=True)
-        return [DilemmaChoice(z, text, tuple(k), thought) for z, text, k, thought in rows]
+        limit = self.max_reasoning_tokens if self.kind in prompts.REASONING else None
+        with using(self.lm, None) if self.kind == "retriever" else nullcontext():
+            return asker.choose(heads, kept, limit, read_text=self.read_text)

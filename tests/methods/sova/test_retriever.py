@@ -1,0 +1,95 @@
+"""The optional retriever: its loss from the equation, what it moves and what it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from datamodules import DailyDilemmas
+from zoo.backbone import LoRA
+from zoo.errors import InputError
+from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.principles import curated
+from zoo.records import Dilemma
+
+RULE = "maslow_growth"
+
+
+@pytest.fixture(scope="module")
+def dilemmas() -> list[Dilemma]:
+    return DailyDilemmas().records("test")
+
+
+@pytest.fixture
+def retriever(make: Any) -> Any:
+    def build(**options: Any) -> Any:
+        backbone = {"lora": LoRA(rank=4)}
+        options = {"max_length": 8192, "read_text": False, "rule": RULE, **options}
+        return make("SoVA", "tiny-llama", kind="retriever", backbone=backbone, **options)
+
+    return build
+
+
+def loss_of(module: Any, dilemmas: list[Dilemma]) -> torch.Tensor:
+    encoder = module.encoder()
+    batch = encoder.collate([e for dilemma in dilemmas for e in encoder(dilemma)], {})
+    loss: torch.Tensor = module.losses(batch)["retriever"].loss
+    return loss
+
+
+def vector(module: Any, text: str) -> torch.Tensor:
+    """Return the mean of a text's normed states, length 1, by a plain forward pass."""
+    ids = torch.tensor([module.encoder().ids(text)])
+    states = module.lm.model(ids).last_hidden_state[0]
+    return F.normalize(states.mean(0), dim=0)
+
+
+@pytest.mark.parametrize("padding_free", [True, False])
+def test_the_loss_is_the_equation(retriever, dilemmas, padding_free):
+    """(I1), a text at a time; t = 0.05, positives: labels of the expected action."""
+    module = retriever(padding_free=padding_free)
+    needs = [item for item in curated() if item.theory == "maslow"]
+    with torch.no_grad():
+        principles = torch.stack([vector(module, item.rule) for item in needs])
+        losses = []
+        for dilemma in dilemmas:
+            expected = expected_action(dilemma, RULE)
+            if expected is None:
+                continue
+            logps = (principles @ vector(module, dilemma.situation) / 0.05).log_softmax(0)
+            labels = dilemma.action(expected).of("maslow")
+            fits = torch.tensor([item.label in labels for item in needs])
+            assert 0 < fits.sum() < len(needs)
+            losses.append(-logps[fits].mean())
+        assert len(losses) >= 3
+        found = loss_of(module, dilemmas)
+    assert float(found) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-4)
+
+
+def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dilemmas):
+    module = retriever()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+    before = module.retrieval.principles_near([dilemmas[0].situation], 400)
+    odds = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
+    prompts = module.heads([d.situation for d in dilemmas[:2]], [[], []])
+    start = float(loss_of(module, dilemmas))
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss_of(module, dilemmas).backward()
+        optimizer.step()
+    assert float(loss_of(module, dilemmas)) < start - 0.5
+    assert module.retrieval.principles_near([dilemmas[0].situation], 400) != before
+    module.heads = lambda situations, kept: prompts
+    after = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
+    assert after == odds
+
+
+def test_a_retriever_is_an_adapter(make):
+    with pytest.raises(
+        InputError, match="retriever is an adapter, so it needs model.backbone.lora"
+    ):
+        make("SoVA", "tiny-llama", kind="retriever")
