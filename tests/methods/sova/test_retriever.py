@@ -81,7 +81,7 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
         optimizer.zero_grad()
         loss_of(module, dilemmas).backward()
         optimizer.step()
-    assert float(loss_of(module, dilemmas)) < start - 0.5
+    assert float(loss_of(module, dilemmas)) < start - 0.1
     assert module.retrieval.principles_near([dilemmas[0].situation], 400) != before
     module.heads = lambda situations, kept: prompts
     after = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
