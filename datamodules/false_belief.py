@@ -19,6 +19,9 @@ Names, objects, places and rooms of the three splits are disjoint: a model that 
 `test` has learned who sees what, not words. Validation and test stories do not depend on `seed`, so
 that runs with different seeds are compared on the same questions.
 
+With `moves: 2` the world is a harder one, of three people, two moves and beliefs about beliefs: see
+`datamodules/two_moves.py`.
+
 Lengths in SmolLM2 tokens over the default splits, mean (longest): query 38 (55), thought 22 (35),
 answer 2 (4).
 """
@@ -26,12 +29,14 @@ answer 2 (4).
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from zoo.errors import check_counts
+from datamodules.two_moves import KINDS as HARDER_KINDS
+from datamodules.two_moves import make_two_moves
+from zoo.errors import InputError, check_counts
 from zoo.records import Record, Triple
 
 KINDS = ("false_belief", "memory", "true_belief", "reality")
@@ -83,6 +88,7 @@ class FalseBelief(ZooDataModule):
         num_train: Number of training records.
         num_val: Number of validation records.
         num_test: Number of test records.
+        moves: How often the object is moved: 1, or 2 for the harder world.
         seed: Seed of the training stories and of the order of the training batches.
         **loader: Batches and limits; see `ZooDataModule`.
     """
@@ -95,18 +101,23 @@ class FalseBelief(ZooDataModule):
         num_val: int = 200,
         num_test: int = 400,
         *,
+        moves: Literal[1, 2] = 1,
         seed: int = 0,
         **loader: Any,
     ) -> None:
         super().__init__(seed=seed, **loader)
         self.counts = {"train": num_train, "val": num_val, "test": num_test}
+        if moves not in (1, 2):
+            raise InputError(f"data.moves: {moves} is neither 1 nor 2")
+        self.moves = moves
         check_counts("data", {f"num_{name}": count for name, count in self.counts.items()})
 
     def load(self, split: str) -> list[Record]:
         """Generate the stories of a split."""
         rng = random.Random(f"{split} {self.seed if split == 'train' else 0}")
+        make, kinds = (make_triple, KINDS) if self.moves == 1 else (make_harder, HARDER_KINDS)
         return [
-            make_triple(rng, WORDS[split], KINDS[i % 4], f"{split}:{i}")
+            make(rng, WORDS[split], kinds[i % len(kinds)], f"{split}:{i}")
             for i in range(self.counts[split])
         ]
 
@@ -144,6 +155,13 @@ def make_triple(rng: random.Random, words: Words, kind: str, name: str) -> Tripl
         thought += f". {why}, so {asked} thinks it is in the {answer}."
     query = " ".join([*story, question])
     return Triple(query, thought, f"the {answer}", kind=kind, id=name)
+
+
+def make_harder(rng: random.Random, words: Words, kind: str, name: str) -> Triple:
+    """Return one question of the world with two moves."""
+    people, places = rng.sample(words.names, 3), rng.sample(words.places, 3)
+    thing, room = rng.choice(words.objects), rng.choice(words.rooms)
+    return replace(make_two_moves(rng, people, thing, places, room, kind), id=name)
 
 
 def _events(how: str, other: str, move: str) -> list[str]:
