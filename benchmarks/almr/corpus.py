@@ -1,9 +1,15 @@
-"""English captions and added German ones, a tokenizer of both, and tiny Llamas to start from."""
+"""English texts and added German captions, a tokenizer of both, and tiny Llamas to start from.
+
+English: the captions of half of Multi30k's pictures, a sample of C4, a sample of Wikipedia. German:
+the captions of the other half.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import random
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,28 +18,42 @@ import torch
 from benchmarks.trials import data_path
 from zoo.tiny_models import CHAT_TOKENS
 
-VOCABULARY = 4096
-SHARD = 500  # captions in a file
+VOCABULARY = 2048
+SHARD = 500  # texts in a file
+TEXT = 500  # longest text of the web, characters
+PASSAGE = 5  # such texts that stay together, as those of an article tell of one thing
 HELD_OUT = 1000  # pairs for instructions and preferences, in neither text
 SIZES = {"small": (128, 344), "large": (256, 688)}  # width, inner width: 4x the weights of a block
 
 
-def lines(name: str) -> list[str]:
-    """Return the captions of a file of Multi30k's training part."""
-    path = Path(data_path("multi30k")) / name
+def lines(path: Path) -> list[str]:
+    """Return the lines of a gzipped file that are not blank."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [line.strip() for line in file if line.strip()]
 
 
+def web_passages() -> list[tuple[str, ...]]:
+    """Return the passages of C4 and Wikipedia, each a few short texts in order."""
+    folder = Path(data_path("llamafactory_demo_text"))
+    rows = json.loads((folder / "c4_demo.json").read_text("utf-8"))
+    documents = [row["text"] for row in rows] + lines(folder / "wiki_demo.txt.gz")
+    wrapped = (textwrap.wrap(document, TEXT) for document in documents)
+    return [tuple(w[i : i + PASSAGE]) for w in wrapped for i in range(0, len(w), PASSAGE)]
+
+
 def write_corpus(folder: Path) -> None:
     """Write the two texts, instructions and preferences; no picture is in two of them."""
-    english, german = lines("train.en.gz"), lines("train.de.gz")
+    captions = Path(data_path("multi30k"))
+    english, german = lines(captions / "train.en.gz"), lines(captions / "train.de.gz")
     half = (len(english) - HELD_OUT) // 2
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, texts in (("english", english[:half]), ("german", german[half : 2 * half])):
-        (folder / name).mkdir(exist_ok=True)
-        for i in range(0, half, SHARD):  # their order is what a seed changes
-            write_lines(folder / name / f"{i:06}.txt", texts[i : i + SHARD])
+    passages = [*web_passages(), *((caption,) for caption in english[:half])]
+    random.Random(0).shuffle(passages)
+    texts = {"english": [text for passage in passages for text in passage]}
+    texts["german"] = german[half : 2 * half]
+    for name, own in texts.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(0, len(own), SHARD):  # their order is what a seed changes
+            write_lines(folder / name / f"{i:06}.txt", own[i : i + SHARD])
     pairs = list(zip(english[-HELD_OUT:], german[-HELD_OUT:], strict=True))
     triples = [{"query": f"In German: {asked}", "answer": said} for asked, said in pairs]
     preferences = [
@@ -42,9 +62,9 @@ def write_corpus(folder: Path) -> None:
         if said != wrong
     ]
     for name, rows in (("answers", triples), ("preferences", preferences)):
-        texts = [json.dumps(row, ensure_ascii=False) for row in rows]
-        write_lines(folder / f"{name}.train.jsonl", texts[:-200])
-        write_lines(folder / f"{name}.val.jsonl", texts[-200:])
+        encoded = [json.dumps(row, ensure_ascii=False) for row in rows]
+        write_lines(folder / f"{name}.train.jsonl", encoded[:-200])
+        write_lines(folder / f"{name}.val.jsonl", encoded[-200:])
 
 
 def write_lines(path: Path, texts: list[str]) -> None:

@@ -1,10 +1,10 @@
-"""A small whole study: German captions added to a tiny Llama that has learned English ones.
+"""A small whole study: German captions added to a tiny Llama that has learned English texts.
 
 1. pre-training from scratch on English, a small model and one with 4x its weights per block;
 2. the grid: ratio of German tokens x learning rate, two seeds at the centre, controls at 0 and 1;
 3. off the line: the predicted setting against 4x and 1/4 of its rate and the ratios beside it;
-4. the larger model at r*: kappa eta / 2, kappa eta, 2 kappa eta, and the small model's eta;
-5. fine-tuning and preferences on top, with the losses before and after.
+4. fine-tuning and preferences on top, with the losses before and after;
+5. the larger model at r*: kappa eta / 2, kappa eta, 2 kappa eta, and the small model's eta.
 
 Every fit goes on from its checkpoint when it was killed; what is done is not done again.
 """
@@ -31,6 +31,7 @@ from zoo.study import StudyResults
 RATIO, LR, SEED = "data.shares.german", "model.optimizer.lr", "data.seed"
 MEASURE = {"added": "val/german_loss", "original": "val/english_loss"}
 KAPPA = 0.5
+LENGTH, TOKENS = 128, 768  # of a block, and of a step
 
 
 @dataclass(frozen=True)
@@ -39,24 +40,24 @@ class Size:
 
     Attributes:
         pretrain: Steps on English.
-        steps: Steps of a cell.
+        steps: Steps of a cell, 768 tokens each.
         sft: Steps of fine-tuning, and of preferences.
-        ratios: r of the grid, controls included.
+        ratios: r of the grid; the controls at 0 and 1 have the middle rate alone.
         lrs: eta of the grid.
         seeds: Of the centre, and of every probe.
         pretrain_lr: Peak learning rate of the pre-training.
     """
 
-    pretrain: int = 1500
-    steps: int = 240
+    pretrain: int = 1200
+    steps: int = 120
     sft: int = 100
-    ratios: tuple[float, ...] = (0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1.0)
-    lrs: tuple[float, ...] = (3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3, 9.6e-3)
+    ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8)
+    lrs: tuple[float, ...] = (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
     seeds: tuple[int, ...] = (0, 1)
     pretrain_lr: float = 3e-3
 
 
-QUICK = Size(6, 2, 2, (0.0, 0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
+QUICK = Size(6, 2, 2, (0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
 
 
 class Trial:
@@ -84,9 +85,9 @@ class Trial:
         found = self.report().findings(results)
         self.row("grid", ratio=found.optimum.ratio, lr=found.optimum.lr, noise=found.noise)
         probes = self.off_line(small, found)
-        self.larger(found)
         best = probes / "cells" / self.name(found.optimum.ratio, found.optimum.lr, 0)
         self.later_stages(best)
+        self.larger(found)
 
     def row(self, name: str, **values: Any) -> None:
         """Keep a row, once."""
@@ -113,6 +114,7 @@ class Trial:
         size = self.size
         centre = (size.ratios[len(size.ratios) // 2], size.lrs[len(size.lrs) // 2])
         extra = [{RATIO: centre[0], LR: centre[1], SEED: seed} for seed in size.seeds[1:]]
+        extra += [{RATIO: r, LR: centre[1], SEED: size.seeds[0]} for r in (0.0, 1.0)]  # controls
         vary = {RATIO: list(size.ratios), LR: list(size.lrs), SEED: [size.seeds[0]]}
         study = self.study("study", base, vary, extra, report=self.report())
         study.run()
@@ -167,14 +169,14 @@ class Trial:
         sources = {name: str(self.corpus / name) for name in ("english", "german")}
         return {
             "model.backbone.name": str(model),
-            "model.max_length": 128,
+            "model.max_length": LENGTH,
             "model.max_generated": 2,
             "model.max_answer_tokens": 8,
             "model.optimizer.schedule": "constant",
             "data.sources": sources,
-            "data.held_out": 200,
-            "data.num_tokens": 2048 * max(steps, 2),
-            "data.batch_size": 16,
+            "data.held_out": 150,
+            "data.num_tokens": TOKENS * max(steps, 2),
+            "data.batch_size": TOKENS // LENGTH,
             "data.eval_batch_size": 64,
             "trainer.max_steps": steps,
             "trainer.accelerator": "auto",
@@ -203,7 +205,7 @@ class Trial:
 
     def report(self) -> ALMRReport:
         """Return what is fitted, declared before any run."""
-        return ALMRReport(RATIO, kappa=KAPPA, tokens_per_step=2048, constant_lr=True)
+        return ALMRReport(RATIO, kappa=KAPPA, tokens_per_step=TOKENS, constant_lr=True)
 
     def study(
         self, name: str, base: Path, vary: dict[str, Any], extra: list[Any], **more: Any
