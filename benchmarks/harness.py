@@ -43,6 +43,7 @@ CLAIMS = {  # name on the command line -> module
     "map_score": "benchmarks.sova.map_score",
     "data_start": "benchmarks.data_start",
     "stream": "benchmarks.stream",
+    "cpt_packing": "benchmarks.almr.packing",
 }
 
 

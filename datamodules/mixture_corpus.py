@@ -51,6 +51,7 @@ class MixtureCorpus(ZooDataModule):
         num_tokens: Tokens of a training epoch over all processes.
         order: `exact` or `random`, see `datamodules.mixture_schedule`.
         field: Field or column of the text.
+        shuffle: Texts of a file that change places with each other, by the seed; 1 keeps its order.
         held_out: Texts of each source in the validation split, and in the test split.
         max_epochs: How often a source may be read; from the second time on a line says so.
         on_bad: `error` stops at a row or shard that cannot be read; `skip` leaves it out, and says
@@ -71,6 +72,7 @@ class MixtureCorpus(ZooDataModule):
         num_tokens: int = 1_000_000,
         order: Order = "exact",
         field: str = "text",
+        shuffle: int = 512,
         held_out: int = 100,
         max_epochs: int = 4,
         on_bad: OnBad = "error",
@@ -79,8 +81,8 @@ class MixtureCorpus(ZooDataModule):
         super().__init__(**loader)
         one_of("data.order", order, ORDERS)
         one_of("data.on_bad", on_bad, ON_BAD)
-        counts = {"num_tokens": num_tokens, "held_out": held_out, "max_epochs": max_epochs}
-        check_counts("data", counts)
+        counts = {"num_tokens": num_tokens, "shuffle": shuffle, "max_epochs": max_epochs}
+        check_counts("data", {**counts, "held_out": held_out})
         if sources is None:
             sources, held_out = samples(), 2
         if not sources:
@@ -89,10 +91,9 @@ class MixtureCorpus(ZooDataModule):
         self.shares = complete_shares(self.sources, shares or {})
         self.num_tokens, self.order, self.held_out = num_tokens, order, held_out
         self.max_epochs = max_epochs
+        rest: dict[str, Any] = {"field": field, "seed": self.seed, "on_bad": on_bad}
         self.shards = {
-            name: TextShards(
-                *(name, path), field=field, held_out=2 * held_out, seed=self.seed, on_bad=on_bad
-            )
+            name: TextShards(name, path, held_out=2 * held_out, shuffle=shuffle, **rest)
             for name, path in sources.items()
         }
 

@@ -6,8 +6,9 @@ text, a document a line; each may be gzipped but Parquet. In a folder, files of 
 `.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over. A shard of CSV, or one that is a
 single JSON list, is held in memory while it is read; the others are not.
 
-Readers that share a source (lanes) divide it among them: file by file if there are enough, else
-row by row. Which text a lane gets depends on the seed and the number of lanes alone.
+A seed orders the files of a folder, and the rows of a file within runs of `shuffle` rows, anew in
+every epoch. Readers that share a source (lanes) divide it among them: file by file if there are
+enough, else row by row. Which text a lane gets depends on the seed and the number of lanes alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ class Place:
     Attributes:
         epoch: How often all of it was read before.
         shard: Number of the shard in the order of this epoch.
-        row: Number of the next row in the shard.
+        row: Number of the next row in the order of this epoch, held-out rows not counted.
     """
 
     epoch: int = 0
@@ -57,7 +59,9 @@ class TextShards:
         path: A file, a folder, or `hf://owner/name` with an optional `@revision`.
         field: Field or column of the text, where a row has several.
         held_out: Number of texts at the start of the first shard that `read` leaves out.
-        seed: Seed of the order of the shards, which is another one in every epoch.
+        seed: Seed of the order of shards and rows, which is another one in every epoch.
+        shuffle: Rows that are put into another order together, and held in memory unparsed; 1
+            keeps the order of a file.
         on_bad: `error` stops at a row or shard that cannot be read; `skip` leaves it out, and
             says which.
 
@@ -73,10 +77,11 @@ class TextShards:
         field: str = "text",
         held_out: int = 0,
         seed: int = 0,
+        shuffle: int = 1,
         on_bad: OnBad = "error",
     ) -> None:
         self.name, self.path, self.field = name, path, field
-        self.held_out, self.seed, self.on_bad = held_out, seed, on_bad
+        self.held_out, self.seed, self.shuffle, self.on_bad = held_out, seed, shuffle, on_bad
         self.files = [] if path.startswith(hub.SCHEME) else _files(data_path(path))
 
     def __len__(self) -> int:
@@ -96,21 +101,22 @@ class TextShards:
         """
         by_file = len(self) >= lanes
         order = list(range(len(self)))
-        random.Random(f"{self.seed}-{self.name}-{place.epoch}").shuffle(order)
+        key = f"{self.seed}-{self.name}-{place.epoch}"
+        random.Random(key).shuffle(order)
         for number in range(place.shard, len(order)):
             if by_file and number % lanes != lane:
                 continue
             first = place.row if number == place.shard else 0
-            if order[number] == 0:
-                first = max(first, self.held_out)
             mine = (0, 1) if by_file else (lane, lanes)
-            for row, text in self._texts(order[number], first, *mine):
+            for row, text in self._texts(order[number], key, first, *mine):
                 yield Place(place.epoch, number, row), text
 
-    def _texts(self, shard: int, first: int, lane: int, lanes: int) -> Iterator[tuple[int, str]]:
+    def _texts(
+        self, shard: int, key: str, first: int, lane: int, lanes: int
+    ) -> Iterator[tuple[int, str]]:
         """Yield the texts of a shard from a row on, every `lanes`-th one, each with its row."""
         try:
-            for row, (_, parse) in enumerate(self._rows(shard)):
+            for row, parse in enumerate(self._shuffled(shard, key)):
                 if row < first or row % lanes != lane:
                     continue
                 try:
@@ -119,6 +125,30 @@ class TextShards:
                     self._pass_over(error, "row")
         except InputError as error:
             self._pass_over(error, "rest of the shard")
+
+    def _shuffled(self, shard: int, key: str) -> Iterator[Callable[[], str]]:
+        """Yield the rows of a shard that are not held out, unread, in the order of an epoch.
+
+        Raises:
+            InputError: The shard cannot be read on; all rows before were yielded.
+        """
+        rows = islice(self._rows(shard), 0 if shard else self.held_out, None)
+        rng = random.Random(f"{key}-{shard}")
+        while True:
+            run: list[Callable[[], str]] = []
+            problem: InputError | None = None
+            try:
+                for _, parse in islice(rows, self.shuffle):
+                    run.append(parse)  # what stands before an unreadable row is kept
+            except InputError as error:
+                problem = error
+            if self.shuffle > 1:
+                rng.shuffle(run)
+            yield from run
+            if problem is not None:
+                raise problem
+            if len(run) < self.shuffle:
+                return
 
     def _pass_over(self, error: InputError, what: str) -> None:
         """Raise the error, or say that something is left out."""
@@ -146,7 +176,7 @@ class TextShards:
     def digest(self) -> str:
         """Return a digest of the names and sizes of the shards, and of what is read of them."""
         told = [(file.name, file.stat().st_size if file.exists() else 0) for file in self.files]
-        read = (told or self.path, self.field, self.held_out)
+        read = (told or self.path, self.field, self.held_out, self.shuffle)
         return hashlib.sha256(repr(read).encode()).hexdigest()[:12]
 
     def _place(self, shard: int) -> str:

@@ -39,7 +39,8 @@ class Size:
     """How much is run.
 
     Attributes:
-        pretrain: Steps on English.
+        pretrain: Steps of the small model on English.
+        pretrain_large: Steps of the larger one.
         steps: Steps of a cell, 768 tokens each.
         sft: Steps of fine-tuning, and of preferences.
         ratios: r of the grid; the controls at 0 and 1 have the middle rate alone.
@@ -49,6 +50,7 @@ class Size:
     """
 
     pretrain: int = 1200
+    pretrain_large: int = 600
     steps: int = 120
     sft: int = 100
     ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8)
@@ -57,7 +59,7 @@ class Size:
     pretrain_lr: float = 3e-3
 
 
-QUICK = Size(6, 2, 2, (0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
+QUICK = Size(6, 6, 2, 2, (0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
 
 
 class Trial:
@@ -98,7 +100,7 @@ class Trial:
 
     def pretrained(self, name: str) -> Path:
         """Return the folder of a model that has learned English."""
-        steps = self.size.pretrain
+        steps = self.size.pretrain if name == "small" else self.size.pretrain_large
         settings = self.settings(self.folder / "start" / name, steps) | {
             RATIO: 0.0,
             LR: self.size.pretrain_lr,

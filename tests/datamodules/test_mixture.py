@@ -45,7 +45,7 @@ def loader(tmp_path: Path) -> Callable[..., MixtureLoader]:
     }
 
     def make(share: float = 0.337, **options: Any) -> MixtureLoader:
-        sources = {name: TextShards(name, path) for name, path in paths.items()}
+        sources = {name: TextShards(name, path, shuffle=64) for name, path in paths.items()}
         given = {"length": LENGTH, "batch_size": 3, "num_tokens": LENGTH * 900, "max_epochs": 9}
         return MixtureLoader(
             sources, {"a": 1 - share, "b": share}, ids, list, **{**given, **options}
@@ -160,10 +160,11 @@ def test_the_start_of_a_step(loader: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("files", [1, 3, 9])
 @pytest.mark.parametrize("lanes", [1, 4])
-def test_every_text_once_an_epoch(tmp_path: Path, files: int, lanes: int) -> None:
+@pytest.mark.parametrize("shuffle", [1, 7, 99])
+def test_every_text_once_an_epoch(tmp_path: Path, files: int, lanes: int, shuffle: int) -> None:
     for i in range(files):
         text_file(tmp_path / f"{i}.txt", "abcdefghi"[i], 20 + i)
-    shards = TextShards("x", str(tmp_path), held_out=5, seed=2)
+    shards = TextShards("x", str(tmp_path), held_out=5, seed=2, shuffle=shuffle)
     for epoch in range(2):
         read = [[t for _, t in shards.read(Place(epoch), lane, lanes)] for lane in range(lanes)]
         counts = Counter(text for lane in read for text in lane)
@@ -171,6 +172,24 @@ def test_every_text_once_an_epoch(tmp_path: Path, files: int, lanes: int) -> Non
         assert len(counts) == sum(20 + i for i in range(files)) - 5
         assert not counts.keys() & {text for _, text in shards.head(0, 5)}
         assert all(read)
+
+
+def test_the_seed_orders_the_texts_of_one_file(tmp_path: Path) -> None:
+    """Another order for every seed and epoch, within 8 rows; a place is found again in it."""
+    path = text_file(tmp_path / "x.txt", "x", 20)
+
+    def read(seed: int, place: Place) -> list[tuple[Place, str]]:
+        return list(TextShards("x", path, seed=seed, shuffle=8, held_out=2).read(place))
+
+    first = read(0, Place())
+    texts = [text for _, text in first]
+    assert texts != sorted(texts)
+    assert texts[:8] != sorted(texts)[:8]
+    assert sorted(texts[:8]) == sorted(texts)[:8]
+    assert texts != [text for _, text in read(1, Place())]
+    assert texts != [text for _, text in read(0, Place(epoch=1))]
+    for i, (place, _) in enumerate(first):
+        assert read(0, place) == first[i:]
 
 
 def test_tokens_of_a_lane_are_end_to_end(tmp_path: Path) -> None:
@@ -220,15 +239,17 @@ def test_forms_of_a_shard(tmp_path: Path, kind: str) -> None:
 # -- wrong input -------------------------------------------------------------------------------
 
 
-def test_a_damaged_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("shuffle", [1, 9])
+def test_a_damaged_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture, shuffle: int) -> None:
     for i in range(3):
         (tmp_path / f"{i}.jsonl").write_text(json.dumps({"text": f"text {i}"}) + "\n")
     bad = tmp_path / "1.jsonl"
     bad.write_bytes(b'{"text": "fine"}\n{"text": 3}\n\xff\xfe\n{"text": "after"}\n')
     with pytest.raises(Exception, match=r"1\.jsonl:2: field 'text' must be .* data.on_bad: skip"):
-        list(TextShards("x", str(tmp_path)).read(Place()))
+        list(TextShards("x", str(tmp_path), shuffle=shuffle).read(Place()))
     with caplog.at_level(logging.WARNING):
-        read = {text for _, text in TextShards("x", str(tmp_path), on_bad="skip").read(Place())}
+        shards = TextShards("x", str(tmp_path), shuffle=shuffle, on_bad="skip")
+        read = {text for _, text in shards.read(Place())}
     assert read == {"text 0", "text 2", "fine"}
     said = [record.message for record in caplog.records]
     assert any("a row is left out" in line and "1.jsonl:2" in line for line in said)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from running import main, scalars, tiny
+from running import board, load, main, scalars, tiny
 from torch.nn import functional as F
 
 from zoo.cli.study import Study
@@ -96,32 +96,45 @@ def test_a_text_is_continued_from_its_first_half(make: Make) -> None:
 CELL = {
     "trainer.max_steps": 2,
     "trainer.val_check_interval": 2,
+    "trainer.log_every_n_steps": 1,
     "data.max_val": 4,
     "checkpoint.every_n_train_steps": 1,
-    "model.optimizer.schedule": "constant",
+    "model.optimizer.schedule": "cosine",
 }
+STILL = 1e-30  # a learning rate at which no weight moves: the weights of the start are saved
 
 
 @pytest.mark.slow
 @pytest.mark.fidelity("almr", 2)
 def test_cells_differ_in_ratio_and_rate_alone(tmp_path: Path) -> None:
-    """Settings, steps, tokens and the weights before the first step of real cells of a study."""
-    vary = {"data.shares.german": [0.0, 0.5], "model.optimizer.lr": [1e-3]}
+    """Real cells: settings, steps, tokens, the course of the rate, the weights of the start."""
+    vary = {"data.shares.german": [0.0, 0.5], "model.optimizer.lr": [STILL, 1e-3]}
     measure = {"added": "val/german_loss", "original": "val/english_loss"}
     study = Study(list(tiny("almr")[1::2]), vary, measure, str(tmp_path / "s"), fixed=CELL)
     study.run()
-    folders = [path for path in (tmp_path / "s" / "cells").iterdir() if path.is_dir()]
-    assert len(folders) == 2
+    folders = sorted(path for path in (tmp_path / "s" / "cells").iterdir() if path.is_dir())
+    assert len(folders) == 4
     settings = [yaml.safe_load((f / "config.yaml").read_text()) for f in folders]
+    rates = [setting["model"]["init_args"]["optimizer"].pop("lr") for setting in settings]
     for setting in settings:
         setting["trainer"].pop("default_root_dir")
         setting["data"]["init_args"].pop("shares")
-    assert settings[0] == settings[1]
-    steps = {
-        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-        for f in folders
-    }
-    assert steps == {2}
+        assert setting == settings[0]
+    saved = [load(f / "checkpoints" / "last.ckpt") for f in folders]
+    assert {checkpoint["global_step"] for checkpoint in saved} == {2}
+    assert (
+        len({scalar_values(f, "lr/pg1", rate) for f, rate in zip(folders, rates, strict=True)}) == 1
+    )
+    starts = [c["state_dict"] for c, rate in zip(saved, rates, strict=True) if rate == STILL]
+    assert len(starts) == 2
+    assert starts[0].keys() == starts[1].keys()
+    for name, weight in starts[0].items():
+        assert torch.equal(weight, starts[1][name]), name
+
+
+def scalar_values(folder: Path, tag: str, unit: float) -> tuple[float, ...]:
+    """Return the values of a scalar of TensorBoard in a unit, to four digits."""
+    return tuple(round(event.value / unit, 4) for event in board(folder).Scalars(tag))
 
 
 # -- property 8 --------------------------------------------------------------------------------

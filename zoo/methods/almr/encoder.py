@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from zoo.encoding import NO_HEAD, Batch, Example, extended
+from zoo.encoding import NO_HEAD, Batch, Example, extended, unlearned
 from zoo.errors import InputError
+from zoo.methods.almr.choices import as_triple, letter_ids
 from zoo.prompts.thoughts import ThoughtEncoder, answer_turns, question
-from zoo.records import Dialogue, PlainText, Preference, Triple
+from zoo.records import Dialogue, PlainText, Preference, Question, Triple
 
 ANSWER, TEXT, PAIR = 0, 1, 2  # what is learned; all by the one language head
 
@@ -52,19 +53,19 @@ class StageBatch(Batch):
 
 @dataclass
 class StageEncoder(ThoughtEncoder):
-    """Encoder of texts, questions with answers, dialogues, and preferred answers.
+    """Encoder of texts, questions with answers or options, dialogues, and preferred answers.
 
     A text is cut into windows; each token but the first is a target, and so is the end of the text.
     `datamodules.MixtureCorpus` lays texts end to end and asks for blocks of them.
     """
 
-    records: ClassVar[tuple[type, ...]] = (PlainText, Triple, Dialogue, Preference)
+    records: ClassVar[tuple[type, ...]] = (PlainText, Triple, Question, Dialogue, Preference)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.end_id: int = self.tokenizer.eos_token_id
 
-    def __call__(self, record: PlainText | Triple | Dialogue | Preference) -> list[Any]:
+    def __call__(self, record: PlainText | Triple | Question | Dialogue | Preference) -> list[Any]:
         """Return the examples of a record.
 
         Raises:
@@ -75,6 +76,8 @@ class StageEncoder(ThoughtEncoder):
             return self.windows(record)
         if isinstance(record, Preference):
             return [self.pair(record)]
+        if isinstance(record, Question):
+            return [self.choice(record)]
         return super().__call__(record)
 
     def windows(self, record: PlainText) -> list[Example]:
@@ -87,13 +90,24 @@ class StageEncoder(ThoughtEncoder):
 
     def document_ids(self, text: str) -> list[int]:
         """Return the token ids of a text, with the tokenizer's start if it has one, and its end."""
+        return [*self.opened(text), self.end_id]
+
+    def opened(self, text: str) -> list[int]:
+        """Return the token ids of a text that may go on, with the tokenizer's start if any."""
         start = self.tokenizer.bos_token_id
-        return [*([] if start is None else [start]), *self.ids(text), self.end_id]
+        return [*([] if start is None else [start]), *self.ids(text)]
 
     def block(self, ids: Sequence[int], record: PlainText | None = None) -> Example:
         """Return an example of n tokens, each with the next one as target, from n + 1 token ids."""
         size = len(ids) - 1
         return Example(list(ids[:-1]), list(ids[1:]), [TEXT] * size, [1.0] * size, record)
+
+    def choice(self, record: Question) -> Example:
+        """Return a question with options; the letter of the right one is learned, nothing else."""
+        example = unlearned(self.prompt(record))
+        right = letter_ids(self.tokenizer, len(record.options))[record.gold]
+        example.labels[-1], example.head_ids[-1], example.weights[-1] = right, ANSWER, 1.0
+        return replace(example, record=record)
 
     def pair(self, record: Preference) -> AnswerPair:
         """Return the two answers of a record, each behind the same prompt."""
@@ -108,9 +122,12 @@ class StageEncoder(ThoughtEncoder):
         return AnswerPair(examples[0], examples[1], record)
 
     def prompt(self, record: Any) -> list[int]:
-        """Return the token ids before what is generated: of a text, its first half."""
-        if isinstance(record, PlainText):
-            return self.check_prompt(self.document_ids(asked(record).query)[:-1], record)
+        """Return the token ids before what is generated: of a text, its first half.
+
+        A question with options ends in its cue; all others await the turn of the assistant.
+        """
+        if isinstance(record, PlainText | Question):
+            return self.check_prompt(self.opened(asked(record).query), record)
         return super().prompt(asked(record))
 
     def gold(self, record: Any) -> tuple[str, str]:
@@ -139,7 +156,9 @@ class StageEncoder(ThoughtEncoder):
 
 
 def asked(record: Any) -> Any:
-    """Return what is asked and what would be right: the halves of a text, the preferred answer."""
+    """Return what is asked and what would be right: halves of a text, a letter, the preferred."""
+    if isinstance(record, Question):
+        return as_triple(record)
     if isinstance(record, PlainText):
         half = (len(record.text) + 1) // 2
         return Triple(record.text[:half], "", record.text[half:], kind=record.kind, id=record.id)

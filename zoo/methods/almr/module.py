@@ -13,7 +13,8 @@ instructions and learning from preferences. The transformer itself is unchanged.
          D = log pi(a+ | x) - log pi(a- | x)
 
 r counts tokens under the model's tokeniser: added-language text over all text. What a batch holds
-decides the stage: plain texts (1), answers (10), pairs of answers (11).
+decides the stage: plain texts (1), answers (10), pairs of answers (11). Questions with options, for
+example of C-Eval, CMMLU and MMLU, are answered with the most likely letter, see `choices`.
 
 Follows (abstract and introduction): the two variables and their joint study, the small size for
 the search, the same ratio with a lower rate at the large size, then SFT and DPO.
@@ -37,14 +38,17 @@ import torch
 from torch import Tensor
 
 from zoo.backbone import Backbone
-from zoo.decoding.think_answer import Phase, Reply, think_and_answer
+from zoo.decoding.think_answer import Phase, Reply, answer
 from zoo.errors import InputError, nearest
+from zoo.evaluation import Pair
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.losses.preference import dpo_loss, sequence_log_probs
+from zoo.methods.almr.choices import letter_ids, letter_log_probs
 from zoo.methods.almr.encoder import ANSWER, PAIR, TEXT, StageBatch, StageEncoder, asked, only
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
-from zoo.records import Dialogue, PlainText, Preference, Triple
+from zoo.prompts.option_tokens import letter
+from zoo.records import Dialogue, PlainText, Preference, Question, Triple
 from zoo.text_evaluation import ReplyingModule
 
 STAGES = ("text", "answer", "preference")  # terms: L_CPT, L_SFT, L_DPO
@@ -64,7 +68,7 @@ class ALMR(ReplyingModule):
         max_generated: Records to answer in each validation; None for all.
     """
 
-    takes: ClassVar[tuple[type, ...]] = (PlainText, Triple, Dialogue, Preference)
+    takes: ClassVar[tuple[type, ...]] = (PlainText, Triple, Question, Dialogue, Preference)
 
     def __init__(
         self,
@@ -176,14 +180,37 @@ class ALMR(ReplyingModule):
         """Return the row that TensorBoard shows: of a text, how its first half is continued."""
         return super().sample(asked(record), answer)
 
+    def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
+        """Count the right answers to queries and to questions with options."""
+        triples = [(asked(r) if isinstance(r, Question) else r, reply) for r, reply in pairs]
+        super().update_metrics(triples, ids)
+
     @evaluating
     def generate(self, records: Sequence[Any], *, temperature: float = 0.0) -> list[Reply]:
-        """Answer each question; continue the first half of each text."""
+        """Answer each query, choose a letter for each question, continue each text's first half."""
+        questions = [record for record in records if isinstance(record, Question)]
+        others = [record for record in records if not isinstance(record, Question)]
+        chosen = iter(self.choose(questions) if questions else [])
+        written = iter(self.write(others, temperature) if others else [])
+        return [next(chosen if isinstance(record, Question) else written) for record in records]
+
+    def choose(self, questions: Sequence[Question]) -> list[Reply]:
+        """Return the most likely letter of each question."""
         encoder = self.encoder()
-        return think_and_answer(
-            self.new_decoder(len(records)),
-            encoder,
-            [encoder.prompt(record) for record in records],
-            think=None,
-            speak=Phase(0, self.last_logits, self.max_answer_tokens, temperature),
-        )
+        prompts = [encoder.prompt(record) for record in questions]
+        ids = letter_ids(encoder.tokenizer, max(len(record.options) for record in questions))
+        log_probs_RK = letter_log_probs(self.lm, self.output_head, prompts, ids)
+        pairs = zip(log_probs_RK, questions, strict=True)
+        return [Reply("", letter(int(row[: len(q.options)].argmax()))) for row, q in pairs]
+
+    def write(self, records: Sequence[Any], temperature: float) -> list[Reply]:
+        """Write what comes next: a turn of the assistant, or the rest of a text."""
+        encoder = self.encoder()
+        turn = encoder.ids(encoder.chat.open("assistant"))
+        prompts = [
+            [*encoder.prompt(record), *([] if isinstance(record, PlainText) else turn)]
+            for record in records
+        ]
+        speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
+        texts = answer(self.new_decoder(len(records)), encoder, prompts, speak=speak)
+        return [Reply("", text) for text in texts]
