@@ -63,9 +63,12 @@ def loader(folder: Path, ids: Any, collate: Any, length: int, steps: int) -> Mix
     """Return the mixture of the two texts."""
     write_corpus(folder)
     sources = {name: TextShards(name, str(folder / name), shuffle=512) for name in SHARES}
-    tokens = length * BATCH * steps
-    sizes = {"length": length, "batch_size": BATCH, "num_tokens": tokens}
-    return MixtureLoader(sources, SHARES, ids, collate, **sizes)
+    return MixtureLoader(
+        *(sources, SHARES, ids, collate),
+        length=length,
+        batch_size=BATCH,
+        num_tokens=length * BATCH * steps,
+    )
 
 
 def ours(setting: Setting, *, precision: str, steps: int) -> Sample:
@@ -230,7 +233,7 @@ def length_of(setting: Setting) -> int:
 
 def _sample(clock: Clock, meter: Meter, length: int, losses: list[float]) -> Sample:
     """Return the steps after the first, which warms up."""
-    steps = clock.steps()
+    steps: dict[str, Any] = clock.steps()
     return Sample(
         **steps,
         work={"tokens": [float(BATCH * length)] * len(steps["seconds"])},
