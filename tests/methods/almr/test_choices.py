@@ -86,6 +86,17 @@ def test_a_text_goes_on_without_markup(module: Any) -> None:
     assert reply.answer == encoder.tokenizer.decode(expected, skip_special_tokens=True).strip()
 
 
+def test_a_long_text_goes_on_from_what_fits(make: Make) -> None:
+    """A held-out text longer than two windows stops no run: the end of its first half is shown."""
+    module = make("ALMR", "tiny-llama", max_length=16, max_answer_tokens=2)
+    text = PlainText("The river is high after the rain. " * 9, id="t")
+    prompt = module.encoder().prompt(text)
+    first_half = text.text[: len(text.text) // 2]
+    assert len(prompt) == 8
+    assert first_half.endswith(module.tokenizer.decode(prompt))
+    assert len(module.generate([text])) == 1
+
+
 def test_accuracy_is_logged_by_subject(tmp_path: Path) -> None:
     """`validate` on the sample of MMLU, from the command line."""
     given = ("--data", "datamodules.MMLU", "--data.max_val", "6", "--data.batch_size", "3")

@@ -122,11 +122,14 @@ class StageEncoder(ThoughtEncoder):
         return AnswerPair(examples[0], examples[1], record)
 
     def prompt(self, record: Any) -> list[int]:
-        """Return the token ids before what is generated: of a text, its first half.
+        """Return the token ids before what is generated.
 
-        A question with options ends in its cue; all others await the turn of the assistant.
+        Of a text that is its first half, of which at most the last half window; a question with
+        options ends in its cue; all others await the turn of the assistant.
         """
-        if isinstance(record, PlainText | Question):
+        if isinstance(record, PlainText):
+            return self.opened(asked(record).query)[-(self.max_length // 2) :]
+        if isinstance(record, Question):
             return self.check_prompt(self.opened(asked(record).query), record)
         return super().prompt(asked(record))
 
