@@ -58,6 +58,19 @@ def test_the_token_law_comes_back() -> None:
     assert (level, size, exponent) == pytest.approx((1.7, 400.0, -0.3), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [
+        lambda d: 5.0 + 0.1 * np.log(d / 1e4),  # rises
+        lambda d: 5.0 - 0.4 * np.log(d / 1e4),  # falls, but to no level
+    ],
+)
+def test_losses_without_a_level_have_no_token_law(losses) -> None:
+    tokens = np.array([2e4, 4e4, 6e4, 9e4])
+    with pytest.raises(InputError, match=r"token law: the losses do not fall to a level: .* d\^"):
+        fit_token_law(tokens, losses(tokens))
+
+
 def test_the_joint_law_tells_losses_that_it_was_not_fitted_to() -> None:
     """A new ratio, budget and size; the D-CPT law as its equation says it."""
 

@@ -86,10 +86,16 @@ def fit_token_law(tokens: Array, losses: Array) -> Law:
         losses: L(D) at the same phase of the learning rate, `(N,)`.
 
     Raises:
-        InputError: Fewer than four points, or no fit.
+        InputError: Fewer than four points, no fit, or one that is no law: it must fall with D to a
+            level of at least 0.
     """
     unit = float(np.exp(np.log(tokens).mean()))  # D is large: fit D / unit
     level, size, exponent = _fit_power(tokens / unit, losses, -0.5, "token law")
+    if level < 0.0 or size < 0.0 or exponent >= 0.0:
+        raise InputError(
+            f"token law: the losses do not fall to a level: the best curve is {level:.3g} + "
+            f"{size:.3g} d^{exponent:.3g}, d = D / {unit:.3g}"
+        )
     size *= unit**-exponent
     return Law(power, tokens, losses, np.array([level, size, exponent]))
 
