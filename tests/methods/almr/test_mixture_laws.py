@@ -61,8 +61,9 @@ def test_the_token_law_comes_back() -> None:
 @pytest.mark.parametrize(
     "losses",
     [
-        lambda d: 5.0 + 0.1 * np.log(d / 1e4),  # rises
-        lambda d: 5.0 - 0.4 * np.log(d / 1e4),  # falls, but to no level
+        lambda d: 5.0 + 0.1 * (d / 1e4) ** 0.5,  # rises
+        lambda d: 5.0 - 0.1 * (d / 1e4) ** 1.5,  # falls ever faster
+        lambda d: 8.0 * (d / 1e4) ** -0.5 - 3.0,  # falls below 0
     ],
 )
 def test_losses_without_a_level_have_no_token_law(losses) -> None:
