@@ -68,7 +68,7 @@ def test_the_token_law_comes_back() -> None:
 )
 def test_losses_without_a_level_have_no_token_law(losses) -> None:
     tokens = np.array([2e4, 4e4, 6e4, 9e4])
-    with pytest.raises(InputError, match=r"token law: the losses do not fall to a level: .* d\^"):
+    with pytest.raises(InputError, match=r"token law: the losses do not fall to a level"):
         fit_token_law(tokens, losses(tokens))
 
 
