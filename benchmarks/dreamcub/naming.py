@@ -45,24 +45,25 @@ from zoo.records import SEEKER, SUPPORTER, Turn
 FRESH = 1_000_000  # number of the first dialogue of a test
 TALKS, TESTS, TURNS = 256, 64, 2
 LORA = {"rank": 16, "alpha": 32.0}
-LENGTHS = {"base": 1500, "policy": 40, "world": 30, "reward": 160, "joint": 120}
-QUICK = dict.fromkeys(LENGTHS, 4)
-PER_CYCLE = {"world_per_cycle": 2, "minibatches": 2, "epochs": 1, "interact_every": 1}
+LENGTHS = {"base": 1500, "policy": 40, "world": 30, "reward": 160, "joint": 150}
+QUICK = dict.fromkeys(LENGTHS, 10)
+PER_CYCLE = {"world_per_cycle": 1, "minibatches": 2, "epochs": 2, "interact_every": 1}
+CYCLE = 5  # steps
 VISITS = 4  # dialogues of a cycle
 PPO_EPOCHS = 4
 PPO_CYCLE = 4  # times as many dialogues for PPO in every fourth cycle, each of them learned from
 
-# The other cycles are half as long, so every other one visits: turns with the user are equal.
+# Without learning in imagination a cycle is one step, so every fifth one visits.
 PPO = {"rollouts": "environment", "schedule": {"world": 0, "reward": 0, "world_per_cycle": 0}}
 ROWS: dict[str, dict[str, Any]] = {
     "full": {},
-    "SFT": {"joint": 0},
+    "SFT": {"joint": 0, "schedule": {"reward": 0}},  # S2 teaches the belief that it is told
     "model-free PPO": {**PPO, "belief_in": []},
     "- belief in the world model": {"belief_in": ["reward", "policy"]},
     "- belief in the reward": {"belief_in": ["observation", "policy"]},
     "- KL": {"weights": {"kl": 0.0}},
-    "frozen world model": {"schedule": {"world_per_cycle": 0, "interact_every": 2}},
-    "H = 0": {"horizon": 0, "schedule": {"interact_every": 2}},
+    "frozen world model": {"schedule": {"world_per_cycle": 0}},
+    "H = 0": {"horizon": 0, "schedule": {"interact_every": CYCLE}},
 }
 
 
@@ -157,9 +158,9 @@ def steps_of(row: str, module: zoo.DreamCUB, lengths: Mapping[str, int]) -> int:
     """Return the optimiser steps of a row: as many visits for all, unless it has none."""
     schedule = module.schedule
     early = sum(part or 0 for part in (schedule.policy, schedule.world, schedule.reward))
-    cycles = lengths["joint"] // 4  # of two steps of the world model and two of the policy
+    cycles = lengths["joint"] // CYCLE
     if module.rollouts == "environment":  # what the others do in S3 too
-        cycles += lengths["reward"] // 4
+        cycles += lengths["reward"] // CYCLE
         return early + cycles // PPO_CYCLE * schedule.updates
     return early + int(ROWS[row].get("joint", lengths["joint"]))
 
