@@ -13,10 +13,8 @@ import textwrap
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-
+from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.trials import data_path
-from zoo.tiny_models import CHAT_TOKENS
 
 VOCABULARY = 2048
 SHARD = 500  # texts in a file
@@ -74,37 +72,8 @@ def write_lines(path: Path, texts: list[str]) -> None:
 
 def write_models(corpus: Path, folder: Path) -> None:
     """Write the models that nothing has been learned by, `folder/small` and `folder/large`."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[AddedToken(token, normalized=False) for token in CHAT_TOKENS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train([str(path) for path in sorted(corpus.glob("*/*.txt"))], trainer)
-    start, _, end = CHAT_TOKENS
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=start, eos_token=end, pad_token=start
-    )
+    files = sorted(corpus.glob("*/*.txt"))
+    texts = (line for path in files for line in path.read_text("utf-8").splitlines(keepends=True))
+    tokenizer = bpe_tokenizer(texts, VOCABULARY)
     for name, (width, inner) in SIZES.items():
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=inner,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
+        write_llama(folder / name, tokenizer, width, inner)

@@ -1,23 +1,26 @@
-"""MuPaS, its two strategies and its baselines on MELD and EmoryNLP: one JSON entry per run.
+"""MuPaS, its strategies, its baselines and rules on MELD and EmoryNLP: one JSON entry per run.
 
     python -m benchmarks.mupas --json benchmarks/results/mupas.json
 
 Next speakers: accuracy and mean reciprocal rank on all scenes and on those in which three people
-speak, the trivial rules on the same turns beside them. Words: perplexity of all turns, their
-speakers given; B-2, R-L and distinct-2 of the last turn of each scene. `prompted` is the backbone
-without training. Differences from MuPaS are paired by seed, with their 95 % t interval.
+speak. Words: perplexity of all turns, their speakers given, and nats per token of who says least
+and most; B-2, R-L and distinct-2 of the last turn of the first `--replies` scenes. `prompted` is
+the backbone without training, `rule: ...` has no model. Differences from MuPaS are paired by seed
+and scene, with their 95 % bootstrap interval over scenes.
 
-Needs `ZOO_DATA`; one thread.
+`--backbone small` is a Llama of four blocks from scratch, whose BPE tokenizer has seen the texts of
+the training split: numbers for 2 million weights, in minutes. Needs `ZOO_DATA`; one thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -26,21 +29,29 @@ import torch
 import datamodules
 import zoo
 from benchmarks import trials
+from benchmarks.mupas import scores
+from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import quiet_trainer
+from zoo.methods.mupas.speaker_rules import RULES
+from zoo.records import Scene
 
-ROWS: dict[str, dict[str, Any]] = {
+TRAINED: dict[str, dict[str, Any]] = {
     "MuPaS": {},
-    "MuPaS, speak or silence": {"strategy": "speak_or_silence"},
-    "MuPaS, lambda = 0": {"speaker_weight": 0.0},
     "token-mean SFT": {"objective": "token_mean"},
     "single-role SFT": {"objective": "single_role"},
     "pairwise SFT": {"objective": "pairwise"},
-    "prompted": {},
+    "MuPaS, speak or silence": {"strategy": "speak_or_silence"},
+    "MuPaS, lambda = 0": {"speaker_weight": 0.0},
 }
+RULE = "rule: "
+ROWS = ("prompted", *(RULE + name for name in RULES), *TRAINED)
 DATASETS = {"meld": datamodules.MELD, "emorynlp": datamodules.EmoryNLP}
-RULES = ("uniform", "most_frequent", "previous_other", "alternation")
 SPEAKERS = ("speaker_accuracy", "speaker_mrr", "speaker_accuracy_3plus", "speaker_mrr_3plus")
-SHOWN = (*SPEAKERS, "perplexity", "bleu_2", "rouge_l", "distinct_2")
+WORDS = ("perplexity", "words_least", "words_most", "bleu_2", "rouge_l", "distinct_2")
+PAIRED = (*SPEAKERS, "words", "words_least", "words_most")
+SMALL = (160, 432)  # width, inner width
+VOCABULARY = 4096
+WINDOW = 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,94 +59,136 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1, 2])
     parser.add_argument("--data", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--steps", type=int, default=240, help="of eight scenes each")
+    parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--scenes", type=int, default=None, help="test scenes; all by default")
-    parser.add_argument("--backbone", default="smollm2-135m")
+    parser.add_argument("--replies", type=int, default=64, help="scenes that get a last turn")
+    parser.add_argument("--backbone", default="smollm2-135m", help="or `small`")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "data", "row", "seed")
     if not options.table:
+        torch.set_num_threads(1)
         finished.run(jobs(options), partial(run_row, options=options))
     print("\n".join(line for name in DATASETS for line in table(finished.entries, name)))
 
 
 def jobs(options: argparse.Namespace) -> list[trials.Job]:
-    """Return dataset, row and seed; what is not trained runs once."""
+    """Return dataset, row and seed, a seed of every dataset before the next seed."""
     return [
-        (data, row, seed)
-        for seed in options.seeds
-        for data in options.data
-        for row in ROWS
-        if row in options.rows and (row != "prompted" or seed == options.seeds[0])
+        (data, row, seed) for seed in options.seeds for data in options.data for row in options.rows
     ]
 
 
 def run_row(data: str, row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
-    """Train and test one row; return its entry."""
+    """Train and test one row; return its entry. What draws nothing is the same for each seed."""
     lightning.seed_everything(seed, verbose=False)
-    optimizer = {"lr": 5e-5, "schedule": "cosine", "warmup_ratio": 0.03}
-    module = zoo.MuPaS(
-        backbone={"name": options.backbone},
-        optimizer=optimizer,
-        max_length=1024,
-        max_answer_tokens=32,
-        max_generated=None,
-        **ROWS[row],
-    )
-    scenes = DATASETS[data](
+    records = DATASETS[data](
         trials.data_path(data),
         batch_size=8,
-        eval_batch_size=8,
         max_test=options.scenes,
         too_long="drop",
         seed=seed,
     )
-    trainer = quiet_trainer(max_steps=options.steps, max_epochs=-1)
-    torch.set_num_threads(1)
+    scenes: list[Any] = records.records("test")
     start = time.time()
-    if row != "prompted":
-        trainer.fit(module, scenes)
-    trained = time.time()
-    (metrics,) = trainer.test(module, scenes, verbose=False)
+    if row.startswith(RULE):
+        found, steps = scores.of_rule(scenes, RULES[row.removeprefix(RULE)]), 0
+    else:
+        steps = options.steps * (row in TRAINED)
+        module = trained(records, steps, options, TRAINED.get(row, {}))
+        found = tested(module, scenes, options.replies)
     return {
         "data": data,
         "row": row,
         "seed": seed,
-        "steps": options.steps * (row != "prompted"),
+        "steps": steps,
+        "lr": options.lr,
         "backbone": options.backbone,
-        "test_scenes": len(scenes.records("test")),
-        "seconds": {"train": round(trained - start), "test": round(time.time() - trained)},
-        "metrics": {
-            key.removeprefix("test/"): round(value, 5)
-            for key, value in metrics.items()
-            if not math.isnan(value)
+        "test_scenes": len(scenes),
+        "seconds": round(time.time() - start),
+        **{
+            key: {name: rounded(value) for name, value in found[key].items()}
+            for key in ("metrics", "items", "sizes")
         },
     }
 
 
-def table(results: Sequence[trials.Entry], data: str) -> list[str]:
-    """Return Markdown tables: scores, mean over seeds; rules; paired differences from MuPaS."""
-    entries = trials.of_row(results, data=data)
+def rounded(value: Any) -> Any:
+    """Return a number, or numbers by name, with four digits after the point."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return round(value, 4)
+
+
+def trained(records: Any, steps: int, options: argparse.Namespace, settings: Any) -> zoo.MuPaS:
+    """Return a module after so many steps; none leaves the backbone as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        name = options.backbone
+        if name == "small":
+            name = folder
+            write_small(Path(folder), records.records("train"))
+        module = zoo.MuPaS(
+            backbone={"name": name},
+            optimizer={"lr": options.lr, "schedule": "cosine", "warmup_ratio": 0.03},
+            max_length=WINDOW,
+            max_answer_tokens=32,
+            **settings,
+        )
+        if steps:
+            quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, records)
+        module.configure_model()
+    return module.eval()
+
+
+def write_small(folder: Path, scenes: Sequence[Scene]) -> None:
+    """Write the small backbone, whose tokenizer is that of the scenes."""
+    texts = [turn.text for scene in scenes for turn in scene.turns]
+    names = [scene.setting + "\n" + "\n".join(scene.names) for scene in scenes]
+    write_llama(folder, bpe_tokenizer([*texts, *names], VOCABULARY), *SMALL, window=WINDOW)
+
+
+def tested(module: zoo.MuPaS, scenes: Sequence[Scene], replies: int) -> scores.Scores:
+    """Return scores of all scenes; those of replies are of the first ones."""
+    found = scores.of_readings(scenes, module.read_all(scenes))
+    asked = scenes[:replies]
+    said = [reply for i in range(0, len(asked), 8) for reply in module.generate(asked[i : i + 8])]
+    found["metrics"] |= scores.of_replies(asked, said)
+    return found
+
+
+def table(entries: Sequence[trials.Entry], data: str) -> list[str]:
+    """Return Markdown tables: speakers, words, and paired differences from MuPaS."""
+    entries = trials.of_row(entries, data=data)
     if not entries:
         return []
-    rows, pairs = [], []
-    base = {e["seed"]: e["metrics"] for e in trials.of_row(entries, row="MuPaS")}
-    for row, mine in trials.by_row(entries, ROWS):
-        cells = [_mean([e["metrics"].get(name) for e in mine]) for name in SHOWN]
-        rows.append([row, str(len(mine)), *cells])
-        if row not in ("MuPaS", "prompted"):
-            both = [(base[e["seed"]], e["metrics"]) for e in mine if e["seed"] in base]
-            pairs.append([row, *(_paired(both, name) for name in SHOWN)])
-    first = entries[0]["metrics"]
-    rules = [
-        [rule, *(_mean([first.get(f"rule_{rule}{end}")]) for end in ("", "_3plus"))]
-        for rule in RULES
-    ]
+    mine = trials.by_row(entries, ROWS)
+    ours = {entry["seed"]: entry for entry in trials.of_row(entries, row="MuPaS")}
     return [
-        *("", f"{data}, {entries[0]['test_scenes']} test scenes", ""),
-        *trials.markdown(["row", "seeds", *SHOWN], rows),
-        *("", *trials.markdown(["rule", "accuracy", "accuracy, >= 3 speakers"], rules)),
-        *("", "MuPaS minus the row, paired by seed (95 % interval)", ""),
-        *trials.markdown(["row", *SHOWN], pairs),
+        *("", f"{data}, {entries[0]['test_scenes']} test scenes: next speakers", ""),
+        *_means(mine, SPEAKERS, "speaker_accuracy"),
+        *("", f"{data}: words", ""),
+        *_means(mine, WORDS, "perplexity"),
+        *("", f"{data}: MuPaS minus the row (95 % bootstrap interval over scenes)", ""),
+        *trials.markdown(
+            ["row", "seeds", *PAIRED],
+            [[row, *_paired(ours, theirs)] for row, theirs in mine if row != "MuPaS" and ours],
+        ),
     ]
+
+
+def _means(
+    rows: Sequence[tuple[str, list[trials.Entry]]], names: Sequence[str], first: str
+) -> list[str]:
+    """Return a table of means over seeds of the rows that have the first score."""
+    cells = [
+        [
+            row,
+            str(len(entries)),
+            *(_mean([e["metrics"].get(name) for e in entries]) for name in names),
+        ]
+        for row, entries in rows
+        if first in entries[0]["metrics"]
+    ]
+    return trials.markdown(["row", "seeds", *names], cells)
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -143,14 +196,18 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{statistics.mean(known):.3f}" if known else "-"
 
 
-def _paired(both: Sequence[tuple[dict[str, float], dict[str, float]]], name: str) -> str:
-    """Return the mean difference with its margin over seeds; `-` where a side has no score."""
-    gaps = [mine[name] - theirs[name] for mine, theirs in both if name in mine and name in theirs]
-    if not gaps:
-        return "-"
-    margin = trials.seed_margin(gaps)
-    spread = "" if math.isnan(margin) else f" +- {margin:.3f}"
-    return f"{statistics.mean(gaps):+.3f}{spread}"
+def _paired(ours: dict[int, trials.Entry], theirs: Sequence[trials.Entry]) -> list[str]:
+    """Return shared seeds, and each difference with its interval; `-` without the score."""
+    both = [(ours[entry["seed"]], entry) for entry in theirs if entry["seed"] in ours]
+    cells = [str(len(both))]
+    for name in PAIRED:
+        if not both or name not in both[0][1]["items"] or name not in both[0][0]["items"]:
+            cells.append("-")
+            continue
+        pairs = [(a["items"][name], b["items"][name]) for a, b in both]
+        middle, low, high = scores.difference(pairs, both[0][0]["sizes"][name])
+        cells.append(f"{middle:+.3f} ({low:+.3f} to {high:+.3f})")
+    return cells
 
 
 if __name__ == "__main__":

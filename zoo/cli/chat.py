@@ -137,7 +137,13 @@ def typed() -> Iterator[str]:
             return
 
 
-def run(model: Any, opening: Dialogue, datamodule: Any = None, role: str | None = None) -> None:
+def run(
+    model: Any,
+    opening: Dialogue,
+    datamodule: Any = None,
+    role: str | None = None,
+    temperature: float | None = None,
+) -> None:
     """Chat over the process's own input and output; a first line says with whom.
 
     Over a pipe that line goes to the standard error, since the output is a line a message.
@@ -148,15 +154,18 @@ def run(model: Any, opening: Dialogue, datamodule: Any = None, role: str | None 
         datamodule: The people of a scene are those of its first test record; its `too_long` says
             whether a message that is too long ends a conversation over a pipe.
         role: Which of them the user is; None to watch.
+        temperature: Of speakers and words of a scene; None takes the most likely.
 
     Raises:
-        InputError: The method does not talk, or takes no role, or see `chat`.
+        InputError: The method does not talk, or takes no role or temperature, or see `chat`.
     """
     if hasattr(model, "simulate"):
-        perform(model, datamodule.records("test")[0], opening.situation, role)
+        cast = datamodule.records("test")[0]
+        perform(model, cast, opening.situation, role, temperature or 0.0)
         return
-    if role is not None:
-        raise InputError(f"role: {type(model).__name__} takes none; leave it out")
+    for name, value in {"role": role, "temperature": temperature}.items():
+        if value is not None:
+            raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
     if type(model).converse is ZooModule.converse:
         model.converse(opening)  # raises
     terminal = sys.stdin.isatty()

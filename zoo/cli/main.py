@@ -123,7 +123,8 @@ class ZooCLI(LightningCLI):
             before, self.config[self.config.subcommand].model.get("init_args", Namespace())
         )
         if changed:
-            say(f"{ckpt} has other settings, which are used: {', '.join(changed)}")
+            note = f"note: {ckpt} has other settings, which are used: {', '.join(changed)}"
+            print(note, file=sys.stderr)
 
     def _set_seed(self) -> None:
         """Seed without a message."""

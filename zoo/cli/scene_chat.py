@@ -6,10 +6,13 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from zoo.errors import InputError, nearest
 from zoo.records import Scene, Turn
 
 
-def perform(model: Any, cast: Scene, setting: str, role: str | None) -> Scene:
+def perform(
+    model: Any, cast: Scene, setting: str, role: str | None, temperature: float = 0.0
+) -> Scene:
     """Let the people of a scene talk from its beginning, a line a turn; return what they said.
 
     Args:
@@ -18,10 +21,13 @@ def perform(model: Any, cast: Scene, setting: str, role: str | None) -> Scene:
         setting: Another setting; empty for its own.
         role: Who the user is: their lines are read from the standard input, where an empty line or
             `/quit` ends. None to watch.
+        temperature: Of speakers and words; 0 takes the most likely.
 
     Raises:
         InputError: Nobody is called like the role.
     """
+    if role is not None and role not in cast.names:
+        raise InputError(f"role: nobody here is called {role!r}; {nearest(role, cast.names)}")
     scene = replace(cast, setting=setting or cast.setting, turns=())
     terminal = sys.stdin.isatty()
 
@@ -37,7 +43,14 @@ def perform(model: Any, cast: Scene, setting: str, role: str | None) -> Scene:
         text = " ".join(sys.stdin.readline().split())
         return None if text in ("", "/quit") else text
 
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
     if scene.setting:
-        print(scene.setting, file=sys.stderr)  # noqa: T201
-    print(f"people: {', '.join(scene.names)}", file=sys.stderr)  # noqa: T201
-    return model.simulate(scene, user=role, listen=listen, told=told)
+        note(scene.setting)
+    note(f"people: {', '.join(scene.names)}")
+    if role is not None:
+        note(f"you are {role}; an empty line or /quit ends")
+    played = model.simulate(scene, user=role, listen=listen, told=told, temperature=temperature)
+    note("(the scene is over)" if played.ended else f"(stopped after {len(played.turns)} turns)")
+    return played

@@ -19,7 +19,7 @@ from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
 from zoo.ranking import index as indexing
 from zoo.ranking.faiss_search import check_vectors
-from zoo.ranking.query_file import corpus_of, read_queries
+from zoo.ranking.query_file import corpus_of, questions
 from zoo.records import Dialogue
 
 
@@ -119,6 +119,7 @@ class ZooTrainer(Trainer):
         condition: str | None = None,
         input: str | None = None,
         output: str | None = None,
+        temperature: float | None = None,
         num_records: int = 4,
     ) -> None:
         """Show what the method does: replies to test records, or to a prompt; or translate a file.
@@ -133,10 +134,12 @@ class ZooTrainer(Trainer):
             condition: Answer under this condition; an empty string for none.
             input: Subtitle file to translate (ALPO) between the languages of the data.
             output: File to write; it must not exist.
+            temperature: Of speakers and words of a scene (MuPaS); without it the most likely ones.
             num_records: How many test records to answer.
         """
-        texts = {"given": given, "condition": condition, "input": input, "output": output}
-        options = {name: text for name, text in texts.items() if text is not None}
+        asked: dict[str, Any] = {"given": given, "condition": condition, "input": input}
+        asked |= {"output": output, "temperature": temperature}
+        options = {name: value for name, value in asked.items() if value is not None}
         check_counts("", {"num_records": num_records})
         for name in options.keys() - inspect.signature(model.show).parameters.keys():
             raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
@@ -156,6 +159,7 @@ class ZooTrainer(Trainer):
         problem: str = "",
         emotion: str = "",
         role: str | None = None,
+        temperature: float | None = None,
     ) -> None:
         """Talk to a method: in a terminal, or a line a turn over a pipe.
 
@@ -167,10 +171,12 @@ class ZooTrainer(Trainer):
             problem: Type of your problem, for example `job crisis`.
             emotion: How you feel; methods that recognise emotions by themselves do not read it.
             role: Which of a scene's people you are (MuPaS); None to watch.
+            temperature: Of speakers and words of a scene (MuPaS); without it the most likely ones.
         """
         model.check_data(datamodule)
         self._load(model, ckpt_path)
-        chatting.run(model, Dialogue((), emotion, problem, situation, "chat"), datamodule, role)
+        opening = Dialogue((), emotion, problem, situation, "chat")
+        chatting.run(model, opening, datamodule, role, temperature)
 
     def index(
         self,
@@ -227,14 +233,7 @@ class ZooTrainer(Trainer):
             raise InputError(f"output: {output} exists; name a new file")
         if engine == "faiss":
             check_vectors(model)
-        asked = [("query", query)] if query else []
-        if queries is not None:
-            asked += read_queries(Path(queries))
-        excluded: dict[str, tuple[str, ...]] = {}
-        if not asked:
-            records = datamodule.records("test")
-            asked = [(record.id, record.query) for record in records]
-            excluded = {record.id: getattr(record, "excluded", ()) for record in records}
+        asked, excluded = questions(datamodule, query, queries)
         self._ready(model, ckpt_path)
         opened = indexing.Index(model, index)  # type: ignore[arg-type]
         spare = max(map(len, excluded.values()), default=0)

@@ -78,11 +78,22 @@ def finish(
             done_B[i] = True
 
 
-def pick(logits_BV: Tensor, temperature: float) -> Tensor:
-    """Return a token per row: the best one at temperature 0, else a sample."""
+def pick(logits_BV: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
+    """Return a token per row: the best one at temperature 0, else a sample.
+
+    Args:
+        logits_BV: Logits of what may be picked.
+        temperature: They are divided by it.
+        top_p: A sample is one of the likeliest tokens whose chances sum up to this.
+    """
     if temperature == 0:
         return logits_BV.argmax(-1)
-    return torch.multinomial((logits_BV.float() / temperature).softmax(-1), 1)[:, 0]
+    logits_BV = logits_BV.float() / temperature
+    if top_p < 1:
+        from transformers import TopPLogitsWarper
+
+        logits_BV = TopPLogitsWarper(top_p)(None, logits_BV)
+    return torch.multinomial(logits_BV.softmax(-1), 1)[:, 0]
 
 
 def end_of_text(lm: Any) -> list[int]:

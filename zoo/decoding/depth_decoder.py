@@ -212,6 +212,7 @@ class DepthDecoder:
         stop_id: int,
         max_new_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         close: bool = True,
         allowed: Callable[[int, list[int]], list[int] | None] | None = None,
     ) -> list[list[int]]:
@@ -223,6 +224,7 @@ class DepthDecoder:
             stop_id: Token that ends a row. A later phase sees it where the text ended otherwise.
             max_new_tokens: Limit per row, stop token excluded.
             temperature: 0 is greedy; else tokens are sampled from softmax(logits / temperature).
+            top_p: A sampled token is one of the likeliest whose chances sum up to this.
             close: Append the stop token to every row, so that another phase can follow.
             allowed: Given a row and its tokens so far, the tokens that may follow; None for all.
                 Without `close`, a row is not run where it can end in one way only.
@@ -239,7 +241,7 @@ class DepthDecoder:
                 logits_BV = project(self.state())
                 if allowed is not None:
                     logits_BV = keep_only(logits_BV, [allowed(i, r) for i, r in enumerate(rows)])
-                token_B = one_stop(pick(logits_BV, temperature), self.end_ids, stop_id)
+                token_B = one_stop(pick(logits_BV, temperature, top_p), self.end_ids, stop_id)
             else:
                 token_B = torch.full((batch_size,), stop_id, device=self.mask_BL.device)
             alive = (~done_B).tolist()

@@ -12,6 +12,29 @@ from zoo.records import Corpus
 HEADERS = ("id", "_id", "qid", "query-id", "query_id")  # of a column of ids
 
 
+def questions(
+    datamodule: Any, query: str | None, queries: str | None
+) -> tuple[list[tuple[str, str]], dict[str, tuple[str, ...]]]:
+    """Return id and text of what is asked, and the documents that do not count, by id.
+
+    Args:
+        datamodule: The data; its test queries are asked if no others are given.
+        query: One query.
+        queries: A file of them.
+
+    Raises:
+        InputError: See `read_queries`.
+    """
+    asked = [("query", query)] if query else []
+    if queries is not None:
+        asked += read_queries(Path(queries))
+    if asked:
+        return asked, {}
+    records = datamodule.records("test")
+    excluded = {record.id: getattr(record, "excluded", ()) for record in records}
+    return [(record.id, record.query) for record in records], excluded
+
+
 def read_queries(path: Path) -> list[tuple[str, str]]:
     """Return id and text of each line: JSON objects, or id and text between tabs in a `.tsv` file.
 

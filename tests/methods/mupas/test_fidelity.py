@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
 from torch.nn import functional as F
 
 from datamodules import Scenes
@@ -20,60 +21,10 @@ from zoo.records import Role, Scene, Turn
 
 Made = Callable[..., Any]
 
-SAID = (
-    ("Ann", "Who took the boat?"),
-    ("Bob", "Not me, I was asleep all night."),
-    ("Cleo de Witt", "The wind did."),
-    ("Ann", "Then we walk."),
-    ("Bob", "No."),
-)
-STRATEGIES = ("speaker_as_token", "speak_or_silence")
-
-
-def scene_of(said: Any = SAID, *, ended: bool = True) -> Scene:
-    """Return a scene of three people."""
-    roles = (Role("Ann", "a sailor"), Role("Bob"), Role("Cleo de Witt", "a guest"))
-    return Scene(roles, tuple(Turn(*pair) for pair in said), "A pier.", ended, "scene:1")
-
-
-@pytest.fixture
-def mupas(make: Made) -> Made:
-    """Build a tiny module in float64 whose blocks do something."""
-
-    def build(**options: Any) -> Any:
-        options = {"max_length": 2048, "max_answer_tokens": 4, **options}
-        return make("MuPaS", "tiny-llama", spread=4.0, **options).double()
-
-    return build
-
-
-def batch_of(module: Any, *scenes: Scene) -> Any:
-    """Return scenes as one batch."""
-    encoder = module.encoder()
-    return encoder.collate([e for scene in scenes for e in encoder(scene)], {})
-
 
 def loss_of(module: Any, *scenes: Scene, term: str = "utterance") -> torch.Tensor:
     """Return a loss term of scenes."""
     return module.losses(batch_of(module, *scenes))[term].loss
-
-
-def role_tokens(module: Any, scene: Scene) -> tuple[torch.Tensor, dict[str, list[int]]]:
-    """Return the ids of a scene, written out by hand, and where the tokens of each role stand."""
-    encoder = module.encoder()
-    ids = list(encoder.prefix(scene))
-    places: dict[str, list[int]] = {}
-    for turn in scene.turns:
-        ids += (
-            encoder.ids(f"\n<|im_start|>{turn.speaker}\n")
-            if False
-            else encoder.header(turn.speaker)
-        )
-        words = [*encoder.tokenizer(turn.text, add_special_tokens=False)["input_ids"]]
-        words.append(encoder.tokenizer.convert_tokens_to_ids("<|im_end|>"))
-        places.setdefault(turn.speaker, []).extend(range(len(ids), len(ids) + len(words)))
-        ids += words
-    return torch.tensor([ids]), places
 
 
 def role_losses(module: Any, scene: Scene) -> dict[str, torch.Tensor]:
@@ -139,6 +90,27 @@ def test_a_role_that_talks_more_weighs_no_more(mupas: Made) -> None:
         shares.setdefault(objective, []).append(bob / batch.normalizers[UTTERANCE])
     assert shares["role_mean"] == pytest.approx([1 / 3, 1 / 3])
     assert shares["token_mean"][1] > shares["token_mean"][0] + 0.1
+
+
+@pytest.mark.fidelity("mupas", 3)
+def test_weights_count_in_micro_batches_of_one_scene(mupas: Made) -> None:
+    """The gradients of a step's scenes, one at a time, add up to those of its mean over scenes."""
+    scenes, found = [scene_of(), scene_of(SAID[:2])], {}
+    for objective in ("role_mean", "token_mean"):
+        module = mupas(objective=objective)
+        encoder = module.encoder()
+        weight = module.lm.model.layers[1].mlp.up_proj.weight
+        examples = [example for scene in scenes for example in encoder(scene)]
+        step = {UTTERANCE: sum(example.head_weights()[UTTERANCE] for example in examples)}
+        parts = [module.losses(encoder.collate([one], step))["utterance"].loss for one in examples]
+        found[objective] = torch.autograd.grad(sum(parts), weight)[0]
+    module = mupas()
+    means = [torch.stack(list(role_losses(module, scene).values())).mean() for scene in scenes]
+    weight = module.lm.model.layers[1].mlp.up_proj.weight
+    (wanted,) = torch.autograd.grad(torch.stack(means).mean(), weight)
+    torch.testing.assert_close(found["role_mean"], wanted, rtol=1e-5, atol=1e-7)
+    apart = (found["token_mean"] - wanted).norm() / wanted.norm()
+    assert apart > 0.05
 
 
 @pytest.mark.fidelity("mupas", 4)

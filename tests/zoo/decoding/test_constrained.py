@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.constrained import keep_only, only, only_ending
+from zoo.decoding.constrained import keep_only, only, only_ending, pick
 from zoo.records import LabelPath, Taxonomy
 
 STOP = 9
@@ -72,3 +72,13 @@ def test_a_constrained_model_always_names_classes(make: Any, separate: bool) -> 
         found = module.generate(plans)
         exist = [path[1] in taxonomy.below((path[0],)) for path in found]
         assert all(exist) if constrain else not any(exist)
+
+
+def test_a_sample_is_one_of_the_likeliest() -> None:
+    """With top_p 0.6 the two that sum up to 0.8 remain, in their proportions; at 1 all do."""
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(4000, 1)
+    shares = pick(logits, 1.0, 0.6).bincount(minlength=4) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.03, rtol=0)
+    assert (pick(logits, 1.0).bincount(minlength=4) > 0).all()
+    cold = pick(logits, 0.25, 0.6)  # chances to the power of 4: the first one alone has 0.88
+    assert set(cold.tolist()) == {0}

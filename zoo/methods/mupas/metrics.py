@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_f1_score
 
 from zoo.methods.mupas.speaker_rules import RULES
 from zoo.metrics.records import RecordMetric, number
@@ -20,7 +22,9 @@ from zoo.records import Role, Scene, Turn
 
 
 class SpeakerScores(RecordMetric):
-    """Accuracy and mean reciprocal rank of next speakers, and the accuracy of each rule.
+    """Accuracy, mean reciprocal rank and macro-F1 of next speakers, and the accuracy of each rule.
+
+    Macro-F1 is that of torchmetrics, its classes the names that were said or expected anywhere.
 
     torchmetrics' retrieval metrics take one list of scores a query; here the candidates change from
     turn to turn, and the rules stand beside the model on the same turns.
@@ -58,6 +62,7 @@ def _scores(rows: Sequence[dict[str, Any]], end: str) -> dict[str, Tensor]:
     found: dict[str, list[float]] = {
         name: [] for name in ("speaker_accuracy", "speaker_mrr", *(f"rule_{r}" for r in RULES))
     }
+    said, expected = list[str](), list[str]()
     for row in rows:
         scene = Scene(
             tuple(Role(name) for name in row["names"]),
@@ -65,15 +70,31 @@ def _scores(rows: Sequence[dict[str, Any]], end: str) -> dict[str, Tensor]:
         )
         for turn, chances in enumerate(row["chances"], start=1):
             right, last = row["said"][turn], row["said"][turn - 1]
-            hit, reciprocal = placed({n: c for n, c in chances.items() if n != last}, right)
+            others = {name: chance for name, chance in chances.items() if name != last}
+            said.append(right)
+            expected.append(max(others, key=others.__getitem__))
+            hit, reciprocal = placed(others, right)
             found["speaker_accuracy"].append(hit)
             found["speaker_mrr"].append(reciprocal)
             for name, rule in RULES.items():
                 found[f"rule_{name}"].append(rule(scene, turn).get(right, 0.0))
-    return {
-        name + end: number(sum(values) / len(values) if values else math.nan)
-        for name, values in found.items()
-    }
+    means = {name: sum(v) / len(v) if v else math.nan for name, v in found.items()}
+    means["speaker_macro_f1"] = macro_f1(said, expected)
+    return {name + end: number(value) for name, value in means.items()}
+
+
+def macro_f1(said: Sequence[str], expected: Sequence[str]) -> float:
+    """Return the mean over names of F1; NaN without turns.
+
+    Example:
+        >>> macro_f1(["Ann", "Bob", "Bob"], ["Ann", "Ann", "Bob"])
+        0.6666666865348816
+    """
+    if not said:
+        return math.nan
+    names = sorted({*said, *expected})
+    real, guessed = (torch.tensor([names.index(n) for n in side]) for side in (said, expected))
+    return float(multiclass_f1_score(guessed, real, num_classes=max(2, len(names))))
 
 
 def placed(chances: Mapping[str, float], right: str) -> tuple[float, float]:

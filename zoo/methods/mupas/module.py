@@ -85,12 +85,13 @@ class MuPaS(SceneModule):
         super().__init__(
             backbone,
             optimizer,
+            objective=objective,
             max_answer_tokens=max_answer_tokens,
             max_turns=max_turns,
             max_generated=max_generated,
         )
         self.save_hyperparameters()
-        self.strategy, self.objective = strategy, objective
+        self.strategy = strategy
         self.speaker_weight, self.max_length = speaker_weight, max_length
         self.loss_weights = {"utterance": 1.0, "speaker": speaker_weight}
 

@@ -37,6 +37,7 @@ def simulate(
     max_turns: int,
     min_turns: int,
     temperature: float,
+    top_p: float,
 ) -> Scene:
     """Return the scene with more turns; `ended` says whether it ended by itself.
 
@@ -50,10 +51,14 @@ def simulate(
         max_turns: Most turns to add.
         min_turns: The scene does not end before so many more turns.
         temperature: Of speakers and words; 0 takes the most likely.
+        top_p: A sampled token is one of the likeliest whose chances sum up to this.
 
     Raises:
-        InputError: Nobody is called like the user, or the scene has fewer than two people.
+        InputError: Nobody is called like the user, the scene has fewer than two people, or the
+            temperature is below 0.
     """
+    if temperature < 0:
+        raise InputError(f"temperature: {temperature} is below 0")
     if user is not None and user not in scene.names:
         raise InputError(f"role: nobody here is called {user!r}; {nearest(user, scene.names)}")
     if len(scene.roles) < 2:
@@ -69,7 +74,7 @@ def simulate(
                 break
             stage.add(Turn(name, text))
         else:
-            told(stage.speak(name, temperature))
+            told(stage.speak(name, temperature, top_p))
     return stage.scene
 
 
@@ -157,7 +162,7 @@ class Stage:
 
     # -- what ----------------------------------------------------------------------------------
 
-    def speak(self, name: str, temperature: float) -> Turn:
+    def speak(self, name: str, temperature: float, top_p: float) -> Turn:
         """Write a turn; add and return it."""
         self.decoder.feed([self.headers[name]], 0)
         (ids,) = self.decoder.decode(
@@ -166,6 +171,7 @@ class Stage:
             stop_id=self.encoder.stop_id,
             max_new_tokens=self.module.max_answer_tokens,
             temperature=temperature,
+            top_p=top_p,
             allowed=lambda row, tokens: None if tokens else self.first_words,
         )
         text = self.encoder.tokenizer.decode(ids, skip_special_tokens=True)

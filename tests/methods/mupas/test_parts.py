@@ -1,0 +1,106 @@
+"""What the numbered properties leave out: the speaker's loss, long scenes, sampling, figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
+
+from zoo.methods.mupas.figures import REST, speaker_figures
+from zoo.methods.mupas.metrics import macro_f1
+from zoo.methods.mupas.reading import SceneReading, expected
+
+Made = Callable[..., Any]
+
+
+def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:
+    """Return log P(after | before) of a plain pass."""
+    ids = torch.tensor([[*before, *after]])
+    logp = module.lm(input_ids=ids).logits[0, len(before) - 1 : -1].log_softmax(-1)
+    return logp.gather(1, torch.tensor(after)[:, None]).sum()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
+    """Equation (3): S1 the headers said and the end, S2 the silences; (4): its weight, windows."""
+    module = mupas(strategy=strategy, speaker_weight=0.5)
+    encoder, losses = module.encoder(), []
+    scenes = [scene_of(), scene_of(SAID[:2], ended=False)]
+    for scene in scenes:
+        per_turn = []
+        ids, before = role_tokens(module, scene)[0][0].tolist(), list(encoder.prefix(scene))
+        for turn in [*scene.turns, *([None] * scene.ended)]:
+            silent = [n for n in scene.names if turn is None or n != turn.speaker]
+            if strategy == "speak_or_silence":
+                asked = [[*before, *encoder.header(name)] for name in silent]
+                each = [-log_prob(module, one, [encoder.stop_id]) for one in asked]
+                per_turn.append(torch.stack(each).mean())
+            else:
+                said = [encoder.stop_id] if turn is None else encoder.header(turn.speaker)
+                per_turn.append(-log_prob(module, before, said))
+            if turn is not None:
+                spoken = encoder.spoken(turn)
+                before += [*spoken.header, *spoken.words]
+        assert before == ids
+        losses.append(torch.stack(per_turn).mean())
+    terms = module.losses(batch_of(module, *scenes))
+    assert float(terms["speaker"].loss) == pytest.approx(float(sum(losses) / 2), abs=1e-6)
+    assert module.loss_weights == {"utterance": 1.0, "speaker": 0.5}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_long_scene_is_read_in_windows(mupas: Made, strategy: str) -> None:
+    """A distribution for every turn and one behind the last; all words of everybody counted."""
+    module = mupas(strategy=strategy)
+    whole = module.read(scene_of())
+    size = len(module.encoder().prefix(scene_of())) + 110
+    short = mupas(strategy=strategy, max_length=size)
+    assert len(short.encoder().windows(scene_of())) > 1
+    cut = short.read(scene_of())
+    assert len(cut.chances) == len(whole.chances) == len(SAID) + 1
+    assert cut.tokens == whole.tokens
+    assert cut.chances[0] == pytest.approx(whole.chances[0], abs=1e-9)
+    assert all(math.fsum(chances.values()) == pytest.approx(1) for chances in cut.chances)
+
+
+@pytest.mark.parametrize("objective", ["role_mean", "pairwise"])
+def test_words_of_each_person(mupas: Made, objective: str) -> None:
+    """Nats by person are those of the words of a plain pass over what that view shows before."""
+    module = mupas(objective=objective)
+    reading, encoder = module.read(scene_of()), module.encoder()
+    (window,) = encoder.windows(scene_of())
+    nats = dict.fromkeys(scene_of().names, 0.0)
+    for t, turn in enumerate(window.turns):
+        begun = replace(scene_of(), turns=scene_of().turns[: t + 1], ended=False)
+        nats[turn.name] -= float(log_prob(module, encoder.prompt(begun), turn.words))
+    assert reading.nats == pytest.approx(nats, abs=1e-6)
+    assert sum(reading.tokens.values()) == sum(len(turn.words) for turn in window.turns)
+
+
+def test_expected_speakers_are_not_the_last_one() -> None:
+    """Not even where the model would like it; macro-F1 counts names that are only expected."""
+    likes = {"Ann": 0.6, "Bob": 0.3, "Cleo de Witt": 0.1}
+    reading = SceneReading((likes,) * 6, {}, {})
+    assert expected(scene_of(), reading) == ["Ann", "Bob", "Ann", "Ann", "Bob"]
+    assert expected(scene_of(), SceneReading((), {}, {})) == []
+    assert macro_f1(["Ann", "Ann"], ["Ann", "Bob"]) == pytest.approx((2 / 3 + 0) / 2)
+    assert math.isnan(macro_f1([], []))
+
+
+def test_figures_of_speakers() -> None:
+    """Rows are who spoke; the eleventh person and those behind are one row; shares sum up to 1."""
+    said = ["Ann"] * 6 + ["Bob"] * 3 + [f"P{i}" for i in range(12)]
+    figures = speaker_figures(said, ["Ann"] * len(said))
+    labels = [text.get_text() for text in figures["speaker_confusion"].axes[0].get_yticklabels()]
+    assert labels[:2] == ["Ann", "Bob"]
+    assert (len(labels), labels[-1]) == (11, REST)
+    bars = [bar.get_height() for bar in figures["turn_share"].axes[0].patches]
+    assert bars[0] == pytest.approx(6 / 21)
+    assert sum(bars[:11]) == pytest.approx(1)
+    assert (bars[11], bars[12]) == (1, 0)
+    assert speaker_figures([], []) == {}
