@@ -1,9 +1,11 @@
 """MeTHanol and its controls on ToMi: accuracy by kind of question, one JSON entry per row and seed.
 
     python -m benchmarks.methanol --json benchmarks/results/tomi.json
+    python -m benchmarks.methanol --moves 2 --json benchmarks/results/two_moves.json
 
 Every row is trained by `python -m zoo fit` and scored by `python -m zoo test` on the same test
-questions, in as many steps of at most the same number of tokens each. Needs `ZOO_DATA`.
+questions, in as many steps of at most the same number of tokens each. ToMi needs `ZOO_DATA`; with
+`--moves` the stories are generated, and steps, batches and learning rate those of the configs.
 """
 
 from __future__ import annotations
@@ -28,15 +30,23 @@ ROWS: dict[str, list[str]] = {
     "SFT(Q -> T, A)": ["--config", "configs/sft_thought_tomi.yaml"],
     "direct": ["--config", "configs/sft_tomi.yaml"],
 }
+GENERATED = {  # the same rows on stories of `datamodules.FalseBelief`
+    "MeTHanol (k = 26)": ["--config", "configs/methanol.yaml"],
+    "SFT(Q -> A)": ["--config", "configs/sft.yaml"],
+    "SFT(Q -> T, A)": ["--config", "configs/sft_thought.yaml"],
+    "direct": ["--config", "configs/sft.yaml"],
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the table."""
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1])
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--moves", type=int, choices=(1, 2), help="generated stories, not ToMi")
+    parser.add_argument("--backbone", default="smollm2-135m")
+    parser.add_argument("--steps", type=int, help="100 on ToMi, else those of the configs: 160")
     parser.add_argument("--tokens", type=int, default=384, help="at most so many per step")
     parser.add_argument("--questions", type=int, default=96)
-    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--lr", type=float, help="1e-4 on ToMi, else those of the configs: 1.5e-4")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, one thread each")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "row", "seed")
@@ -56,20 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     """Train and test one row in a scratch folder; return its entry."""
-    scratch = Path(tempfile.mkdtemp(prefix="tomi-"))
+    scratch = Path(tempfile.mkdtemp(prefix="beliefs-"))
+    config = (GENERATED if options.moves else ROWS)[row]
+    steps = options.steps or (160 if options.moves else 100)
+    lr = options.lr or (1.5e-4 if options.moves else 1e-4)
     common = [
-        *ROWS[row],
-        *("--data.path", f"{trials.data_path('tomi')}/tomi_balanced_story_types.zip"),
+        *config,
+        *data_arguments(options),
         *("--data.max_test", str(options.questions), "--model.max_generated", "null"),
-        *("--data.batch_size", "64", "--data.max_tokens", str(options.tokens)),
+        *("--model.backbone.name", options.backbone),
         *("--seed_everything", str(seed), "--data.seed", str(seed)),
         *("--trainer.enable_progress_bar", "false"),
     ]
     train = [
-        *("--model.optimizer.lr", str(options.lr)),
-        *("--trainer.max_steps", str(options.steps), "--trainer.limit_val_batches", "0"),
+        *("--model.optimizer.lr", str(lr)),
+        *("--trainer.max_steps", str(steps), "--trainer.limit_val_batches", "0"),
         *("--trainer.default_root_dir", str(scratch / "train")),
-        *("--checkpoint.every_n_train_steps", str(options.steps)),
+        *("--checkpoint.every_n_train_steps", str(steps)),
     ]
     start = time.time()
     last: list[str] = []
@@ -82,10 +95,12 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     entry = {
         "row": row,
         "seed": seed,
-        "command": f"python -m zoo fit {' '.join(ROWS[row])}",
-        "steps": 0 if row == "direct" else options.steps,
-        "tokens_per_step": options.tokens,
-        "lr": options.lr,
+        "command": f"python -m zoo fit {' '.join(config)}",
+        "backbone": options.backbone,
+        "moves": options.moves,
+        "steps": 0 if row == "direct" else steps,
+        "tokens_per_step": None if options.moves else options.tokens,
+        "lr": lr,
         "questions": options.questions,
         "seconds": {"train": round(trained - start), "test": round(time.time() - trained)},
         "metrics": scalars(scratch / "test"),
@@ -93,6 +108,21 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     }
     shutil.rmtree(scratch)
     return entry
+
+
+def data_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments of the data: ToMi in steps of so many tokens, or generated stories."""
+    if options.moves:
+        return ["--data.moves", str(options.moves)]
+    path = f"{trials.data_path('tomi')}/tomi_balanced_story_types.zip"
+    return [
+        "--data.path",
+        path,
+        "--data.batch_size",
+        "64",
+        "--data.max_tokens",
+        str(options.tokens),
+    ]
 
 
 def zoo(verb: str, arguments: list[str], jobs: int) -> None:
@@ -114,12 +144,15 @@ def scalars(folder: Path) -> dict[str, float]:
 
 def table(results: Sequence[trials.Entry]) -> list[str]:
     """Return a Markdown table: mean over seeds per row, with the interval of the total."""
+    kinds = [*KINDS]
+    if any(entry.get("moves") == 2 for entry in results):
+        kinds.insert(2, "second_order")
     rows = []
     for row, entries in trials.by_row(results, ROWS):
-        names = [*(f"test/accuracy_{kind}" for kind in KINDS), "test/mention_accuracy"]
+        names = [*(f"test/accuracy_{kind}" for kind in kinds), "test/mention_accuracy"]
         share = trials.mean_metric(entries, "test/accuracy")
         accuracy = trials.percent_of(share, sum(entry["questions"] for entry in entries))
         means = trials.percent(*(trials.mean_metric(entries, name) for name in names))
         rows.append([row, str(len(entries)), accuracy, *means])
-    titles = ["row", "seeds", "all (95 % interval)", *KINDS, "all, lenient"]
+    titles = ["row", "seeds", "all (95 % interval)", *kinds, "all, lenient"]
     return trials.markdown(titles, rows)
