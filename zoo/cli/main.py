@@ -7,9 +7,7 @@ python -m zoo fit --config configs/methanol.yaml --config configs/overlays/lora.
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from zoo.cli.argument_errors import check_classes, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
 from zoo.cli.parser import ComplaintError, Parser, cause
+from zoo.cli.quiet import quiet
 from zoo.cli.run_folder import SaveConfig, check_folder, new_folder, next_steps
 from zoo.cli.trainer import ZooTrainer
 from zoo.cli.whole_files import WholeFiles
@@ -48,7 +47,24 @@ SHARDING = ("ModelParallelStrategy", "FSDP2")  # classes of strategies that shar
 
 
 class ZooCLI(LightningCLI):
-    """LightningCLI with the zoo's verbs, run folder, default callbacks and one-line errors."""
+    """LightningCLI with the zoo's verbs, run folder, default callbacks and one-line errors.
+
+    Args:
+        args: The verb and its arguments.
+        given: All else that `LightningCLI` takes.
+    """
+
+    def __init__(self, args: list[str], **given: Any) -> None:
+        self.verb = args[0]
+        super().__init__(args=args, **given)
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Return the parser of a verb; one that is not asked for has a name and no arguments."""
+        if subcommand == self.verb:
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        return Parser(**kwargs)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Return the strict parser: no abbreviations, no unknown keys."""
@@ -269,30 +285,13 @@ def run(args: list[str]) -> None:
     quiet()
     args = found(args)
     ZooCLI(
-        ZooModule,
-        LightningDataModule,
+        args,
+        model_class=ZooModule,
+        datamodule_class=LightningDataModule,
         trainer_class=ZooTrainer,
         subclass_mode_model=True,
         subclass_mode_data=True,
         save_config_callback=SaveConfig,
         seed_everything_default=0,
         auto_configure_optimizers=False,
-        args=args,
     )
-
-
-def quiet() -> None:
-    """Silence messages that say nothing to a user of the zoo."""
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*args parameter is intended to run.*",
-        ".*LeafSpec.*is deprecated.*",
-        ".*tensorboardX.*",
-        ".*exists and is not empty.*",
-        ".*is not supported by the model summary.*",
-        ".*in eval mode at the start of training.*",  # frozen encoders are
-    ):
-        warnings.filterwarnings("ignore", message=pattern)
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
