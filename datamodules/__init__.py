@@ -9,89 +9,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datamodules.aqua import AQuA
-    from datamodules.base import ZooDataModule
-    from datamodules.beir import BEIR
-    from datamodules.bigtom import BigToM
-    from datamodules.chats import Chats
-    from datamodules.clinc150 import CLINC150
-    from datamodules.commonsense_qa import CommonsenseQA
-    from datamodules.conditioned_chat import ConditionedChat
-    from datamodules.cranfield import Cranfield
-    from datamodules.daily_dialog import DailyDialog
-    from datamodules.daily_dilemmas import DailyDilemmas
-    from datamodules.dbpedia import DBpedia
-    from datamodules.digits_text import DigitsText
-    from datamodules.documents import Documents
-    from datamodules.emoji_names import EmojiNames
-    from datamodules.emorynlp import EmoryNLP
-    from datamodules.empathetic_dialogues import EmpatheticDialogues
-    from datamodules.esconv import ESConv
-    from datamodules.esconv_strategies import ESConvStrategies
-    from datamodules.fact_world import FactWorld
-    from datamodules.false_belief import FalseBelief
-    from datamodules.image_text import ImageText
-    from datamodules.label_paths import LabelPaths
-    from datamodules.meld import MELD
-    from datamodules.mixture_corpus import MixtureCorpus
-    from datamodules.mmlu import MMLU
-    from datamodules.msmarco_triples import MSMARCOTriples
-    from datamodules.multiwoz import MultiWOZ
-    from datamodules.preferences import Preferences
-    from datamodules.psyqa import PsyQA
-    from datamodules.ranking_records import RankingRecords
-    from datamodules.saycan import SayCan
-    from datamodules.scenes import Scenes
-    from datamodules.scored_blocks import ScoredBlocks
-    from datamodules.subtitles import Subtitles
-    from datamodules.task_views import TaskViews
-    from datamodules.tomi import ToMi
-    from datamodules.triples import Triples
-    from datamodules.truthful_qa import TruthfulQA
-    from datamodules.wos import WoS
-
-__all__ = [
-    "AQuA",
-    "BEIR",
-    "BigToM",
-    "CLINC150",
-    "Chats",
-    "CommonsenseQA",
-    "ConditionedChat",
-    "Cranfield",
-    "DBpedia",
-    "DailyDialog",
-    "DailyDilemmas",
-    "DigitsText",
-    "Documents",
-    "ESConv",
-    "ESConvStrategies",
-    "EmojiNames",
-    "EmoryNLP",
-    "EmpatheticDialogues",
-    "FactWorld",
-    "FalseBelief",
-    "ImageText",
-    "LabelPaths",
-    "MELD",
-    "MMLU",
-    "MSMARCOTriples",
-    "MixtureCorpus",
-    "MultiWOZ",
-    "Preferences",
-    "PsyQA",
-    "RankingRecords",
-    "SayCan",
-    "Scenes",
-    "ScoredBlocks",
-    "Subtitles",
-    "TaskViews",
-    "ToMi",
-    "Triples",
-    "TruthfulQA",
-    "WoS",
-    "ZooDataModule",
-]
+    from datamodules.aqua import AQuA as AQuA
+    from datamodules.base import ZooDataModule as ZooDataModule
+    from datamodules.beir import BEIR as BEIR
+    from datamodules.bigtom import BigToM as BigToM
+    from datamodules.chats import Chats as Chats
+    from datamodules.clinc150 import CLINC150 as CLINC150
+    from datamodules.commonsense_qa import CommonsenseQA as CommonsenseQA
+    from datamodules.conditioned_chat import ConditionedChat as ConditionedChat
+    from datamodules.cranfield import Cranfield as Cranfield
+    from datamodules.daily_dialog import DailyDialog as DailyDialog
+    from datamodules.daily_dilemmas import DailyDilemmas as DailyDilemmas
+    from datamodules.dbpedia import DBpedia as DBpedia
+    from datamodules.digits_text import DigitsText as DigitsText
+    from datamodules.documents import Documents as Documents
+    from datamodules.emoji_names import EmojiNames as EmojiNames
+    from datamodules.emorynlp import EmoryNLP as EmoryNLP
+    from datamodules.empathetic_dialogues import EmpatheticDialogues as EmpatheticDialogues
+    from datamodules.esconv import ESConv as ESConv
+    from datamodules.esconv_strategies import ESConvStrategies as ESConvStrategies
+    from datamodules.fact_world import FactWorld as FactWorld
+    from datamodules.false_belief import FalseBelief as FalseBelief
+    from datamodules.image_text import ImageText as ImageText
+    from datamodules.label_paths import LabelPaths as LabelPaths
+    from datamodules.meld import MELD as MELD
+    from datamodules.mixture_corpus import MixtureCorpus as MixtureCorpus
+    from datamodules.mmlu import MMLU as MMLU
+    from datamodules.msmarco_triples import MSMARCOTriples as MSMARCOTriples
+    from datamodules.multiwoz import MultiWOZ as MultiWOZ
+    from datamodules.preferences import Preferences as Preferences
+    from datamodules.psyqa import PsyQA as PsyQA
+    from datamodules.ranking_records import RankingRecords as RankingRecords
+    from datamodules.saycan import SayCan as SayCan
+    from datamodules.scenes import Scenes as Scenes
+    from datamodules.scored_blocks import ScoredBlocks as ScoredBlocks
+    from datamodules.subtitles import Subtitles as Subtitles
+    from datamodules.task_views import TaskViews as TaskViews
+    from datamodules.tomi import ToMi as ToMi
+    from datamodules.triples import Triples as Triples
+    from datamodules.truthful_qa import TruthfulQA as TruthfulQA
+    from datamodules.wos import WoS as WoS
 
 _HOME = {
     "AQuA": "aqua",
@@ -135,6 +92,7 @@ _HOME = {
     "WoS": "wos",
     "ZooDataModule": "base",
 }
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
