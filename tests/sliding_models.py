@@ -25,9 +25,9 @@ def spread(lm: Any) -> Any:
     return lm.eval()
 
 
-def sliding(name: str) -> Any:
+def sliding(name: str, **changed: int) -> Any:
     """A 4-block model whose sliding window is shorter than the test's sequences."""
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": 64,
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -38,6 +38,7 @@ def sliding(name: str) -> Any:
         "sliding_window": WINDOW,
         "attn_implementation": NAME,
         "pad_token_id": 0,
+        **changed,
     }
     torch.manual_seed(0)
     if name == "mistral":

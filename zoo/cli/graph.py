@@ -19,7 +19,6 @@ from zoo.backbone import DTYPES, Backbone
 from zoo.errors import InputError, check_counts, nearest
 from zoo.judges.local import LocalLLM
 
-VERBS = ("build", "show", "query")
 READERS = "datamodules.daily_dilemmas_rows"
 REPORT_TOKENS = 700  # of a report's JSON
 

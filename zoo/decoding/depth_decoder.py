@@ -70,7 +70,6 @@ class DepthDecoder:
         self.last_BD: Tensor | None = None  # state of each row's last real token
         self.pad_id, self.everyone_done = pad_id, everyone_done
         self.end_ids = end_of_text(lm)
-        self.block_calls = 0  # blocks x tokens run so far, for tests and benchmarks
 
     def open(self, ids: Sequence[Sequence[int]]) -> None:
         """Begin rows with prompts, or begin them again, in one packed pass without padding.
@@ -95,7 +94,6 @@ class DepthDecoder:
         self.positions_BL = positions_BL.cummax(1).values.index_copy(0, rows_P, own_PL)
         before = kept.last if self.last_BD is None else self.last_BD
         self.last_BD = before.index_copy(0, rows_P, kept.last)
-        self.block_calls += longest * len(kept.keys)
 
     def open_alike(self, ids: Sequence[int]) -> None:
         """Begin every row with the same tokens, which are run once; like `open` otherwise."""
@@ -108,7 +106,6 @@ class DepthDecoder:
         self.positions_BL = torch.arange(len(ids), device=rows_B.device).repeat(rows, 1)
         self.mask_BL = torch.ones_like(self.positions_BL)
         self.last_BD = kept.last.repeat(rows, 1)
-        self.block_calls += len(ids) * len(kept.keys)
 
     def feed(self, ids: Sequence[Sequence[int]], level: int) -> None:
         """Append tokens to each row and raise everything so far to a depth.
@@ -192,7 +189,6 @@ class DepthDecoder:
             states = torch.cat(self.waiting[index], 1)
             self.waiting[index] = []
             new = states.shape[1]
-            self.block_calls += new * (stage.stop - stage.start)
             states = stage(states, cache, **self._block_arguments(stage.config, new))
             if index + 1 < len(self.stages):
                 self.waiting[index + 1].append(states)

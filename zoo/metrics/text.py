@@ -39,7 +39,6 @@ Floats = NDArray[np.float64]
 
 ORDER = 4  # longest n-gram
 BETA = 1.2  # of ROUGE-L in ESConv's evaluation; which one the papers' tables used is unknown
-METEOR_VARIANT = "NLTK alignment of equal words and Porter stems, no synonyms; not METEOR 1.5"
 
 
 @functools.lru_cache(maxsize=1)
@@ -128,7 +127,10 @@ def _stemmer() -> PorterStemmer:
 
 
 def meteor(reference: Tokens, hypothesis: Tokens) -> float:
-    """Return METEOR in percent, equation (3), in the variant that `METEOR_VARIANT` tells."""
+    """Return METEOR in percent, equation (3).
+
+    NLTK's alignment of equal words and Porter stems, without synonyms; it is not METEOR 1.5.
+    """
     return 100 * single_meteor_score(
         reference,
         hypothesis,

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -68,22 +67,12 @@ class CiderWeights:
 
 
 class Cider(TextMetric):
-    """Mean CIDEr in percent, equation (2), or CIDEr-D, equation (3); torchmetrics has neither.
-
-    Args:
-        clipped: CIDEr-D, between 0 and 10.
-        options: Of `torchmetrics.Metric`.
-    """
-
-    def __init__(self, clipped: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.clipped = clipped
+    """Mean CIDEr in percent, equation (2), which torchmetrics lacks."""
 
     def compute(self) -> Tensor:
         """Return the mean over the replies; their references give the weights."""
         pairs = self.kept()
-        weights = CiderWeights([reference for reference, _ in pairs])
-        score = weights.score_d if self.clipped else weights.score
+        score = CiderWeights([reference for reference, _ in pairs]).score
         return number(sum(score(*pair) for pair in pairs) / len(pairs) if pairs else math.nan)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from zoo.methods.coct.concepts import (
     DELIMITERS,
     INVENTORIES,
     Concepts,
-    join_tags,
+    TaggedText,
     split_tags,
 )
 from zoo.methods.coct.metrics import TagScores
@@ -80,6 +81,11 @@ def test_one_call_with_the_three_parts_in_order(make: Any, monkeypatch: Any) -> 
 # -- 2, 3: tags --------------------------------------------------------------------------------
 
 
+def joined(parts: Sequence[TaggedText], concepts: Concepts) -> str:
+    """The tagged text that parts come from."""
+    return "".join((concepts.tag(p.tag) if p.tag is not None else "") + p.text for p in parts)
+
+
 @pytest.mark.fidelity("coct", 2)
 @pytest.mark.parametrize("delimiter", DELIMITERS)
 def test_tagged_text_comes_back(delimiter: str) -> None:
@@ -88,7 +94,7 @@ def test_tagged_text_comes_back(delimiter: str) -> None:
     tagged = WORDS.replace("<", opening).replace(">", closing)
     for text in (tagged, f"Well. {tagged}", tagged.replace("?", "? \n\n"), "No tag at all.", ""):
         parts = split_tags(text, concepts)
-        assert join_tags(parts, concepts) == text
+        assert joined(parts, concepts) == text
     tags = [part.tag for part in split_tags(tagged, concepts)]
     assert tags == ["Reflection of Feelings", "sadness", "Questions"]
     kinds = [concepts.kind_of(tag) for tag in tags if tag]
@@ -145,7 +151,7 @@ def test_tags_with_other_signs_are_tags(tag: str) -> None:
     parts = split_tags(f"<{tag}> Oh. <Question> So?", ESC)
     assert [part.tag for part in parts] == [tag, "Question"]
     assert spoken(f"<{tag}> Oh. <Question> So?", ESC) == "Oh. So?"
-    assert join_tags(parts, ESC) == f"<{tag}> Oh. <Question> So?"
+    assert joined(parts, ESC) == f"<{tag}> Oh. <Question> So?"
 
 
 @pytest.mark.fidelity("coct", 3)

@@ -191,7 +191,7 @@ class TaggedText:
 
 
 def split_tags(words: str, concepts: Concepts) -> list[TaggedText]:
-    """Return a reply as parts; `join_tags` gives the reply back, letter by letter.
+    """Return a reply as parts, from which it can be put together again letter by letter.
 
     Listed names are found first: of two equal signs that are far apart by chance, as in
     `&Question& rock & roll &sadness& Ok`, none is then taken for a tag.
@@ -231,10 +231,3 @@ def _patterns(concepts: Concepts) -> tuple[re.Pattern[str], re.Pattern[str]]:
             rf"|(?i:{names}):[^{opening}{closing}\n]*"  # with its sentence inside
         )
     return re.compile(listed, re.I), re.compile(rf"{before}{opening}({inside}){closing}")
-
-
-def join_tags(parts: Sequence[TaggedText], concepts: Concepts) -> str:
-    """Return parts as the tagged text that they come from."""
-    return "".join(
-        (concepts.tag(part.tag) if part.tag is not None else "") + part.text for part in parts
-    )

@@ -133,13 +133,13 @@ def average_precision(skepticism: Sequence[float], right: Sequence[bool]) -> flo
     return float(binary_average_precision(*order)) if any(right) else 0.0
 
 
-def calibration_error(skepticism: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+def calibration_error(skepticism: Sequence[float], right: Sequence[bool]) -> float:
     """Return the expected calibration error of the confidence 1 - U.
 
-    sum_b n_b / n * |accuracy_b - mean confidence_b| over bins of equal width.
+    sum_b n_b / n * |accuracy_b - mean confidence_b| over ten bins of equal width.
     """
     confidence, correct = _confidence(skepticism, right)
-    return float(binary_calibration_error(confidence, correct, n_bins=bins))
+    return float(binary_calibration_error(confidence, correct, n_bins=10))
 
 
 def _confidence(skepticism: Sequence[float], right: Sequence[bool]) -> tuple[Tensor, Tensor]:
