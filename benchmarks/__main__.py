@@ -22,6 +22,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="smaller, under four minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
+    parser.add_argument("--size", type=int, default=0, help="items of data_start and stream")
+    parser.add_argument("--samples", default="", metavar="FILE", help="finished samples: resumes")
     return parser.parse_args(argv)
 
 
@@ -67,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.name not in CLAIMS:
             raise InputError(f"no benchmark {args.name!r}; {nearest(args.name, [*CLAIMS, 'list'])}")
-        result = load_claim(args.name).run(Setting(args.device, args.quick))
+        result = load_claim(args.name).run(
+            Setting(args.device, args.quick, args.size, args.samples)
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 
+from zoo.cache import whole_file
+
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = {  # name on the command line -> module
     "sft_vs_trl": "benchmarks.sft_vs_trl",
@@ -58,10 +60,15 @@ class Setting:
     Attributes:
         device: `cpu` or `cuda`.
         quick: A smaller workload, under four minutes.
+        size: Number of items of a claim that can be scaled; 0 for its own.
+        samples: File of finished samples, from which a run that was cut off goes on; empty for
+            none.
     """
 
     device: str = "cpu"
     quick: bool = False
+    size: int = 0
+    samples: str = ""
 
 
 @dataclass
@@ -135,9 +142,17 @@ def interleave(
         repeats: Processes per side.
     """
     samples: dict[str, list[Sample]] = {side: [] for side in sides}
-    for _ in range(repeats):
+    path = Path(setting.samples) if setting.samples else None
+    kept: dict[str, Any] = json.loads(path.read_text()) if path and path.exists() else {}
+    for repeat in range(repeats):
         for side, options in sides.items():
-            samples[side].append(measure(name, side, setting, **options))
+            key = json.dumps([name, side, options, setting.device, setting.quick, repeat])
+            if key not in kept:
+                kept[key] = dataclasses.asdict(measure(name, side, setting, **options))
+                if path:
+                    with whole_file(path) as scratch:
+                        scratch.write_text(json.dumps(kept))
+            samples[side].append(Sample(**kept[key]))
     return samples
 
 

@@ -26,6 +26,10 @@ class Meter:
         """Forget earlier peaks and remember what the loaded model takes."""
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.sum()  # weights mapped from a file count once they are read
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget earlier peaks and remember what is in use."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
             self.loaded = torch.cuda.memory_allocated()

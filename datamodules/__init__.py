@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datamodules.beir import BEIR as BEIR
     from datamodules.bigtom import BigToM as BigToM
     from datamodules.chats import Chats as Chats
+    from datamodules.chinese_exams import CMMLU as CMMLU
+    from datamodules.chinese_exams import CEval as CEval
     from datamodules.clinc150 import CLINC150 as CLINC150
     from datamodules.commonsense_qa import CommonsenseQA as CommonsenseQA
     from datamodules.conditioned_chat import ConditionedChat as ConditionedChat
@@ -54,7 +56,9 @@ _HOME = {
     "AQuA": "aqua",
     "BEIR": "beir",
     "BigToM": "bigtom",
+    "CEval": "chinese_exams",
     "CLINC150": "clinc150",
+    "CMMLU": "chinese_exams",
     "Chats": "chats",
     "CommonsenseQA": "commonsense_qa",
     "ConditionedChat": "conditioned_chat",

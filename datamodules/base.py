@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 
-from datamodules.examples import encoded, stored_name
+from datamodules.examples import encoded, is_large, stored_name
 from datamodules.files import one_of
 from datamodules.loader import StepLoader
 from datamodules.stored_examples import is_stored
@@ -87,37 +88,38 @@ class ZooDataModule(LightningDataModule):
         counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers", "num_proc")
         check_counts("data", {name: getattr(self, name) for name in counts})
         check_counts("data", {f"max_{split}": limit for split, limit in self.limits.items()})
-        self.encoded_counts: dict[
-            str, tuple[int, int]
-        ] = {}  # split -> records encoded, and left out
+        # split -> records encoded, records left out, prompts shortened
+        self.encoded_counts: dict[str, tuple[int, int, int]] = {}
         self._records: dict[str, list[Record]] = {}
         self._examples: dict[str, Sequence[Any]] = {}
         self._encoder: Any = None
 
-    def load(self, split: str) -> list[Record]:
-        """Read all records of a split; a subclass implements this."""
+    def load(self, split: str) -> Iterable[Record]:
+        """Read the records of a split; a subclass implements this, for large files lazily."""
         raise TypeError(f"{type(self).__name__} does not implement load(split)")
 
-    def records(self, split: str, *, keep: bool = True) -> list[Record]:
-        """Return the records of a split, at most `max_<split>` of them.
+    def records(self, split: str) -> list[Record]:
+        """Return the records of a split, at most `max_<split>` of them, and keep them.
 
         Args:
             split: `train`, `val` or `test`.
-            keep: Keep them in memory for the next call.
 
         Raises:
             InputError: There is no such split, it is empty, or its files are wrong.
         """
+        if split not in self._records:
+            self._records[split] = list(self.stream(split))
+        return self._records[split]
+
+    def stream(self, split: str) -> Iterator[Record]:
+        """Yield the same as `records` and keep nothing, reading as far as is asked for."""
         if split not in SPLITS:
             raise InputError(f"no split {split!r}; {nearest(split, SPLITS)}")
-        if split in self._records:
-            return self._records[split]
-        records = self.load(split)[: self.limits[split]]
-        if not records:
+        record = None
+        for record in islice(self.load(split), self.limits[split]):
+            yield record
+        if record is None:
             raise InputError(f"{type(self).__name__}: the split {split!r} has no records")
-        if keep:
-            self._records[split] = records
-        return records
 
     def examples(self, split: str, encoder: Any) -> Sequence[Any]:
         """Return the encoded examples of a split, encoded once; stored ones have no record.
@@ -172,7 +174,7 @@ class ZooDataModule(LightningDataModule):
             Whether there is now a limit.
         """
         name = stored_name(self, encoder)
-        if name is None or is_stored(name):
+        if (name is None and not is_large(self)) or (name is not None and is_stored(name)):
             return False
         limit = self.limits["train"]
         self.limits["train"] = records if limit is None else min(limit, records)

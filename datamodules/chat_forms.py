@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,8 @@ def _history(row: Mapping[str, Any], where: str) -> list[str]:
     return texts
 
 
-def read_chats(path: Path, ignore: Collection[str], on_bad: OnBad) -> list[Chat]:
-    """Return the chats of a file; says what was left out."""
+def read_chats(path: Path, ignore: Collection[str], on_bad: OnBad) -> Iterator[Chat]:
+    """Yield the chats of a file; says at its end what was left out."""
     reader = ChatReader(ignore)
-    chats = [chat for chat in read_rows(path, reader, on_bad) if chat]
+    yield from (chat for chat in read_rows(path, reader, on_bad) if chat)
     reader.report(path)
-    return chats

@@ -26,37 +26,39 @@ PARQUET_ROWS = 1000  # that are held as Python objects at a time
 
 def read_rows(
     path: Path, read: Callable[[dict[str, Any], str, str], T], on_bad: OnBad = "error"
-) -> list[T]:
-    """Return what is read from each row of a file.
+) -> Iterator[T]:
+    """Yield what is read from each row of a file, reading no further than is asked for.
 
     Args:
         path: A `.csv` file with a header line, a `.parquet` file, else JSON: a list of objects, or
             an object a line.
         read: Takes a row, its place for errors (path and line, or number of the row in Parquet) and
             its name (file's name and line); raises `InputError` for a bad one.
-        on_bad: `skip` leaves bad rows out, and says how many and what is wrong with the first
-            three. A file that breaks off (no UTF-8, a list that is not closed) is an error.
+        on_bad: `skip` leaves bad rows out, and says at the end how many and what is wrong with the
+            first three. A file that breaks off (no UTF-8, a list that is not closed) is an error.
 
     Raises:
         InputError: A row is bad, or with `skip` all are.
     """
-    found: list[T] = []
+    found = 0
     bad: list[str] = []
     for number, parse in unread_rows(path):
         try:
-            found.append(read(parse(), f"{path}:{number}", f"{path.name}:{number}"))
+            item = read(parse(), f"{path}:{number}", f"{path.name}:{number}")
         except InputError as error:
             if on_bad == "error":
                 hint = "; data.on_bad: skip leaves such rows out" if found else ""
                 raise InputError(f"{error}{hint}") from error
             bad.append(str(error))
+            continue
+        found += 1
+        yield item
     if bad and not found:
         raise InputError(f"{path}: all {len(bad)} rows are bad: {first_few(bad, 1)}")
     if bad:
-        rows = len(bad) + len(found)
+        rows = len(bad) + found
         what = first_few(bad, joint="; ")
         log.warning("%s: %d of %d rows are bad and left out: %s", path, len(bad), rows, what)
-    return found
 
 
 def unread_rows(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:

@@ -7,6 +7,7 @@ rule for their messages in `chat_messages`. A user is the dialogue's `seeker`, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ class Chats(RowFiles):
         """Return what the user says first."""
         return next(turn.text for turn in record.turns if turn.speaker == SEEKER)
 
-    def read_file(self, path: Path) -> list[Dialogue]:
-        """Return the chats of a file."""
-        return [dialogue(chat) for chat in read_chats(path, self.ignore, self.on_bad)]
+    def read_file(self, path: Path) -> Iterator[Dialogue]:
+        """Yield the chats of a file."""
+        return map(dialogue, read_chats(path, self.ignore, self.on_bad))
 
 
 def dialogue(chat: Chat) -> Dialogue:

@@ -114,7 +114,7 @@ class ConditionedChat(RowFiles):
 
     def _of_split(self, split: str) -> list[Any]:
         if self.path is None:
-            return super().load(split)
+            return list(super().load(split))
         records = list(self.read_file(data_path(self.path)))
         return divide(records, self.group_of, split, SHARES, self.path)
 

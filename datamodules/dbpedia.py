@@ -43,22 +43,20 @@ class DBpedia(ZooDataModule):
         self.path = path
         self._taxonomy: Taxonomy | None = None
 
-    def load(self, split: str) -> list[Record]:
-        """Read the articles of a split."""
-        rows = self._articles(split)
+    def load(self, split: str) -> Iterator[Record]:
+        """Read the articles of a split, after the classes of the training articles."""
         if self._taxonomy is None:
-            train = rows if split == "train" else self._articles("train")
-            self._taxonomy = taxonomy_of(train, shared_names=True)
-        return list(label_paths(rows, self._taxonomy))
+            self._taxonomy = taxonomy_of(self._articles("train"), shared_names=True)
+        return label_paths(self._articles(split), self._taxonomy)
 
-    def _articles(self, split: str) -> list[Row]:
+    def _articles(self, split: str) -> Iterator[Row]:
         if self.path is None:
-            return list(read_articles(SAMPLES / "dbpedia.csv"))
+            return read_articles(SAMPLES / "dbpedia.csv")
         if hub.is_hub(self.path):
             found = hub.rows(self.path, hub.SPLIT_NAMES[split], COLUMNS)
-            return [_article(row, where, name) for where, name, row in found]
+            return (_article(row, where, name) for where, name, row in found)
         name = f"DBPEDIA_{split}.csv"
-        return list(read_articles(find(data_path(self.path), name, f"{name}.gz")))
+        return read_articles(find(data_path(self.path), name, f"{name}.gz"))
 
 
 def read_articles(path: Path) -> Iterator[Row]:

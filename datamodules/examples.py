@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from datamodules.encode_pieces import shortened_by
 from datamodules.files import first_few
 from datamodules.fingerprint import files_of, fingerprint, public
 from datamodules.stored_examples import storable, stored
@@ -33,14 +34,14 @@ def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
     """
     name = stored_name(data, encoder) if split == "train" else None
     if name is None:
-        examples, dropped = _in_memory(data, split, encoder)
+        examples, dropped, shortened = _in_memory(data, split, encoder)
         count = len(data.records(split))
     else:
         leave_out = partial(_left_out, data.too_long)
-        read = partial(data.records, split, keep=False)
+        read = partial(data.stream, split)
         examples = stored(name, encoder, read, leave_out, data.num_proc)
-        dropped, count = examples.dropped, examples.records
-    data.encoded_counts[split] = count, len(dropped)
+        dropped, shortened, count = examples.dropped, examples.shortened, examples.records
+    data.encoded_counts[split] = count, len(dropped), shortened
     if dropped:
         said = f"{len(dropped)} of {count} records of {split!r} left out: {first_few(dropped)}"
         log.warning("data.too_long: %s", said)
@@ -55,13 +56,10 @@ def stored_name(data: ZooDataModule, encoder: Any) -> str | None:
     Raises:
         InputError: They shall be stored, and cannot be.
     """
-    settings = {name: value for name, value in public(data).items() if name not in CHANGE_NOTHING}
-    large = not data.keep_in_memory
-    if data.keep_in_memory is None:
-        large = sum(size for _, size, _ in files_of(settings)) > LARGE
+    large = is_large(data) if data.keep_in_memory is None else not data.keep_in_memory
     if not large:
         return None
-    name = fingerprint(data, settings, encoder) if storable(encoder) else None
+    name = fingerprint(data, settings_of(data), encoder) if storable(encoder) else None
     if name is None and data.keep_in_memory is False:
         raise InputError(
             f"data.keep_in_memory: false, but the examples of {type(encoder).__name__} depend on "
@@ -70,8 +68,20 @@ def stored_name(data: ZooDataModule, encoder: Any) -> str | None:
     return name
 
 
-def _in_memory(data: ZooDataModule, split: str, encoder: Any) -> tuple[Sequence[Any], list[str]]:
-    """Return examples, and the names of the records that were left out."""
+def is_large(data: ZooDataModule) -> bool:
+    """Return whether the files of a data module have more than 16 MiB."""
+    return sum(size for _, size, _ in files_of(settings_of(data))) > LARGE
+
+
+def settings_of(data: ZooDataModule) -> dict[str, Any]:
+    """Return the attributes of a data module that examples may depend on."""
+    return {name: value for name, value in public(data).items() if name not in CHANGE_NOTHING}
+
+
+def _in_memory(
+    data: ZooDataModule, split: str, encoder: Any
+) -> tuple[Sequence[Any], list[str], int]:
+    """Return examples, names of the records left out, and how many prompts were shortened."""
     records, dropped = data.records(split), []
     if hasattr(encoder, "study"):
         try:
@@ -81,13 +91,13 @@ def _in_memory(data: ZooDataModule, split: str, encoder: Any) -> tuple[Sequence[
             unfit = set(error.records)
             records = [record for record in records if record not in unfit]
             encoder.study(records, split)
-    examples = []
+    examples, before = [], shortened_by(encoder)
     for record in records:
         try:
             examples += encoder(record)
         except TooLongError as error:
             dropped.append(_left_out(data.too_long, record, error))
-    return examples, dropped
+    return examples, dropped, shortened_by(encoder) - before
 
 
 def _left_out(too_long: str, record: Record, error: TooLongError) -> str:

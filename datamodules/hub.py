@@ -72,18 +72,67 @@ def rows(
         own = folder / (subset or "")
         place = own if own.is_dir() else folder
         if not _saved_in(place):
-            return iter(_file_rows(place, split, columns))
+            return _file_rows(place, split, columns)
         return _table_rows(path, _saved(place), split, columns)
     return _table_rows(path, _downloaded(path, subset), split, columns)
 
 
-def _downloaded(path: str, subset: str | None) -> Mapping[str, Any]:
-    """Return the splits of a dataset of the hub, from its cache if it is there."""
+def streamed(path: str, columns: Sequence[str]) -> Any:
+    """Return the split `train` of `hf://owner/name` as an iterable dataset, read as it is needed.
+
+    None with `HF_HUB_OFFLINE=1`: `rows` then reads what was downloaded before.
+
+    Raises:
+        InputError: No such dataset, split or column.
+    """
+    import datasets
+
+    if datasets.config.HF_HUB_OFFLINE:
+        return None
+    splits = _loaded(path, None, streaming=True)
+    split = splits[_chosen(path, SPLIT_NAMES["train"], splits)]
+    if split.column_names is not None:  # known before the first row
+        _check_columns(path, split.column_names, columns)
+    return split
+
+
+def shard_rows(path: str, split: Any, number: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a shard of what `streamed` returned.
+
+    Raises:
+        InputError: It cannot be read any further.
+    """
+    try:
+        yield from split.shard(num_shards=split.num_shards, index=number)
+    except Exception as error:  # see `_loaded`
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: shard {number} cannot be read: {why}") from error
+
+
+def subsets(path: str) -> list[str]:
+    """Return the names of a dataset's subsets; of a folder, those of the folders in it."""
+    if not path.startswith(SCHEME):
+        return sorted(folder.name for folder in data_path(path).iterdir() if folder.is_dir())
     import datasets
 
     name, revision = _address(path)
     try:
-        data = datasets.load_dataset(name, subset, revision=revision, trust_remote_code=False)
+        return sorted(datasets.get_dataset_config_names(name, revision=revision))
+    except Exception as error:  # see `_loaded`
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: its subsets cannot be listed: {why}") from error
+
+
+def _loaded(path: str, subset: str | None, **options: bool) -> Mapping[str, Any]:
+    """Return the splits of a dataset of the hub."""
+    import datasets
+
+    name, revision = _address(path)
+    try:
+        data: Any = datasets.load_dataset(
+            name, subset, revision=revision, trust_remote_code=False, **options
+        )
+        return dict(data)
     except Exception as error:  # libraries below raise many kinds; all mean that it cannot be read
         why = " ".join(str(error).split())[:200]
         raise InputError(
@@ -91,6 +140,11 @@ def _downloaded(path: str, subset: str | None) -> Mapping[str, Any]:
             f"https://huggingface.co/datasets/{name} elsewhere (or save_to_disk) and set path to "
             "their folder; of a dataset that is a script, name @refs/convert/parquet"
         ) from error
+
+
+def _downloaded(path: str, subset: str | None) -> Mapping[str, Any]:
+    """Return the splits of a dataset of the hub, from its cache if it is there."""
+    data, (_, revision) = _loaded(path, subset), _address(path)
     cached = {
         Path(file["filename"]).parent.name for part in data.values() for file in part.cache_files
     }
@@ -158,7 +212,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.parent.name, path
 
 
-def _file_rows(folder: Path, split: Sequence[str], columns: Sequence[str]) -> list[Row]:
+def _file_rows(folder: Path, split: Sequence[str], columns: Sequence[str]) -> Iterator[Row]:
     by_split: dict[str, list[Path]] = {}
     for found, path in _files(folder):
         by_split.setdefault(found, []).append(path)
@@ -167,7 +221,6 @@ def _file_rows(folder: Path, split: Sequence[str], columns: Sequence[str]) -> li
     if len(folders) > 1:
         listed = ", ".join(sorted(str(path.relative_to(folder)) for path in folders))
         raise InputError(f"{folder}: {name!r} lies in several folders: {listed}; name one of them")
-    found_rows: list[Row] = []
     for file in by_split[name]:
         features = _features(file)
 
@@ -175,8 +228,7 @@ def _file_rows(folder: Path, split: Sequence[str], columns: Sequence[str]) -> li
             _check_columns(where, list(row), columns)
             return where, place, _worded(row, features)
 
-        found_rows += read_rows(file, read)
-    return found_rows
+        yield from read_rows(file, read)
 
 
 def _features(file: Path) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def parse_object(text: str, path: Path | str, line: int = 1) -> dict[str, Any]:
     """Return the JSON object that a text holds; `line` is where the text begins in `path`."""
+    plain = _plain_object(text)
+    if plain is not None:
+        return plain
     start = _after_blanks(text, 0)
     value, end = _decode(text, start, path, line + text.count("\n", 0, start))
     rest = _after_blanks(text, end)
@@ -58,6 +61,20 @@ def parse_object(text: str, path: Path | str, line: int = 1) -> dict[str, Any]:
         number = line + text.count("\n", 0, rest)
         raise InputError(f"{path}:{number}: invalid JSON: more text after the value")
     return as_object(value, f"{path}:{line}")
+
+
+def _plain_object(text: str) -> dict[str, Any] | None:
+    """Return the object of a text that is nothing else and has no escaped characters, else None.
+
+    It has nothing that could be wrong: what gives None is looked at closely.
+    """
+    if "\\u" in text:
+        return None
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, KeyError, RecursionError):
+        return None
+    return value if end == len(text) and isinstance(value, dict) else None
 
 
 def check_text(value: Any, where: str) -> None:

@@ -13,14 +13,15 @@ The splits are the authors', with dev, their five examples a subject, as `train`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from datamodules import hub
 from datamodules.base import ZooDataModule
+from datamodules.chinese_exams import chosen
 from datamodules.files import SAMPLES, data_path, text_field
-from datamodules.tables import hint, members, read_cells, right_option, text_list
+from datamodules.tables import members, read_cells, right_option, text_list
 from zoo.errors import InputError
 from zoo.records import Question, Record
 
@@ -57,8 +58,8 @@ class MMLU(ZooDataModule):
             path.name.removesuffix(ENDS[split]).replace("_", " "): path
             for path in members(folder, ENDS[split])
         }
-        chosen = [(name, files[name]) for name in self._chosen(files, str(folder))]
-        return [item for name, path in chosen for item in read_subject(path, name)]
+        kept = [(name, files[name]) for name in chosen(self.subjects, files, str(folder))]
+        return [item for name, path in kept for item in read_subject(path, name)]
 
     def _from_hub(self, path: str, split: str) -> list[Record]:
         """Read a split from the hub's form, in the order of the files: by subject."""
@@ -66,15 +67,9 @@ class MMLU(ZooDataModule):
         for where, name, row in hub.rows(path, HUB_SPLITS[split], HUB_COLUMNS, "all"):
             question = _question(row, where, name)
             by_subject.setdefault(question.kind, []).append(question)
-        return [item for name in self._chosen(by_subject, path) for item in by_subject[name]]
-
-    def _chosen(self, there: Collection[str], where: str) -> list[str]:
-        """Return the names of the subjects to keep, in alphabetical order."""
-        wanted = {name.replace("_", " ") for name in self.subjects or there}
-        for name in sorted(wanted):
-            if name not in there:
-                raise InputError(f"{where}: no subject {name!r}; {hint(name, there)}")
-        return sorted(wanted)
+        return [
+            item for name in chosen(self.subjects, by_subject, path) for item in by_subject[name]
+        ]
 
 
 def _question(row: dict[str, Any], where: str, name: str) -> Question:

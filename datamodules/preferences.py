@@ -8,6 +8,7 @@ All are texts; null is no field, and another field is an error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Preferences(RowFiles):
     record_types = (Preference,)
     sample = "preferences.jsonl"
 
-    def read_file(self, path: Path) -> list[Preference]:
-        """Return the preferences of a file."""
+    def read_file(self, path: Path) -> Iterator[Preference]:
+        """Yield the preferences of a file."""
         return read_rows(path, self._row, self.on_bad)
 
     def _row(self, row: dict[str, Any], where: str, name: str) -> Preference:

@@ -42,17 +42,17 @@ class SplitFiles(ZooDataModule):
         self.paths = {"train": train, "val": val, "test": test}
 
     def read_file(self, path: Path) -> Iterable[Record]:
-        """Return the records of a file; a subclass implements this."""
+        """Return the records of a file, read as they are asked for; a subclass implements this."""
         raise TypeError(f"{type(self).__name__} does not implement read_file(path)")
 
     def group_of(self, record: Any) -> str:
         """Return the text that stays in one split; a subclass that divides implements this."""
         raise TypeError(f"{type(self).__name__} does not implement group_of(record)")
 
-    def load(self, split: str) -> list[Record]:
+    def load(self, split: str) -> Iterable[Record]:
         """Read the file of a split, or its part of the training file."""
         if not any(self.paths.values()):
-            return list(self.read_file(SAMPLES / self.sample))
+            return self.read_file(SAMPLES / self.sample)
         path, train = self.paths[split], self.paths["train"]
         divides = type(self).group_of is not SplitFiles.group_of
         if divides and train is not None and self.paths["val"] is None and split != "test":
@@ -60,7 +60,7 @@ class SplitFiles(ZooDataModule):
             return divide(records, self.group_of, split, {"train": 90, "val": 10}, train)
         if path is None:
             raise InputError(f"{type(self).__name__}: no file for {split!r}; set {split} to one")
-        return list(self.read_file(data_path(path)))
+        return self.read_file(data_path(path))
 
 
 class RowFiles(SplitFiles):

@@ -9,37 +9,19 @@ examples wait for the one that writes them.
 from __future__ import annotations
 
 import json
-import logging
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import datasets
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
+from datamodules.encode_pieces import COUNTS, SIZES, Encode, stored_fields, write
 from datamodules.sizes import Sizes
 from zoo.cache import alone, root
-from zoo.errors import InputError, TooLongError
-
-log = logging.getLogger(__name__)
-
-PIECE = 1000  # records that a process encodes before it takes more
-SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-SIZES = {
-    "_length": pa.int64(),
-    "_heads": pa.list_(pa.int64()),
-    "_weights": pa.list_(pa.float64()),
-    "_group": pa.string(),
-}
-COUNTS = "counts.json"
+from zoo.errors import TooLongError
 
 
 class StoredExamples(Sequence[Any]):
@@ -50,6 +32,7 @@ class StoredExamples(Sequence[Any]):
         sizes: Their lengths, weights and groups.
         records: Number of records that they were made from.
         dropped: Names of those of them that were left out.
+        shortened: Number of prompts that lack a part of their text, for want of room.
     """
 
     def __init__(self, folder: Path, kind: type) -> None:
@@ -58,6 +41,7 @@ class StoredExamples(Sequence[Any]):
         told = json.loads((folder / COUNTS).read_text())
         self.records: int = told["records"]
         self.dropped: list[str] = told["dropped"]
+        self.shortened: int = told["shortened"]
         self._rows = table.remove_columns(list(SIZES))
         hints = get_type_hints(kind)
         names = self._rows.column_names
@@ -83,64 +67,10 @@ class StoredExamples(Sequence[Any]):
         return self.kind(**(row | tuples | self._absent))
 
 
-@dataclass(frozen=True)
-class Encode:
-    """Encodes a piece of the records; a process gets it whole.
-
-    Attributes:
-        encoder: The method's encoder.
-        kind: The type of its examples.
-        leave_out: Gives the name of a record that is too long, or raises.
-    """
-
-    encoder: Any
-    kind: type
-    leave_out: Callable[[Any, TooLongError], str]
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Return the columns: the fields of an example, and its sizes."""
-        return pa.schema([*_columns(self.kind).items(), *SIZES.items()])
-
-    def __call__(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[str]]:
-        """Return the examples of some records, and the names of those that were left out."""
-        schema, fields_kept, left_out = self.schema, list(_columns(self.kind)), []
-        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-        for record in records:
-            try:
-                examples: list[Any] = self.encoder(record)
-            except TooLongError as error:
-                left_out.append(self.leave_out(record, error))
-                continue
-            for example in examples:
-                self._check(type(example))
-                for name in fields_kept:
-                    columns[name].append(getattr(example, name))
-                weights = example.head_weights()
-                sizes = (len(example), list(weights), list(weights.values()))
-                for name, size in zip(
-                    SIZES, (*sizes, getattr(example, "group", None)), strict=True
-                ):
-                    columns[name].append(size)
-        return pa.RecordBatch.from_pydict(columns, schema=schema), left_out
-
-    def _check(self, given: type) -> None:
-        """Refuse examples of a type that may have more fields than are stored."""
-        if given is not self.kind:
-            raise InputError(
-                f"{type(self.encoder).__name__}: __call__ says that it gives {self.kind.__name__}, "
-                f"but gives {given.__name__}; correct what it says, or set data.keep_in_memory to "
-                f"true"
-            )
-
-
-_of_process: Encode | None = None  # in a process that encodes
-
-
 def stored(
     name: str,
     encoder: Any,
-    records: Callable[[], Sequence[Any]],
+    records: Callable[[], Iterable[Any]],
     leave_out: Callable[[Any, TooLongError], str],
     num_proc: int | None,
 ) -> StoredExamples:
@@ -149,7 +79,7 @@ def stored(
     Args:
         name: What they depend on, see `datamodules.fingerprint`.
         encoder: The method's encoder, one that `storable` gave a type for.
-        records: Reads the records; called only to encode.
+        records: Reads the records; called only to encode, a piece at a time.
         leave_out: Gives the name of a record that is too long, or raises.
         num_proc: Processes that encode; None for this one alone.
 
@@ -163,7 +93,7 @@ def stored(
     if not folder.is_dir():
         with alone(folder.with_suffix(".lock")):
             if not folder.is_dir():  # no other process was first
-                _write(folder, Encode(encoder, kind, leave_out), records(), num_proc)
+                write(folder, Encode(encoder, kind, leave_out), records(), num_proc)
     return StoredExamples(folder, kind)
 
 
@@ -184,75 +114,8 @@ def storable(encoder: Any) -> type | None:
     try:
         kinds = get_args(get_type_hints(type(encoder).__call__).get("return"))
         hints = get_type_hints(kinds[0])
-        _columns(kinds[0])
+        stored_fields(kinds[0])
     except (NameError, TypeError, IndexError, KeyError):  # no types, or not of this form
         return None
     record = hints.get("record", Any)
     return kinds[0] if record is Any or NoneType in get_args(record) else None
-
-
-def _columns(kind: type) -> dict[str, pa.DataType]:
-    hints = get_type_hints(kind)
-    return {f.name: _column(hints[f.name]) for f in fields(kind) if f.name != "record"}
-
-
-def _column(hint: Any) -> pa.DataType:
-    """Return the Arrow type of a field; raises KeyError where there is none."""
-    if get_origin(hint) in (list, tuple):
-        inner = get_args(hint)[0]
-        return pa.list_(pa.int32() if inner is int else _column(inner))  # token ids are small
-    return SCALARS[hint]
-
-
-def _write(folder: Path, encode: Encode, records: Sequence[Any], num_proc: int | None) -> None:
-    """Encode into a folder beside it, then rename that."""
-    began, part = time.monotonic(), folder.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    pieces = [records[start : start + PIECE] for start in range(0, len(records), PIECE)]
-    left_out: list[str] = []
-    try:
-        with (
-            tqdm(total=len(records), desc="encoding", unit=" records", mininterval=1) as bar,
-            pa.OSFile(str(part / "examples.arrow"), "wb") as file,
-            pa.ipc.new_stream(file, encode.schema) as writer,
-        ):
-            for piece, (batch, dropped) in zip(
-                pieces, _each(encode, pieces, num_proc), strict=True
-            ):
-                writer.write_batch(batch)
-                left_out += dropped
-                bar.update(len(piece))
-        counts = {"records": len(records), "dropped": left_out}
-        (part / COUNTS).write_text(json.dumps(counts))
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    part.replace(folder)
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-    seconds = time.monotonic() - began
-    said = f"encoded {len(records):,} records in {seconds:.0f} s: {folder} ({size:.0f} MiB)"
-    log.warning("%s; ZOO_CACHE moves it", said)
-
-
-def _each(
-    encode: Encode, pieces: Sequence[Sequence[Any]], num_proc: int | None
-) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
-    """Yield what becomes of each piece, in order."""
-    if not num_proc or num_proc == 1 or len(pieces) == 1:
-        yield from map(encode, pieces)
-        return
-    count = min(num_proc, len(pieces))
-    with ProcessPoolExecutor(count, initializer=_start, initargs=(encode,)) as processes:
-        yield from processes.map(_encode, pieces)
-
-
-def _start(encode: Encode) -> None:
-    """Give a process what it encodes with, once: a tokenizer is large."""
-    global _of_process
-    _of_process = encode
-
-
-def _encode(records: Sequence[Any]) -> tuple[pa.RecordBatch, list[str]]:
-    assert _of_process is not None
-    return _of_process(records)

@@ -12,6 +12,8 @@ from typing import IO, cast
 
 from zoo.errors import InputError
 
+BUFFER = 2**18  # bytes that are read at a time
+
 
 def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield `(line number from 1, line without its end)`; lines of blanks alone are left out."""
@@ -22,7 +24,7 @@ def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 raise not_utf8(path, number, error, error.start) from error
             line = line.removesuffix("\n").removesuffix("\r")
-            if line.strip():
+            if line and not line.isspace():
                 yield number, line
 
 
@@ -39,7 +41,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             with gzip.open(path, "rb") as stream:
                 yield cast(IO[bytes], stream)
         else:
-            with path.open("rb") as stream:
+            with path.open("rb", buffering=BUFFER) as stream:
                 yield stream
     except EOFError as error:
         raise InputError(f"{path}: truncated: the file ends before its gzip data does") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datamodules.files import field, read_text
-from datamodules.streams import hidden, visible_members
+from datamodules.streams import hidden, open_bytes, visible_members
 from zoo.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -69,15 +69,23 @@ def _row(header: Sequence[str], cells: Sequence[str], where: str) -> dict[str, s
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield `(line number where it starts, cells)` of a comma separated file; no empty lines."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    number = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield number, cells
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}:{number}: invalid CSV: {error}") from error
+    number, found = 1, False
+    with open_bytes(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, strict=True)
+        try:
+            for cells in reader:
+                if any(map(str.strip, cells)):
+                    found = True
+                    yield number, cells
+                number = reader.line_num + 1
+        except csv.Error as error:
+            raise InputError(f"{path}:{number}: invalid CSV: {error}") from error
+        except UnicodeDecodeError:
+            read_text(path)  # names the line
+            raise
+    if not found:
+        raise InputError(f"{path}: the file is empty")
 
 
 def cell(row: dict[str, str], name: str, where: str) -> str:

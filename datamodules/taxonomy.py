@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from datamodules.tables import hint
@@ -27,45 +27,46 @@ class Row:
     id: str
 
 
-def taxonomy_of(rows: Sequence[Row], *, shared_names: bool) -> Taxonomy:
+def taxonomy_of(rows: Iterable[Row], *, shared_names: bool) -> Taxonomy:
     """Return the taxonomy of all the rows' paths; names of one parent in alphabetical order.
 
     Args:
-        rows: Rows with labels.
+        rows: Rows with labels; gone through once.
         shared_names: Let one name stand under several parents.
 
     Raises:
         InputError: Paths of different depth, or a name under two parents.
     """
-    depths = {len(row.labels): row for row in reversed(rows)}
-    if len(depths) > 1:
-        (many, deep), (few, flat) = max(depths.items()), min(depths.items())
-        raise InputError(
-            f"{flat.where}: {few} levels, but {many} at {deep.where}; every text needs all levels"
-        )
+    depths: dict[int, str] = {}
+    twice: list[str] = []
     below: dict[tuple[str, ...], set[str]] = {}
     above: dict[tuple[int, str], tuple[tuple[str, ...], str]] = {}
     for row in rows:
+        depths.setdefault(len(row.labels), row.where)
         for level, label in enumerate(row.labels):
             path = row.labels[:level]
             parent, place = above.setdefault((level, label), (path, row.where))
             if parent != path and not shared_names:
-                raise InputError(
+                twice.append(
                     f"{row.where}: {label!r} stands under {'/'.join(path)}, but under "
                     f"{'/'.join(parent)} at {place}; set allow_shared_names to true if both are "
                     "meant"
                 )
             below.setdefault(path, set()).add(label)
+    if len(depths) > 1:
+        (many, deep), (few, flat) = max(depths.items()), min(depths.items())
+        raise InputError(f"{flat}: {few} levels, but {many} at {deep}; every text needs all levels")
+    if twice:
+        raise InputError(twice[0])
     return Taxonomy({path: tuple(sorted(names)) for path, names in sorted(below.items())})
 
 
-def label_paths(rows: Iterable[Row], taxonomy: Taxonomy) -> list[LabelPath]:
-    """Return the rows as records.
+def label_paths(rows: Iterable[Row], taxonomy: Taxonomy) -> Iterator[LabelPath]:
+    """Yield the rows as records.
 
     Raises:
         InputError: A path is not in the taxonomy.
     """
-    records = []
     for row in rows:
         if len(row.labels) != taxonomy.depth:
             raise InputError(
@@ -78,5 +79,4 @@ def label_paths(rows: Iterable[Row], taxonomy: Taxonomy) -> list[LabelPath]:
                 raise InputError(
                     f"{row.where}: unknown label {label!r} in {above}; {hint(label, names)}"
                 )
-        records.append(LabelPath(row.text, row.labels, taxonomy, row.id))
-    return records
+        yield LabelPath(row.text, row.labels, taxonomy, row.id)

@@ -3,8 +3,9 @@
 A source is a file, a folder of files (shards), or a dataset of the hub. A file is read by its name:
 `.jsonl` and `.json` (objects with the field `text`), `.csv`, `.parquet`, anything else as plain
 text, a document a line; each may be gzipped but Parquet. In a folder, files of other names than
-`.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over. A shard of CSV, or one that is a
-single JSON list, is held in memory while it is read; the others are not.
+`.jsonl`, `.json`, `.csv`, `.parquet` and `.txt` are passed over. A shard that is a single JSON list
+is held in memory while it is read; the others are not. A dataset of the hub is streamed shard by
+shard; without a network it is one shard, from what was downloaded before.
 
 A seed orders the files of a folder, and the rows of a file within runs of `shuffle` rows, anew in
 every epoch. Readers that share a source (lanes) divide it among them: file by file if there are
@@ -17,11 +18,10 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datamodules import hub
 from datamodules.chat_rows import OnBad, unread_rows
@@ -36,8 +36,7 @@ Unread = Iterator[tuple[int, Callable[[], str]]]
 """Line or row of a text, and the function that reads it or raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a lane goes on reading.
 
     Attributes:
@@ -86,7 +85,14 @@ class TextShards:
 
     def __len__(self) -> int:
         """Return the number of shards."""
-        return max(1, len(self.files))
+        if self.files:
+            return len(self.files)
+        return 1 if self._streamed is None else int(self._streamed.num_shards)
+
+    @cached_property
+    def _streamed(self) -> Any:
+        """The dataset of the hub, where it is one and there is a network; else None."""
+        return None if self.files else hub.streamed(self.path, (self.field,))
 
     def read(self, place: Place, lane: int = 0, lanes: int = 1) -> Iterator[tuple[Place, str]]:
         """Yield the texts of a lane from a place on, each with its own place, to the epoch's end.
@@ -133,6 +139,9 @@ class TextShards:
             InputError: The shard cannot be read on; all rows before were yielded.
         """
         rows = islice(self._rows(shard), 0 if shard else self.held_out, None)
+        if self.shuffle == 1:
+            yield from (parse for _, parse in rows)
+            return
         rng = random.Random(f"{key}-{shard}")
         while True:
             run: list[Callable[[], str]] = []
@@ -176,14 +185,21 @@ class TextShards:
     def digest(self) -> str:
         """Return a digest of the names and sizes of the shards, and of what is read of them."""
         told = [(file.name, file.stat().st_size if file.exists() else 0) for file in self.files]
-        read = (told or self.path, self.field, self.held_out, self.shuffle)
+        what: Any = told or [self.path, len(self)]
+        read = (what, self.field, self.held_out, self.shuffle)
         return hashlib.sha256(repr(read).encode()).hexdigest()[:12]
 
     def _place(self, shard: int) -> str:
-        return str(self.files[shard]) if self.files else self.path
+        return str(self.files[shard]) if self.files else f"{self.path}, shard {shard}"
 
     def _rows(self, shard: int) -> Unread:
         """Yield the rows of a shard that hold more than blanks, unread."""
+        if self._streamed is not None:
+            found = hub.shard_rows(self.path, self._streamed, shard)
+            for number, item in enumerate(found, start=1):
+                where = f"{self._place(shard)}: row {number}"
+                yield number, partial(text_field, item, self.field, where)
+            return
         if not self.files:
             for number, row in enumerate(hub.rows(self.path, ("train",), (self.field,)), start=1):
                 where, _, item = row
@@ -195,11 +211,15 @@ class TextShards:
                 yield number, partial(str, line)
             return
         for number, parse in unread_rows(path):
-            yield number, partial(_text, parse, self.field, f"{path}:{number}")
+            yield number, partial(_text, parse, self.field, path, number)
 
 
-def _text(parse: Callable[[], dict[str, Any]], name: str, where: str) -> str:
-    return text_field(parse(), name, where)
+def _text(parse: Callable[[], dict[str, Any]], name: str, path: Path, number: int) -> str:
+    item = parse()
+    text = item.get(name)
+    if isinstance(text, str) and (text := text.strip()):
+        return text
+    return text_field(item, name, f"{path}:{number}")  # says what is wrong
 
 
 def _kind(path: Path) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 from datamodules.text_shards import Place, TextShards
 from zoo.errors import InputError
@@ -49,8 +48,8 @@ class TokenBlocks:
         state = dict(state or {"offset": 0})
         self._offset = state.pop("offset")  # of the next block's first token in the first text
         self._texts = self._read(Place(**state))
-        self._pending: deque[tuple[Place, list[int]]] = deque()
-        self._waiting = 0  # tokens of pending texts
+        self._pending: deque[tuple[Place, int]] = deque()  # texts begun or read ahead, and sizes
+        self._tokens: list[int] = []  # theirs
 
     def __next__(self) -> list[int]:
         """Return the token ids of the next block, `length + 1` of them.
@@ -58,26 +57,26 @@ class TokenBlocks:
         Raises:
             InputError: A shard cannot be read, or the source was read `max_epochs` times.
         """
-        while self._waiting < self._offset + self.length + 1:
+        end = self._offset + self.length + 1
+        while len(self._tokens) < end:
             place, ids = next(self._texts)
-            self._pending.append((place, ids))
-            self._waiting += len(ids)
-        block: list[int] = []
-        skip = self._offset
-        for _, ids in self._pending:
-            block += ids[skip : skip + self.length + 1 - len(block)]
-            skip = max(0, skip - len(ids))
+            self._pending.append((place, len(ids)))
+            self._tokens += ids
+        block = self._tokens[self._offset : end]
         self._offset += self.length
-        while self._offset >= len(self._pending[0][1]):
-            done = len(self._pending.popleft()[1])
-            self._offset, self._waiting = self._offset - done, self._waiting - done
+        done = 0
+        while self._offset >= done + self._pending[0][1]:
+            done += self._pending.popleft()[1]
+        if done:
+            self._offset -= done
+            del self._tokens[:done]
         return block
 
     def state_dict(self) -> dict[str, int] | None:
         """Return where the next block begins; None if nothing was ever read."""
         if not self._pending:  # nothing since it was made
             return self._given
-        return {**asdict(self._pending[0][0]), "offset": self._offset}
+        return {**self._pending[0][0]._asdict(), "offset": self._offset}
 
     def _read(self, place: Place) -> Iterator[tuple[Place, list[int]]]:
         """Yield the texts' token ids from a place on, epoch after epoch."""

@@ -12,6 +12,7 @@ its response, messages (`chat_forms` lists them).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ class Triples(RowFiles):
     record_types = (Triple,)
     sample = "triples.jsonl"
 
-    def read_file(self, path: Path) -> list[Triple]:
-        """Return the triples of a file; says what was left out.
+    def read_file(self, path: Path) -> Iterator[Triple]:
+        """Yield the triples of a file; says at its end what was left out.
 
         Raises:
             InputError: A row is bad; a chat has more than one question and its reply.
@@ -53,9 +54,8 @@ class Triples(RowFiles):
             chat = reader(row, where, name)
             return _of_chat(chat, where) if chat else None
 
-        triples = [triple for triple in read_rows(path, one, self.on_bad) if triple]
+        yield from (triple for triple in read_rows(path, one, self.on_bad) if triple)
         reader.report(path)
-        return triples
 
 
 def _own(row: dict[str, Any], where: str, name: str) -> Triple:

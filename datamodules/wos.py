@@ -65,7 +65,7 @@ class WoS(ZooDataModule):
             if self.label_files is not None:
                 check_labels(rows, data_path(self.label_files))
             paths = [row for row, _ in rows]
-            self._all = label_paths(paths, taxonomy_of(paths, shared_names=True))
+            self._all = list(label_paths(paths, taxonomy_of(paths, shared_names=True)))
         train, test = hold_out(self._all, self.split_seed)
         if split == "test":
             return list(test)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from typing import Any, Self, TypeVar
 
 import torch
@@ -69,7 +70,7 @@ class Example:
         """Return the supervised weight of each head that occurs."""
         totals: dict[int, float] = {}
         pairs = zip(self.head_ids, self.weights, strict=True)
-        for head, weight in [pair for pair in pairs if pair[0] != NO_HEAD]:
+        for head, weight in compress(pairs, map(NO_HEAD.__ne__, self.head_ids)):
             totals[head] = totals.get(head, 0.0) + weight
         return totals
 
@@ -195,13 +196,14 @@ def join(pieces: Sequence[tuple[Sequence[int], int, float]], *, record: Any = No
         labels += piece if learned else [IGNORE] * size
         heads += [head] * size
         weights += [weight if learned else 0.0] * size
-    if heads[1:].count(NO_HEAD) == len(heads[1:]):
+    heads = [*heads[1:], NO_HEAD]
+    if heads.count(NO_HEAD) == len(heads):
         name = getattr(record, "id", "") or "sample"
         raise InputError(f"{name}: no token is supervised, so there is nothing to learn from it")
     return Example(
         input_ids=ids,
         labels=[*labels[1:], IGNORE],
-        head_ids=[*heads[1:], NO_HEAD],
+        head_ids=heads,
         weights=[*weights[1:], 0.0],
         record=record,
     )

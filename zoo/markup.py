@@ -80,9 +80,9 @@ def _short(tokenizer: Any, _size: int, text: str, parts: tuple[Part, ...]) -> tu
 
 
 def _token_ids(tokenizer: Any, text: str, parts: Sequence[Part]) -> list[int]:
-    ids = _encode(tokenizer, text)
-    control = control_ids(tokenizer, len(tokenizer))
-    meant = sum(_count(tokenizer, len(tokenizer), part) for part, marks in parts if marks)
+    ids, size = _encode(tokenizer, text), len(tokenizer)
+    control = control_ids(tokenizer, size)
+    meant = sum(_count(tokenizer, size, part) for part, marks in parts if marks)
     if sum(map(control.__contains__, ids)) == meant and not _names_unknown(tokenizer, parts):
         return ids
     runs: list[Part] = []

@@ -66,7 +66,7 @@ class Candidates(datamodules.ScoredBlocks):
 
     def load(self, split: str) -> list[Any]:
         """Return the blocks."""
-        blocks: list[Any] = super().load(split)
+        blocks: list[Any] = list(super().load(split))
         return [first_candidates(block, self.candidates) for block in blocks]
 
 

@@ -151,3 +151,29 @@ def test_rendered_dialogue_ends_with_a_turn_that_fits():
     assert len(example) <= 600
     assert example.input_ids[-1] == ord("\n") or len(example) > 0
     assert sum(example.weights) > 0
+
+
+def test_finished_samples_are_not_measured_again(tmp_path, monkeypatch):
+    """A run that is cut off goes on after its last finished process."""
+    measured = []
+
+    def measure(name, side, setting, **options):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append((side, options["n"]))
+        return make([float(len(measured))])
+
+    monkeypatch.setattr(harness, "measure", measure)
+    setting = harness.Setting(samples=str(tmp_path / "samples.json"))
+    sides = {"ours": {"n": 1}, "theirs": {"n": 2}}
+    with pytest.raises(KeyboardInterrupt):
+        harness.interleave("x", sides, setting, 2)
+    measured.pop()  # room for the last one
+    found = harness.interleave("x", sides, setting, 2)
+    assert measured == [("ours", 1), ("theirs", 2), ("theirs", 2)]
+    assert [[sample.seconds for sample in found[side]] for side in sides] == [
+        [[1.0], [3.0]],
+        [[2.0], [3.0]],
+    ]
+    more = harness.interleave("x", {"ours": {"n": 1}}, setting, 1)  # measures nothing
+    assert more["ours"] == found["ours"][:1]

@@ -121,8 +121,8 @@ def test_check_shows_lengths(capsys: pytest.CaptureFixture[str]) -> None:
     main("check", *METHANOL, "--data.max_train", "40")
     out = capsys.readouterr().out
     line = re.search(
-        r"examples +40 of 40 records, 0 of them left out; ([\d,]+) tokens, ([\d,]+) in the middle, "
-        r"([\d,]+) at most of a window of ([\d,]+)\n",
+        r"examples +40 of 40 records, 0 of them left out, 0 prompts shortened; "
+        r"([\d,]+) tokens, ([\d,]+) in the middle, ([\d,]+) at most of a window of ([\d,]+)\n",
         out,
     )
     assert line is not None

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -304,3 +305,40 @@ def test_another_mixture_does_not_go_on(loader: Callable[..., Any], tmp_path: Pa
     with pytest.raises(ValueError, match="data.num_workers: 3"):
         loader(num_workers=3)
     assert LANES == 4
+
+
+# -- datasets of the hub -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [3, 11])
+def test_a_streamed_dataset_of_the_hub(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
+    """Nothing is downloaded as a whole; shards are divided, and a place is gone on from."""
+    for i in range(5):
+        texts = [f"shard {i} text {j} and some more" for j in range(6)]
+        parquet.write_table(pa.table({"text": texts}), tmp_path / f"train-{i}.parquet")
+    loaded, asked = datasets.load_dataset, []
+
+    def load(name: str, subset: Any, **given: Any) -> Any:
+        asked.append((name, subset, given.pop("revision"), given["streaming"]))
+        files = {"train": sorted(map(str, tmp_path.glob("*.parquet")))}
+        given.pop("trust_remote_code")
+        return loaded("parquet", data_files=files, **given)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+
+    def shards() -> TextShards:
+        return TextShards("hub", "hf://a/b@v1", held_out=2)
+
+    assert len(shards()) == 5
+    read = [[text for _, text in shards().read(Place(), lane, 4)] for lane in range(4)]
+    assert len({text for texts in read for text in texts}) == 5 * 6 - 2
+    assert set(asked) == {("a/b", None, "v1", True)}
+    blocks = TokenBlocks(shards(), ids, 10, lane=1, lanes=4)
+    for _ in range(stop):
+        next(blocks)
+    again = TokenBlocks(shards(), ids, 10, lane=1, lanes=4, state=blocks.state_dict())
+    assert [next(again) for _ in range(9)] == [next(blocks) for _ in range(9)]
+    refused(lambda: len(TextShards("hub", "hf://a/b", field="body")), "no column body")

@@ -57,9 +57,15 @@ def test_killed_in_an_epoch(
     same_weights(last(whole), last(again), STEPS)
 
 
-def test_two_processes_go_on_where_each_was(tmp_path: Path, pair: ProcessPair) -> None:
+@pytest.mark.parametrize(
+    "given", [STREAMED, pytest.param(STORED, marks=pytest.mark.slow)], ids=["streamed", "stored"]
+)
+def test_two_processes_go_on_where_each_was(
+    given: tuple[str, ...], tmp_path: Path, pair: ProcessPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One checkpoint holds the places of all processes: mid-epoch, and at an epoch's end."""
-    run = (*STREAMED, *DDP)
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    run = (*given, *DDP)
     pair.run(*recorded(tmp_path / "whole", *run))
     whole = [lines(tmp_path / "whole" / "log", rank) for rank in range(2)]
     assert not {x["content"] for x in whole[0]} & {x["content"] for x in whole[1]}

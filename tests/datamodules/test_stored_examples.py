@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules import ZooDataModule, examples, stored_examples
+from datamodules import DBpedia, ZooDataModule, encode_pieces, examples, stored_examples
 from datamodules.loader import StepLoader
 from datamodules.stored_examples import StoredExamples
 from zoo.encoding import Example, extended
@@ -109,7 +110,7 @@ def test_batches_are_those_of_memory(
     make: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stored_examples, "PIECE", 7)
+    monkeypatch.setattr(encode_pieces, "PIECE", 7)
     encoder = make(method, "tiny-llama", **options).encoder()
     kept = Texts(path, kind, keep_in_memory=True)
     stored = Texts(path, kind, keep_in_memory=False, num_proc=num_proc)
@@ -230,7 +231,7 @@ def test_too_long_records(
     monkeypatch: pytest.MonkeyPatch,
     cache: Path,
 ) -> None:
-    monkeypatch.setattr(stored_examples, "PIECE", 7)
+    monkeypatch.setattr(encode_pieces, "PIECE", 7)
     encoder = make("SFT", "tiny-llama", max_length=75).encoder()
     given: dict[str, Any] = {"keep_in_memory": False, "num_proc": num_proc}
     refused(lambda: Texts(path, **given).examples("train", encoder), "data.too_long: drop leaves")
@@ -289,3 +290,95 @@ def test_killed_while_encoding_and_two_processes(path: str, cache: Path) -> None
     assert [lines[-1] for lines in said] == ["40 examples"] * 2
     assert sorted(len(lines) for lines in said) == [1, 41]
     assert [entry.suffix for entry in cache.iterdir()] == [""]
+
+
+PLAN = """
+import json, os, signal, sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from datamodules import loader
+from test_stored_examples import Texts, planned
+import zoo
+shuffled = loader.shuffled
+def dying(indices, seed):
+    order = shuffled(indices, seed)
+    if seed.endswith("-{epoch}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return order
+loader.shuffled = dying
+module = zoo.SFT(backbone=zoo.Backbone(name="tiny-llama"))
+module.configure_model()
+steps = planned({path!r}, module.encoder())
+for _ in range(2):
+    for batch in steps:
+        Path({state!r}).write_text(json.dumps(steps.state_dict()))
+"""
+
+
+def planned(path: str, encoder: Any) -> StepLoader:
+    """Return a loader of stored examples."""
+    found = Texts(path, keep_in_memory=False).examples("train", encoder)
+    return StepLoader(found, encoder.collate, batch_size=3, max_tokens=90, shuffle=True, seed=5)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_killed_while_planning_an_epoch(
+    epoch: int, path: str, cache: Path, tmp_path: Path, make: Any
+) -> None:
+    """The examples stay whole, and the next start goes on with the batches of an unbroken run."""
+    state = tmp_path / "state.json"
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = PLAN.format(paths=paths, path=path, epoch=epoch, state=str(state))
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert state.is_file() == bool(epoch)  # the first epoch is planned before its first batch
+    assert [entry.suffix for entry in cache.iterdir()] == [""]
+    encoder = make("SFT", "tiny-llama").encoder()
+    unbroken = planned(path, encoder)
+    wanted = [[batch.input_ids.tolist() for batch in unbroken] for _ in range(2)]
+    resumed = planned(path, encoder)
+    if epoch:
+        resumed.load_state_dict(json.loads(state.read_text()))
+    assert [batch.input_ids.tolist() for batch in resumed] == wanted[epoch]
+
+
+@pytest.mark.parametrize("num_proc", [None, 2])
+def test_records_are_read_as_they_are_encoded(
+    num_proc: int | None, path: str, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read ahead does not grow with the file."""
+    monkeypatch.setattr(encode_pieces, "PIECE", 3)
+    read: list[int] = []
+    ahead: list[int] = []
+
+    class Lazy(Texts):
+        def load(self, split: str) -> Any:
+            for i, record in enumerate(super().load(split)):
+                read.append(i)
+                yield record
+
+    def counted(encode: Any, pieces: Any, *given: Any) -> Any:
+        for done, made in enumerate(each(encode, pieces, *given)):
+            ahead.append(len(read) - 3 * done)
+            yield made
+
+    each = encode_pieces._each
+    monkeypatch.setattr(encode_pieces, "_each", counted)
+    given: dict[str, Any] = {"keep_in_memory": False, "num_proc": num_proc}
+    found = Lazy(path, **given).examples("train", make("SFT", "tiny-llama").encoder())
+    assert len(found) == len(read) == 40
+    assert max(ahead) <= 3 * (1 if num_proc is None else 1 + 2 * encode_pieces.AHEAD)
+
+
+@pytest.mark.parametrize("keep_in_memory", [True, False])
+def test_shortened_prompts_are_counted(keep_in_memory: bool, tmp_path: Path, make: Any) -> None:
+    """Texts that lose their end are counted, in memory and stored; the count is found again."""
+    long = "a long text about nothing at all " * 20
+    rows = [f'"{long if i % 4 == 0 else "short"} {i}",x,y{i % 2},z' for i in range(12)]
+    for split in ("train", "val", "test"):
+        (tmp_path / f"DBPEDIA_{split}.csv").write_text("text,l1,l2,l3\n" + "\n".join(rows))
+    encoder = make("HdLM", "tiny-llama", layers=[1, 2], max_length=500).encoder()
+    for _ in range(2):
+        data = DBpedia(str(tmp_path), keep_in_memory=keep_in_memory)
+        data.examples("train", encoder)
+        assert data.encoded_counts["train"] == (12, 0, 3)

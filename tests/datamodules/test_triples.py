@@ -73,3 +73,11 @@ def test_package_names():
     assert {name for name in dir(datamodules) if name[0].isupper()} == set(datamodules.__all__)
     with pytest.raises(AttributeError, match="Esconv"):
         _ = datamodules.Esconv
+
+
+def test_no_further_than_asked(tmp_path, refused):
+    """`max_train` stops reading, so what is wrong behind it is not seen."""
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"query": "q", "answer": "a"}\n' * 3 + "{broken\n")
+    assert len(Triples(str(path), max_train=3).records("train")) == 3
+    refused(lambda: Triples(str(path)).records("train"), "t.jsonl:4")

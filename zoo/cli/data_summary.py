@@ -1,4 +1,4 @@
-"""What `check` says about the training data: how many, how long, how many left out."""
+"""What `check` says about the training data: how many, how long, how many left out or shortened."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def data_summary(datamodule: Any, split: str, loader: Any, window: int | None) -
         streamed: list[str] = loader.summary()
         return streamed
     lengths = loader.sizes.lengths
-    records, dropped = datamodule.encoded_counts[split]
+    records, dropped, shortened = datamodule.encoded_counts[split]
     limit = "" if window is None else f" of a window of {window:,}"
     lines = [
-        f"examples    {len(lengths):,} of {records:,} records, {dropped:,} of them left out; "
+        f"examples    {len(lengths):,} of {records:,} records, {dropped:,} of them left out, "
+        f"{shortened:,} prompts shortened; "
         f"{int(lengths.sum()):,} tokens, {int(np.median(lengths)):,} in the middle, "
         f"{int(lengths.max()):,} at most{limit}"
     ]

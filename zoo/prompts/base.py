@@ -39,6 +39,12 @@ class PromptEncoder:
     def __post_init__(self) -> None:
         self.chat = chat_format(self.tokenizer)
         self.stop_id: int = self.tokenizer.convert_tokens_to_ids(self.chat.end)
+        self._shortened = 0
+
+    @property
+    def shortened(self) -> int:
+        """Number of prompts made so far that lack a part of their text, for want of room."""
+        return self._shortened
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text; only its markers are control tokens, none is added."""

@@ -112,6 +112,7 @@ class TalkEncoder(PromptEncoder):
             first = first_kept(len(head), lengths, self.max_length - room)
         except TooLongError as error:
             raise TooLongError(f"{decision.id}: {error}") from error
+        self._shortened += first > 0
         ids = [*head, *(token for piece in pieces[first:] for token in piece), *question]
         if learned:
             return join([(ids, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)

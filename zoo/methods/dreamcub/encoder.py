@@ -207,6 +207,7 @@ class BeliefStateEncoder(PromptEncoder):
             first = first_kept(len(head), [len(line) for line in lines] or [0], room)
         except TooLongError as error:
             raise TooLongError(f"{decision.id}: {error}") from error
+        self._shortened += first > 0
         return [*head, *(token for line in lines[first:] for token in line), *tail]
 
     def _example(self, decision: Decision) -> StateExample:

@@ -230,4 +230,5 @@ class WalkEncoder(PromptEncoder):
             first = first_kept(len(head), lengths, self.max_length - tail, SPARE)
         except TooLongError as error:
             raise TooLongError(f"{decision.id}: {error}") from error
+        self._shortened += first > 0
         return [*head, *(token for piece in pieces[first:] for token in piece)]

@@ -83,13 +83,15 @@ class LevelEncoder(PromptEncoder):
             TooLongError: Nothing of the conversation fits.
         """
         budget = self.max_length - max(tail, self.room(plan))
-        turns = list(plan.turns)
+        turns, tries = list(plan.turns), 0
         while turns:
             segments = self.chat.turn("system", plan.system, first=True)
             segments += [part for role, text in turns for part in self.chat.turn(role, text)]
             ids = self.segment_ids(segments)
             if len(ids) <= budget:
+                self._shortened += tries > 0
                 return ids
+            tries += 1
             if len(turns) > 1:
                 turns = turns[1:]
                 continue

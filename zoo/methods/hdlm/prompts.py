@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from zoo.errors import InputError
@@ -91,18 +92,19 @@ class Plan:
         """Return the instruction after the label that ends `path`; empty for none."""
         names = self.choices(path)
         if isinstance(self.record, LabelPath):
-            return f"Classes:\n{listed(names or ())}"
+            return f"Classes:\n{listed(tuple(names or ()))}"
         if not self.guide:
             return ""
         before = self.guide[len(path) - 1]
         sentence = f"{'The seeker feels' if before == 'emotion' else 'Strategy:'} {path[-1]}"
         if names is not None:
             kind = "Emotions" if self.guide[len(path)] == "emotion" else "Strategies"
-            return f"{sentence}. {kind}:\n{listed(names)}"
+            return f"{sentence}. {kind}:\n{listed(tuple(names))}"
         return f"Answer as the supporter. {sentence}"
 
 
-def listed(names: Sequence[str]) -> str:
+@lru_cache(maxsize=4096)
+def listed(names: tuple[str, ...]) -> str:
     """Return a numbered list, a name a line."""
     return "\n".join(f"{i}: {name}" for i, name in enumerate(names))
 

@@ -196,6 +196,7 @@ class TransitionEncoder(PromptEncoder):
                 raise TooLongError(
                     f"{decision.id}: does not fit into the window max_length={self.max_length}"
                 )
+        self._shortened += len(kept) < len(decision.turns)
         return [*start, *(token for ids in kept for token in ids), *self.tail_ids]
 
     def prompts(self, rows: Sequence[Sequence[int]]) -> Batch:

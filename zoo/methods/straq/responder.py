@@ -91,10 +91,12 @@ class ReplyEncoder(ThoughtEncoder):
         Raises:
             TooLongError: The last turn alone does not fit.
         """
+        turns = len(decision.turns)
         while True:
             query = reply_query(decision, strategy, self.labels)
             size = len(self.segment_ids(question(self.chat, query)))
             if size + (room or self.room) <= self.max_length:
+                self._shortened += len(decision.turns) < turns
                 return query
             if len(decision.turns) <= 1:
                 raise TooLongError(
