@@ -40,6 +40,7 @@ CLAIMS = {  # name on the command line -> module
     "rabtriever_online": "benchmarks.ranking.rabtriever_online",
     "fsm_batch": "benchmarks.fisminess.fsm_batch",
     "preference_tree": "benchmarks.alpo.preference_tree",
+    "dpo_step": "benchmarks.alpo.dpo_step",
     "role_mean": "benchmarks.mupas.role_mean",
     "dilemma_batch": "benchmarks.sova.dilemma_batch",
     "map_score": "benchmarks.sova.map_score",

@@ -163,6 +163,28 @@ def tree_mask(config: Any, tree: TreeBatch) -> Any:
     return windowed_mask(config, seen_BLL | itself_LL, tree.position_ids)
 
 
+def tree_bias(lm: Any, tree: TreeBatch) -> Any:
+    """Return `tree_mask` as what is added to attention scores: 0 where a slot sees, else -inf.
+
+    The blocks share it. Of a mask of bools each of them would make such a tensor of its own, and
+    keep it for the backward pass.
+
+    Args:
+        lm: The backbone; the bias has the type that it computes in.
+        tree: The trees.
+    """
+    device, mask = tree.input_ids.device.type, tree_mask(lm.config, tree)
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else lm.dtype
+
+    def bias(seen_BLL: Tensor) -> Tensor:
+        return torch.zeros_like(seen_BLL, dtype=dtype).masked_fill_(~seen_BLL, -torch.inf)
+
+    if isinstance(mask, dict):
+        return {name: bias(seen_BLL) for name, seen_BLL in mask.items()}
+    return bias(mask)
+
+
 def _check(tree: Tree) -> None:
     for i, node in enumerate(tree.nodes):
         if not len(node.ids) or (node.parent is not None and not 0 <= node.parent < i):

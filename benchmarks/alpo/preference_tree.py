@@ -217,7 +217,7 @@ def run(setting: Setting) -> Result:
     """Compare loss and gradients in fp32, then time both sides in turn."""
     same = measure(NAME, "exact", setting)
     require_equal(same.checks, TOLERANCE)
-    steps, repeats = 2, 2
+    steps, repeats = 3, 1
     samples = interleave(NAME, dict.fromkeys(("ours", "pairs"), {"steps": steps}), setting, repeats)
     mine, theirs = samples["ours"][0], samples["pairs"][0]
     loss = 1e-2 if setting.device == "cuda" else TOLERANCE

@@ -1,4 +1,4 @@
-"""TVsub zh-en: SFT against outcome DPO, segment DPO and ALPO, one JSON entry per run.
+"""Subtitles zh-en: SFT against outcome DPO, segment DPO and ALPO, one JSON entry per run.
 
     python -m benchmarks.alpo --json benchmarks/results/alpo.json --backbone MODEL
 
@@ -8,15 +8,15 @@ the same number of steps; all translate the same test blocks. Every stage is kep
 gone on with.
 
 Scores: chrF and BLEU over all lines, blocks whose lines are whole at the first, greedy attempt, the
-mean over lines of chrF, and with `--judge` the expected grade by likelihood, by the training rubric
-and of vividness alone. Differences to SFT are paired over test blocks, with 95 % bootstrap
-intervals. Needs `ZOO_DATA`.
+mean over lines of chrF and of the reference-based score that candidates get, and with `--judge` the
+expected grade by likelihood, by the training rubric and of vividness alone. Differences to SFT are
+paired over test blocks, with 95 % bootstrap intervals. `--overfit N` trains on N blocks and tests
+on the same. The data are TVsub of `ZOO_DATA`, or `--data`, a folder for `datamodules.Subtitles`.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import time
 from collections import Counter
@@ -27,11 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from sacrebleu.metrics import BLEU, CHRF
 
 import datamodules
 import zoo
 from benchmarks import trials
+from benchmarks.alpo.scores import (
+    Lines,
+    corpus_scores,
+    difference,
+    line_chrf,
+    line_reference,
+    of_lines,
+)
 from benchmarks.training import quiet_trainer
 from zoo.methods.alpo.__main__ import SCORING, device, local_judge, sample
 from zoo.methods.alpo.candidates import Sampling
@@ -47,8 +54,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "segment DPO": {"objective": "segment_dpo"},
     "ALPO": {"objective": "alpo", "min_beta": 0.05},
 }
-RESAMPLES = 2000
-Lines = tuple[str, ...]
 
 
 class Candidates(datamodules.ScoredBlocks):
@@ -94,7 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--blocks", type=int, default=300, help="with candidates")
     parser.add_argument("--k", type=int, default=8, help="samples of a segment")
     parser.add_argument("--tests", type=int, default=None, help="test blocks")
-    parser.add_argument("--core", type=int, default=25)
+    parser.add_argument("--data", help="folder of subtitles instead of TVsub")
+    parser.add_argument("--preferences", help="folder to prefer on, instead of 20 % of the blocks")
+    parser.add_argument("--core", type=int, default=25, help="lines of a block")
+    parser.add_argument("--context", type=int, default=5, help="lines before and after it")
+    parser.add_argument("--batch_size", type=int, default=2, help="blocks of a pass, SFT")
+    parser.add_argument("--overfit", type=int, help="blocks to train on and to test on")
+    parser.add_argument("--sft_lr", type=float, default=5e-5)
     parser.add_argument("--lr", type=float, default=5e-6, help="after SFT")
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs/alpo"), help="of all stages")
@@ -114,11 +125,16 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
         model = preferred(row, seed, options)
     trained = time.time()
     model.to(device()).eval()
-    blocks: list[Any] = subtitles(options).records("test")
+    blocks = test_blocks(options)
     counts = Counter[str]()
     greedy = [lines for group in groups(blocks) for lines in model.generate(group)]
     lightning.seed_everything(seed, verbose=False)
     found = translate(model, blocks, Translating(), counts)
+    of_block = {
+        "line_chrf": of_lines(blocks, found, line_chrf),
+        "reference": of_lines(blocks, found, line_reference),
+        **judged(blocks, found, options),
+    }
     return {
         "row": row,
         "seed": seed,
@@ -128,9 +144,17 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
         "metrics": {
             "valid": sum(lines is not None for lines in greedy) / len(blocks),
             **corpus_scores(blocks, found),
+            **{name: statistics.mean(scores) for name, scores in of_block.items()},
         },
-        "of_block": {"chrf": line_chrf(blocks, found), **judged(blocks, found, options)},
+        "of_block": of_block,
     }
+
+
+def test_blocks(options: argparse.Namespace) -> list[Any]:
+    """Return what is translated."""
+    if options.overfit is None:
+        return subtitles(options).records("test")
+    return subtitles(options, part="sft", max_train=options.overfit).records("train")
 
 
 def translator(seed: int, options: argparse.Namespace) -> Any:
@@ -138,9 +162,10 @@ def translator(seed: int, options: argparse.Namespace) -> Any:
     folder = options.folder / f"sft-{seed}"
     if not folder.exists():
         lightning.seed_everything(seed, verbose=False)
-        optimizer = {"lr": 5e-5, "schedule": "cosine", "warmup_ratio": 0.1}
+        optimizer = {"lr": options.sft_lr, "schedule": "cosine", "warmup_ratio": 0.1}
         model = zoo.ALPO(backbone={"name": options.backbone}, optimizer=optimizer)
-        fit(model, subtitles(options, part="sft", seed=seed), options.sft_steps, options)
+        data = subtitles(options, part="sft", seed=seed, max_train=options.overfit)
+        fit(model, data, options.sft_steps, options)
         zoo.save(model, folder)
     return zoo.load(folder)
 
@@ -149,6 +174,10 @@ def preferred(row: str, seed: int, options: argparse.Namespace) -> Any:
     """Return the translator of a seed after a row's preferences."""
     scored = options.folder / f"scored-{seed}.jsonl"
     data = subtitles(options, part="preference", max_train=options.blocks)
+    if options.preferences is not None:
+        data = subtitles(options, path=options.preferences, max_train=options.blocks)
+    if options.overfit is not None:
+        data = subtitles(options, part="sft", max_train=options.overfit)
     sampling = Sampling(k=options.k, seed=seed)
     scoring = replace(SCORING, kind=options.scoring, judge=backbone(options.judge))
     sample(str(options.folder / f"sft-{seed}"), data, str(scored), "train", sampling, scoring)
@@ -174,10 +203,15 @@ def fit(model: Any, data: Any, steps: int, options: argparse.Namespace) -> None:
 
 
 def subtitles(options: argparse.Namespace, **given: Any) -> datamodules.Subtitles:
-    """Return TVsub."""
-    path, core = trials.data_path("tvsub"), options.core
+    """Return the subtitles; TVsub's English is without the marks of its tokenizer."""
     return datamodules.Subtitles(
-        path, moses=True, core=core, batch_size=2, max_test=options.tests, **given
+        given.pop("path", None) or options.data or trials.data_path("tvsub"),
+        moses=options.data is None,
+        core=options.core,
+        context=options.context,
+        batch_size=options.batch_size,
+        max_test=options.tests,
+        **given,
     )
 
 
@@ -186,38 +220,9 @@ def backbone(name: str | None) -> zoo.Backbone | None:
     return None if name is None else zoo.Backbone(name=name)
 
 
-def groups(blocks: Sequence[SubtitleBlock], size: int = 4) -> list[Sequence[SubtitleBlock]]:
+def groups(blocks: Sequence[SubtitleBlock], size: int = 16) -> list[Sequence[SubtitleBlock]]:
     """Return blocks in groups that are translated at once."""
     return [blocks[i : i + size] for i in range(0, len(blocks), size)]
-
-
-# -- scores ------------------------------------------------------------------------------------
-
-
-def corpus_scores(blocks: Sequence[SubtitleBlock], found: Sequence[Lines]) -> dict[str, float]:
-    """Return chrF and BLEU over all lines, in percent."""
-    lines = [line for part in found for line in part]
-    golds = [line for block in blocks for line in block.target or ()]
-    chrf, bleu = CHRF(), BLEU()
-    return {
-        "chrf": round(chrf.corpus_score(lines, [golds]).score, 3),
-        "bleu": round(bleu.corpus_score(lines, [golds]).score, 3),
-    }
-
-
-def line_chrf(blocks: Sequence[SubtitleBlock], found: Sequence[Lines]) -> list[float]:
-    """Return the mean of the lines' chrF of each block, in percent."""
-    chrf = CHRF()
-    return [
-        round(
-            statistics.mean(
-                chrf.sentence_score(line, [gold]).score
-                for line, gold in zip(lines, block.target or (), strict=True)
-            ),
-            3,
-        )
-        for block, lines in zip(blocks, found, strict=True)
-    ]
 
 
 def judged(
@@ -235,15 +240,6 @@ def judged(
             scores = [scorer(block, i, i + 1, [(line,)]) for i, line in enumerate(lines)]
             grades[name].append(round(statistics.mean(s[0] for s in scores if s), 3))
     return grades
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of paired differences and its 95 % bootstrap interval over blocks."""
-    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-    rng = random.Random(0)
-    means = sorted(statistics.mean(rng.choices(gaps, k=len(gaps))) for _ in range(RESAMPLES))
-    low, high = means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
-    return statistics.mean(gaps), low, high
 
 
 def table(entries: Sequence[trials.Entry]) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.encoding import collate, join
 from zoo.losses.preference import node_log_probs, sequence_log_probs
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.trees import Node, Tree, TreeBatch, collate_trees, tree_mask
+from zoo.trees import Node, Tree, TreeBatch, collate_trees, tree_bias
 
 PROMPT, SEGMENTS, LEAVES, VOCABULARY = 20, 5, 10, 60
 Change = Callable[[TreeBatch, Any], dict[str, Any]]
@@ -66,7 +66,7 @@ def alone(lm: Any, trees: list[Tree]) -> Tensor:
 def at_once(lm: Any, trees: list[Tree], change: Change | None = None) -> Tensor:
     """Return the same from one pass."""
     batch = collate_trees(trees)
-    where = place(batch) | {"attention_mask": tree_mask(lm.config, batch)}
+    where = place(batch) | {"attention_mask": tree_bias(lm, batch)}
     if change is not None:
         where |= change(batch, lm)
     states = Blocks(lm, 0, num_blocks(lm))(batch.input_ids, **where)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from benchmarks.alpo.quality import (
-    ROWS,
-    Candidates,
+from benchmarks.alpo.quality import ROWS, Candidates, table
+from benchmarks.alpo.scores import (
     corpus_scores,
     difference,
     line_chrf,
-    table,
+    line_reference,
+    of_lines,
 )
 from datamodules.files import SAMPLES
 from zoo.records import SubtitleBlock
@@ -28,8 +28,11 @@ def test_the_first_candidates_are_kept():
 def test_scores_of_translations():
     exact, other = [BLOCK.target], [("I see you now.", "Qqq")]
     assert corpus_scores([BLOCK], exact) == {"chrf": 100, "bleu": pytest.approx(100)}
-    assert line_chrf([BLOCK], exact) == [100]
-    assert line_chrf([BLOCK], other)[0] == pytest.approx(50, abs=1)
+    for score in (line_chrf, line_reference):
+        assert of_lines([BLOCK], exact, score) == [pytest.approx(100)]
+    assert of_lines([BLOCK], other, line_chrf)[0] == pytest.approx(50, abs=1)
+    # the second line: no chrF, and 3 of 20 characters of its length, at 30 %
+    assert of_lines([BLOCK], other, line_reference)[0] == pytest.approx(50 + 0.15 * 15, abs=1)
 
 
 def test_paired_differences():

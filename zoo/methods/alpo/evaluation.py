@@ -12,6 +12,7 @@ from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.alpo.metrics import CorpusScore
 from zoo.methods.alpo.prompts import read_lines
+from zoo.methods.alpo.scoring import ReferenceScorer
 from zoo.methods.alpo.translate import Translating
 from zoo.methods.alpo.translate_file import translate_file
 from zoo.metrics.records import RecordMean
@@ -38,6 +39,7 @@ class TranslatingModule(EvaluatedModule):
         self.max_answer_tokens = max_answer_tokens
         self.metrics["chrf"], self.metrics["bleu"] = CorpusScore("chrf"), CorpusScore("bleu")
         self.metrics["valid"] = RecordMean()  # blocks with the right number of lines
+        self.metrics["score"] = RecordMean()  # of their lines, as candidates get it without a model
 
     @evaluating
     def generate(
@@ -67,6 +69,8 @@ class TranslatingModule(EvaluatedModule):
                 [blocks[i].target_language for i in known],
                 [ids[i] for i in known],
             )
+        scores = [mean_score(lines[i], blocks[i].target or ()) for i in known]
+        self.each_metric()["score"].update(scores, [ids[i] for i in known])
         whole = [float(translation is not None) for _, translation in pairs]
         self.each_metric()["valid"].update(whole, ids)
 
@@ -136,6 +140,12 @@ def block_between(lines: Sequence[str], languages: tuple[str, str]) -> SubtitleB
 def block_of(record: SubtitleBlock | ScoredBlock) -> SubtitleBlock:
     """Return the block of a record."""
     return record.block if isinstance(record, ScoredBlock) else record
+
+
+def mean_score(lines: Sequence[str], golds: Sequence[str]) -> float:
+    """Return the mean over lines of `ReferenceScorer`, 0 to 100; missing ones have 0."""
+    scores = map(ReferenceScorer().score, lines, golds)
+    return sum(scores) / len(golds)
 
 
 def core(block: SubtitleBlock, lines: Sequence[str] | None) -> tuple[str, ...]:

@@ -68,9 +68,10 @@ class ReferenceScorer:
     ) -> tuple[float, ...]:
         """Return chrF and likeness of length, weighted, for each candidate."""
         reference = " ".join(candidates[0])
-        return tuple(self._score(" ".join(lines), reference) for lines in candidates)
+        return tuple(self.score(" ".join(lines), reference) for lines in candidates)
 
-    def _score(self, text: str, reference: str) -> float:
+    def score(self, text: str, reference: str) -> float:
+        """Return the score of one text."""
         chrf = self.chrf.sentence_score(text, [reference]).score / 100
         lengths = sorted((len(text), len(reference)))
         like = (1 - LENGTH_SHARE) * chrf + LENGTH_SHARE * lengths[0] / lengths[1]
