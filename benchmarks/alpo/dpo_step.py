@@ -34,7 +34,7 @@ CLAIM = "DPO at 4,096 tokens: at least TRL's speed in half the memory of its DPO
 NAME = "dpo_step"
 PROMPT, SEGMENTS, LENGTH = 3976, 3, 40
 QUICK = (444, 4, 20)
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 6144,
     "hidden_size": 256,
     "intermediate_size": 704,
@@ -227,6 +227,7 @@ def _sample(
         checks=checks,
         loaded_bytes=meter.loaded,
         peak_bytes=meter.peak(),
+        notes={"tokens": tokens[-1]},
     )
 
 

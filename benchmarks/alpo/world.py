@@ -37,7 +37,7 @@ GIVEN = (
     *("--sft_lr", "2e-3", "--sft_steps", "600"),
     *("--blocks", "100", "--k", "8", "--steps", "40", "--lr", "1e-4"),
 )
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 3,
