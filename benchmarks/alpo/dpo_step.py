@@ -134,7 +134,10 @@ def trl(setting: Setting, *, steps: int, checkpointing: bool) -> Sample:
             return dataset
 
     data = blocks(setting, steps)
-    lm = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder(), trust_remote_code=False)
+    lm = AutoModelForCausalLM.from_pretrained(
+        folder(), dtype=torch.float32, trust_remote_code=False
+    )
     args = DPOConfig(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=1,
@@ -161,7 +164,7 @@ def trl(setting: Setting, *, steps: int, checkpointing: bool) -> Sample:
         model=lm,
         args=args,
         train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder()),
+        processing_class=tokenizer,
         callbacks=[_hf_callback(clock)],
     )
     meter = Meter(setting.device)
