@@ -19,10 +19,12 @@ import zoo.metrics
 from benchmarks.lamss import table as lamss_table
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
+from benchmarks.sova import dilemma_table, dilemmas
 from benchmarks.support import data as support_data
 from benchmarks.support import lookup
 from benchmarks.support.reread import reread
 from benchmarks.support.table import LOOKUP, table
+from zoo.methods.sova.expected import RULES
 from zoo.support.metrics import SupportAnswer
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
 
@@ -121,6 +123,19 @@ def test_lookup_table_of_the_page() -> None:
     starts = f"{best['accuracy']:.1f} (", f"{best['proficiency']:.1f} (", f"{best['bias']:.2f} ("
     (line,) = (row for row in page.splitlines() if f"| {LOOKUP} | {starts[0]}" in row)
     assert all(start in line for start in starts)
+
+
+@pytest.mark.usefixtures("needs_data")
+def test_dilemmas() -> None:
+    """All tables of choices in dilemmas, their bootstrap intervals included."""
+    page = (RESULTS / "2026-11-29-sova.md").read_text("utf-8")
+    kept = entries("sova-dilemmas-2026-11-29")
+    lines = dilemma_table.tables(kept, dilemmas.in_order(), list(dilemmas.ROWS))
+    assert len(lines) > 20
+    assert [line for line in lines if line not in page] == []
+    for entry in kept:
+        found = {r: dilemmas.items(entry["odds"], dilemmas.in_order(), r) for r in RULES}
+        assert found == entry["items"]
 
 
 @pytest.mark.usefixtures("needs_data")
