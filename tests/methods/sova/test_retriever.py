@@ -76,12 +76,12 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
     before = module.retrieval.principles_near([dilemmas[0].situation], 400)
     odds = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
     prompts = module.heads([d.situation for d in dilemmas[:2]], [[], []])
-    start = float(loss_of(module, dilemmas))
+    start = float(loss_of(module, dilemmas).detach())
     for _ in range(15):
         optimizer.zero_grad()
         loss_of(module, dilemmas).backward()
         optimizer.step()
-    assert float(loss_of(module, dilemmas)) < start - 0.1
+    assert float(loss_of(module, dilemmas).detach()) < start - 0.1
     assert module.retrieval.principles_near([dilemmas[0].situation], 400) != before
     module.heads = lambda situations, kept: prompts
     after = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
