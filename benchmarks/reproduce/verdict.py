@@ -2,7 +2,8 @@
 
 Rows are compared on what they share. Over seeds: a row's score minus the other's, seed by seed.
 Over items: the same difference for each test item, averaged over the shared seeds. Both have a
-t interval, and the wider one is taken, since both the seed and the choice of items are chance.
+t interval, and the wider one is taken, since both the seed and the choice of items are chance;
+the difference is the one that this interval is of. A row's own score may weigh items otherwise.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Verdict:
     Attributes:
         row: Mean score of the claim's row; nan where it was not run.
         than: Mean score of the other row, or the number.
-        difference: Mean of row - than over what both share, in the claim's unit.
+        difference: Mean of row - than over the shared seeds, or over the shared items or groups of
+            them, in the claim's unit.
         low, high: Ends of the 95 % interval; nan where too little was run.
         smallest: Smallest true difference that would have been seen with probability 0.8.
         p: Two-sided p value; Holm's correction replaces it.
@@ -86,8 +88,8 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
     items = item_differences(claim, pairs)
     if len(items) >= FEWEST_ITEMS:
         spreads.append(interval(unit * items))
-    difference = float(np.mean(values[0] - values[1]))
-    half, smallest, _ = max(spreads, default=(np.nan,) * 3)
+    unknown = (np.nan, float(np.mean(values[0] - values[1])), np.nan, np.nan)
+    half, difference, smallest, p = max(spreads, default=unknown)
     days = sorted({str(entry["date"]) for pair in pairs for entry in pair})
     row, than = values.mean(axis=1)
     return Verdict(
@@ -97,7 +99,7 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
         low=difference - half,
         high=difference + half,
         smallest=smallest,
-        p=max((p for *_, p in spreads), default=np.nan),
+        p=p,
         seeds=len(seeds),
         items=len(items),
         dates=(days[0], days[-1]),
@@ -140,15 +142,16 @@ def item_scores(entry: Entry, place: str) -> Mapping[str, float]:
     return {f"{number:08d}": score for number, score in enumerate(scores)}
 
 
-def interval(differences: np.ndarray) -> tuple[float, float, float]:
-    """Return half the 95 % t interval, the smallest difference seen with power 0.8, and p."""
-    degrees = len(differences) - 1
+def interval(differences: np.ndarray) -> tuple[float, float, float, float]:
+    """Return half the 95 % t interval, the mean, the smallest difference seen with power 0.8, p."""
+    degrees, mean = len(differences) - 1, float(np.mean(differences))
     error = float(np.std(differences, ddof=1)) / np.sqrt(len(differences))
     reach = stats.t.ppf(0.5 + LEVEL / 2, degrees)
     if error == 0:  # every pair differs by the same
-        return 0.0, 0.0, float(np.all(differences == 0))
-    p = 2 * stats.t.sf(abs(float(np.mean(differences))) / error, degrees)
-    return float(reach * error), float((reach + stats.t.ppf(POWER, degrees)) * error), float(p)
+        return 0.0, mean, 0.0, float(mean == 0)
+    p = 2 * stats.t.sf(abs(mean) / error, degrees)
+    smallest = (reach + stats.t.ppf(POWER, degrees)) * error
+    return float(reach * error), mean, float(smallest), float(p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

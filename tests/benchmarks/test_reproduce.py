@@ -75,6 +75,10 @@ def test_items_widen_or_alone_make_the_interval():
     same_in_each_seed = [{**e, "seed": seed} for e in entries for seed in range(3)]
     wider = verdict(claim, same_in_each_seed)  # the seeds alone would say: no spread at all
     assert (wider.low, wider.high) == pytest.approx((found.low, found.high))
+    assert found.difference == pytest.approx(100 * (mean(hits["ours"]) - mean(hits["theirs"])))
+    weighed = [{**e, "metrics": {"acc": 0.5}} for e in entries]  # by the items' lengths, say
+    assert verdict(claim, weighed).difference == pytest.approx(found.difference)
+    assert verdict(claim, weighed).p == pytest.approx(found.p)
     lists = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="found == gold")
     gold = [{**e, "found": e["hits"], "gold": [1] * 200} for e in entries]
     assert verdict(lists, gold).p == pytest.approx(expected.pvalue)
