@@ -106,11 +106,7 @@ class CEval(ZooDataModule):
 class CMMLU(CEval):
     """CMMLU as `Question` records with the subject as `kind`.
 
-    Args:
-        path: Folder or zip archive of the subjects' files, or `hf://haonan-li/cmmlu`. None reads a
-            small sample that comes with the package.
-        subjects: Names of the subjects to keep, with blanks or underscores; None keeps all.
-        **loader: Batches, limits and seed; see `ZooDataModule`.
+    The arguments are those of `CEval`; `path` may be `hf://haonan-li/cmmlu`.
     """
 
     sample = "cmmlu.zip"
