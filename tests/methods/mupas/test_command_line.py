@@ -84,7 +84,7 @@ def test_one_of_them_is_the_user(
         assert f"you are {name}; an empty line or /quit ends" in err
         assert name not in {speaker for speaker, _ in said(out)}
         heard += lines.tell() // len("I am here.\n")
-    assert heard
+    assert heard or "mupas_silence" not in given[1]  # untrained, S1 ends: one token, not a header
     line = refusal(capfd, tmp_path, "--role", name[:-1], verb="chat", given=given)
     assert line.startswith(f"role: nobody here is called {name[:-1]!r}")
     assert f"{name!r}?" in line

@@ -49,7 +49,7 @@ def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
         assert before == ids
         losses.append(torch.stack(per_turn).mean())
     terms = module.losses(batch_of(module, *scenes))
-    assert float(terms["speaker"].loss) == pytest.approx(float(sum(losses) / 2), abs=1e-6)
+    assert float(terms["speaker"].loss) == pytest.approx(float(sum(losses) / 2), rel=1e-6)
     assert module.loss_weights == {"utterance": 1.0, "speaker": 0.5}
 
 
