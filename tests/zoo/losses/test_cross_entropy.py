@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -205,6 +206,12 @@ def test_a_head_without_rows_counts_nothing() -> None:
     assert (term.sum.item(), term.weight.item(), term.mean.item()) == (0, 0, 0)
     term.loss.backward()
     assert not weight.grad.any()
+
+
+def test_without_a_normalizer_a_term_is_a_sum() -> None:
+    batch = replace(batch_of([0], [1], [1.0]), normalizers={})
+    term = head_loss(torch.randn(1, 1, D), batch, 0, torch.randn(V, D))
+    assert term.loss == term.sum
 
 
 def test_total_loss_weighs_terms() -> None:

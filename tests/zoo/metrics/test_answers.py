@@ -34,6 +34,7 @@ def test_normalize(text: str, plain: str) -> None:
     ("answer", "gold", "strict", "lenient"),
     [
         ("The box.", "box", True, True),
+        ("the box", "The Box.", True, True),
         ("In the box.", "box", False, True),
         ("mailbox", "box", False, False),
         ("bag", "box", False, False),
