@@ -21,9 +21,10 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+from dialogues import TALK
 
 from zoo.errors import SaidOnce
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
+from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
 if TYPE_CHECKING:
     from process_pair import ProcessPair
@@ -166,13 +167,7 @@ def triples() -> list[Triple]:
 def dialogue() -> Dialogue:
     """Two supporter turns that answer, after an opening that answers nothing."""
     return Dialogue(
-        turns=(
-            Turn(SUPPORTER, "Hello."),
-            Turn(SEEKER, "I lost my job."),
-            Turn(SUPPORTER, "When?", strategy="Question"),
-            Turn(SEEKER, "Last week."),
-            Turn(SUPPORTER, "You will find one.", strategy="Affirmation and Reassurance"),
-        ),
+        turns=(Turn(SUPPORTER, "Hello."), *TALK.turns),
         emotion="sadness",
         problem="job crisis",
         id="dialogue:1",

@@ -59,11 +59,16 @@ MAX_FILE, MAX_FUNCTION = 300, 60
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path) -> list[tuple[str, int]]:
     """Return every module that a file imports, inside functions too, type checking left out."""
     found = []
     skipped: set[ast.AST] = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             skipped.update(child for part in node.body for child in ast.walk(part))
@@ -80,6 +85,7 @@ def imports(path: Path) -> list[tuple[str, int]]:
     return found
 
 
+@cache
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -97,6 +103,7 @@ def names(path: Path, package: str) -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def uses(path: Path) -> set[Path]:
     """Return the files of `zoo` that a file imports."""
     found = set()
@@ -121,6 +128,7 @@ def test_the_walk_finds_imports() -> None:
 # -- rule 1: a file lives with its only paper --------------------------------------------------
 
 
+@cache
 def papers_of() -> dict[Path, set[str]]:
     """Return, for every file, the papers whose folders reach it by imports."""
     reached: dict[Path, set[str]] = defaultdict(set)
@@ -253,7 +261,7 @@ def test_lightning_stays_out_of_the_pure_rooms() -> None:
 def test_class_names_are_unique() -> None:
     places = defaultdict(list)
     for path in files("zoo"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(path.relative_to(ROOT).as_posix())
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
@@ -266,7 +274,7 @@ def test_files_and_functions_are_short(package: str) -> None:
         text = path.read_text(encoding="utf-8")
         if text.count("\n") > MAX_FILE:
             long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 if length > MAX_FUNCTION:
@@ -283,7 +291,7 @@ def test_code_beside_a_model_never_runs(package: str) -> None:
     without = []
     for path in files(package):
         text = path.read_text(encoding="utf-8")
-        for call in ast.walk(ast.parse(text)):
+        for call in ast.walk(parsed(path)):
             if not isinstance(call, ast.Call) or not isinstance(
                 call.func, ast.Attribute | ast.Name
             ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from dialogues import TALK
 
 from zoo.encoding import NO_HEAD, sum_head_weights
 from zoo.errors import InputError
@@ -320,18 +321,6 @@ def test_shorten_cuts_between_words_where_there_are_any() -> None:
 # -- a call for each level ---------------------------------------------------------------------
 
 
-SAID = Dialogue(
-    (
-        Turn(SEEKER, "Hi."),
-        Turn(SUPPORTER, "Why?", strategy="Question"),
-        Turn(SEEKER, "So."),
-        Turn(SUPPORTER, "I see.", strategy="Reflection of feelings"),
-    ),
-    emotion="anger",
-    id="s",
-)
-
-
 @pytest.mark.parametrize(
     ("record", "depth", "guide"),
     [
@@ -339,8 +328,8 @@ SAID = Dialogue(
         (LabelPath("t", ("a", "c", "f"), THREE, id="t"), 3, ("strategy",)),
         (Triple("Q?", "Because.", "Yes.", id="r"), 2, ("strategy",)),
         (QUESTION, 2, ("strategy",)),
-        (SAID, 2, ("strategy",)),
-        (SAID, 3, ("emotion", "strategy")),
+        (TALK, 2, ("strategy",)),
+        (TALK, 3, ("emotion", "strategy")),
     ],
 )
 def test_separate_levels_are_the_sequence_up_to_them(
@@ -363,7 +352,7 @@ def test_separate_levels_are_the_sequence_up_to_them(
             ]
 
 
-@pytest.mark.parametrize("record", [PAPER, QUESTION, SAID])
+@pytest.mark.parametrize("record", [PAPER, QUESTION, TALK])
 def test_separate_calls_of_one_plain_model_learn_what_one_call_learns(
     make: Any, record: Any
 ) -> None:
@@ -383,7 +372,7 @@ def test_separate_calls_of_one_plain_model_learn_what_one_call_learns(
         torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("record", [PAPER, Triple("Q?", "So.", "Yes.", id="r"), QUESTION, SAID])
+@pytest.mark.parametrize("record", [PAPER, Triple("Q?", "So.", "Yes.", id="r"), QUESTION, TALK])
 def test_the_second_call_reads_the_first_ones_words(
     make: Any, monkeypatch: pytest.MonkeyPatch, record: Any
 ) -> None:
@@ -421,7 +410,7 @@ def test_the_second_call_reads_the_first_ones_words(
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_one_plain_model_says_the_same_in_one_call_and_in_several(make: Any, depth: int) -> None:
-    record = {2: SAID, 3: LabelPath("t", ("a", "c", "f"), THREE, id="t")}[depth]
+    record = {2: TALK, 3: LabelPath("t", ("a", "c", "f"), THREE, id="t")}[depth]
     found = []
     for separate in (False, True):
         torch.manual_seed(0)

@@ -8,25 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from dialogues import TALK
 
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.methods.fisminess.encoder import ALL
 from zoo.methods.fisminess.machine import EMOTION, REPLY, STRATEGY, line
-from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions
 from zoo.support.reply import SupportReply
 
 WIDE = {"max_length": 8192, "max_new_tokens": 5}
-TALK = Dialogue(
-    (
-        Turn(SEEKER, "I lost my job."),
-        Turn(SUPPORTER, "When was that?", strategy="Question"),
-        Turn(SEEKER, "Last week."),
-        Turn(SUPPORTER, "That must hurt.", strategy="Reflection of feelings"),
-    ),
-    emotion="sadness",
-    id="talk",
-)
 
 
 def direct(module: Any, state: Decision, one: SupportReply) -> tuple[str, str]:
