@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning
@@ -25,6 +25,33 @@ def silence(module: Any) -> Any:
     """Let `training_step` run without a Trainer."""
     module.log = lambda *args, **kwargs: None
     return module
+
+
+def learn(
+    module: Any, batches: Iterator[Any], steps: int, rate: Callable[[int], float]
+) -> list[dict[str, float]]:
+    """Train with AdamW and clipping; return the mean of each term at every step."""
+    silence(module).train()
+    history: list[dict[str, float]] = []
+    losses = module.losses
+
+    def recorded(batch: Any) -> Any:
+        terms = losses(batch)
+        history.append({name: term.mean.item() for name, term in terms.items()})
+        return terms
+
+    module.losses = recorded
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=0.01)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate(step)
+        loss = module.training_step(next(batches), 0)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    module.losses = losses
+    module.eval()
+    return history
 
 
 def our_gradients(module: Any, batch: Any) -> dict[str, torch.Tensor | None]:

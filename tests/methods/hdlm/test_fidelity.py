@@ -27,7 +27,7 @@ from methods.hdlm.hdlm_reference import (
     render,
 )
 from torch.utils.flop_counter import FlopCounterMode
-from training import assert_same_gradients, batch_of, our_gradients, silence
+from training import assert_same_gradients, batch_of, learn, our_gradients, silence
 
 from zoo.records import LabelPath, Taxonomy, Triple
 
@@ -106,28 +106,12 @@ def shuffled(module: Any, records: Sequence[LabelPath], size: int) -> Iterator[A
 
 
 def train(module: Any, batches: Iterator[Any], steps: int, lr: float) -> list[list[float]]:
-    """Train with AdamW, warm-up and linear decay; return the mean of each level at every step."""
-    silence(module).train()
-    history: list[list[float]] = []
-    losses = module.losses
-
-    def recorded(batch: Any) -> Any:
-        terms = losses(batch)
-        history.append([term.mean.item() for term in terms.values()])
-        return terms
-
-    module.losses = recorded
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=0.01)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * min((step + 1) / 10, 1.0, 1.5 * (1 - step / steps))
-        loss = module.training_step(next(batches), 0)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-    module.losses = losses
-    module.eval()
-    return history
+    """Train with warm-up and linear decay; return the mean of each level at every step."""
+    history = learn(
+        *(module, batches, steps),
+        lambda step: lr * min((step + 1) / 10, 1.0, 1.5 * (1 - step / steps)),
+    )
+    return [list(terms.values()) for terms in history]
 
 
 @pytest.fixture(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from running import main, refusal, tiny
+from running import main, tiny
 from runs import Runs
 from transformers import AutoModelForCausalLM
 
@@ -137,17 +138,8 @@ def test_a_resumed_dpo_run_keeps_its_reference(
         ("search", ("--index", "i", "--queries", "q.jsonl"), "queries: cannot read q.jsonl"),
     ],
 )
-def test_refusals(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    verb: str,
-    args: tuple[str, ...],
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    line = refusal(capfd, tmp_path, *args, verb=verb, given=SMALL)
-    assert line.startswith(said)
+def test_refusals(verb: str, args: tuple[str, ...], said: str, refused: Callable[..., str]) -> None:
+    assert refused(*args, verb=verb, given=SMALL).startswith(said)
 
 
 def test_search_leaves_a_querys_own_document_out(
@@ -169,14 +161,11 @@ def test_search_leaves_a_querys_own_document_out(
     assert names == {"a0": {"a1", "a2", "a3"}, "a2": {"a0", "a1", "a3"}}
 
 
-def test_a_method_without_documents_is_not_indexed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_method_without_documents_is_not_indexed(refused: Callable[..., str]) -> None:
     sft = ("--model", "zoo.SFT", "--model.backbone.name", "tiny-llama", "--output", "i")
-    line = refusal(capfd, tmp_path, *sft, "--data", "datamodules.Documents", verb="index", given=())
+    line = refused(*sft, "--data", "datamodules.Documents", verb="index", given=())
     assert line == "model: SFT encodes no documents, so no index"
-    line = refusal(capfd, tmp_path, *sft, "--data", "datamodules.ESConv", verb="index", given=())
+    line = refused(*sft, "--data", "datamodules.ESConv", verb="index", given=())
     assert line == "data: ESConv has no documents to index"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from running import board, main, refusal, scalars, tiny
+from running import board, main, scalars, tiny
 from runs import DATA, SCHEDULE
 
 import zoo
@@ -27,20 +26,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has read a little of the world, exported."""
-    folder = tmp_path_factory.mktemp("cpt")
-    given = (*tiny("lamss_cpt"), "--trainer.max_steps", "2")
-    given += ("--data.max_train", "8", "--data.max_val", "2")
-    given += ("--data.batch_size", "4")
-    run, out = folder / "run", folder / "out"
-    main("fit", *given, "--trainer.val_check_interval", "2", "--trainer.default_root_dir", str(run))
-    saved = ("--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
-    main("export", "--config", str(run / "config.yaml"), *saved, "--output", str(out))
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -149,25 +134,11 @@ def test_check_counts_the_labels_of_a_sample(
         (("--data", "datamodules.ESConv"), "ESConv yields Dialogue, but the method takes "),
     ],
 )
-def test_settings_that_are_wrong(
-    args: tuple[str, ...],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    refused: Refused = partial(refusal, capfd, tmp_path, given=SMALL)
-    assert said in refused(*args)
+def test_settings_that_are_wrong(args: tuple[str, ...], said: str, refused: Refused) -> None:
+    assert said in refused(*args, given=SMALL)
 
 
-def test_a_tokenizer_with_levels_of_another_number(
-    read: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_tokenizer_with_levels_of_another_number(read: Path, refused: Refused) -> None:
     args = ("--model.backbone.name", str(read), "--model.num_levels", "3")
-    said = refusal(capfd, tmp_path, *args, given=SMALL)
+    said = refused(*args, given=SMALL)
     assert said == f"model.num_levels: 3, but {read} has 5 levels already"

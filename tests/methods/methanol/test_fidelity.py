@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training import assert_same_gradients, batch_of, our_gradients, silence
+from training import assert_same_gradients, batch_of, learn, our_gradients
 
 from zoo.records import Dialogue, Triple
 
@@ -147,29 +147,13 @@ def methanol(make: Any, shape: str) -> Any:
 def train(
     module: Any, batches: Iterator[Any], steps: int, lr: float, *, decay_from: float = 0.6
 ) -> list[dict[str, float]]:
-    """Train with AdamW, warm-up and linear decay; return the mean of each term at every step."""
-    silence(module).train()
-    history: list[dict[str, float]] = []
-    losses = module.losses
+    """Train with warm-up and linear decay; return the mean of each term at every step."""
 
-    def recorded(batch: Any) -> Any:
-        terms = losses(batch)
-        history.append({name: term.mean.item() for name, term in terms.items()})
-        return terms
-
-    module.losses = recorded
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=0.01)
-    for step in range(steps):
+    def rate(step: int) -> float:
         late = max(0.0, step / steps - decay_from) / (1 - decay_from)
-        optimizer.param_groups[0]["lr"] = lr * min(1.0, (step + 1) / 5) * (1 - 0.9 * late)
-        loss = module.training_step(next(batches), 0)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-    module.losses = losses
-    module.eval()
-    return history
+        return lr * min(1.0, (step + 1) / 5) * (1 - 0.9 * late)
+
+    return learn(module, batches, steps, rate)
 
 
 def repeat(batch: Any) -> Iterator[Any]:
