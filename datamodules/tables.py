@@ -75,8 +75,8 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(text, strict=True)
         try:
             for cells in reader:
+                found = found or any(cells) or len(cells) > 1  # more than blank lines
                 if any(map(str.strip, cells)):
-                    found = True
                     yield number, cells
                 number = reader.line_num + 1
         except csv.Error as error:
