@@ -75,7 +75,7 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(text, strict=True)
         try:
             for cells in reader:
-                found = found or any(cells) or len(cells) > 1  # more than blank lines
+                found = found or len(cells) > 1 or any(map(str.strip, cells))  # not blanks alone
                 if any(map(str.strip, cells)):
                     yield number, cells
                 number = reader.line_num + 1
