@@ -23,7 +23,7 @@ from zoo.methods.dreamcub.encoder import State
 from zoo.methods.dreamcub.environment import ScriptedEnv
 from zoo.methods.dreamcub.imagination import imagine
 
-NEARLY_GREEDY = 1e-4
+NEARLY_GREEDY = 1e-7  # at 1e-4 two almost equal logits of a random model are still drawn
 
 
 def built(method: Any, name: str, **options: Any) -> Any:

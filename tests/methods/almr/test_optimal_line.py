@@ -9,7 +9,13 @@ import pytest
 from methods.almr.surfaces import FORMS, LRS, RATIOS, A, B, grid, loss
 
 from zoo.errors import InputError
-from zoo.methods.almr.optimal_line import Point, find_optimum, fit_line, fit_parabola
+from zoo.methods.almr.optimal_line import (
+    Point,
+    choose_ratio,
+    find_optimum,
+    fit_line,
+    fit_parabola,
+)
 
 
 @pytest.mark.fidelity("almr", 5)
@@ -51,6 +57,18 @@ def test_a_vertex_is_rejected_unless_convex_and_interior(values, reason: str) ->
     fit = fit_parabola([Point(0.5, lr, values(math.log(lr))) for lr in LRS])
     assert reason in fit.rejected
     assert bool(fit.rejected) == bool(reason)
+
+
+@pytest.mark.fidelity("almr", 4)
+def test_a_rejected_ratio_has_no_part_in_the_line() -> None:
+    """Its vertex lies outside the grid and its losses are the lowest of all: it stays out."""
+    good = [fit_parabola([Point(r, lr, loss(r, lr)) for lr in LRS]) for r in RATIOS]
+    outside = [Point(0.95, lr, -99.0 + (math.log(lr) - math.log(3e-1)) ** 2) for lr in LRS]
+    rejected = fit_parabola(outside)
+    assert rejected.rejected
+    alone, beside = fit_line(good), fit_line([*good, rejected])
+    assert (beside.form, beside.a, beside.b) == (alone.form, alone.a, alone.b)
+    assert choose_ratio([*good, rejected], beside) == choose_ratio(good, alone) != 0.95
 
 
 def test_far_points_have_no_part_in_a_parabola() -> None:
