@@ -131,12 +131,6 @@ class TranslatingModule(EvaluatedModule):
         return [self.sample(*pair) for pair in zip(records, self.generate(records), strict=True)]
 
 
-def block_between(lines: Sequence[str], languages: tuple[str, str]) -> SubtitleBlock:
-    """Return lines as a block that is to be translated from the one language into the other."""
-    source, target = languages
-    return SubtitleBlock(tuple(lines), source_language=source, target_language=target)
-
-
 def block_of(record: SubtitleBlock | ScoredBlock) -> SubtitleBlock:
     """Return the block of a record."""
     return record.block if isinstance(record, ScoredBlock) else record
