@@ -176,7 +176,7 @@ def test_resume_says_what_the_checkpoint_changes(
     """The checkpoint's settings win over the command line, and one line says so."""
     given = arguments(tmp_path, "other", "log")
     main(*given, "--model.optimizer.lr", "0.5", "--ckpt_path", str(last(unbroken / "run")))
-    told = [x for x in capsys.readouterr().out.splitlines() if "other settings" in x]
+    told = [x for x in capsys.readouterr().err.splitlines() if "other settings" in x]
     assert len(told) == 1
     assert told[0].endswith("which are used: optimizer.lr 0.5 -> 0.01")
 
