@@ -177,6 +177,7 @@ class Trial:
             "model.optimizer.schedule": "constant",
             "data.sources": sources,
             "data.held_out": 150,
+            "data.shuffle": 1,  # texts in the order of the files, as in the committed grid
             "data.num_tokens": TOKENS * max(steps, 2),
             "data.batch_size": TOKENS // LENGTH,
             "data.eval_batch_size": 64,

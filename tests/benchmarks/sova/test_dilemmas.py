@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.sova import dilemma_table, dilemmas, index_times
-from datamodules import DailyDilemmas
+from benchmarks.sova import dilemma_table, dilemmas, index_times, replies
+from datamodules import DailyDilemmas, ESConv
 from datamodules.files import SAMPLES
 from zoo.errors import InputError
 from zoo.methods.sova import instruct
@@ -98,3 +98,26 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
     assert cells[2:4] == always[2:4]
     half = len(records)
     assert f"| direct | {len(records)} | 0.0 | 100.0 | 1.00 | {half} of {2 * half} |" in lines
+
+
+def test_both_replies_of_a_dialogue_are_graded(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Against one emotion, that of the best instruction; what is there is not done again."""
+    place = options.index("--text")
+    given = [*options[:place], *options[place + 2 :], "--data", "esconv", "--new_tokens", "3"]
+    monkeypatch.setattr(replies, "in_order", lambda data: ESConv().records("test"))
+    monkeypatch.setattr(replies, "BLOCK", 2)
+    replies.main([*given, "--dialogues", "2"])
+    printed = capsys.readouterr().out
+    (entry,) = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["id"] for row in entry["rows"]] == [r.id for r in ESConv().records("test")[:2]]
+    for row in entry["rows"]:
+        assert row["sova"]["wanted"] == row["direct"]["wanted"]
+        assert row["sova"]["felt"] == row["direct"]["felt"]
+        assert all(0 < row[kind][name] < 5 for kind in replies.KINDS for name in replies.ASPECTS)
+    assert "esconv: 2 of 2 dialogues had an instruction" in printed
+    assert "| sova - direct |" in printed
