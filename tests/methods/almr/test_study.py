@@ -71,7 +71,7 @@ def test_the_study_of_the_config(tmp_path: Path) -> None:
 
     changed = ("study", "--config", written(tmp_path, **{"trainer.max_steps": 13}))
     refused = command(*changed, cwd=tmp_path)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "the study was begun with fixed.trainer.max_steps 12, now it is 13" in refused.stderr
 
 
