@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import t as student_t
 
 Entry = dict[str, Any]
 Job = tuple[Any, ...]
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t, two-sided, by number of seeds
 
 
 def make_parser(
@@ -140,4 +140,5 @@ def seed_margin(values: Sequence[float]) -> float:
     """Return half the 95 % t interval of a mean over seeds; not a number for one seed."""
     if len(values) < 2:
         return math.nan
-    return T_95.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values))
+    t = float(student_t.ppf(0.975, len(values) - 1))
+    return t * statistics.stdev(values) / math.sqrt(len(values))
