@@ -1,11 +1,13 @@
 """A user who rewards the naming of a hidden feeling: learned in imagination, by PPO, or not at all.
 
     python -m benchmarks.dreamcub --json FILE --folder FOLDER --seeds 0 1 2 3 4
+    python -m benchmarks.dreamcub --json FILE --folder FOLDER --seeds 0 1 2 3 4 --every 9
 
 The world is that of `tiny_world.py`: supporters of the data are right in 30 percent of their
 replies, and wrong in one certain way in half of them. All rows and seeds begin with one tiny base,
 trained from scratch on such dialogues without labels; every row has the same steps of supervised
 policy, and the same number of turns with the user, where it has any: in S3 and S4, for PPO in S4.
+These are about 300, or 100 with `--every 9`.
 Rewards are the user's (`rewards: user`); the emotions of the dialogues are labels for the beliefs.
 Scores: mean reward of a turn in fresh dialogues of two turns, replies sampled, and likeliest ones;
 how often the posterior names the feeling; how well the reward head tells right from wrong replies
@@ -45,15 +47,15 @@ from zoo.records import SEEKER, SUPPORTER, Turn
 FRESH = 1_000_000  # number of the first dialogue of a test
 TALKS, TESTS, TURNS = 256, 64, 2
 LORA = {"rank": 16, "alpha": 32.0}
-LENGTHS = {"base": 1500, "policy": 40, "world": 30, "reward": 160, "joint": 150}
+LENGTHS = {"base": 1500, "policy": 40, "world": 30, "reward": 160, "joint": 400}
 QUICK = dict.fromkeys(LENGTHS, 10)
-PER_CYCLE = {"world_per_cycle": 1, "minibatches": 2, "epochs": 2, "interact_every": 1}
 CYCLE = 5  # steps
-VISITS = 4  # dialogues of a cycle
+PER_CYCLE = {"world_per_cycle": 1, "minibatches": 2, "epochs": 2}
+BATCH = 16  # dialogues that are imagined from
+VISITS = 4  # dialogues of a visit
 PPO_EPOCHS = 4
-PPO_CYCLE = 4  # times as many dialogues for PPO in every fourth cycle, each of them learned from
+PPO_CYCLE = 4  # times as many dialogues for PPO in every fourth visit, each of them learned from
 
-# Without learning in imagination a cycle is one step, so every fifth one visits.
 PPO = {"rollouts": "environment", "schedule": {"world": 0, "reward": 0, "world_per_cycle": 0}}
 ROWS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -63,7 +65,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "- belief in the reward": {"belief_in": ["observation", "policy"]},
     "- KL": {"weights": {"kl": 0.0}},
     "frozen world model": {"schedule": {"world_per_cycle": 0}},
-    "H = 0": {"horizon": 0, "schedule": {"interact_every": CYCLE}},
+    "H = 0": {"horizon": 0},
 }
 
 
@@ -77,11 +79,19 @@ def base_in(folder: Path, steps: int) -> str:
     return str(path)
 
 
-def method_of(row: str, base: str, lengths: Mapping[str, int]) -> zoo.DreamCUB:
-    """Return the method of a row."""
+def method_of(row: str, base: str, lengths: Mapping[str, int], every: int) -> zoo.DreamCUB:
+    """Return the method of a row, which visits the user once in so many cycles.
+
+    A cycle without imagination is one step and one without the world model is four, of five, so
+    more of them lie between two visits.
+    """
     changes = {name: value for name, value in ROWS[row].items() if name != "joint"}
     stages = {name: lengths[name] for name in ("policy", "world", "reward")}
-    schedule = {**stages, **PER_CYCLE, **changes.pop("schedule", {})}
+    schedule = {**stages, **PER_CYCLE, "interact_every": every, **changes.pop("schedule", {})}
+    if changes.get("horizon") == 0:
+        schedule["interact_every"] = every * CYCLE
+    elif row == "frozen world model":
+        schedule["interact_every"] = round(every * CYCLE / (CYCLE - 1))
     visits = VISITS
     if changes.get("rollouts") == "environment":
         schedule["epochs"], visits = PPO_EPOCHS, PPO_CYCLE * VISITS
@@ -95,7 +105,7 @@ def method_of(row: str, base: str, lengths: Mapping[str, int]) -> zoo.DreamCUB:
         "kappa": 0.01,
     }
     optimizer = zoo.Optimizer(
-        lr=3e-3, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, beta2=0.95
+        lr=1e-3, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, beta2=0.95
     )
     backbone = zoo.Backbone(base, lora=zoo.LoRA(**LORA))
     module = zoo.DreamCUB(backbone, optimizer, schedule=schedule, **{**settings, **changes})
@@ -135,13 +145,13 @@ def world_scores(module: Any, tests: int) -> dict[str, float]:
     return {"posterior": sum(hits) / tests, "reward_area": float(area)}
 
 
-def run(row: str, seed: int, quick: bool, folder: Path) -> trials.Entry:
+def run(row: str, seed: int, every: int, quick: bool, folder: Path) -> trials.Entry:
     """Train and test one row."""
     lengths, tests = (QUICK, 8) if quick else (LENGTHS, TESTS)
-    module, start = method_of(row, base_in(folder, lengths["base"]), lengths), time.time()
+    module, start = method_of(row, base_in(folder, lengths["base"]), lengths, every), time.time()
     lightning.seed_everything(seed, verbose=False)
-    trainer = quiet_trainer(max_steps=steps_of(row, module, lengths), gradient_clip_val=1.0)
-    trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=8))
+    trainer = quiet_trainer(max_steps=steps_of(row, module, lengths, every), gradient_clip_val=1.0)
+    trainer.fit(module, GivenRecords(dialogues(TALKS, seed), batch_size=BATCH))
     module.eval()
     torch.manual_seed(seed)
     metrics = {
@@ -151,17 +161,18 @@ def run(row: str, seed: int, quick: bool, folder: Path) -> trials.Entry:
         "user_turns": float(len(module.learning.replay.kept)),
     }
     seconds = round(time.time() - start)
-    return {"row": row, "seed": seed, "quick": quick, "metrics": metrics, "seconds": seconds}
+    names = {"row": row, "seed": seed, "every": every, "quick": quick}
+    return {**names, "metrics": metrics, "seconds": seconds}
 
 
-def steps_of(row: str, module: zoo.DreamCUB, lengths: Mapping[str, int]) -> int:
-    """Return the optimiser steps of a row: as many visits for all, unless it has none."""
+def steps_of(row: str, module: zoo.DreamCUB, lengths: Mapping[str, int], every: int) -> int:
+    """Return the optimiser steps of a row: as many turns with the user for all that meet him."""
     schedule = module.schedule
     early = sum(part or 0 for part in (schedule.policy, schedule.world, schedule.reward))
-    cycles = lengths["joint"] // CYCLE
+    visits = lengths["joint"] // CYCLE
     if module.rollouts == "environment":  # what the others do in S3 too
-        cycles += lengths["reward"] // CYCLE
-        return early + cycles // PPO_CYCLE * schedule.updates
+        visits = (visits + lengths["reward"] // CYCLE) // every
+        return early + visits // PPO_CYCLE * schedule.updates
     return early + int(ROWS[row].get("joint", lengths["joint"]))
 
 
@@ -179,15 +190,17 @@ def main() -> None:
     """Run the missing rows and print the table."""
     parser = trials.make_parser(__doc__, rows=ROWS)
     parser.add_argument("--folder", type=Path, required=True, help="keeps the base")
+    parser.add_argument("--every", type=int, default=3, help="cycles between visits to the user")
     parser.add_argument("--quick", action="store_true", help="a few steps: does it run?")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    finished = trials.FinishedRows(given.json, "row", "seed", "quick")
-    jobs = [(row, seed, given.quick) for seed in given.seeds for row in given.rows]
+    finished = trials.FinishedRows(given.json, "row", "seed", "every", "quick")
+    jobs = [(row, seed, given.every, given.quick) for seed in given.seeds for row in given.rows]
     if not given.table:
         given.folder.mkdir(parents=True, exist_ok=True)
         finished.run(jobs, partial(run, folder=given.folder))
-    print("\n".join(table([e for e in finished.entries if e["quick"] is given.quick])))
+    shown = trials.of_row(finished.entries, every=given.every, quick=given.quick)
+    print("\n".join(table(shown)))
 
 
 if __name__ == "__main__":
