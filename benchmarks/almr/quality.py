@@ -45,7 +45,8 @@ class Size:
         sft: Steps of fine-tuning, and of preferences.
         ratios: r of the grid; the controls at 0 and 1 have the middle rate alone.
         lrs: eta of the grid.
-        seeds: Of the centre, and of every probe.
+        seeds: Of the centre, and of the larger model's settings.
+        probe_seeds: Of every setting beside the line.
         pretrain_lr: Peak learning rate of the pre-training.
     """
 
@@ -56,10 +57,11 @@ class Size:
     ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8)
     lrs: tuple[float, ...] = (7.5e-4, 1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
     seeds: tuple[int, ...] = (0, 1)
+    probe_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     pretrain_lr: float = 3e-3
 
 
-QUICK = Size(6, 6, 2, 2, (0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1))
+QUICK = Size(6, 6, 2, 2, (0.2, 0.5, 0.8), (1e-3, 4e-3, 1.6e-2), (0, 1), (0, 1))
 
 
 class Trial:
@@ -130,8 +132,13 @@ class Trial:
         beside = [inside[i] for i in (place - 1, place + 1) if 0 <= i < len(inside)]
         settings = {"predicted": (r, eta), "eta x 4": (r, 4 * eta), "eta / 4": (r, eta / 4)}
         settings |= {f"ratio {b:g}": (b, found.optimum.line.lr(b)) for b in beside}
-        results = self.probes("probes", base, list(settings.values()))
+        seeds = self.size.probe_seeds
+        results = self.probes("probes", base, list(settings.values()), seeds)
         values = {name: self.values(results, *pair) for name, pair in settings.items()}
+        for name, objectives in values.items():
+            for seed, value in zip(seeds, objectives, strict=True):
+                about = {"probe": name, "seed": seed, "objective": value}
+                self.row(f"{name}, seed {seed}", **about)
         noise = noise_of([Point(*settings[n], v) for n, vs in values.items() for v in vs]) or 0.0
         for probe in compare(values.pop("predicted"), values, noise):
             row = {"difference": probe.difference, "noise": probe.noise, "worse": probe.worse}
@@ -143,7 +150,7 @@ class Trial:
         r, eta = found.optimum.ratio, found.optimum.lr
         base = self.pretrained("large")
         settings = {name: (r, lr) for name, lr in transferred(eta, KAPPA).items()}
-        results = self.probes("larger", base, list(settings.values()))
+        results = self.probes("larger", base, list(settings.values()), self.size.seeds)
         for name, pair in settings.items():
             label = f"{name}{' = the eta of the small model' * (pair[1] == eta)}"
             self.row(f"larger: {label}", objective=float(np.mean(self.values(results, *pair))))
@@ -226,9 +233,11 @@ class Trial:
             **more,
         )
 
-    def probes(self, name: str, base: Path, pairs: list[tuple[float, float]]) -> StudyResults:
+    def probes(
+        self, name: str, base: Path, pairs: list[tuple[float, float]], seeds: tuple[int, ...]
+    ) -> StudyResults:
         """Run settings, each with every seed."""
-        cells = [{RATIO: r, LR: lr, SEED: s} for r, lr in pairs for s in self.size.seeds]
+        cells = [{RATIO: r, LR: lr, SEED: s} for r, lr in pairs for s in seeds]
         vary = {key: [value] for key, value in cells[0].items()}
         study = self.study(name, base, vary, cells[1:])
         study.run()
@@ -239,9 +248,10 @@ class Trial:
         return cell_name({RATIO: ratio, LR: lr, SEED: seed})
 
     def values(self, results: StudyResults, ratio: float, lr: float) -> list[float]:
-        """Return J of each seed at a setting."""
+        """Return J of each seed at a setting, in the order of the seeds."""
         base = Run(0.0, 0.0, results.base["added"], results.base["original"], {})
         found = [c for c in results.cells if (c.settings[RATIO], c.settings[LR]) == (ratio, lr)]
+        found.sort(key=lambda cell: int(cell.settings[SEED]))
         runs = [Run(ratio, lr, c.measures["added"], c.measures["original"], {}) for c in found]
         return [objective(run, base, 0.5) for run in runs]
 
