@@ -96,7 +96,7 @@ class Trial:
     def row(self, name: str, **values: Any) -> None:
         """Keep a row, once."""
         if self.rows.missing([(name,)]):
-            self.rows.add({"row": name, **values})
+            self.rows.add({"row": name, "probe": "", **values})
 
     # -- parts ---------------------------------------------------------------------------------
 
