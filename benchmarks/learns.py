@@ -91,7 +91,7 @@ CONFIGS = {
     "coct_sft": Lesson("coct", 4, "loss", 0.05),
     "sova_sft": Lesson("sova", 16, "action_loss", 0.05),
     "mupas": Lesson("mupas", 4, "speaker_accuracy", 1.0),
-    "alpo": Lesson("alpo", 8, "loss", 0.05, ("--data.part=all",)),
+    "alpo": Lesson("alpo", 3, "loss", 0.05, ("--data.part=all",)),
     "dreamcub_sft": Lesson("dreamcub", 1, "train_loss", 0.05, SPEAKS, base="almr", steps=1500),
     "almr": Lesson("almr", 16, "train_loss", 0.15, AGAIN, steps=1500),
 }

@@ -204,6 +204,21 @@ def test_the_preference_loss_is_equation_11(make: Make) -> None:
     assert moved == set(adapters)
 
 
+@pytest.mark.fidelity("almr", 8)
+def test_the_reference_has_no_dropout(make: Make) -> None:
+    """(11): pi_ref is one model; dropout inside the backbone is off in it, and only in it."""
+    module = make("ALMR", "tiny-llama", backbone=LORA, max_length=4096, spread=4.0).train()
+    for block in module.lm.model.layers:
+        block.self_attn.attention_dropout = 0.5
+    batch = batch_of(module, PAIRS)
+    with torch.no_grad(), module.adapters_off():
+        first, again = (torch.cat(module.log_probs(batch)) for _ in range(2))
+    assert torch.equal(first, again)
+    with torch.no_grad():
+        first, again = (torch.cat(module.log_probs(batch)) for _ in range(2))
+    assert not torch.equal(first, again)
+
+
 def _first(example: Any) -> int:
     """Place of the first supervised token among the ids."""
     return next(i for i, head in enumerate(example.head_ids) if head >= 0) + 1
