@@ -65,12 +65,7 @@ class Lesson:
 
 LONG_ANSWERS = ("--model.max_thought_tokens=64", "--model.max_answer_tokens=16")
 WIDE = ("--model.hidden=256", "--data.batch_size=32")
-SPEAKS = (
-    "--model.schedule.policy=1500",
-    "--model.optimizer.lr=3e-3",
-    "--model.backbone.lora.rank=64",
-    "--model.backbone.lora.alpha=128",
-)
+SPEAKS = ("--model.schedule.policy=600", "--model.optimizer.lr=3e-3")
 COPIES = ("--model.optimizer.lr=2e-3",)
 AGAIN = (
     "--model.max_length=128",
@@ -92,7 +87,7 @@ CONFIGS = {
     "sova_sft": Lesson("sova", 16, "action_loss", 0.05),
     "mupas": Lesson("mupas", 4, "speaker_accuracy", 1.0),
     "alpo": Lesson("alpo", 3, "loss", 0.05, ("--data.part=all",)),
-    "dreamcub_sft": Lesson("dreamcub", 1, "train_loss", 0.05, SPEAKS, base="almr", steps=1500),
+    "dreamcub_sft": Lesson("dreamcub", 1, "train_loss", 0.05, SPEAKS, base="coct_sft", steps=600),
     "almr": Lesson("almr", 16, "train_loss", 0.15, AGAIN, steps=1500),
 }
 """What is trained in each method."""

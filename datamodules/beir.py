@@ -33,8 +33,8 @@ from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, find, read_lines, text_field
 from datamodules.json_files import read_objects
 from datamodules.judged_queries import (
+    CandidateRun,
     Judgements,
-    Run,
     add_judgement,
     corpus_of,
     divided,
@@ -110,7 +110,9 @@ class BEIR(ZooDataModule):
         judged = judgements_of(
             *(lines, path, self._queries, documents, self._left_out), skip_missing=self.skip_missing
         )
-        run = Run(self.run, self.num_candidates, None if self.skip_missing else self._left_out)
+        run = CandidateRun(
+            self.run, self.num_candidates, None if self.skip_missing else self._left_out
+        )
         answered = [
             (query, str(path), text)
             for query, text in self._queries.items()

@@ -31,7 +31,7 @@ FIELDS = ("image", "text", "texts", "question", "split")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Captions:
     """The texts of one picture.
 
     Attributes:
@@ -51,7 +51,7 @@ class Entry:
     id: str = ""
 
 
-def read_entries(path: Path) -> tuple[list[Entry], bool]:
+def read_entries(path: Path) -> tuple[list[Captions], bool]:
     """Return the entries of an annotation file, and whether it is meant to name every picture.
 
     Token files and COCO captions list a whole folder. Karpathy's JSON leaves out 769 pictures of
@@ -73,7 +73,7 @@ def read_entries(path: Path) -> tuple[list[Entry], bool]:
     return list(_karpathy(root, path)), False
 
 
-def _tokens(path: Path) -> Iterator[Entry]:
+def _tokens(path: Path) -> Iterator[Captions]:
     texts: dict[str, list[str]] = {}
     first: dict[str, int] = {}
     for number, line in read_lines(path):
@@ -88,10 +88,10 @@ def _tokens(path: Path) -> Iterator[Entry]:
         first.setdefault(name, number)
         texts.setdefault(name, []).append(text.strip())
     for name, found in texts.items():
-        yield Entry((name,), tuple(found), f"{path}:{first[name]}")
+        yield Captions((name,), tuple(found), f"{path}:{first[name]}")
 
 
-def _lines(path: Path) -> Iterator[Entry]:
+def _lines(path: Path) -> Iterator[Captions]:
     with_split: bool | None = None
     for number, item in read_objects(path):
         where = f"{path}:{number}"
@@ -102,7 +102,7 @@ def _lines(path: Path) -> Iterator[Entry]:
             with_split = "split" in item
         elif with_split != ("split" in item):
             raise InputError(f"{where}: field 'split' must be on every line or on none")
-        yield Entry(
+        yield Captions(
             names=(text_field(item, "image", where),),
             texts=_texts(item, where),
             where=where,
@@ -125,7 +125,7 @@ def _texts(item: dict[str, Any], where: str) -> tuple[str, ...]:
     return tuple(text_field(numbered, name, where) for name in numbered)
 
 
-def _karpathy(root: dict[str, Any], path: Path) -> Iterator[Entry]:
+def _karpathy(root: dict[str, Any], path: Path) -> Iterator[Captions]:
     if "images" not in root:
         raise InputError(
             f"{path}: neither Karpathy's JSON (images[].sentences) nor COCO captions (images, "
@@ -141,10 +141,10 @@ def _karpathy(root: dict[str, Any], path: Path) -> Iterator[Entry]:
         if not texts:
             raise InputError(f"{where}: {name} has no caption: 'sentences' is an empty list")
         names = (f"{folder}/{name}", name) if folder else (name,)
-        yield Entry(names, texts, where, split=_split(image, where))
+        yield Captions(names, texts, where, split=_split(image, where))
 
 
-def _coco(root: dict[str, Any], path: Path) -> Iterator[Entry]:
+def _coco(root: dict[str, Any], path: Path) -> Iterator[Captions]:
     names: dict[int, tuple[str, str]] = {}
     for where, image in objects(root, "images", str(path)):
         number = field(image, "id", int, where)
@@ -160,7 +160,7 @@ def _coco(root: dict[str, Any], path: Path) -> Iterator[Entry]:
     for number, (name, where) in names.items():
         if not texts[number]:
             raise InputError(f"{where}: {name} has no caption: no annotation has image_id {number}")
-        yield Entry((name,), tuple(texts[number]), where)
+        yield Captions((name,), tuple(texts[number]), where)
 
 
 def _split(item: dict[str, Any], where: str) -> str:

@@ -26,8 +26,8 @@ from typing import Any
 from datamodules.base import ZooDataModule
 from datamodules.files import SAMPLES, data_path, find, read_lines
 from datamodules.judged_queries import (
+    CandidateRun,
     Judgements,
-    Run,
     add_judgement,
     corpus_of,
     divided,
@@ -71,7 +71,7 @@ class Cranfield(ZooDataModule):
         super().__init__(**loader)
         self.path, self.divide_queries = path, divide_queries
         check_counts("data", {"num_candidates": num_candidates})
-        self.run = Run(run, num_candidates, EMPTY)
+        self.run = CandidateRun(run, num_candidates, EMPTY)
         self._corpus = Corpus({})
 
     def load(self, split: str) -> list[Record]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import SPLITS, ZooDataModule
-from datamodules.caption_files import Entry, read_entries
+from datamodules.caption_files import Captions, read_entries
 from datamodules.files import SAMPLES, data_path
 from datamodules.picture_files import UNDERSTOOD, is_picture, split_of
 from datamodules.streams import hidden
@@ -101,7 +101,7 @@ class ImageText(ZooDataModule):
         return split_of(key, self.shares["val"], self.shares["test"])
 
 
-def read_folder(folder: Path, annotations: Path) -> Iterator[tuple[Entry, MediaText]]:
+def read_folder(folder: Path, annotations: Path) -> Iterator[tuple[Captions, MediaText]]:
     """Yield each entry of an annotation file with the record of it and its picture.
 
     Raises:
@@ -110,7 +110,7 @@ def read_folder(folder: Path, annotations: Path) -> Iterator[tuple[Entry, MediaT
     """
     sizes = _pictures(folder)
     entries, complete = read_entries(annotations)
-    seen: dict[str, Entry] = {}
+    seen: dict[str, Captions] = {}
     records = []
     for entry in entries:
         name = _locate(entry, folder, sizes)
@@ -131,7 +131,7 @@ def read_folder(folder: Path, annotations: Path) -> Iterator[tuple[Entry, MediaT
     yield from records
 
 
-def _record(entry: Entry, media: Media) -> MediaText:
+def _record(entry: Captions, media: Media) -> MediaText:
     """Return the record; those of one picture are one group."""
     return MediaText(
         media,
@@ -159,7 +159,7 @@ def _pictures(folder: Path) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _locate(entry: Entry, folder: Path, sizes: dict[str, int]) -> str:
+def _locate(entry: Captions, folder: Path, sizes: dict[str, int]) -> str:
     """Return where in the folder the picture of an entry lies."""
     for written in entry.names:
         name = os.path.normpath(written).replace(os.sep, "/")

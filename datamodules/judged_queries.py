@@ -159,7 +159,7 @@ def add_judgement(judged: Judgements, query: str, document: str, grade: int, whe
 
 
 @dataclass(frozen=True)
-class Run:
+class CandidateRun:
     """Where the candidates of queries come from, to be ranked again.
 
     Attributes:
@@ -173,7 +173,7 @@ class Run:
     skip: Collection[str] | None = ()
 
 
-def read_run(run: Run, known: Collection[str]) -> dict[str, list[str]]:
+def read_run(run: CandidateRun, known: Collection[str]) -> dict[str, list[str]]:
     """Return query id -> the first documents of a run in trec_eval's format, best first.
 
     A line holds `query Q0 document rank score tag`; the order is that of the scores.
@@ -221,7 +221,7 @@ def judged_records(
     corpus: Corpus,
     judged: Judgements,
     split: str,
-    run: Run,
+    run: CandidateRun,
     *,
     ignore_identical_ids: bool = False,
 ) -> list[Ranking]:

@@ -36,7 +36,7 @@ Unread = Iterator[tuple[int, Callable[[], str]]]
 """Line or row of a text, and the function that reads it or raises."""
 
 
-class Place(NamedTuple):
+class ReadingPlace(NamedTuple):
     """Where a lane goes on reading.
 
     Attributes:
@@ -94,7 +94,9 @@ class TextShards:
         """The dataset of the hub, where it is one and there is a network; else None."""
         return None if self.files else hub.streamed(self.path, (self.field,))
 
-    def read(self, place: Place, lane: int = 0, lanes: int = 1) -> Iterator[tuple[Place, str]]:
+    def read(
+        self, place: ReadingPlace, lane: int = 0, lanes: int = 1
+    ) -> Iterator[tuple[ReadingPlace, str]]:
         """Yield the texts of a lane from a place on, each with its own place, to the epoch's end.
 
         Args:
@@ -115,7 +117,7 @@ class TextShards:
             first = place.row if number == place.shard else 0
             mine = (0, 1) if by_file else (lane, lanes)
             for row, text in self._texts(order[number], key, first, *mine):
-                yield Place(place.epoch, number, row), text
+                yield ReadingPlace(place.epoch, number, row), text
 
     def _texts(
         self, shard: int, key: str, first: int, lane: int, lanes: int

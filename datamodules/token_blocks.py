@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from datamodules.text_shards import Place, TextShards
+from datamodules.text_shards import ReadingPlace, TextShards
 from zoo.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,10 @@ class TokenBlocks:
         self._given = state
         state = dict(state or {"offset": 0})
         self._offset = state.pop("offset")  # of the next block's first token in the first text
-        self._texts = self._read(Place(**state))
-        self._pending: deque[tuple[Place, int]] = deque()  # texts begun or read ahead, and sizes
+        self._texts = self._read(ReadingPlace(**state))
+        self._pending: deque[tuple[ReadingPlace, int]] = (
+            deque()
+        )  # texts begun or read ahead, and sizes
         self._tokens: list[int] = []  # theirs
 
     def __next__(self) -> list[int]:
@@ -78,18 +80,18 @@ class TokenBlocks:
             return self._given
         return {**self._pending[0][0]._asdict(), "offset": self._offset}
 
-    def _read(self, place: Place) -> Iterator[tuple[Place, list[int]]]:
+    def _read(self, place: ReadingPlace) -> Iterator[tuple[ReadingPlace, list[int]]]:
         """Yield the texts' token ids from a place on, epoch after epoch."""
         began = place.epoch
         for epoch in range(began, self.max_epochs):
-            place = place if epoch == began else Place(epoch)
+            place = place if epoch == began else ReadingPlace(epoch)
             if epoch > began and self.lane == 0:
                 log.warning("data.sources.%s: read %d times, now again", self.shards.name, epoch)
             found = False
             for place_of_text, text in self.shards.read(place, self.lane, self.lanes):
                 found = True
                 yield place_of_text, self.ids(text)
-            if not found and place == Place(epoch):
+            if not found and place == ReadingPlace(epoch):
                 raise InputError(
                     f"data.sources.{self.shards.name}: no text for reader {self.lane + 1} of "
                     f"{self.lanes} in {self.shards.path}; it needs more texts"

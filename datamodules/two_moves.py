@@ -32,7 +32,7 @@ otherwise; of the last place, neither can."""
 
 
 @dataclass
-class Story:
+class TwoMoves:
     """What happens, and who sees which move.
 
     Attributes:
@@ -66,9 +66,11 @@ class Story:
                 yield (person,), place
 
 
-def tell(rng: random.Random, people: list[str], thing: str, places: list[str], room: str) -> Story:
+def tell(
+    rng: random.Random, people: list[str], thing: str, places: list[str], room: str
+) -> TwoMoves:
     """Return a story in which people leave and come back at random before each move."""
-    story = Story(people, places)
+    story = TwoMoves(people, places)
     said = story.sentences
     said.append(f"{people[0]}, {people[1]} and {people[2]} were in the {room}.")
     said.append(f"The {thing} was in the {places[0]}.")
@@ -105,7 +107,7 @@ def make_two_moves(
             return _belief(story, thing, kind, rng.choice(fitting), wanted)
 
 
-def _fact(story: Story, thing: str, kind: str) -> Triple:
+def _fact(story: TwoMoves, thing: str, kind: str) -> Triple:
     first, second, third = story.places
     moves = f"From the {first} it went to the {second}, then to the {third}"
     if kind == "memory":
@@ -115,7 +117,7 @@ def _fact(story: Story, thing: str, kind: str) -> Triple:
     return _triple(story, question, f"{moves}. The end counts.", third, kind)
 
 
-def _belief(story: Story, thing: str, kind: str, asked: tuple[str, ...], place: int) -> Triple:
+def _belief(story: TwoMoves, thing: str, kind: str, asked: tuple[str, ...], place: int) -> Triple:
     if len(asked) == 1:
         question = f"Where does {asked[0]} think the {thing} is?"
         saw, missed = f"{asked[0]} saw", f"{asked[0]} missed"
@@ -130,5 +132,5 @@ def _belief(story: Story, thing: str, kind: str, asked: tuple[str, ...], place: 
     return _triple(story, question, " ".join(thought), story.places[place], kind)
 
 
-def _triple(story: Story, question: str, thought: str, answer: str, kind: str) -> Triple:
+def _triple(story: TwoMoves, question: str, thought: str, answer: str, kind: str) -> Triple:
     return Triple(" ".join([*story.sentences, question]), thought, f"the {answer}", kind=kind)

@@ -260,7 +260,7 @@ def test_lightning_stays_out_of_the_pure_rooms() -> None:
 
 def test_class_names_are_unique() -> None:
     places = defaultdict(list)
-    for path in files("zoo"):
+    for path in [*files("zoo"), *files("datamodules")]:
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(path.relative_to(ROOT).as_posix())

@@ -29,7 +29,7 @@ from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.training import quiet_trainer
 from benchmarks.workload import BACKBONE
 from datamodules.mixture_loader import MixtureLoader
-from datamodules.text_shards import Place, TextShards
+from datamodules.text_shards import ReadingPlace, TextShards
 
 CLAIM = "packed pre-training: at least 1.15x TRL's packing in tokens/s; the mixture below 5 %"
 NAME = "cpt_packing"
@@ -141,7 +141,7 @@ def trl(setting: Setting, *, precision: str, steps: int, strategy: str) -> Sampl
     with tempfile.TemporaryDirectory() as folder:
         write_corpus(Path(folder))
         sources = [TextShards(name, f"{folder}/{name}", shuffle=512) for name in SHARES]
-        texts = zip(*(source.read(Place()) for source in sources), strict=False)
+        texts = zip(*(source.read(ReadingPlace()) for source in sources), strict=False)
         rows = [
             {"input_ids": document_ids(tokenizer, text)}
             for pair in islice(texts, 2000)

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from datamodules import MixtureCorpus
 from datamodules.mixture_loader import LANES, MixtureLoader
 from datamodules.mixture_schedule import MixtureSchedule
-from datamodules.text_shards import Place, TextShards
+from datamodules.text_shards import ReadingPlace, TextShards
 from datamodules.token_blocks import TokenBlocks
 
 WINDOW, POINT = 200, 0.01
@@ -168,7 +168,9 @@ def test_every_text_once_an_epoch(tmp_path: Path, files: int, lanes: int, shuffl
         text_file(tmp_path / f"{i}.txt", "abcdefghi"[i], 20 + i)
     shards = TextShards("x", str(tmp_path), held_out=5, seed=2, shuffle=shuffle)
     for epoch in range(2):
-        read = [[t for _, t in shards.read(Place(epoch), lane, lanes)] for lane in range(lanes)]
+        read = [
+            [t for _, t in shards.read(ReadingPlace(epoch), lane, lanes)] for lane in range(lanes)
+        ]
         counts = Counter(text for lane in read for text in lane)
         assert set(counts.values()) == {1}
         assert len(counts) == sum(20 + i for i in range(files)) - 5
@@ -180,16 +182,16 @@ def test_the_seed_orders_the_texts_of_one_file(tmp_path: Path) -> None:
     """Another order for every seed and epoch, within 8 rows; a place is found again in it."""
     path = text_file(tmp_path / "x.txt", "x", 20)
 
-    def read(seed: int, place: Place) -> list[tuple[Place, str]]:
+    def read(seed: int, place: ReadingPlace) -> list[tuple[ReadingPlace, str]]:
         return list(TextShards("x", path, seed=seed, shuffle=8, held_out=2).read(place))
 
-    first = read(0, Place())
+    first = read(0, ReadingPlace())
     texts = [text for _, text in first]
     assert texts != sorted(texts)
     assert texts[:8] != sorted(texts)[:8]
     assert sorted(texts[:8]) == sorted(texts)[:8]
-    assert texts != [text for _, text in read(1, Place())]
-    assert texts != [text for _, text in read(0, Place(epoch=1))]
+    assert texts != [text for _, text in read(1, ReadingPlace())]
+    assert texts != [text for _, text in read(0, ReadingPlace(epoch=1))]
     for i, (place, _) in enumerate(first):
         assert read(0, place) == first[i:]
 
@@ -197,7 +199,7 @@ def test_the_seed_orders_the_texts_of_one_file(tmp_path: Path) -> None:
 def test_tokens_of_a_lane_are_end_to_end(tmp_path: Path) -> None:
     shards = TextShards("x", text_file(tmp_path / "x.txt", "x", 40))
     blocks = TokenBlocks(shards, ids, LENGTH, lane=1, lanes=2)
-    stream = [token for _, text in shards.read(Place(), 1, 2) for token in ids(text)]
+    stream = [token for _, text in shards.read(ReadingPlace(), 1, 2) for token in ids(text)]
     found = [next(blocks) for _ in range(len(stream) // LENGTH - 1)]
     assert all(len(block) == LENGTH + 1 for block in found)
     assert [token for block in found for token in block[1:]] == stream[1 : len(found) * LENGTH + 1]
@@ -235,7 +237,7 @@ def test_forms_of_a_shard(tmp_path: Path, kind: str) -> None:
         path.write_text(written[kind], "utf-8")
     (tmp_path / "README.md").write_text("not a shard")
     for place in (path, tmp_path):
-        assert [text for _, text in TextShards("x", str(place)).read(Place())] == texts
+        assert [text for _, text in TextShards("x", str(place)).read(ReadingPlace())] == texts
 
 
 # -- wrong input -------------------------------------------------------------------------------
@@ -248,10 +250,10 @@ def test_a_damaged_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture, shuff
     bad = tmp_path / "1.jsonl"
     bad.write_bytes(b'{"text": "fine"}\n{"text": 3}\n\xff\xfe\n{"text": "after"}\n')
     with pytest.raises(Exception, match=r"1\.jsonl:2: field 'text' must be .* data.on_bad: skip"):
-        list(TextShards("x", str(tmp_path), shuffle=shuffle).read(Place()))
+        list(TextShards("x", str(tmp_path), shuffle=shuffle).read(ReadingPlace()))
     with caplog.at_level(logging.WARNING):
         shards = TextShards("x", str(tmp_path), shuffle=shuffle, on_bad="skip")
-        read = {text for _, text in shards.read(Place())}
+        read = {text for _, text in shards.read(ReadingPlace())}
     assert read == {"text 0", "text 2", "fine"}
     said = [record.message for record in caplog.records]
     assert any("a row is left out" in line and "1.jsonl:2" in line for line in said)
@@ -334,7 +336,7 @@ def test_a_streamed_dataset_of_the_hub(
         return TextShards("hub", "hf://a/b@v1", held_out=2)
 
     assert len(shards()) == 5
-    read = [[text for _, text in shards().read(Place(), lane, 4)] for lane in range(4)]
+    read = [[text for _, text in shards().read(ReadingPlace(), lane, 4)] for lane in range(4)]
     assert len({text for texts in read for text in texts}) == 5 * 6 - 2
     assert set(asked) == {("a/b", None, "v1", True)}
     blocks = TokenBlocks(shards(), ids, 10, lane=1, lanes=4)
