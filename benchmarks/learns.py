@@ -13,7 +13,7 @@ learns how much the model of before doubted, which is all over where that was ra
 learns each dilemma in one order of its two actions, and a handful of dilemmas by their position.
 MeGan's backbone, frozen in the paper, is trained here: there is no pre-trained one of this size.
 Rabtriever copies the LaHoRe that has learned the same records. DreamCUB trains adapters and needs
-a base that has learned something: random rows of a frozen head cannot be told apart sharply.
+a base that knows the words: random rows of a frozen head cannot be told apart sharply.
 ALMR's texts follow each other in a drawn order, so that the first tokens of one are never known;
 its goal is 0.15 nats for that.
 """
