@@ -44,7 +44,7 @@ class Lesson:
 
     Attributes:
         method: Folder of the method.
-        records: Number of training records.
+        records: Number of training records; a stream (ALMR) has no such limit and reads all texts.
         score: What validation logs on them.
         goal: The score is at least this; one whose name ends in "loss" is at most this.
         arguments: Settings of this config's run.
