@@ -28,6 +28,7 @@ from zoo.cache import whole_file
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = {  # name on the command line -> module
     "sft_vs_trl": "benchmarks.sft_vs_trl",
+    "vocabulary_loss": "benchmarks.vocabulary_loss",
     "dual_head": "benchmarks.methanol.dual_head",
     "two_pass": "benchmarks.methanol.two_pass",
     "moe_dispatch": "benchmarks.m3_jepa.moe_dispatch",

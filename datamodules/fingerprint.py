@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from zoo.cache import root
+
 MOVING = re.compile("hf://(?!.*@[0-9a-f]{40}$)")  # what a name without a commit holds may change
 LIBRARIES = ("transformers", "tokenizers", "datasets")  # whose versions count
 PACKAGES = ("zoo", "datamodules")  # whose code counts
@@ -95,11 +97,15 @@ def files_of(value: Any) -> list[Any]:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files of a path in a fixed order; for a file inside an archive the archive."""
+    """Yield the files of a path in a fixed order; for a file inside an archive the archive.
+
+    What the zoo's own cache holds does not count, should it lie in a folder of data.
+    """
     try:
         if path.is_dir():
+            cache_folder = root().resolve()
             for folder, below, names in os.walk(path, followlinks=True):
-                below.sort()
+                below[:] = sorted(b for b in below if Path(folder, b).resolve() != cache_folder)
                 for name in sorted(names):
                     yield Path(folder, name), os.stat(Path(folder, name))
         elif path.is_file():

@@ -156,6 +156,26 @@ def test_a_second_start_reads_no_record(
     assert list(again.examples("train", encoder)) == list(first)
 
 
+def test_a_cache_in_the_folder_of_data_is_no_data(
+    path: str, make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def data() -> Texts:
+        made = Texts(path, keep_in_memory=False)
+        made.folder = str(Path(path).parent)  # type: ignore[attr-defined]
+        return made
+
+    assert cache.parent.parent == Path(path).parent
+    encoder = make("SFT", "tiny-llama").encoder()
+    first = data().examples("train", encoder)
+    (cache / "more.arrow").write_bytes(b"0" * examples.LARGE)
+    assert not examples.is_large(data())
+    monkeypatch.setattr(Texts, "load", lambda self, split: pytest.fail("records were read"))
+    assert data().examples("train", encoder).folder == first.folder
+    (Path(path).parent / "extra.txt").write_text("more data")
+    with pytest.raises(pytest.fail.Exception):
+        data().examples("train", encoder)
+
+
 def test_what_changes_examples_changes_their_name(
     path: str, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
