@@ -1,7 +1,8 @@
-"""Plain Hugging Face, the peer of most claims: its model, and its greedy decoding with a cache."""
+"""Plain Hugging Face, the peer of most claims: its model, its trainer, its greedy decoding."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from benchmarks.meters import Clock
 from zoo.model_files import resolve
 from zoo.nn.blocks import CACHE
 
@@ -23,6 +25,41 @@ def hugging_face(name: str, device: str, dtype: torch.dtype = torch.float32) -> 
         resolve(name), dtype=dtype, trust_remote_code=False
     )
     return lm.to(device).eval()
+
+
+def trainer_settings(device: str, steps: int, rate: float) -> dict[str, Any]:
+    """Return what every trainer of the peers is told: AdamW at one rate, and to keep nothing.
+
+    Args:
+        device: `cpu` or `cuda`.
+        steps: Optimiser steps.
+        rate: Learning rate.
+    """
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "max_steps": steps,
+        "learning_rate": rate,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "max_grad_norm": 1.0,
+        "use_cpu": device == "cpu",
+        "train_sampling_strategy": "sequential",
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+def step_marks(clock: Clock) -> Any:
+    """Return a callback of a peer's trainer that marks the end of each optimiser step."""
+    from transformers import TrainerCallback
+
+    class Mark(TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            clock.mark()
+
+    return Mark()
 
 
 def without(token: int, project: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -12,13 +12,13 @@ loss scores every position; on CUDA the supervised ones only, so ratios there wi
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.exactness import fingerprint
 from benchmarks.harness import Sample, Setting, interleave, measure
 from benchmarks.meters import Clock, Meter
+from benchmarks.peers import step_marks, trainer_settings
 from benchmarks.result import Peer, Result, agree, compare, summarise
 from benchmarks.training import quiet_trainer
 from benchmarks.workload import BACKBONE, batches, fill
@@ -64,24 +64,13 @@ def trl(
         folder, dtype=getattr(torch, dtype), trust_remote_code=False
     )
     args = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
+        **trainer_settings(setting.device, steps, LEARNING_RATE),
         per_device_train_batch_size=len(data[0]),
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        max_grad_norm=1.0,
         bf16=precision != "fp32",
-        use_cpu=setting.device == "cpu",
         gradient_checkpointing=checkpointing,
         padding_free=padding_free,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        train_sampling_strategy="sequential",
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
     clock = Clock(setting.device)
     trainer = SFTTrainer(
@@ -89,7 +78,7 @@ def trl(
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[_hf_callback(clock)],
+        callbacks=[step_marks(clock)],
     )
     meter = Meter(setting.device)
     meter.start(lm)
@@ -144,16 +133,6 @@ def _lightning_callback(clock: Clock) -> Any:
             clock.mark()
             self.losses.append(float(trainer.callback_metrics["train/speak_loss"]))
             self.norms.append(float(trainer.callback_metrics["train/grad_norm"]))
-
-    return Mark()
-
-
-def _hf_callback(clock: Clock) -> Any:
-    from transformers import TrainerCallback
-
-    class Mark(TrainerCallback):
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            clock.mark()
 
     return Mark()
 

@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks.almr.corpus import write_corpus
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import Clock, Meter
+from benchmarks.peers import step_marks, trainer_settings
 from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.training import quiet_trainer
 from benchmarks.workload import BACKBONE
@@ -165,25 +166,12 @@ def peer(
     """Train with a peer's trainer; `more` are settings of TRL's alone."""
     from datasets import Dataset
 
-    from benchmarks.sft_vs_trl import _hf_callback
-
     given = {"processing_class": more.pop("processing_class")} if more else {}
     args = arguments(
-        output_dir=tempfile.mkdtemp(),
+        **trainer_settings(setting.device, steps, LEARNING_RATE),
         per_device_train_batch_size=BATCH,
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        max_grad_norm=1.0,
         bf16=precision != "fp32",
-        use_cpu=setting.device == "cpu",
         gradient_checkpointing=False,
-        train_sampling_strategy="sequential",
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
         **more,
     )
     clock = Clock(setting.device)
@@ -191,7 +179,7 @@ def peer(
         model=lm,
         args=args,
         train_dataset=Dataset.from_list(rows),
-        callbacks=[_hf_callback(clock)],
+        callbacks=[step_marks(clock)],
         **given,
     )
     meter = Meter(setting.device)

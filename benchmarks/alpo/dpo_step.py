@@ -27,6 +27,7 @@ import torch
 from benchmarks.exactness import fingerprint
 from benchmarks.harness import Sample, Setting, interleave
 from benchmarks.meters import Clock, Meter
+from benchmarks.peers import step_marks, trainer_settings
 from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.training import quiet_trainer
 
@@ -139,24 +140,13 @@ def trl(setting: Setting, *, steps: int, checkpointing: bool) -> Sample:
         folder(), dtype=torch.float32, trust_remote_code=False
     )
     args = DPOConfig(
-        output_dir=tempfile.mkdtemp(),
+        **trainer_settings(setting.device, steps, LEARNING_RATE),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=len(data[0][1]),
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        max_grad_norm=1.0,
         beta=BETA,
         bf16=False,
-        use_cpu=setting.device == "cpu",
         gradient_checkpointing=checkpointing,
         max_length=None,
-        train_sampling_strategy="sequential",
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
     clock = Clock(setting.device)
     rows = [row for prompt, pairs in data for row in _rows(prompt, pairs)]
@@ -165,7 +155,7 @@ def trl(setting: Setting, *, steps: int, checkpointing: bool) -> Sample:
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[_hf_callback(clock)],
+        callbacks=[step_marks(clock)],
     )
     meter = Meter(setting.device)
     meter.start(lm)
@@ -201,16 +191,6 @@ def _lightning_callback(clock: Clock) -> Any:
             self.logs.append(
                 (float(found["train/preference_loss"]), float(found["train/grad_norm"]))
             )
-
-    return Mark()
-
-
-def _hf_callback(clock: Clock) -> Any:
-    from transformers import TrainerCallback
-
-    class Mark(TrainerCallback):
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            clock.mark()
 
     return Mark()
 
