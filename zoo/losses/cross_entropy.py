@@ -131,7 +131,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if g is None else g * grad_total.to(g.dtype) for g in ctx.saved_tensors]
+        # In place: a copy of the head's gradient is as large as the head. A second pass is refused.
+        scaled = [None if g is None else g.mul_(grad_total.to(g.dtype)) for g in ctx.saved_tensors]
         return scaled[0], scaled[1], None, None, None, None
 
 
