@@ -74,6 +74,11 @@ class EpochPlan:
         # Lightning divides by `accumulate`, data parallelism by `world_size`.
         return self._batch(mine), {head: total / self.step for head, total in totals.items()}
 
+    def largest(self) -> list[int]:
+        """Return the examples of the micro-batch with the most tokens, whatever its rank."""
+        tokens = np.add.reduceat(self.sizes.lengths[self.order], self.bounds[:-1])
+        return self._batch(int(np.argmax(tokens)))
+
     def _batch(self, batch: int) -> list[int]:
         indices: list[int] = self.order[self.bounds[batch] : self.bounds[batch + 1]].tolist()
         return indices

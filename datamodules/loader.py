@@ -104,6 +104,10 @@ class StepLoader:
                 self.epoch, self.position = self.epoch + 1, 0
             yield batch
 
+    def largest(self) -> Any:
+        """Return the micro-batch of the current epoch that has the most tokens."""
+        return self.collate([self.examples[i] for i in self._epoch_plan().largest()], {})
+
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of micro-batches consumed in it."""
         return {"epoch": self.epoch, "position": self.position}

@@ -101,7 +101,7 @@ class ZooTrainer(Trainer):
         head = stage == "fit" and datamodule.keep_head(encoder, HEAD)
         datamodule.prepare(stage, encoder)
         loader = getattr(datamodule, f"{split}_dataloader")()
-        lines = describe(model, loader, len(loader))
+        lines = describe(model, loader, len(loader), str(self.precision))
         window = getattr(encoder, "max_length", None)
         lines += data_summary(datamodule, split, loader, window)
         if head:

@@ -3,12 +3,15 @@
 Supervised rows are gathered per head before they are projected, so several heads together cost what
 one ordinary head costs. The gradient of hidden states and head is computed in the forward pass
 while a chunk's logits are alive; nothing is recomputed and no logits are kept. Rows per chunk come
-from a memory budget: everything in one chunk when it fits (small matrix products are slow), else as
-many rows as fit. The matrix products run in the type of the hidden states, softmax in float32.
+from a memory budget: everything in one chunk when it fits (small matrix products are slow), else
+chunks of one size. A head that learns has a float32 gradient anyway, and a sum over chunks costs as
+much again, so its logits may be as large. The matrix products run in the type of the hidden states,
+softmax in float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +21,8 @@ from torch import Tensor
 from zoo.encoding import Batch
 
 LOGITS_BUDGET = 128 * 2**20  # bytes of live logits
+LARGEST_BUDGET = 512 * 2**20  # the same at most, where a large head learns
+VOCABULARY_BLOCK = 2**14  # rows of a head whose gradient is added up at a time
 SOFTMAX_ROWS = 128  # rows of float32 softmax at a time on a CPU: more fall out of its cache
 
 
@@ -59,7 +64,7 @@ def linear_cross_entropy(
     labels_N: Tensor,
     weights_N: Tensor | None = None,
     *,
-    budget: int = LOGITS_BUDGET,
+    budget: int | None = None,
 ) -> Tensor:
     """Return sum_n w_n * -log softmax(W h_n)[y_n] in nats, as a float32 scalar.
 
@@ -68,7 +73,7 @@ def linear_cross_entropy(
         weight_VD: Head, `(V, D)`.
         labels_N: Targets, `(N,)`, every one a valid token.
         weights_N: Weight of each row, `(N,)`; None for ones.
-        budget: Bytes that the live logits of a chunk may take.
+        budget: Bytes that the live logits of a chunk may take; None for what suits the head.
 
     Example:
         >>> h, w = torch.zeros(3, 2), torch.zeros(4, 2)
@@ -84,15 +89,19 @@ def linear_cross_entropy(
 
 
 def prepare_chunks(
-    hidden_ND: Tensor, weight_VD: Tensor, budget: int
+    hidden_ND: Tensor, weight_VD: Tensor, budget: int | None
 ) -> tuple[Tensor, Tensor, int, tuple[bool, bool]]:
     """Return states and head in autocast's type, rows per chunk, and which of the two learn."""
     if torch.is_autocast_enabled(hidden_ND.device.type):
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
-    rows = max(1, budget // (weight_VD.element_size() * weight_VD.shape[0]))
     learning = torch.is_grad_enabled()
     needs = (learning and hidden_ND.requires_grad, learning and weight_VD.requires_grad)
+    if budget is None:
+        gradient = 4 * weight_VD.numel() if needs[1] else 0  # bytes in float32
+        budget = min(max(LOGITS_BUDGET, gradient), LARGEST_BUDGET)
+    rows = max(1, budget // (weight_VD.element_size() * weight_VD.shape[0]))
+    rows = math.ceil(len(hidden_ND) / math.ceil(len(hidden_ND) / rows))  # chunks of one size
     return hidden_ND, weight_VD, rows, needs
 
 
@@ -122,8 +131,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = (logits @ weight_VD) * weights
             if needs[1]:
-                product = (logits.t() @ (hidden * weights).to(hidden.dtype)).to(sum_dtype)
-                grad_weight = product if grad_weight is None else grad_weight.add_(product)
+                weighted = (hidden * weights).to(hidden.dtype)
+                grad_weight = plus_product(grad_weight, logits, weighted, sum_dtype)
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight_VD.dtype)
         ctx.save_for_backward(grad_hidden, grad_weight)
@@ -134,6 +143,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # In place: a copy of the head's gradient is as large as the head. A second pass is refused.
         scaled = [None if g is None else g.mul_(grad_total.to(g.dtype)) for g in ctx.saved_tensors]
         return scaled[0], scaled[1], None, None, None, None
+
+
+def plus_product(
+    total_VD: Tensor | None, logits_NV: Tensor, hidden_ND: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return logits^T hidden, added in place to the sum so far if there is one.
+
+    Args:
+        total_VD: The sum so far, of type `dtype`; it is changed.
+        logits_NV: Softmax - onehot of a chunk.
+        hidden_ND: Its states.
+        dtype: Type of a new sum.
+    """
+    if total_VD is None:
+        if dtype == logits_NV.dtype:
+            return logits_NV.t() @ hidden_ND
+        shape = (logits_NV.shape[1], hidden_ND.shape[1])
+        total_VD = torch.zeros(shape, dtype=dtype, device=logits_NV.device)
+    for start in range(0, len(total_VD), VOCABULARY_BLOCK):
+        part = slice(start, start + VOCABULARY_BLOCK)
+        total_VD[part] += logits_NV[:, part].t() @ hidden_ND
+    return total_VD
 
 
 def nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.encoding import NO_HEAD, Batch
-from zoo.losses.cross_entropy import LOGITS_BUDGET, nll_in_place, prepare_chunks
+from zoo.losses.cross_entropy import nll_in_place, plus_product, prepare_chunks
 from zoo.trees import TreeBatch
 
 
@@ -104,7 +104,7 @@ def _sums(token_N: Tensor, sequence_N: Tensor, count: int) -> Tensor:
 
 
 def linear_log_probs(
-    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, budget: int = LOGITS_BUDGET
+    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, budget: int | None = None
 ) -> Tensor:
     """Return log softmax(W h_n)[y_n] in nats, `(N,)`.
 
@@ -115,7 +115,7 @@ def linear_log_probs(
         hidden_ND: States to project.
         weight_VD: Head.
         labels_N: Targets, every one a valid token.
-        budget: Bytes that the live logits of a chunk may take.
+        budget: Bytes that the live logits of a chunk may take; None for what suits the head.
 
     Example:
         >>> linear_log_probs(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3])).exp()
@@ -172,7 +172,7 @@ class _LinearLogProbs(torch.autograd.Function):
             scale = -grad_N[part, None].to(logits.dtype)
             if grad_hidden is not None:
                 grad_hidden[part] = (logits @ weight_VD) * scale
-            product = (logits.t() @ (hidden_ND[part] * scale)).to(sum_dtype)
-            grad_weight = product if grad_weight is None else grad_weight.add_(product)
+            scaled = hidden_ND[part] * scale
+            grad_weight = plus_product(grad_weight, logits, scaled, sum_dtype)
         assert grad_weight is not None
         return grad_hidden, grad_weight.to(weight_VD.dtype), None, None, None

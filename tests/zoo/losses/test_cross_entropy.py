@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from zoo.encoding import Batch
+from zoo.losses import cross_entropy as cross_entropy_module
 from zoo.losses.cross_entropy import (
     LOGITS_BUDGET,
     Term,
     head_loss,
     linear_cross_entropy,
+    prepare_chunks,
     total_loss,
 )
 
@@ -61,6 +63,48 @@ def test_value_and_gradients(dtype: torch.dtype, per_chunk: int | None) -> None:
         assert got.dtype == leaf.dtype
         error = (got.double() - want).abs().max() / want.abs().max()
         assert error < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("block", [1, 7, V - 1, V])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradient_of_the_head_by_blocks(
+    dtype: torch.dtype, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the blocks of the vocabulary nor the chunks of the rows can be seen in it."""
+    hidden, weight, labels, weights = inputs(dtype)
+    whole = linear_cross_entropy(hidden, weight, labels, weights)
+    (want,) = torch.autograd.grad(whole, weight)
+    monkeypatch.setattr(cross_entropy_module, "VOCABULARY_BLOCK", block)
+    parts = linear_cross_entropy(hidden, weight, labels, weights, budget=rows(7, dtype))
+    (got,) = torch.autograd.grad(parts, weight)
+    error = (got - want).abs().max() / want.abs().max()
+    assert error < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    ("width", "learns", "count", "per_chunk"),
+    [
+        (16, True, 1000, 334),  # 128 MiB are 335 rows
+        (900, False, 1000, 334),
+        (900, True, 900, 900),  # the head's gradient in float32 is as large as 900 rows
+        (900, True, 1000, 500),
+        (2000, True, 2000, 1000),  # 512 MiB are 1,342 rows
+    ],
+)
+def test_rows_of_a_chunk(width: int, learns: bool, count: int, per_chunk: int) -> None:
+    """The logits may be as large as the gradient of the head, at most 512 MiB; chunks are even."""
+    weight = torch.empty(100_000, width, requires_grad=learns)  # never touched
+    hidden = torch.empty(count, width, requires_grad=True)
+    *_, found, needs = prepare_chunks(hidden, weight, None)
+    assert (found, needs) == (per_chunk, (True, learns))
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    """The gradients were scaled in place: they must not be scaled again."""
+    loss = linear_cross_entropy(*inputs()) * 3
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_float64_gradients_in_one_chunk_are_exact() -> None:
