@@ -47,8 +47,13 @@ def wide_model(folder: Path) -> str:
 
     if not (folder / "config.json").exists():
         tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
-        shape: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 6}
-        shape |= {"num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": len(tokenizer)}
+        shape: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 2816}
+        shape |= {
+            "num_hidden_layers": 6,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 4,
+            "vocab_size": len(tokenizer),
+        }
         LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return str(folder)

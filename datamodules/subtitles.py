@@ -46,7 +46,8 @@ class Subtitles(ZooDataModule):
     """Subtitles and their translation as `SubtitleBlock` records.
 
     Args:
-        path: Folder of the data. None reads a small sample that comes with the package.
+        path: Folder of the data. None reads a small sample that comes with the package, of which
+            every part is the whole.
         source: Code of the source language, as the files are named.
         target: Code of the target language.
         part: Training blocks to take: all, the 80 percent that the translator learns from, or the
@@ -88,6 +89,7 @@ class Subtitles(ZooDataModule):
         check_counts("data", {"core": core})
         if context < 0:
             raise InputError(f"data.context: {context} is below 0")
+        self.sample = path is None
         self.folder = SAMPLES / "subtitles" if path is None else data_path(path)
         self.source, self.target, self.encoding, self.moses = source, target, encoding, moses
         self.part = one_of("data.part", part, ("all", "sft", "preference"))
@@ -125,7 +127,7 @@ class Subtitles(ZooDataModule):
         blocks: list[SubtitleBlock] = []
         for episode in self.episodes(split):
             blocks += cut(episode, self.core, self.context, first=len(blocks))
-        if split == "train" and self.part != "all":
+        if split == "train" and self.part != "all" and not self.sample:
             shares = {"sft": SFT_SHARE, "preference": 100 - SFT_SHARE}
             blocks = divide(blocks, lambda block: block.id, self.part, shares, str(self.folder))
         return [

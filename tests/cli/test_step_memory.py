@@ -113,7 +113,7 @@ def test_a_step_that_needs_values_is_estimated() -> None:
 
     module.losses = reading
     line = memory(module, batch, "32-true")
-    assert "a rough estimate: DataDependentOutputException" in line
+    assert "a rough estimate, since a step did not run: DataDependentOutputException" in line
     with pytest.raises(UncountableError):
         step_bytes(module, batch, "32-true")
 

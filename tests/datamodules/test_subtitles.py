@@ -7,6 +7,7 @@ import tarfile
 import pytest
 
 from datamodules import Subtitles
+from datamodules.files import SAMPLES
 from datamodules.subtitle_pairs import aligned
 from datamodules.subtitles import without_moses
 from zoo.records import SubtitleBlock
@@ -47,7 +48,8 @@ def test_sample():
 
 def test_training_blocks_are_divided():
     parts = {
-        p: Subtitles(core=4, context=2, part=p).records("train") for p in ("sft", "preference")
+        p: Subtitles(str(SAMPLES / "subtitles"), core=4, context=2, part=p).records("train")
+        for p in ("sft", "preference")
     }
     names = sorted(block.id for blocks in parts.values() for block in blocks)
     assert [len(blocks) for blocks in parts.values()] == [10, 2]
@@ -81,6 +83,12 @@ def test_lines_are_joined_by_time():
     # the nearer partner, not the first within reach
     assert aligned(track(0, 600), track(650)) == [("600", "650")]
     assert aligned(track(600), track(0, 650)) == [("600", "650")]
+
+
+def test_parts_of_the_own_sample_are_the_whole():
+    """It has too few blocks to divide, and the configs of both stages begin with it."""
+    sft, preference = (Subtitles(part=part).records("train") for part in ("sft", "preference"))
+    assert sft == preference == Subtitles().records("train") != []
 
 
 def test_lines_without_partner_are_counted(tmp_path, caplog):

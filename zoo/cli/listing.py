@@ -55,7 +55,8 @@ def memory(module: ZooModule, batch: Any, precision: str) -> str:
     try:
         step, how = step_bytes(module, batch, precision), "counted"
     except UncountableError as error:
-        step, how = trained + activation_bytes(module, batch), f"a rough estimate: {error}"
+        step = trained + activation_bytes(module, batch)
+        how = f"a rough estimate, since a step did not run: {error}"
     gib = 2**30
     return (
         f"memory      about {(weights + 2 * trained + step) / gib:.2f} GiB in training: weights "

@@ -274,6 +274,16 @@ def test_missing_factors_add_nothing(make: Any) -> None:
     assert losses["two"]["belief"].sum.item() == pytest.approx(by_hand.item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("left_out", ["observation", "kl"])
+def test_a_term_of_weight_zero_is_left_out(make: Any, left_out: str) -> None:
+    """Utterances cost a pass of their own; the other terms stay as they are."""
+    plain, less = module_of(make), module_of(make, weights={left_out: 0.0})
+    whole, rest = (world_loss(module, states_of(module)) for module in (plain, less))
+    assert whole.keys() - rest.keys() == {left_out}
+    for name, term in rest.items():
+        assert term.sum.item() == pytest.approx(whole[name].sum.item(), rel=1e-6)
+
+
 @pytest.mark.fidelity("dreamcub", 10)
 def test_visits_fill_the_replay_and_the_world_model_learns_from_it(make: Any) -> None:
     schedule = {"policy": 0, "world": 0, "reward": 0, "world_per_cycle": 1, "interact_every": 1}

@@ -102,7 +102,8 @@ class Learning:
             states, batch.normalizers, names=names, worse=worse, graded=self.graded(lived)
         )
         after = [each.following or each.decision for each in lived]
-        if after:  # as many in every process: sharded weights are gathered by all of them
+        # As many in every process: sharded weights are gathered by all of them.
+        if after and module.weights.observation:
             terms["met"] = module.world.utterances(self.believed(after), float(len(after)))
         return terms
 

@@ -28,7 +28,7 @@ class WorldWeights:
 
     Attributes:
         belief: lambda_b.
-        observation: lambda_o.
+        observation: lambda_o; 0 leaves it out.
         reward: lambda_r.
         kl: beta; 0 leaves the KL out, and the prior learns nothing from it.
         prior: lambda_p; with labels it equals the KL of a delta posterior, so keep one small.

@@ -180,7 +180,8 @@ class WorldModel:
         paths = torch.where(gold >= 0, gold, torch.tensor(sampled, device=gold.device)).tolist()
         labelled, moments = normalizers.get(LABELLED, 1.0), normalizers.get(MOMENTS, 1.0)
         terms = {"belief": label_term(self.factor_logps(asked, paths), gold, labelled)}
-        terms["observation"] = self.utterances(states, moments)
+        if weights.observation:
+            terms["observation"] = self.utterances(states, moments)
         if weights.kl:
             q = self.factor_logps(asked, sampled)
             p = self.factor_logps([encoder.prior(s) for s in states], sampled)
