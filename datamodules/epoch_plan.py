@@ -74,10 +74,14 @@ class EpochPlan:
         # Lightning divides by `accumulate`, data parallelism by `world_size`.
         return self._batch(mine), {head: total / self.step for head, total in totals.items()}
 
-    def largest(self) -> list[int]:
-        """Return the examples of the micro-batch with the most tokens, whatever its rank."""
+    def largest(self) -> int:
+        """Return the place of this rank's micro-batch with the most tokens."""
         tokens = np.add.reduceat(self.sizes.lengths[self.order], self.bounds[:-1])
-        return self._batch(int(np.argmax(tokens)))
+        places = np.arange(len(self))
+        windows = np.searchsorted(self.before, places, side="right") - 1
+        mine = self.rank + (places - self.before[windows]) * self.world_size
+        batches = np.minimum(self.windows[windows] + mine, len(tokens) - 1)
+        return int(np.argmax(tokens[batches]))
 
     def _batch(self, batch: int) -> list[int]:
         indices: list[int] = self.order[self.bounds[batch] : self.bounds[batch + 1]].tolist()

@@ -105,8 +105,9 @@ class StepLoader:
             yield batch
 
     def largest(self) -> Any:
-        """Return the micro-batch of the current epoch that has the most tokens."""
-        return self.collate([self.examples[i] for i in self._epoch_plan().largest()], {})
+        """Return this rank's micro-batch of the current epoch that has the most tokens."""
+        plan = self._epoch_plan()
+        return _Batches(self.examples, plan, plan.largest(), len(plan), self.collate)[0]
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of micro-batches consumed in it."""

@@ -3,14 +3,14 @@
     export ZOO_DATA=...       # holds dailydialog/ and esconv/
     python -m benchmarks.dreamcub.beliefs --json FILE --seeds 0 1 2
 
-All rows read the same prompts with the same tiny language model. `majority` always says the most
-frequent label of the training states; `zero-shot` is the model as it is; `SFT classifier` learns
-the labels alone; `world model` learns the whole bound: belief, utterances, KL. The last two have
-the same steps and records. One state of each test dialogue is asked, drawn with a seed of its own,
-so items are dialogues. DailyDialog: emotion, sentiment derived from it, act as intention; the copy
-that is used here has no text of its training split, so 90 percent of valid are learned from.
-ESConv: the emotion of the whole talk alone, since every sentiment is negative and there is no
-intention. Resumable: one JSON entry per data set, row and seed.
+All rows read the same prompts with the same small language model. `majority` always says the most
+frequent label of one state of each training dialogue; `zero-shot` is the model as it is; `SFT
+classifier` learns the labels alone; `world model` learns the whole bound: belief, utterances, KL.
+The last two have the same steps and records. One state of each test dialogue is asked, drawn with a
+seed of its own, so items are dialogues. DailyDialog: emotion, sentiment derived from it, act as
+intention; the copy that is used here has no text of its training split, so 90 percent of valid are
+learned from. ESConv: the emotion of the whole talk alone, since every sentiment is negative and
+there is no intention. Resumable: one JSON entry per data set, row and seed.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ AT_ONCE = 8  # states
 SEEN = 100  # training states that are asked again after training
 
 
-def data_of(name: str) -> Any:
-    """Return the data module of a data set."""
+def data_of(name: str, seed: int) -> Any:
+    """Return the data module of a data set; the seed orders it."""
     if name == "esconv":
-        return datamodules.ESConv(trials.data_path("esconv"), **LOADER)
+        return datamodules.ESConv(trials.data_path("esconv"), seed=seed, **LOADER)
     path = trials.data_path("dailydialog")
-    return datamodules.DailyDialog(path, divide_valid=True, **LOADER)
+    return datamodules.DailyDialog(path, divide_valid=True, seed=seed, **LOADER)
 
 
 def method_of(dataset: str, row: str, model: str) -> zoo.DreamCUB:
@@ -125,23 +125,23 @@ def scores(module: Any, states: Sequence[State], found: Sequence[Belief]) -> dic
 
 
 def run(
-    dataset: str, row: str, seed: int, model: str, *, tests: int | None, steps: int
+    dataset: str, row: str, seed: int, model: str, steps: int, asked: int | None
 ) -> trials.Entry:
-    """Train a row, where it is trained, and test it."""
-    start, data, module = time.time(), data_of(dataset), method_of(dataset, row, model)
+    """Train a row, where it is trained, and test it on so many dialogues; None for all."""
+    start, data, module = time.time(), data_of(dataset, seed), method_of(dataset, row, model)
     lightning.seed_everything(seed, verbose=False)
     if ROWS[row] is not None:
         quiet_trainer(max_steps=steps, precision="bf16-mixed").fit(module, data)
     module.configure_model()
     module.eval()
-    states = states_of(module, data.records("test"), tests)
+    states = states_of(module, data.records("test"), asked)
     seen = states_of(module, data.records("train"), None)
     if row == "majority":
         found = [most_frequent(seen)] * len(states)
-        again = [most_frequent(seen)] * SEEN
+        again = [most_frequent(seen)] * len(seen[:SEEN])
     else:
         found, again = inferred(module, states), inferred(module, seen[:SEEN])
-    before = {f"train_{k}": v for k, v in scores(module, seen[:SEEN], again).items()}
+    on_train = {f"train_{k}": v for k, v in scores(module, seen[:SEEN], again).items()}
     names = [factor.name for factor in module.factors]
     hits = {
         name: [int((s.belief or ())[i] == b[i]) for s, b in zip(states, found, strict=True)]
@@ -149,8 +149,8 @@ def run(
     }
     return {
         **{"dataset": dataset, "row": row, "seed": seed, "model": model, "steps": steps},
-        **{"metrics": scores(module, states, found) | before, "items": hits},
-        **{"tests": len(states), "seconds": round(time.time() - start)},
+        **{"metrics": scores(module, states, found) | on_train, "items": hits},
+        **{"asked": asked, "tests": len(states), "seconds": round(time.time() - start)},
     }
 
 
@@ -180,16 +180,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    finished = trials.FinishedRows(given.json, "dataset", "row", "seed", "model")
+    names = ("dataset", "row", "seed", "model", "steps", "asked")
+    finished = trials.FinishedRows(given.json, *names)
+    setting = {"model": given.model, "steps": given.steps, "asked": given.tests}
     jobs = [
-        (name, row, seed, given.model)
+        (name, row, seed, *setting.values())
         for seed in given.seeds
         for name in given.sets
         for row in given.rows
+        if ROWS[row] is not None or seed == given.seeds[0]  # what is not trained has no seed
     ]
     if not given.table:
-        finished.run(jobs, partial(run, tests=given.tests, steps=given.steps))
-    print("\n".join(table(finished.entries)))
+        finished.run(jobs, run)
+    print("\n".join(table(trials.of_row(finished.entries, **setting))))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 import torch
+from running import CONFIGS, main
 from torch import nn
 
 import zoo
-from datamodules import ConditionedChat, FalseBelief
-from zoo.cli.listing import memory
-from zoo.cli.step_memory import LiveBytes, UncountableError, forget_content, step_bytes
+from datamodules import ConditionedChat, ESConv, FalseBelief
+from datamodules.loader import StepLoader
+from zoo.cli import listing
+from zoo.cli.step_memory import (
+    LiveBytes,
+    UncountableError,
+    forget_content,
+    memory,
+    memory_line,
+    step_bytes,
+)
+from zoo.precision import best
 
 METHODS: dict[str, dict[str, Any]] = {
     "SFT": {},
@@ -66,19 +75,66 @@ def largest_batch(module: Any, data: Any) -> Any:
     return data.train_dataloader().largest()
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def held_by(module: Any, batch: Any, precision: str, accumulate: int) -> int:
+    """Return the most bytes that a step with values holds, the second of two."""
+    module.log_terms = module.log = lambda *values, **options: None
+    counter = LiveBytes([*module.parameters(), *module.buffers()])
+    with counter:
+        module.on_train_start()
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = module.training_step(batch, 0)
+            if accumulate == 1:
+                module.zero_grad()
+            loss.backward()
+            del loss
+    return counter.peak
+
+
+@pytest.mark.parametrize(("precision", "accumulate"), [("32-true", 1), ("bf16-mixed", 2)])
 @pytest.mark.parametrize("method", METHODS)
-def test_fake_step_counts_what_the_step_holds(method: str, precision: str, make: Any) -> None:
+def test_fake_step_counts_what_the_step_holds(
+    method: str, precision: str, accumulate: int, make: Any
+) -> None:
     real = make(method, "tiny-llama", **METHODS[method])
     batch = largest_batch(real, FalseBelief(batch_size=8, max_train=32))
-    real.log_terms = lambda stage, terms: None
-    counter = LiveBytes()
-    with counter:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = real.training_step(batch, 0)
-        loss.backward()
+    wanted = held_by(real, batch, precision, accumulate)
     fake = shapes_of(method, **METHODS[method])
-    assert step_bytes(fake, batch, precision) == pytest.approx(counter.peak, rel=0.01)
+    assert step_bytes(fake, batch, precision, accumulate) == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_linear_layer_by_hand() -> None:
+    """Weights of 4,000 bytes do not count, nor does their transpose; their gradients do."""
+
+    class Line(nn.Module):
+        """A stand-in for a method: 50 x 20 weights, the sum of 10 rows times them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(20, 50, bias=False)
+
+        def on_train_start(self) -> None:
+            """Keep nothing."""
+
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            """Return a loss: `(10, 50)` values of 2,000 bytes and their sum."""
+            return self.layer(batch).sum()
+
+    rows = torch.zeros(10, 20)
+    peak = step_bytes(Line(), rows, "32-true")  # type: ignore[arg-type]
+    # in the second forward pass the first gradient, the values and the sum; in the backward pass
+    # the gradient of the sum (4) and of the weights, beside the loss
+    assert peak == 4000 + 2000 + 4
+
+
+def test_views_of_weights_do_not_count() -> None:
+    weight = torch.zeros(1000)
+    with LiveBytes([weight]) as counter:
+        kept = weight.view(10, 100).t()
+        assert counter.live == 0
+        more = kept + 1
+    assert len(more) == 100
+    assert counter.peak == 4000
 
 
 def test_half_precision_and_recomputing_need_less() -> None:
@@ -86,12 +142,13 @@ def test_half_precision_and_recomputing_need_less() -> None:
     for name, precision, again in (
         ("full", "32-true", False),
         ("half", "bf16-mixed", False),
+        ("float16", "16-mixed", False),
         ("again", "32-true", True),
     ):
         module = shapes_of("SFT", backbone={"gradient_checkpointing": again})
         batch = largest_batch(module, FalseBelief(batch_size=32, max_train=64))
         found[name] = step_bytes(module, batch, precision)
-    assert found["half"] < found["full"]
+    assert found["half"] == found["float16"] < found["full"]
     assert found["again"] < found["full"]
 
 
@@ -103,6 +160,23 @@ def test_largest_micro_batch_decides() -> None:
     assert loader.largest().num_tokens == max(batch.num_tokens for batch in loader)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_largest_micro_batch_of_a_rank(rank: int) -> None:
+    """It has the normalisers of its step, as in training."""
+    encoder, data = shapes_of("SFT").encoder(), FalseBelief(max_train=61)
+    options = {"batch_size": 4, "max_tokens": 900, "accumulate": 2, "shuffle": True}
+    loader = StepLoader(
+        data.examples("train", encoder), encoder.collate, **options, rank=rank, world_size=3
+    )
+    found, batches = loader.largest(), list(loader)
+    longest = max(batches, key=lambda batch: batch.num_tokens)
+    assert found.num_tokens == longest.num_tokens
+    assert any(
+        torch.equal(found.input_ids, batch.input_ids) and found.normalizers == batch.normalizers
+        for batch in batches
+    )
+
+
 def test_a_step_that_needs_values_is_estimated() -> None:
     module = shapes_of("SFT")
     batch = largest_batch(module, FalseBelief(batch_size=4, max_train=8))
@@ -112,8 +186,8 @@ def test_a_step_that_needs_values_is_estimated() -> None:
         return losses(batch) if module.lm.lm_head.weight.sum().item() else {}
 
     module.losses = reading
-    line = memory(module, batch, "32-true")
-    assert "a rough estimate, since a step did not run: DataDependentOutputException" in line
+    line = memory_line(module, batch, "32-true", 1)
+    assert "a rough estimate, no step ran: DataDependentOutputException" in line
     with pytest.raises(UncountableError):
         step_bytes(module, batch, "32-true")
 
@@ -123,10 +197,50 @@ def test_what_is_frozen_has_neither_states_nor_gradients() -> None:
     for train in ("hyper", "full"):
         module = shapes_of("MeGan", train=train)
         batch = largest_batch(module, ConditionedChat(batch_size=4, max_train=8))
-        line = memory(module, batch, "32-true")
-        assert line.endswith("(counted)")
-        found[train] = step_bytes(module, batch, "32-true")
-        states = float(re.findall(r"AdamW ([\d.]+)", line)[0])
-        trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        assert states == pytest.approx(8 * trained / 2**30, abs=0.005)
-    assert found["hyper"] < found["full"]
+        found[train] = memory(module, batch, "32-true")
+        numbers = [(p.numel(), p.requires_grad) for p in module.parameters()]
+        assert found[train].weights == 4 * sum(number for number, _ in numbers)
+        assert found[train].states == 8 * sum(number for number, learns in numbers if learns)
+        assert not found[train].estimated
+    assert found["hyper"].step < found["full"].step
+    assert found["hyper"].states < found["full"].states
+
+
+def test_what_is_kept_from_the_start_counts() -> None:
+    """straQ*'s target is a copy of what is trained."""
+    sizes = {}
+    for objective in ("td", "cross_entropy"):
+        module = shapes_of("StraQ", objective=objective)
+        batch = largest_batch(module, ESConv(batch_size=1, max_train=1))
+        sizes[objective] = step_bytes(module, batch, "32-true")
+    trained = 4 * sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert sizes["td"] > sizes["cross_entropy"] + 0.9 * trained
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (("--trainer.precision", "bf16-mixed"), ("bf16-mixed", 1)),
+        (("--trainer.accumulate_grad_batches", "3"), (best("cpu")[0], 3)),
+    ],
+)
+def test_check_counts_the_step_that_fit_takes(
+    given: tuple[str, str], wanted: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(listing, "memory_line", lambda *arguments: heard.append(arguments) or "")
+    config = str(CONFIGS / "sft.yaml")
+    tiny = ("--model.backbone.name", "tiny-llama", "--model.max_length", "4096")
+    main("check", "--config", config, *tiny, "--data.max_train", "32", *given)
+    ((_, batch, precision, accumulate),) = heard
+    assert (precision, accumulate) == wanted
+    encoder = shapes_of("SFT", max_length=4096).encoder()
+    data = FalseBelief(batch_size=4, max_train=32)
+    lengths = [len(example) for example in data.examples("train", encoder)]
+    assert batch.num_tokens >= 4 * sum(lengths) / len(lengths)  # the largest, not any
+
+
+def test_line_of_a_method_that_is_not_trained() -> None:
+    module = shapes_of("CoCT")
+    line = memory_line(module, None, "32-true", 1)
+    assert line == "memory      weights 0.00 GiB; nothing is trained"

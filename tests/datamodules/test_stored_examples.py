@@ -156,12 +156,18 @@ def test_a_second_start_reads_no_record(
     assert list(again.examples("train", encoder)) == list(first)
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_a_cache_in_the_folder_of_data_is_no_data(
-    path: str, make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    linked: bool, path: str, make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = Path(path).parent
+    if linked:
+        folder = folder.with_name(f"{folder.name}-link")
+        folder.symlink_to(Path(path).parent)
+
     def data() -> Texts:
         made = Texts(path, keep_in_memory=False)
-        made.folder = str(Path(path).parent)  # type: ignore[attr-defined]
+        made.folder = str(folder)  # type: ignore[attr-defined]
         return made
 
     assert cache.parent.parent == Path(path).parent

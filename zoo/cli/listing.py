@@ -12,22 +12,25 @@ from lightning.pytorch import LightningDataModule
 
 import zoo
 from zoo.cli.config_files import home, names
-from zoo.cli.step_memory import UncountableError, step_bytes
+from zoo.cli.step_memory import memory_line
 from zoo.errors import InputError
 from zoo.export import new_names
 from zoo.module import ZooModule
 from zoo.precision import types as precision_types
 
 
-def describe(module: ZooModule, loader: Any, num_batches: int, precision: str) -> list[str]:
+def describe(
+    module: ZooModule, loader: Any, num_batches: int, precision: str, accumulate: int
+) -> list[str]:
     """Return lines on parameters and training memory.
 
     Args:
         module: Built, possibly on the meta device; its weights have no content afterwards.
         loader: Training loader; its first micro-batch gives the token count, its largest one the
-            memory of a step.
+            memory of a step, if it knows which that is.
         num_batches: Micro-batches per epoch.
         precision: Lightning's name of the precision.
+        accumulate: Micro-batches per optimiser step.
     """
     parameters = dict(module.named_parameters())
     total = sum(p.numel() for p in parameters.values())
@@ -38,43 +41,15 @@ def describe(module: ZooModule, loader: Any, num_batches: int, precision: str) -
     amounts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in batch.counts().items())
     bases = (part.model.config for part in module.pretrained())
     names = ", ".join(config.name_or_path or config.model_type for config in bases)
+    largest = loader.largest() if hasattr(loader, "largest") else None
     return [
         f"method      {type(module).__name__} on {names}",
         f"parameters  {total:,}, trainable {trained:,}, new {new:,}",
         f"new         {', '.join(sorted(added)) or 'none'}",
         f"types       {precision_types(module)}",
-        memory(module, loader.largest() if hasattr(loader, "largest") else batch, precision),
+        memory_line(module, largest or batch, precision, accumulate),
         f"data        {num_batches} micro-batches per epoch; the first has {amounts}",
     ]
-
-
-def memory(module: ZooModule, batch: Any, precision: str) -> str:
-    """Return a line on the memory of training on a micro-batch, the largest that there is."""
-    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in module.parameters()]
-    weights, trained = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
-    try:
-        step, how = step_bytes(module, batch, precision), "counted"
-    except UncountableError as error:
-        step = trained + activation_bytes(module, batch)
-        how = f"a rough estimate, since a step did not run: {error}"
-    gib = 2**30
-    return (
-        f"memory      about {(weights + 2 * trained + step) / gib:.2f} GiB in training: weights "
-        f"{weights / gib:.2f}, AdamW {2 * trained / gib:.2f}, gradients and activations of the "
-        f"largest micro-batch {step / gib:.2f} ({how})"
-    )
-
-
-def activation_bytes(module: ZooModule, batch: Any) -> int:
-    """Return an estimate of what a language model keeps for its backward pass; 0 for others."""
-    if module.lm is None:
-        return 0
-    config = module.lm.config
-    inner = getattr(config, "intermediate_size", 4 * config.hidden_size) // config.hidden_size
-    per_block = 2 if module.backbone.gradient_checkpointing else 20 + 4 * inner
-    width = next(module.parameters()).element_size()
-    tokens = int(batch.num_tokens)
-    return tokens * config.hidden_size * config.num_hidden_layers * per_block * width
 
 
 def methods() -> dict[str, type[ZooModule]]:

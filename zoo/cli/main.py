@@ -158,6 +158,8 @@ class ZooCLI(LightningCLI):
         root = Path(config.trainer.default_root_dir)
         check_folder(self.subcommand, root, config.get("ckpt_path"))
         if self.subcommand in ("check", "generate", "chat", "export", "index", "search"):
+            if self.subcommand == "check":  # as `fit` would; before the processor is settled
+                self._choose_precision(config.trainer)
             # one process, whatever trained it
             config.trainer.update(Namespace(devices=1, num_nodes=1, strategy="auto"))
             if self.subcommand in ("check", "export"):

@@ -101,7 +101,8 @@ class ZooTrainer(Trainer):
         head = stage == "fit" and datamodule.keep_head(encoder, HEAD)
         datamodule.prepare(stage, encoder)
         loader = getattr(datamodule, f"{split}_dataloader")()
-        lines = describe(model, loader, len(loader), str(self.precision))
+        steps = str(self.precision), self.accumulate_grad_batches
+        lines = describe(model, loader, len(loader), *steps)
         window = getattr(encoder, "max_length", None)
         lines += data_summary(datamodule, split, loader, window)
         if head:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from zoo.encoding import Batch
 
-LOGITS_BUDGET = 128 * 2**20  # bytes of live logits
+LOGITS_BUDGET = 128 * 2**20  # bytes of a chunk's logits
 LARGEST_BUDGET = 512 * 2**20  # the same at most, where a large head learns
 VOCABULARY_BLOCK = 2**14  # rows of a head whose gradient is added up at a time
 SOFTMAX_ROWS = 128  # rows of float32 softmax at a time on a CPU: more fall out of its cache
+SOFTMAX_BYTES = 128 * 2**20  # of float32 softmax at a time elsewhere
 
 
 class Term(NamedTuple):
@@ -73,7 +74,7 @@ def linear_cross_entropy(
         weight_VD: Head, `(V, D)`.
         labels_N: Targets, `(N,)`, every one a valid token.
         weights_N: Weight of each row, `(N,)`; None for ones.
-        budget: Bytes that the live logits of a chunk may take; None for what suits the head.
+        budget: Bytes that the logits of a chunk may take; None for what suits the head.
 
     Example:
         >>> h, w = torch.zeros(3, 2), torch.zeros(4, 2)
@@ -91,7 +92,10 @@ def linear_cross_entropy(
 def prepare_chunks(
     hidden_ND: Tensor, weight_VD: Tensor, budget: int | None
 ) -> tuple[Tensor, Tensor, int, tuple[bool, bool]]:
-    """Return states and head in autocast's type, rows per chunk, and which of the two learn."""
+    """Return states and head in autocast's type, rows per chunk, and which of the two learn.
+
+    There is a row at least.
+    """
     if torch.is_autocast_enabled(hidden_ND.device.type):
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
@@ -140,8 +144,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
-        # In place: a copy of the head's gradient is as large as the head. A second pass is refused.
-        scaled = [None if g is None else g.mul_(grad_total.to(g.dtype)) for g in ctx.saved_tensors]
+        scaled = [None if g is None else g * grad_total for g in ctx.saved_tensors]
         return scaled[0], scaled[1], None, None, None, None
 
 
@@ -169,7 +172,8 @@ def plus_product(
 
 def nll_in_place(logits: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
     """Return -log softmax(logits)[label]; `logits` becomes softmax - onehot if `keep`."""
-    step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(labels)
+    on_cpu = logits.device.type == "cpu"
+    step = SOFTMAX_ROWS if on_cpu else max(1, SOFTMAX_BYTES // (4 * logits.shape[1]))
     wide = torch.promote_types(logits.dtype, torch.float32)
     losses = []
     for start in range(0, len(labels), step):

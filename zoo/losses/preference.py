@@ -115,7 +115,7 @@ def linear_log_probs(
         hidden_ND: States to project.
         weight_VD: Head.
         labels_N: Targets, every one a valid token.
-        budget: Bytes that the live logits of a chunk may take; None for what suits the head.
+        budget: Bytes that the logits of a chunk may take; None for what suits the head.
 
     Example:
         >>> linear_log_probs(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3])).exp()
