@@ -45,7 +45,7 @@ DATA: dict[str, dict[str, Any]] = {
     "daily_dialog": {"labels": "acts", "factors": ["emotion", "sentiment", "intention"]},
     "esconv": {"labels": "support", "factors": ["emotion"]},
 }
-LOADER = {"batch_size": 8, "too_long": "drop"}
+LOADER: dict[str, Any] = {"batch_size": 8, "too_long": "drop"}
 WINDOW = {"max_length": 320, "reserve": 64, "max_new_tokens": 32, "max_generated": 0}
 RATE = 5e-4
 AT_ONCE = 8  # states

@@ -137,7 +137,7 @@ def step_bytes(module: ZooModule, batch: Any, precision: str, accumulate: int = 
     """
     forget_content(module)
     module.log_terms = _log_nothing  # type: ignore[method-assign]
-    module.log = _log_nothing  # type: ignore[method-assign, assignment]
+    module.log = _log_nothing  # type: ignore[method-assign]
     dtype, counter = AUTOCAST.get(precision), LiveBytes([*module.parameters(), *module.buffers()])
     try:
         with counter:
