@@ -4,11 +4,15 @@ The examples of a split are a folder with an Arrow file in `$ZOO_CACHE/examples`
 depend on (`datamodules.fingerprint`). It appears whole or not at all: a process that is killed
 while it encodes leaves a folder `.part`, which the next one replaces. Processes that want the same
 examples wait for the one that writes them.
+
+What was read of the file counts as memory of the process, with much around it that the system maps
+at once. The process gives these pages back from time to time; they stay in the system's cache.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import NoneType
@@ -16,12 +20,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from datamodules.encode_pieces import COUNTS, SIZES, Encode, stored_fields, write
 from datamodules.sizes import Sizes
 from zoo.cache import alone, root
 from zoo.errors import TooLongError
+
+FORGET = 256  # examples after which the pages that were read are given back
 
 
 class StoredExamples(Sequence[Any]):
@@ -36,8 +43,11 @@ class StoredExamples(Sequence[Any]):
     """
 
     def __init__(self, folder: Path, kind: type) -> None:
-        table = datasets.Dataset.from_file(str(folder / "examples.arrow"))
-        self.folder, self.kind = folder, kind
+        with (folder / "examples.arrow").open("rb") as stream:
+            self._file = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        arrow = pa.ipc.open_stream(pa.py_buffer(self._file)).read_all()  # nothing is copied
+        table = datasets.Dataset(arrow, fingerprint=folder.name)  # or all of it is read for one
+        self.folder, self.kind, self._asked = folder, kind, 0
         told = json.loads((folder / COUNTS).read_text())
         self.records: int = told["records"]
         self.dropped: list[str] = told["dropped"]
@@ -64,7 +74,14 @@ class StoredExamples(Sequence[Any]):
         """Return an example; its `record` is None."""
         row = self._rows[int(index)]
         tuples = {name: tuple(row[name]) for name in self._tuples}
+        self._asked += 1
+        if self._asked % FORGET == 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._file.madvise(mmap.MADV_DONTNEED)
         return self.kind(**(row | tuples | self._absent))
+
+    def __reduce__(self) -> tuple[type, tuple[Path, type]]:
+        """Hand over the place alone: another process maps the file itself."""
+        return type(self), (self.folder, self.kind)
 
 
 def stored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -180,6 +181,39 @@ def test_a_cache_in_the_folder_of_data_is_no_data(
     (Path(path).parent / "extra.txt").write_text("more data")
     with pytest.raises(pytest.fail.Exception):
         data().examples("train", encoder)
+
+
+def pages_of(name: str) -> int:
+    """Return the bytes of a mapped file that count as this process's memory."""
+    found, mine = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.partition(" ")[0]:  # a mapping begins
+            mine = line.endswith(name)
+        elif mine and line.startswith("Rss:"):
+            found += 1024 * int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="tells of memory on Linux alone")
+def test_pages_that_were_read_are_given_back(
+    path: str, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Texts(path, keep_in_memory=False).examples("train", make("SFT", "tiny-llama").encoder())
+    name = str(found.folder / "examples.arrow")
+    wanted = list(found)
+    assert pages_of(name) > 0
+    monkeypatch.setattr(stored_examples, "FORGET", 4)
+    found._asked = 0
+    assert [found[i] for i in range(4)] == wanted[:4]
+    assert pages_of(name) == 0
+    assert list(found) == wanted
+
+
+def test_examples_go_to_another_process_by_place(path: str, make: Any) -> None:
+    found = Texts(path, keep_in_memory=False).examples("train", make("SFT", "tiny-llama").encoder())
+    sent = pickle.dumps(found)
+    assert len(sent) < 500
+    assert list(pickle.loads(sent)) == list(found)
 
 
 def test_what_changes_examples_changes_their_name(
