@@ -15,8 +15,8 @@ MeGan's backbone, frozen in the paper, is trained here: there is no pre-trained 
 Rabtriever copies the LaHoRe that has learned the same records, on pairs of which half are relevant:
 over all documents its reverse KL saturates at "False", and an MSE of one factor a dimension for all
 documents cannot be learned by heart. Its goal is a KL of 0.05 nats times w, on these pairs.
-DreamCUB trains adapters and needs a base that knows the words: random rows of a frozen head cannot
-be told apart sharply.
+DreamCUB trains adapters and needs a base that knows the words, brackets around strategies among
+them, which are left out: random rows of a frozen head cannot be told apart sharply.
 ALMR's texts follow each other in a drawn order, so that the first tokens of one are never known;
 its goal is 0.15 nats for that.
 """
@@ -68,7 +68,11 @@ class Lesson:
 
 LONG_ANSWERS = ("--model.max_thought_tokens=64", "--model.max_answer_tokens=16")
 WIDE = ("--model.hidden=256", "--data.batch_size=32")
-SPEAKS = ("--model.schedule.policy=600", "--model.optimizer.lr=3e-3")
+SPEAKS = (
+    "--model.schedule.policy=600",
+    "--model.optimizer.lr=3e-3",
+    "--model.strategy_line=false",
+)
 COPIES = ("--model.optimizer.lr=2e-3", "--model.negatives=1", "--model.mse=false")
 AGAIN = (
     "--model.max_length=128",
