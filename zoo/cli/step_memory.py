@@ -93,10 +93,11 @@ def memory_line(module: ZooModule, batch: Any, precision: str, accumulate: int) 
     found = memory(module, batch, precision, accumulate)
     how = f"a rough estimate, no step ran: {found.estimated}" if found.estimated else "counted"
     whole = found.weights + found.states + found.step
+    unit, number = next(iter(batch.counts().items()))
     return (
         f"memory      about {whole / GIB:.2f} GiB in training: "
         f"weights {found.weights / GIB:.2f}, AdamW {found.states / GIB:.2f}, gradients and "
-        f"activations on {int(batch.num_tokens):,} tokens {found.step / GIB:.2f} ({how})"
+        f"activations on {int(number):,} {unit.replace('_', ' ')} {found.step / GIB:.2f} ({how})"
     )
 
 
