@@ -34,6 +34,7 @@ CONFIGS = {  # config -> settings that give a step of some thousand tokens
     "mupas": ("--data.batch_size=8",),
     "megan": ("--data.batch_size=16",),
 }
+DIALOGUES = ("methanol_esconv", "hdlm_esconv", "coct_sft")  # those that read ESConv
 WIDE = "wide"  # the name of the Llama with random weights
 SAID = re.compile(r"about ([\d.]+) GiB in training.*\((.*)\)$", re.MULTILINE)
 GIB = 2**30
@@ -45,24 +46,22 @@ def wide_model(folder: Path) -> str:
 
     from zoo.backbone import resolve
 
-    if not (folder / "config.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
-        shape: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 2816}
-        shape |= {
-            "num_hidden_layers": 6,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 4,
-            "vocab_size": len(tokenizer),
-        }
-        LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(BACKBONE), trust_remote_code=False)
+    shape: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 2816}
+    shape |= {
+        "num_hidden_layers": 6,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "vocab_size": len(tokenizer),
+    }
+    LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return str(folder)
 
 
 def arguments(config: str, model: str) -> list[str]:
     """Return the settings of a run of three steps over eight records."""
-    longer = os.environ.get("ZOO_DATA")
-    data = [f"--data.path={longer}/esconv"] if longer and "mupas" not in config else []
+    longer = os.environ.get("ZOO_DATA") if config in DIALOGUES else None
     return [
         f"--config={ROOT / 'configs' / config}.yaml",
         f"--model.backbone.name={model}",
@@ -76,7 +75,7 @@ def arguments(config: str, model: str) -> list[str]:
         "--trainer.enable_checkpointing=false",
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
-        *([] if config == "megan" else data),
+        *([f"--data.path={longer}/esconv"] if longer else []),
         *CONFIGS[config],
     ]
 

@@ -1,8 +1,8 @@
 """Direct preference optimisation over log-probabilities of whole answers.
 
-Only the rows that predict an answer's tokens are projected, in chunks, so there is never a
-(tokens x vocabulary) tensor. The matrix products run in the type of the hidden states, softmax in
-float32 (float64 for float64 states).
+Only the rows that predict an answer's tokens are projected, in chunks within a memory budget. Where
+one chunk holds all and the head learns, its logits are kept for the backward pass. The matrix
+products run in the type of the hidden states, softmax in float32 (float64 for float64 states).
 
 Shapes: S sequences, N supervised rows, D width, V vocabulary.
 """
