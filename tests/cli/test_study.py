@@ -14,12 +14,14 @@ from typing import Any
 import optuna
 import pytest
 import yaml
+from optuna.trial import TrialState
 from running import refusal, start, tiny
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.cli import study_cells
 from zoo.cli.study import Study
 from zoo.cli.study_cells import KilledError, cell_name
+from zoo.cli.study_queue import run_next
 from zoo.errors import InputError
 from zoo.study import StudyCell, StudyResults
 
@@ -82,6 +84,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     made = Fits()
     monkeypatch.setattr(study_cells, "_run", made)
     monkeypatch.setattr("zoo.cli.study.HEARTBEAT", 1)
+    monkeypatch.setattr("zoo.cli.study_queue.HEARTBEAT", 1)
     return made
 
 
@@ -124,6 +127,51 @@ def test_a_cell_of_a_dead_worker_is_taken_up_again(tmp_path: Path, fits: Fits) -
     trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
     study.run()
     assert len(fits.run) == len(set(fits.run)) == 4
+
+
+def test_a_worker_that_was_taken_for_dead_goes_on(
+    tmp_path: Path, fits: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signs of life came late, its trial has failed: the cell counts, and is not run again."""
+    study = Study(**settings(tmp_path))
+    opened, run = study.open(), study._cell
+    storage, study_id = opened._storage, opened._study_id
+    failed: list[str] = []
+
+    def stalled(name: str, cell: dict[str, Any], verb: str) -> StudyCell:
+        found = run(name, cell, verb)
+        if name not in failed and len(failed) < 2:
+            failed.append(name)
+            (trial,) = storage.get_all_trials(study_id, states=(TrialState.RUNNING,))
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return found
+
+    monkeypatch.setattr(study, "_cell", stalled)
+    study.run()
+    assert len(failed) == 2
+    assert len(fits.run) == len(set(fits.run)) == 4
+    assert len(StudyResults.load(tmp_path / "small" / "results.json").cells) == 4
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL])
+def test_a_trial_that_another_ends_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: TrialState
+) -> None:
+    """What was told first stays, also where it is told between the look and the word."""
+    study = Study(**settings(tmp_path)).open()
+    end = study._storage.set_trial_state_values
+
+    def beaten(trial_id: int, *told: Any, **also: Any) -> bool:
+        end(trial_id, state, [2.0] if state == TrialState.COMPLETE else None)
+        return end(trial_id, *told, **also)
+
+    def run(trial: optuna.Trial) -> float:
+        monkeypatch.setattr(study._storage, "set_trial_state_values", beaten)
+        return 1.0
+
+    run_next(study, run)
+    (ended,) = study.get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+    assert (ended.state, ended.value) == (state, 2.0 if state == TrialState.COMPLETE else None)
 
 
 def test_a_finished_study_runs_nothing_again(tmp_path: Path, fits: Fits) -> None:

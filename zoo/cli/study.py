@@ -1,8 +1,8 @@
 """`python -m zoo study`: many fits of one config, shared by any number of processes and machines.
 
-Optuna's storage holds the queue: each cell of the grid waits until a worker takes it. A worker
-whose heartbeat stops has died; its cell waits again and goes on from its checkpoint. Every worker
-runs this same command; `parallel` of them are threads of one process.
+Each cell of the grid waits in a queue until a worker takes it; that of a worker who died waits
+again and goes on from its checkpoint. Every worker runs this same command; `parallel` of them are
+threads of one process.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ from zoo.cli.argument_errors import explain
 from zoo.cli.config_files import find, found, read, read_config
 from zoo.cli.parser import ComplaintError, Parser
 from zoo.cli.study_cells import KilledError, cell_name, locked, run_cell
+from zoo.cli.study_queue import HEARTBEAT, QUEUED, open_queue, requeue_failed, run_next
 from zoo.errors import InputError, check_counts, nearest
 from zoo.study import StudyCell, StudyReport, StudyResults
 
-HEARTBEAT = 5  # seconds between signs of life of a worker
-QUEUED = "queued"  # attribute of a trial whose cell was put into the queue
 KILLS = 3  # a fit that is killed more often than this in one worker ends the study
 
 
@@ -126,30 +125,13 @@ class Study:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "study.lock"):  # two workers that start at once
-            study = self._create()
+            study = open_queue(self.url, self.folder.name, self.sampler)
             _check_settings(study.user_attrs.get("settings"), self.settings(), self.folder)
             study.set_user_attr("settings", self.settings())
             for cell in self.grid():
                 text = {key: json.dumps(value) for key, value in cell.items()}
                 study.enqueue_trial(text, {QUEUED: text}, skip_if_exists=True)
         return study
-
-    def _create(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        sqlite = self.url.startswith("sqlite")
-        storage = optuna.storages.RDBStorage(
-            self.url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else None,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=3 * HEARTBEAT,
-        )
-        return optuna.create_study(
-            storage=storage,
-            sampler=self.sampler,
-            study_name=self.folder.name,
-            load_if_exists=True,
-        )
 
     # -- the work ------------------------------------------------------------------------------
 
@@ -180,11 +162,11 @@ class Study:
         kills = Counter[str]()
         while not stop.is_set():
             optuna.storages.fail_stale_trials(study)
-            _queue_failed(study)
+            requeue_failed(study)
             left = Counter(trial.state for trial in study.get_trials(deepcopy=False))
             taken = left[TrialState.COMPLETE] + left[TrialState.RUNNING] - len(self.extra)
             if left[TrialState.WAITING] or taken < (self.trials or -len(self.extra)):
-                study.optimize(lambda trial: self._trial(trial, kills), 1, catch=(KilledError,))
+                run_next(study, partial(self._trial, kills=kills))
             elif left[TrialState.RUNNING]:
                 stop.wait(HEARTBEAT / 10)
             else:
@@ -240,21 +222,6 @@ def _check_settings(old: Mapping[str, str] | None, new: Mapping[str, str], folde
             f"{folder}: the study was begun with {key} {old.get(key, 'not set')}, now it is "
             f"{new.get(key, 'not set')}{more}; set it back, or give the study another folder"
         )
-
-
-def _queue_failed(study: optuna.Study) -> None:
-    """Put cells back into the queue that failed and nobody has taken again."""
-    trials = study.get_trials(deepcopy=False)
-    alive = [_cell_of(t) for t in trials if t.state != TrialState.FAIL]
-    for trial in trials:
-        cell = _cell_of(trial)
-        if trial.state == TrialState.FAIL and cell and cell not in alive:
-            alive.append(cell)
-            study.enqueue_trial(cell, {QUEUED: cell})
-
-
-def _cell_of(trial: optuna.trial.FrozenTrial) -> dict[str, str]:
-    return trial.user_attrs.get(QUEUED) or trial.params
 
 
 def run_study(args: Sequence[str]) -> list[str]:
