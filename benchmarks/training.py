@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning
+import torch
 
 from datamodules.base import ZooDataModule
 from zoo.records import Dialogue, LabelPath, Ranking
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class GivenRecords(ZooDataModule):
@@ -30,9 +33,10 @@ class GivenRecords(ZooDataModule):
 
 
 def quiet_trainer(**given: Any) -> lightning.Trainer:
-    """Return a trainer on the CPU that validates, logs and keeps nothing, but for what is given."""
+    """Return a trainer on a card, if there is one, that only trains, but for what is given."""
     quiet = {
-        "accelerator": "cpu",
+        "accelerator": DEVICE,
+        "devices": 1,
         "gradient_clip_val": 1.0,
         "limit_val_batches": 0,
         "logger": False,

@@ -28,7 +28,7 @@ import torch
 import datamodules
 import zoo
 from benchmarks import trials
-from benchmarks.training import quiet_trainer
+from benchmarks.training import DEVICE, quiet_trainer
 from zoo.errors import TooLongError
 from zoo.methods.dreamcub.belief import Belief
 from zoo.methods.dreamcub.encoder import State
@@ -105,7 +105,7 @@ def inferred(module: Any, states: Sequence[State]) -> list[Belief]:
     found: list[Belief] = []
     for first in range(0, len(states), AT_ONCE):
         some = list(states[first : first + AT_ONCE])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16):
             answers = module.quietly(partial(module.world.infer, some))
         found += [state.belief or () for state in answers]
     return found
@@ -133,7 +133,7 @@ def run(
     if ROWS[row] is not None:
         quiet_trainer(max_steps=steps, precision="bf16-mixed").fit(module, data)
     module.configure_model()
-    module.eval()
+    module.to(DEVICE).eval()
     states = states_of(module, data.records("test"), asked)
     seen = states_of(module, data.records("train"), None)
     if row == "majority":

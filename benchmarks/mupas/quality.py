@@ -31,7 +31,7 @@ import zoo
 from benchmarks import trials
 from benchmarks.mupas import scores
 from benchmarks.small_models import bpe_tokenizer, write_llama
-from benchmarks.training import quiet_trainer
+from benchmarks.training import DEVICE, quiet_trainer
 from zoo.methods.mupas.speaker_rules import RULES
 from zoo.records import Scene
 
@@ -136,7 +136,7 @@ def trained(records: Any, steps: int, options: argparse.Namespace, settings: Any
         if steps:
             quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, records)
         module.configure_model()
-    return module.eval()
+    return module.to(DEVICE).eval()
 
 
 def write_small(folder: Path, scenes: Sequence[Scene]) -> None:

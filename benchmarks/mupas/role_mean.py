@@ -42,7 +42,7 @@ PEOPLE = ("Ada", "Bruno", "Carla", "Dario")
 TURNS, WORDS = 24, 20
 QUICK = (10, 10)
 WARM_UP = 1
-TOLERANCE = 1e-4  # of gradients; the loss is held to 1e-6
+TOLERANCE = {"cpu": 1e-4, "cuda": 5e-4}  # of gradients; the loss is held to 1e-6
 LOSS_TOLERANCE = 1e-6
 TARGET = 1 / 0.3
 VOCABULARY = (
@@ -203,13 +203,14 @@ def run(setting: Setting) -> Result:
     """Compare loss and gradients in fp32, then time both sides in turn."""
     same = measure(NAME, "exact", setting)
     require_equal({"loss": same.checks["loss"]}, LOSS_TOLERANCE)
-    require_equal(same.checks, TOLERANCE)
+    tolerance = TOLERANCE[setting.device]
+    require_equal(same.checks, tolerance)
     steps, repeats = (2, 2) if setting.quick else (3, 3)
     sides = dict.fromkeys(("ours", "masked"), {"steps": steps})
     samples = interleave(NAME, sides, setting, repeats)
     mine, theirs = samples["ours"][0], samples["masked"][0]
-    loss = 1e-2 if setting.device == "cuda" else TOLERANCE
-    checks = {"fp32": {**same.checks, "tolerance": TOLERANCE}}
+    loss = 1e-2 if setting.device == "cuda" else tolerance
+    checks = {"fp32": {**same.checks, "tolerance": tolerance}}
     checks["masked"] = agree(mine, theirs, {"data": 0.0, "loss": loss})
     peers = [
         Peer(

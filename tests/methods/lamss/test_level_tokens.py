@@ -28,6 +28,16 @@ def grown(shape: str, num_levels: int = 5, dtype: str = "float32") -> tuple[Any,
     return lm, tokenizer, ids
 
 
+def test_rows_are_drawn_on_the_processor(shape: str) -> None:
+    """The same rows on every card: a trainer builds modules in the context of its device."""
+    want, _, _ = grown(shape)
+    lm, tokenizer = backbones.load(Backbone(shape))
+    ids = add_levels(tokenizer, 5, lm.config, shape)
+    with torch.device("meta"):
+        grow(lm, tokenizer, ids)
+    assert torch.equal(lm.get_input_embeddings().weight, want.get_input_embeddings().weight)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rows_start_on_the_way_to_graded_words(shape: str, dtype: str) -> None:
     """s_0 leans to `certain`, s_{N-1} to `doubtful`; the rest are between; the same every time."""

@@ -113,7 +113,7 @@ def _grown(
         mean_D = used.mean(0)
         graded_WD = torch.stack([used[ids].mean(0) for ids in words])
         seeded = torch.Generator().manual_seed(0)
-        noise_ND = torch.randn(len(level_ids), width, generator=seeded).to(used)
+        noise_ND = torch.randn(len(level_ids), width, generator=seeded, device="cpu").to(used)
         for j, row in enumerate(level_ids):
             place = j / (len(level_ids) - 1) * (len(words) - 1)
             low = min(int(place), len(words) - 2)
