@@ -86,7 +86,6 @@ class EvaluatedModule(ZooModule):
     def setup(self, stage: str) -> None:
         """Refuse loaders of records, which no encoder has made batches of."""
         given_loaders.check_loaders(self, stage)
-        parallel.tell_device(self)
 
     def start_evaluation(self) -> None:
         """Forget the answers of the last epoch."""

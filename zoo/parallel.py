@@ -78,13 +78,6 @@ def everyone_done(module: ZooModule) -> Callable[[bool], bool]:
     return agree
 
 
-def tell_device(module: ZooModule) -> None:
-    """Tell a module that FSDP1 wraps which card it is on: nothing moves it as a whole."""
-    strategy = module.trainer.strategy
-    if isinstance(strategy, FSDPStrategy):
-        module._device = strategy.root_device
-
-
 def gathered(value: Any) -> list[Any]:
     """Return what each process holds, in the order of their ranks; called in all of them."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -1,4 +1,4 @@
-"""The strategy of sharded runs: FSDP2, whose checkpoints are whole or not there."""
+"""The strategies of sharded runs: FSDP2, whose checkpoints are whole or not there, and FSDP1."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
 from zoo import weights
 
@@ -52,6 +53,25 @@ class FSDP2(ModelParallelStrategy):
             found = weights.shapes(weights.read_checkpoint(path)["state_dict"])
             weights.compare(module, found, path)  # type: ignore[arg-type]
         return super().load_checkpoint(path, weights_only)
+
+
+class FSDP1(FSDPStrategy):
+    """Lightning's FSDP1, for batches that hold records. Its arguments are those of `FSDPStrategy`.
+
+    Lightning casts whatever a batch holds, and records are frozen; ids and masks need no cast. It
+    also wraps the module without telling it that it is on a card.
+    """
+
+    def setup(self, trainer: lightning.Trainer) -> None:
+        """Wrap the module and make its optimisers."""
+        self.precision_plugin.convert_input = _as_it_is  # type: ignore[method-assign]
+        assert self.lightning_module is not None
+        self.lightning_module._device = self.root_device
+        super().setup(trainer)
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
 
 
 def replace(new: Path, path: Path) -> None:

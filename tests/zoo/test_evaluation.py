@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning
 import pytest
-import torch
-from lightning.pytorch.strategies import FSDPStrategy
 from running import start
 from toy_answerer import LENGTHS, QUERIES, Lengths, Queries
 
 import datamodules
 import zoo
-from zoo import parallel
 from zoo.records import Triple
 
 
@@ -162,13 +158,3 @@ def test_metrics_are_in_no_checkpoint_and_not_trained(name: str) -> None:
     assert not module.metrics.state_dict()
     module.start_evaluation()
     assert [metric.kept() for metric in module.each_metric().values()] == [[]] * len(module.metrics)
-
-
-def test_fsdp1_tells_a_module_its_card() -> None:
-    """Lightning wraps the module and moves nothing: metrics would wait for it on the processor."""
-    module = zoo.SFT(zoo.Backbone("tiny-llama"))
-    card = torch.device("cuda", 0)
-    strategy = FSDPStrategy(parallel_devices=[card])
-    module._trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
-    parallel.tell_device(module)
-    assert module._device == card

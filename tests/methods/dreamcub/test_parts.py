@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from methods.dreamcub.dreamcub_reference import dialogue, module_of
 
 import datamodules
 import zoo
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.dreamcub.behaviour import normalized
 from zoo.methods.dreamcub.belief import SENTIMENT_OF, annotated, belief_line, factors_of, indices
-from zoo.methods.dreamcub.encoder import State
+from zoo.methods.dreamcub.encoder import State, heard
 from zoo.methods.dreamcub.environment import LLMEnv, ReplayEnv, ScriptedEnv
 from zoo.methods.dreamcub.imagination import imagine, planned
 from zoo.methods.dreamcub.replay import Experience, Replay
@@ -102,6 +103,37 @@ def test_the_first_and_the_last_state_have_an_intensity(make: Any) -> None:
     state = module_of(make, **options).encoder().state(found[2])
     assert state.belief == beliefs[2]
     assert state.previous == ("sadness", ""), "what is rated after the talk tells nothing before"
+
+
+def test_what_is_encoded_can_be_read_by_every_component(make: Any) -> None:
+    """Whatever is believed, and after an imagined turn: nothing stops for length in training."""
+    record = replace(dialogue(), situation="I hear somebody at the door. " * 4, problem="fear")
+    encoder, kept = module_of(make).encoder(), []
+    encoder.reserve = 60
+    for encoder.max_length in range(500, 1100, 3):
+        try:
+            examples = encoder(record)
+        except TooLongError:
+            continue
+        kept.append(encoder.max_length)
+        for example in examples:
+            state = encoder.state(example.record)
+            for belief in (None, ("no emotion", "negative", "directive")):
+                now = State(state.decision, belief, belief)
+                after = heard(now, Turn(SUPPORTER, "x" * (60 - len("Supporter: "))))
+                answered = heard(now, Turn(SUPPORTER, "y"), "x" * (60 - len("Seeker: ")))
+                for each in (now, after, answered):
+                    encoder.posterior(each), encoder.prior(each), encoder.reply(each)
+                asked = len(encoder.observation(now)) + len(encoder.said(now.decision.query))
+                assert asked <= encoder.max_length
+    assert 500 < kept[0] < 1000
+    assert kept == list(range(kept[0], 1100, 3))
+
+
+def test_a_long_situation_is_named(make: Any) -> None:
+    record = replace(dialogue(), situation="I hear somebody at the door. " * 50)
+    with pytest.raises(TooLongError, match=r"d:0.*: problem, situation and options leave \d+ tok"):
+        module_of(make, max_length=2400, reserve=400).encoder()(record)
 
 
 def test_the_schedule_goes_through_its_stages() -> None:

@@ -193,14 +193,18 @@ class BeliefStateEncoder(PromptEncoder):
     def _told(self, state: State) -> str:
         return prompts.STATE + belief_line(self.factors, state.belief) if state.belief else ""
 
-    def _prompt(
-        self, decision: Decision, turns: Sequence[Turn], task: str, begins: str = ""
-    ) -> list[int]:
+    def _frame(self, decision: Decision, task: str, begins: str) -> tuple[list[int], list[int]]:
+        """Return what stands before the turns of a prompt and what stands after them."""
         known = {"Problem": decision.problem, "Situation": decision.situation}
         facts = "".join(f"{name}: {text}\n" for name, text in known.items() if text)
         start = self.system_turn(prompts.SYSTEM) + self.chat.open("user") + facts + prompts.KNOWN
         end = task + self.chat.close("user") + self.chat.open("assistant") + begins
-        head, tail = self.ids(start), self.ids(end)
+        return self.ids(start), self.ids(end)
+
+    def _prompt(
+        self, decision: Decision, turns: Sequence[Turn], task: str, begins: str = ""
+    ) -> list[int]:
+        head, tail = self._frame(decision, task, begins)
         lines = [self.ids(transcript((turn,), strategies=False) + "\n") for turn in turns]
         room = self.max_length - self.reserve - len(tail)
         try:
@@ -222,8 +226,36 @@ class BeliefStateEncoder(PromptEncoder):
         base = unlearned(prompt, decision)
         if learned:
             base = join([(prompt, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)
+        self._check_fits(state)
         labelled = sum(index >= 0 for index in indices(self.factors, state.belief or ()))
         return extended(StateExample, base, labelled=labelled)
+
+    def _check_fits(self, state: State) -> None:
+        """Refuse a state that some component could not read, now or after an imagined turn.
+
+        Beliefs are inferred in training, so the longest names count.
+
+        Raises:
+            TooLongError: A turn does not fit, or what the data tell leaves no room for one.
+        """
+        longest = tuple(max(factor.labels, key=len) for factor in self.factors)
+        full, shortened = replace(state, belief=longest, previous=longest), self._shortened
+        self.posterior(full), self.prior(full), self.reply(full)
+        learned = self.said(state.decision.query)
+        if len(self.observation(full)) + len(learned) > self.max_length:
+            raise TooLongError(
+                f"{state.decision.id}: an utterance of {len(learned)} tokens does not fit the "
+                f"window; raise model.reserve or model.max_length"
+            )
+        self._shortened = shortened  # the state counts once
+        told = self._told(full) + prompts.PREVIOUS + prompts.PRIOR + self._options
+        head, tail = self._frame(state.decision, told, prompts.SUPPORTER_SAYS)
+        left = self.max_length - self.reserve - len(head) - len(tail)
+        if left < self.reserve:
+            raise TooLongError(
+                f"{state.decision.id}: problem, situation and options leave {left} tokens for the "
+                f"turns; an imagined one takes up to model.reserve, {self.reserve}"
+            )
 
 
 def heard(state: State, reply: Turn, utterance: str = "") -> State:
