@@ -9,6 +9,8 @@ one is active says nothing about which ones learn: all of them stay trainable, a
 gradient to the active one alone. (peft's own `set_adapter` also freezes the others, after which an
 optimiser would not know them and FSDP2 would reduce other parameters than it laid out.)
 
+A name can stand for a full copy of the model instead (`zoo.copies`), which is switched alike.
+
 A module that has several names them in `ZooModule.adapters`. They are exported beside the base, a
 folder in peft's format for each (`save_adapters`), or one of them merged into it
 (`zoo.export.save_merged`).
@@ -25,10 +27,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.copies import Copied
 from zoo.errors import InputError, nearest
 
 DEFAULT = "default"  # the name of the one adapter that most methods have
-MARK = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)\.(\w+)")
+MARK = re.compile(r"\.(?:lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)|copies)\.(\w+)")
 
 
 def add_adapters(lm: Any, lora: Any, names: Sequence[str] = (DEFAULT,)) -> None:
@@ -63,19 +66,21 @@ def lora_config(lora: Any) -> Any:
 
 
 def adapted_layers(lm: nn.Module) -> list[Any]:
-    """Return the layers of a model that have adapters."""
+    """Return the layers of a model that have adapters or copies."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return [part for part in lm.modules() if isinstance(part, BaseTunerLayer)]
+    return [part for part in lm.modules() if isinstance(part, BaseTunerLayer | Copied)]
 
 
 def adapter_names(lm: nn.Module) -> tuple[str, ...]:
-    """Return the names of a model's adapters in their order."""
-    return tuple(dict.fromkeys(n for layer in adapted_layers(lm) for n in layer.lora_A))
+    """Return the names of a model's adapters or copies in their order."""
+    layers = adapted_layers(lm)
+    named = (part.copies if isinstance(part, Copied) else part.lora_A for part in layers)
+    return tuple(dict.fromkeys(name for each in named for name in each))
 
 
 def adapter_of(parameter: str) -> str | None:
-    """Return the adapter that a parameter belongs to by its name; None if to none.
+    """Return the adapter or copy that a parameter belongs to by its name; None if to none.
 
     Example:
         >>> adapter_of("lm.layers.0.q_proj.lora_A.policy.weight"), adapter_of("lm.norm.weight")

@@ -4,7 +4,7 @@ config.json, model.safetensors, tokenizer files   the backbone, plain layout, ad
                                                   method with several has a subfolder for each
 adapters/NAME/                                    of a method with several adapters, which are not
                                                   merged: each as peft writes it
-zoo.safetensors                                   parameters that no backbone has
+zoo.safetensors                                   parameters that no backbone has, full copies too
 zoo.json                                          method and constructor arguments
 """
 
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import zoo
-from zoo.adapters import adapter_of, save_adapters, using
+from zoo.adapters import adapter_names, adapter_of, save_adapters, using
 from zoo.backbone import LoRA, as_config
 from zoo.errors import InputError
 from zoo.weights import CARD, SIDE, load_weights, read_card
@@ -69,7 +69,7 @@ def save(module: ZooModule, folder: str | Path) -> None:
         raise InputError(f"output: {target} exists; name a new folder")
     if module.backbone.load_4bit:
         raise InputError("export of a 4-bit backbone: load it with load_4bit: false first")
-    several = len(module.adapters) > 1 and module.backbone.lora is not None
+    several = len(module.adapters) > 1 and bool(adapter_names(module.lm))
     state = plain_names(module.state_dict()) if several else merged_state(module)
     added = new_names(module)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def save(module: ZooModule, folder: str | Path) -> None:
                 shutil.copy(Path(origin) / PICTURES, scratch / part.folder)
             if part.tokenizer is not None:
                 part.tokenizer.save_pretrained(scratch / part.folder)
-        if several:
+        if several and module.backbone.lora is not None:
             save_adapters(module.lm, as_config(LoRA, module.backbone.lora), scratch / ADAPTERS)
         side = {name: state[name].clone().contiguous() for name in sorted(added) if name in state}
         save_file(side, scratch / SIDE, metadata={"format": "pt"})
@@ -121,8 +121,10 @@ def save_merged(module: ZooModule, folder: str | Path, adapter: str) -> None:
     if target.exists():
         raise InputError(f"output: {target} exists; name a new folder")
     with using(module.lm, adapter):
-        state = merged_state(module)
-    plain = {n[3:]: value for n, value in state.items() if n.startswith("lm.")}
+        state = plain_names(merged_state(module))
+    own = f".copies.{adapter}"  # of a full copy
+    state |= {n.replace(own, ""): v for n, v in module.state_dict().items() if f"{own}." in n}
+    plain = {n[3:]: v for n, v in state.items() if n.startswith("lm.") and adapter_of(n) is None}
     module.lm.save_pretrained(target, state_dict=plain)
     module.tokenizer.save_pretrained(target)
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 import zoo
 from zoo import export
 from zoo.adapters import adapter_names, adapter_of, using
+from zoo.copies import add_copies
 from zoo.errors import InputError
 
 LORA = {"rank": 4, "alpha": 8.0}
@@ -35,16 +36,28 @@ class Roles(zoo.SFT):
         )
 
 
-def roles(seed: int = 0) -> Roles:
+class CopiedRoles(Roles):
+    """The same with a full copy of the model for each role."""
+
+    def install(self) -> None:
+        super().install()
+        add_copies(self.lm, self.adapters)
+
+
+KINDS = ("adapters", "copies", "copies of a tied model")
+
+
+def roles(kind: str, seed: int = 0) -> Roles:
     torch.manual_seed(seed)
-    backbone = {"name": "tiny-llama", "lora": LORA}
-    return Roles(backbone, {"lr": 1e-2, "schedule": "constant"}, max_generated=0)
+    optimizer, lora = {"lr": 1e-2, "schedule": "constant"}, LORA if kind == "adapters" else None
+    backbone = {"name": "tiny-qwen2" if "tied" in kind else "tiny-llama", "lora": lora}
+    return (Roles if lora else CopiedRoles)(backbone, optimizer, max_generated=0)
 
 
-@pytest.fixture
-def moved() -> Roles:
-    """Both adapters away from their start, which changes nothing."""
-    module = roles()
+@pytest.fixture(params=KINDS)
+def moved(request: pytest.FixtureRequest) -> Roles:
+    """Both adapters or copies away from their start, which changes nothing."""
+    module = roles(request.param)
     module.configure_model()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -62,11 +75,22 @@ def test_each_adapter_is_another_model_over_one_base(moved: Roles) -> None:
     policy, critic, base = (logits(moved, name) for name in ("policy", "critic", None))
     assert not torch.allclose(policy, critic, atol=1e-3)
     assert not torch.allclose(policy, base, atol=1e-3)
-    plain = zoo.backbone.load(zoo.Backbone("tiny-llama"))[0]
+    plain = zoo.backbone.load(zoo.Backbone(moved.backbone.name))[0]
     torch.testing.assert_close(base, plain(IDS).logits)
     own = sum(p.numel() for n, p in moved.lm.named_parameters() if adapter_of(n) is None)
     assert own == sum(p.numel() for p in plain.parameters()), "a second copy of the base"
     assert adapter_names(moved.lm) == ("policy", "critic")
+
+
+@pytest.mark.parametrize(("model", "tied"), [("tiny-llama", False), ("tiny-qwen2", True)])
+def test_copies_share_what_the_model_shares(model: str, tied: bool) -> None:
+    lm = zoo.backbone.load(zoo.Backbone(model))[0]
+    add_copies(lm, ("policy", "critic"))
+    for name in (None, "policy", "critic"):
+        with using(lm, name):
+            assert (lm.lm_head.weight is lm.model.embed_tokens.weight) == tied
+    copies = lm.lm_head.copies
+    assert copies["policy"].weight is not copies["critic"].weight
 
 
 @pytest.mark.parametrize("name", ["policy", "critic"])
@@ -96,8 +120,9 @@ def states(module: Roles) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
 
 
-def test_steps_move_their_own_adapter_at_its_own_rate() -> None:
-    module = roles()
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_move_their_own_adapter_at_its_own_rate(kind: str) -> None:
+    module = roles(kind)
     module.configure_model()
     before = states(module)
     quiet_trainer(max_steps=1, limit_val_batches=0).fit(module, Data(batch_size=2))
@@ -107,13 +132,14 @@ def test_steps_move_their_own_adapter_at_its_own_rate() -> None:
     assert first == pytest.approx(1e-2, rel=0.2)  # Adam's first step is the rate
 
 
-def test_a_checkpoint_resumes(tmp_path: Path) -> None:
-    whole = roles()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_resumes(kind: str, tmp_path: Path) -> None:
+    whole = roles(kind)
     quiet_trainer(max_steps=4, limit_val_batches=0).fit(whole, Data(batch_size=2))
     half = quiet_trainer(max_steps=2, limit_val_batches=0)
-    half.fit(roles(), Data(batch_size=2))
+    half.fit(roles(kind), Data(batch_size=2))
     half.save_checkpoint(tmp_path / "half.ckpt")
-    rest = roles(seed=1)
+    rest = roles(kind, seed=1)
     quiet_trainer(max_steps=4, limit_val_batches=0).fit(
         rest, Data(batch_size=2), ckpt_path=tmp_path / "half.ckpt", weights_only=True
     )
@@ -122,19 +148,20 @@ def test_a_checkpoint_resumes(tmp_path: Path) -> None:
 
 
 def test_export_one_by_one_and_merged(moved: Roles, tmp_path: Path) -> None:
-    """peft reads each; plain transformers reads a merged one; `zoo.load` restores all."""
+    """peft reads adapters; plain transformers reads a merged one; `zoo.load` restores all."""
     from peft import PeftModel
 
     wanted = {name: logits(moved, name) for name in ("policy", "critic", None)}
     export.save(moved, tmp_path / "all")
-    restored = export.load(tmp_path / "all", Roles)
+    restored = export.load(tmp_path / "all", type(moved))
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "all", local_files_only=True)
     torch.testing.assert_close(base(IDS).logits, wanted[None], atol=1e-5, rtol=1e-5)
     for name in ("policy", "critic"):
         torch.testing.assert_close(logits(restored, name), wanted[name], atol=1e-5, rtol=1e-5)
-        fresh = AutoModelForCausalLM.from_pretrained(tmp_path / "all", local_files_only=True)
-        peft = PeftModel.from_pretrained(fresh, tmp_path / "all" / "adapters" / name)
-        torch.testing.assert_close(peft(IDS).logits, wanted[name], atol=1e-4, rtol=1e-4)
+        if moved.backbone.lora is not None:
+            fresh = AutoModelForCausalLM.from_pretrained(tmp_path / "all", local_files_only=True)
+            peft = PeftModel.from_pretrained(fresh, tmp_path / "all" / "adapters" / name)
+            torch.testing.assert_close(peft(IDS).logits, wanted[name], atol=1e-4, rtol=1e-4)
         export.save_merged(moved, tmp_path / name, name)
         plain = AutoModelForCausalLM.from_pretrained(tmp_path / name, local_files_only=True)
         torch.testing.assert_close(plain(IDS).logits, wanted[name], atol=1e-4, rtol=1e-4)

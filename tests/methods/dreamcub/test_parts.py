@@ -254,7 +254,8 @@ def test_advantages_of_a_buffer_are_normalised() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "model.backbone.lora: world model, policy and critic are adapters"),
+        ({}, "model.backbone.lora: world model, policy and critic are either adapters"),
+        ({"full_copies": True}, "full_copies; give one of both"),
         ({"gamma": 1.5}, r"model.gamma: 1.5 is not in 0..1"),
         ({"rollouts": "environment"}, "model.rollouts: environment needs a user that rewards"),
         ({"user": {"kind": "llm"}}, "model.user.simulator: kind llm needs a language model"),

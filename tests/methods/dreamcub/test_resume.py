@@ -10,6 +10,8 @@ import pytest
 import torch
 from running import last, load, main, scalars, tiny
 
+from zoo.adapters import adapter_of
+
 SCHEDULE = {
     **{"policy": 1, "world": 1, "reward": 1, "world_per_cycle": 1},
     **{"minibatches": 2, "interact_every": 1},
@@ -63,3 +65,21 @@ def test_what_is_logged(whole: Path) -> None:
     wanted |= {f"train/{n}_loss" for n in ("policy", "value", "graded", "met")}
     wanted |= {f"imagined/{n}" for n in ("return", "reward", "kl", "entropy", "value")}
     assert {"train/stage", "visit/reward", "imagined/disagreement", *wanted} <= tags
+
+
+def test_full_copies_go_through_every_stage(tmp_path: Path) -> None:
+    """Three copies instead of adapters: each moves, the base stays, a run resumes bit for bit."""
+    copies = ("--model.full_copies", "true", "--model.backbone.lora", "null")
+    main("fit", *RUN, *copies, "--trainer.default_root_dir", str(tmp_path / "whole"))
+    wanted = load(last(tmp_path / "whole"))
+    first, state = load(tmp_path / "whole" / "checkpoints" / "step-1.ckpt"), wanted["state_dict"]
+    moved = {n for n, value in state.items() if not torch.equal(value, first["state_dict"][n])}
+    assert {adapter_of(name) for name in moved} == {"policy", "world_model", "critic", None}
+    assert {n for n in moved if adapter_of(n) is None} == {
+        "reward_head.weight",
+        "value_head.weight",
+    }
+    middle = tmp_path / "whole" / "checkpoints" / "step-5.ckpt"
+    given = ("--config", str(tmp_path / "whole" / "config.yaml"), "--ckpt_path", str(middle))
+    main("fit", *given, "--trainer.default_root_dir", str(tmp_path / "rest"))
+    assert same(load(last(tmp_path / "rest"))["state_dict"], state)

@@ -81,6 +81,22 @@ class BeliefModule(TalkingModule):
         self.metrics["beliefs"] = BeliefScores(factors)
 
     @evaluating
+    def write(self, prompts: Sequence[list[int]], temperature: float) -> list[list[int]]:
+        """Return what the active adapter writes, with the token that ends it where one does."""
+        decoder = self.new_decoder(len(prompts))
+        decoder.open(prompts)
+        stop = self.encoder().stop_id
+        rows = decoder.decode(
+            0,
+            self.last_logits,
+            stop_id=stop,
+            max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
+            close=False,
+        )
+        return [row if len(row) == self.max_new_tokens else [*row, stop] for row in rows]
+
+    @evaluating
     def respond(self, records: Sequence[Dialogue | Decision], **options: Any) -> list[SupportReply]:
         """Return the belief and the reply at the current decision of each record.
 
@@ -95,9 +111,7 @@ class BeliefModule(TalkingModule):
             rows = planned(cast(Any, self), states, self.candidates)
         else:
             with using(self.lm, POLICY):
-                rows = cast(Any, self).write(
-                    [self.actor.prompt(state) for state in states], self.temperature
-                )
+                rows = self.write([self.actor.prompt(state) for state in states], self.temperature)
         texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
         return [
             self._reply(state, encoder.read_reply(text), text)

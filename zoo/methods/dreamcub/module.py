@@ -17,12 +17,13 @@ user's utterance, a_t the reply, h_t everything before o_t, b_t = (emotion, sent
 
 Stages (`schedule.py`): S1 supervised policy, S2 world model, S3 reward, S4 joint: world model on
 real data, imagination of H turns, steps on (6), and visits to a user whose turns are replayed.
-World model, policy and critic are three adapters over one base; pi_0 is the base without any. One
-optimiser: the loss of a step is chosen by its number, and a step moves its own adapter alone.
+World model, policy and critic are three adapters over one base, or three full copies of it; pi_0
+is the base without any. One optimiser: the loss of a step is chosen by its number, and a step moves
+its own adapter or copy alone.
 
 Follows: the structure above; Dreamer's KL balancing.
 Deviates: pi_0 is the base and not the supervised policy, whose adapter goes on learning. top-p and
-top-k of the sibling recipe are not applied. Separate full copies are not offered.
+top-k of the sibling recipe are not applied.
 Unknown in the paper, chosen here: equations (3) to (7), all weights, the prompts; the reward is
 learned from pairs, the reply of the data before one that the policy samples (a policy that comes to
 be better than the data is held back by them: `rewards: user` leaves them out); imagination goes
@@ -35,13 +36,14 @@ Shapes: N dialogues, H turns, R replies, T their tokens, S states, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from zoo.adapters import adapter_of, using
 from zoo.backbone import Backbone, as_config
+from zoo.copies import add_copies
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss, total_loss
@@ -69,6 +71,8 @@ class DreamCUB(BeliefModule):
 
     Args:
         backbone: The base; `lora` says how large the adapters are.
+        full_copies: World model, policy and critic are copies of the base instead, all weights of
+            which are trained; `backbone.lora` stays empty.
         optimizer: AdamW and its schedule; `lr` is the policy's.
         world_lr: Learning rate of the world model and its reward head.
         critic_lr: Learning rate of the critic and its head.
@@ -110,6 +114,7 @@ class DreamCUB(BeliefModule):
     def __init__(
         self,
         backbone: Backbone | None = None,
+        full_copies: bool = False,
         optimizer: Optimizer | None = None,
         world_lr: float = 1e-4,
         critic_lr: float = 1e-4,
@@ -150,7 +155,7 @@ class DreamCUB(BeliefModule):
             max_generated=max_generated,
         )
         self.save_hyperparameters()
-        self.world_lr, self.critic_lr = world_lr, critic_lr
+        self.full_copies, self.world_lr, self.critic_lr = full_copies, world_lr, critic_lr
         self.schedule = as_config(Schedule, schedule)
         self.weights = as_config(WorldWeights, weights)
         self.surprise, self.use_previous, self.strategy_line = surprise, use_previous, strategy_line
@@ -174,11 +179,13 @@ class DreamCUB(BeliefModule):
         Raises:
             InputError: They do not fit.
         """
-        if self.backbone.lora is None:
+        if (self.backbone.lora is None) != self.full_copies:
             raise InputError(
-                "model.backbone.lora: world model, policy and critic are adapters; give lora.rank, "
-                "for example configs/overlays/lora.yaml"
+                "model.backbone.lora: world model, policy and critic are either adapters, for "
+                "example with configs/overlays/lora.yaml, or full_copies; give one of both"
             )
+        if self.full_copies and self.backbone.load_4bit:
+            raise InputError("model.full_copies: 4-bit weights are not trained; use adapters")
         if not self.factors:
             raise InputError("model.factors: a belief needs one factor or more")
         for name in ("gamma", "lam"):
@@ -197,13 +204,15 @@ class DreamCUB(BeliefModule):
             raise InputError("model.user.simulator: kind llm needs a language model")
 
     def install(self) -> None:
-        """Add the heads of reward and value, beside the adapters."""
+        """Add the heads of reward and value, and the copies if there are any."""
         weight = self.lm.lm_head.weight
         width = weight.shape[1]
         self.reward_head = nn.Linear(width, 1, bias=False, device=weight.device)
         self.value_head = nn.Linear(width, 1, bias=False, device=weight.device)
         for head in (self.reward_head, self.value_head):
             nn.init.normal_(head.weight, std=1 / (width + 1))
+        if self.full_copies:
+            add_copies(self.lm, self.adapters)
 
     def build_encoder(self, tokenizer: Any) -> BeliefStateEncoder:
         """Return the encoder of states."""
@@ -241,22 +250,6 @@ class DreamCUB(BeliefModule):
     def quietly(self, ask: Callable[[], R]) -> R:
         """Return an answer that has no gradient."""
         return ask()
-
-    @evaluating
-    def write(self, prompts: Sequence[list[int]], temperature: float) -> list[list[int]]:
-        """Return what the active adapter writes, with the token that ends it where one does."""
-        decoder = self.new_decoder(len(prompts))
-        decoder.open(prompts)
-        stop = self.encoder().stop_id
-        rows = decoder.decode(
-            0,
-            self.last_logits,
-            stop_id=stop,
-            max_new_tokens=self.max_new_tokens,
-            temperature=temperature,
-            close=False,
-        )
-        return [row if len(row) == self.max_new_tokens else [*row, stop] for row in rows]
 
     # -- losses --------------------------------------------------------------------------------
 
