@@ -42,7 +42,7 @@ LAYERS = (  # a room imports rooms of its own line and of those above it
     {"errors"},
     {"records", "markup", "cache", "parallel", "precision", "tiny_models"},
     {"encoding", "trees", "media", "sample_preview", "plots", "nn", "model_files", "optimizer"},
-    {"weights", "weight_copy", "backbone", "adapters"},
+    {"weights", "weight_copy", "backbone", "adapters", "copies"},
     {"resuming", "export", "sharding", "given_loaders"},
     {"losses", "metrics", "prompts", "decoding"},
     {"loss_logs"},

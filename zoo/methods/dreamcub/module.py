@@ -166,9 +166,8 @@ class DreamCUB(BeliefModule):
         self.horizon, self.gamma, self.lam = horizon, gamma, lam
         self.clip, self.value_clip = clip, value_clip
         self.kappa, self.entropy_bonus = kappa, entropy_bonus
-        self.temperature_of_policy = temperature
+        self.temperature_of_policy, self.candidates = temperature, candidates
         self.max_length, self.reserve, self.max_new_tokens = max_length, reserve, max_new_tokens
-        self.candidates = candidates
         self.world, self.actor = WorldModel(self), ActorCritic(self)
         self.learning = Learning(self)
         self.loss_weights = self.weights.of_terms()
