@@ -79,7 +79,7 @@ class Recorder:
 
 # -- training on a small taxonomy --------------------------------------------------------------
 
-STEPS = 450
+STEPS = 600
 AREAS = ("eye", "ear", "leg", "toe", "tax", "will", "oil", "ink", "clay")
 MARKS = dict(zip(AREAS, "QWZXKJVBF", strict=True))
 
@@ -122,7 +122,7 @@ def trained(make: Any, request: pytest.FixtureRequest) -> SimpleNamespace:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = make("HdLM", request.param, spread=3.0, layers=[3], max_new_tokens=4)
-        curve = train(module, shuffled(module, abstracts(), 6), STEPS, 6e-3)
+        curve = train(module, shuffled(module, abstracts(), 6), STEPS, 4e-3)
         return SimpleNamespace(module=module, curve=curve)
 
 

@@ -71,8 +71,6 @@ class DreamCUB(BeliefModule):
 
     Args:
         backbone: The base; `lora` says how large the adapters are.
-        full_copies: World model, policy and critic are copies of the base instead, all weights of
-            which are trained; `backbone.lora` stays empty.
         optimizer: AdamW and its schedule; `lr` is the policy's.
         world_lr: Learning rate of the world model and its reward head.
         critic_lr: Learning rate of the critic and its head.
@@ -104,6 +102,8 @@ class DreamCUB(BeliefModule):
         candidates: Replies that are imagined for H turns before the best of them is given; 1 gives
             the first one.
         max_generated: Decisions to answer in each validation; None for all.
+        full_copies: World model, policy and critic are copies of the base instead, all weights of
+            which are trained; `backbone.lora` stays empty.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
@@ -114,7 +114,6 @@ class DreamCUB(BeliefModule):
     def __init__(
         self,
         backbone: Backbone | None = None,
-        full_copies: bool = False,
         optimizer: Optimizer | None = None,
         world_lr: float = 1e-4,
         critic_lr: float = 1e-4,
@@ -144,6 +143,7 @@ class DreamCUB(BeliefModule):
         max_new_tokens: int = 64,
         candidates: int = 1,
         max_generated: int | None = 8,
+        full_copies: bool = False,
     ) -> None:
         names = factors or ["emotion", "sentiment", "intention"]
         super().__init__(
