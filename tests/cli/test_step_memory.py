@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -190,6 +191,18 @@ def test_a_step_that_needs_values_is_estimated() -> None:
     assert "a rough estimate, no step ran: DataDependentOutputException" in line
     with pytest.raises(UncountableError):
         step_bytes(module, batch, "32-true")
+
+
+def test_the_line_is_the_sum_of_its_parts() -> None:
+    module = shapes_of("SFT", max_length=4096)
+    batch = largest_batch(module, FalseBelief(batch_size=64, max_train=64))
+    found = memory(module, batch, "32-true")
+    line = memory_line(module, batch, "32-true", 1)
+    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d\d", line))
+    assert whole == pytest.approx(sum(parts), abs=0.03)
+    counted = (found.weights + found.states + found.step) / 2**30
+    assert whole == pytest.approx(counted * 1.12, abs=0.01)
+    assert whole > 0.1
 
 
 def test_what_is_frozen_has_neither_states_nor_gradients() -> None:
