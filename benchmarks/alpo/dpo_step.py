@@ -110,7 +110,9 @@ def ours(setting: Setting, *, steps: int, checkpointing: bool) -> Sample:
     ]
     clock = Clock(setting.device)
     mark = _lightning_callback(clock)
-    trainer = quiet_trainer(max_steps=steps, callbacks=[mark], precision="32-true")
+    trainer = quiet_trainer(
+        max_steps=steps, callbacks=[mark], precision="32-true", accelerator=setting.device
+    )
     meter = Meter(setting.device)
     meter.start(module)
     rows: Any = [[plan] for plan in plans]

@@ -174,6 +174,24 @@ def test_a_trial_that_another_ends_first(
     assert (ended.state, ended.value) == (state, 2.0 if state == TrialState.COMPLETE else None)
 
 
+def test_an_error_is_not_lost_where_another_ends_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(**settings(tmp_path)).open()
+    end = study._storage.set_trial_state_values
+
+    def beaten(trial_id: int, *told: Any, **also: Any) -> bool:
+        end(trial_id, TrialState.FAIL)
+        return end(trial_id, *told, **also)
+
+    def run(trial: optuna.Trial) -> float:
+        monkeypatch.setattr(study._storage, "set_trial_state_values", beaten)
+        raise InputError("its config is wrong")
+
+    with pytest.raises(InputError, match="its config is wrong"):
+        run_next(study, run)
+
+
 def test_a_finished_study_runs_nothing_again(tmp_path: Path, fits: Fits) -> None:
     Study(**settings(tmp_path)).run()
     before = (tmp_path / "small" / "results.json").read_text()

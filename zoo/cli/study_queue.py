@@ -49,15 +49,15 @@ def run_next(study: optuna.Study, run: Callable[[optuna.Trial], float]) -> None:
         run: Runs a trial and returns what is minimised; a fit that was killed fails its trial.
     """
     trial, state, value = study.ask(), TrialState.FAIL, None
-    with suppress(UpdateFinishedTrialError):
-        try:
-            with get_heartbeat_thread(trial._trial_id, study._storage):
-                value, state = run(trial), TrialState.COMPLETE
-        except optuna.TrialPruned:
-            state = TrialState.PRUNED
-        except KilledError:
-            pass  # failed: its cell is queued again
-        finally:
+    try:
+        with get_heartbeat_thread(trial._trial_id, study._storage):
+            value, state = run(trial), TrialState.COMPLETE
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except (KilledError, UpdateFinishedTrialError):
+        pass  # failed, and its cell is queued again; or another worker has told
+    finally:
+        with suppress(UpdateFinishedTrialError):
             study.tell(trial, value, state, skip_if_finished=True)
 
 

@@ -92,6 +92,9 @@ class BeliefStateEncoder(PromptEncoder):
         self.fields = [
             self.ids(f"{'; ' if i else ''}{factor.name}:") for i, factor in enumerate(self.factors)
         ]
+        self.longest = tuple(
+            max(factor.labels, key=lambda label: len(self.ids(label))) for factor in self.factors
+        )
         most = max((len(factor.labels) for factor in self.factors), default=2)
         opened, letters = self.chat.open("assistant") + "emotion:", LETTERS[:most]
         try:  # most tokenizers hold the blank in the letter's token
@@ -238,8 +241,8 @@ class BeliefStateEncoder(PromptEncoder):
         Raises:
             TooLongError: A turn does not fit, or what the data tell leaves no room for one.
         """
-        longest = tuple(max(factor.labels, key=len) for factor in self.factors)
-        full, shortened = replace(state, belief=longest, previous=longest), self._shortened
+        full = replace(state, belief=self.longest, previous=self.longest)
+        shortened = self._shortened
         self.posterior(full), self.prior(full), self.reply(full)
         learned = self.said(state.decision.query)
         if len(self.observation(full)) + len(learned) > self.max_length:
