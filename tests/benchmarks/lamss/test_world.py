@@ -1,0 +1,82 @@
+"""LaMsS in a made-up world: what is told and asked, which questions count, a whole run."""
+
+import argparse
+import json
+from collections import Counter
+
+import pytest
+
+from benchmarks.lamss import world as trial
+from zoo.methods.lamss.metrics import auc
+
+
+@pytest.fixture
+def small(monkeypatch):
+    settings = {"people": 20, "vocabulary": 600, "width": (16, 32)}
+    settings["first"] = {"epochs": 1, "lr": 4e-3, "batch": 32}
+    monkeypatch.setattr(trial, "SIZES", {**trial.SIZES, **settings})
+
+
+def test_facts_are_told_in_chat_as_often_as_in_the_text(small):
+    world = trial.made(3)
+    told = Counter(question.id for question in trial.told_in_chat(world))
+    times = {f"{f.who}, {f.relation.name}": f.times for f in world.facts}
+    assert told == {name: count for name, count in times.items() if count}
+    assert set(times.values()) == {0, 1, 2, 4, 8}
+    assert sum(told.values()) == len(list(world.text("train")))
+
+
+def test_no_fact_is_asked_about_in_training_and_test(small):
+    world = trial.made(3)
+    learned, asked = trial.known(world, "train", "val"), trial.questions(world, "test")
+    assert not {q.query for q in learned} & {q.query for q in asked}
+    assert {q.kind for q in learned} == {f"seen_{times}" for times in (0, 1, 2, 4, 8)}
+    assert {q.kind for q in asked} - {q.kind for q in learned} == {"held_out", "unreal"}
+    assert len(learned) == 12 * 4
+
+
+def test_the_main_metrics_are_of_kinds_that_training_has():
+    rows = [("seen_0", False, 0.9), ("seen_8", True, 0.1), ("seen_8", True, 0.3)]
+    rows += [("unreal", False, 0.0), ("held_out", True, 0.95)]
+    graded = {
+        f"q{i}": {"kind": kind, "right": right, "skepticism": {"response": doubt}}
+        for i, (kind, right, doubt) in enumerate(rows)
+    }
+    entry = trial.scored(graded, "response")
+    assert entry["metrics"]["AUC"] == 1.0
+    assert entry["metrics"]["of all"] == pytest.approx(2 / 3, abs=1e-4)
+    assert entry["with_strange"]["AUC"] == pytest.approx(
+        auc([doubt for _, _, doubt in rows], [right for _, right, _ in rows]), abs=1e-4
+    )
+    assert entry["by_kind"]["seen_8"] == [1.0, 0.2]
+    assert (entry["right"], entry["doubts"]) == ("01101", [0.9, 0.1, 0.3, 0.0, 0.95])
+
+
+def test_the_comparison_of_all_seeds_comes_before_any_ablation():
+    options = argparse.Namespace(rows=list(trial.RUNS), seeds=[0, 1])
+    order = trial.jobs(options)
+    assert sorted(order) == sorted((run, seed) for run in trial.RUNS for seed in (0, 1))
+    first = order[: 2 * len(trial.MAIN)]
+    assert {run for run, _ in first} == set(trial.MAIN)
+    assert [seed for _, seed in first] == sorted(seed for _, seed in first)
+
+
+def test_runs_end_to_end_and_goes_on(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "out.json"
+    command = ["--json", str(path), "--folder", str(tmp_path / "models"), "--seeds", "7"]
+    trial.main([*command, "--rows", "LaMsS, 55", "SFT, 55"])
+    entries = json.loads(path.read_text())
+    rows = [entry["row"] for entry in entries]
+    assert rows[:2] == ["LaMsS, 55", "LaMsS, 55, mean of the tokens"]
+    assert rows[3:] == ["SFT, 55, token entropy", "SFT, 55, 1 - p(A given Q)"]
+    graded, plain = entries[0], entries[3]
+    assert 40 <= graded["level_targets"] <= 70
+    assert graded["steps"] == 2 * plain["steps"] == 6  # half of LaMsS' examples are second passes
+    assert len(graded["doubts"]) == len(graded["right"]) == len(plain["doubts"])
+    assert f"| SFT, 55, token entropy | 1 | {100 * plain['metrics']['AUC']:.1f} " in (
+        capsys.readouterr().out
+    )
+    before = path.read_text()
+    trial.main([*command, "--rows", "LaMsS, 55", "SFT, 55"])
+    assert path.read_text() == before
