@@ -3,11 +3,13 @@
     python -m benchmarks.lamss.world --json benchmarks/results/lamss_world.json
 
 A seed is a world of its own (`datamodules.FactWorld`: names, facts, questions) and a Llama of four
-blocks from scratch that has read of it: facts are told 0, 1, 2, 4 or 8 times. From this model on
-the rows part. Each reads the same text once more, plainly or with a skepticism token after every
-token (continual pre-training), and then learns questions about some people; it is asked about
-others. `LaMsS, 460` has learned about 460 levels of answers, `SFT, 460` is plain fine-tuning of as
-many steps of as many examples; without a number they are the longest ones. One thread.
+blocks from scratch that has read of it: each fact is told 0, 1, 2, 4 or 8 times in every epoch, in
+sentences and as a question with its answer. From this model on the rows part. Each reads the same
+once more as text, plainly or with a skepticism token after every token (continual pre-training),
+then learns questions about some people, and is asked about others. `LaMsS, 460` has learned about
+460 levels of answers, `SFT, 460` is plain fine-tuning on as many answers; without a number they are
+the longest ones. Right and wrong, which the levels say, are answers of the model that all start
+from. One thread.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from datamodules.base import ZooDataModule
 from datamodules.fact_world_generator import World
 from zoo.export import save
 from zoo.methods.lamss.encoder import INSTRUCTION, LEVEL
-from zoo.methods.lamss.questions import OPEN_SYSTEM
+from zoo.methods.lamss.metrics import auc
+from zoo.methods.lamss.questions import OPEN_SYSTEM, key
 from zoo.records import PlainText, Triple
 
 SIZES: dict[str, Any] = {
@@ -42,8 +45,9 @@ SIZES: dict[str, Any] = {
     "vocabulary": 2048,
     "width": (64, 192),  # of the residual stream, inside the feed-forward layers
     "first": {"epochs": 8, "lr": 4e-3, "batch": 32},
-    "again": {"epochs": 1, "lr": 3e-4, "batch": 32},
+    "again": {"epochs": 2, "lr": {"ConfidentSFT": 3e-4, "LaMsS": 1e-3}, "batch": 32},
     "batch": 16,  # examples of a step of the question stage
+    "lr": 3e-4,
 }
 TOLD = "seen_"  # kinds of questions that training has, too
 LENGTHS = {", 55": 55, ", 460": 460, "": 3700}  # level-token targets of the question stage
@@ -64,7 +68,6 @@ RUNS: dict[str, tuple[str, str, dict[str, Any], int]] = {  # reading, method, ar
 MAIN = [f"{method}{name}" for method in ("LaMsS", "SFT") for name in LENGTHS]
 SCORES = {"response": "", "entropy": ", token entropy", "sequence": ", 1 - p(A given Q)"}
 SCORES |= {"tokens": ", mean of the tokens", "both": ", mean of both"}
-RATES = {"ConfidentSFT": 3e-4, "LaMsS": 3e-4}
 
 
 class Told(ZooDataModule):
@@ -155,7 +158,7 @@ def second_reading(reading: str, seed: int, folder: Path) -> Path:
     text = [*world.text("train"), *asked]
     lightning.seed_everything(seed, verbose=False)
     method, given = READINGS[reading]
-    module = build(method, start, setting["lr"], **given)
+    module = build(method, start, setting["lr"][method], **given)
     data = Told(text, text[:1], batch_size=setting["batch"], seed=seed)
     fit(module, data, setting["epochs"] * len(text) // setting["batch"])
     save(module, target)
@@ -167,13 +170,13 @@ def run_row(run: str, seed: int, options: argparse.Namespace) -> list[trials.Ent
     start = time.process_time()
     reading, method, given, targets = RUNS[run]
     backbone = second_reading(reading, seed, options.folder)
-    read, lr = time.process_time(), RATES[method]
+    read = time.process_time()
     world = made(seed)
     learned, asked = known(world, "train", "val"), questions(world, "test")
     lightning.seed_everything(seed, verbose=False)
     if method == "LaMsS":  # right or wrong by what was known before the levels
         given = {**given, "label_from": str(first_reading(seed, options.folder))}
-    module = build(method, backbone, lr, **given)
+    module = build(method, backbone, SIZES["lr"], **given)
     data = Told(learned, asked, batch_size=SIZES["batch"], seed=seed)
     # of LaMsS, half of the examples are second passes; all rows of a length see as many answers
     steps = (2 if method == "LaMsS" else 1) * targets // SIZES["batch"]
@@ -185,11 +188,12 @@ def run_row(run: str, seed: int, options: argparse.Namespace) -> list[trials.Ent
         "seed": seed,
         "sizes": SIZES,
         "steps": steps,
-        "lr": lr,
         "cpu_seconds": {name: round(value) for name, value in seconds.items()},
     }
     if method == "LaMsS":
         shared |= level_figures(module, data, steps)
+        doubts = {name: one["skepticism"]["response"] for name, one in graded.items()}
+        shared["AUC of labels"] = label_auc(module, asked, doubts)
     names = [name for name in SCORES if name in next(iter(graded.values()))["skepticism"]]
     return [{"row": run + SCORES[name], **shared, **scored(graded, name)} for name in names]
 
@@ -212,6 +216,13 @@ def level_figures(module: Any, data: Told, steps: int) -> dict[str, float]:
         "answers": len({example.record.id for example in second}),
         "answers_right": len(right),
     }
+
+
+def label_auc(module: Any, asked: Sequence[Triple], doubts: dict[str, float]) -> float:
+    """Return the AUC of U for what its labels say: whether the model of before was right."""
+    told = [q for q in asked if q.kind.startswith(TOLD)]
+    right = [module.encoder().studied[q].level == 0 for q in told]
+    return round(auc([doubts[key(q)] for q in told], right), 4)
 
 
 def scored(graded: dict[str, Any], score: str) -> trials.Entry:
@@ -273,7 +284,7 @@ def jobs(options: argparse.Namespace) -> list[trials.Job]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the tables."""
-    parser = trials.make_parser(__doc__, rows=RUNS, seeds=range(8))
+    parser = trials.make_parser(__doc__, rows=RUNS, seeds=range(1, 9))
     parser.add_argument("--folder", type=Path, default=Path("runs/lamss_world"), help="of models")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "run", "seed")

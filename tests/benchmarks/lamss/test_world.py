@@ -3,11 +3,13 @@
 import argparse
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.lamss import world as trial
 from zoo.methods.lamss.metrics import auc
+from zoo.records import Triple
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def test_the_main_metrics_are_of_kinds_that_training_has():
     )
     assert entry["by_kind"]["seen_8"] == [1.0, 0.2]
     assert (entry["right"], entry["doubts"]) == ("01101", [0.9, 0.1, 0.3, 0.0, 0.95])
+
+
+def test_labels_are_those_of_the_model_of_before():
+    asked = [Triple(f"Who {i}?", "", "a", kind="seen_1", id=f"q{i}") for i in range(3)]
+    asked.append(Triple("Who?", "", "a", kind="unreal", id="stranger"))
+    levels = dict(zip(asked, [0, 4, 0, 4], strict=True))
+    studied = {question: SimpleNamespace(level=level) for question, level in levels.items()}
+    module = SimpleNamespace(encoder=lambda: SimpleNamespace(studied=studied))
+    doubts = {"q0": 0.1, "q1": 0.5, "q2": 0.6, "stranger": 0.0}
+    assert trial.label_auc(module, asked, doubts) == 0.5
+    assert trial.label_auc(module, asked, {**doubts, "q2": 0.2}) == 1.0
 
 
 def test_the_comparison_of_all_seeds_comes_before_any_ablation():
