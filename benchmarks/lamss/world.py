@@ -28,6 +28,7 @@ import zoo
 from benchmarks import trials
 from benchmarks.lamss.quality import answers
 from benchmarks.lamss.table import METRICS
+from benchmarks.lamss.world_table import table
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, quiet_trainer
 from datamodules.base import ZooDataModule
@@ -250,35 +251,9 @@ def figures(doubts: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
     return {name: round(metric(doubts, right), 4) for name, metric in METRICS.items()}
 
 
-def table(entries: Sequence[trials.Entry]) -> list[str]:
-    """Return Markdown: metrics, mean over seeds; accuracy and doubt by kind."""
-    mine = trials.by_row(entries, dict.fromkeys(entry["row"] for entry in entries))
-    rows, kinds = [], []
-    for row, theirs in mine:
-        cells = [mean_margin([e["metrics"][name] for e in theirs]) for name in METRICS]
-        rows.append([row, str(len(theirs)), *cells])
-        names = list(theirs[0]["by_kind"])
-        pairs = [[e["by_kind"][name] for e in theirs] for name in names]
-        kinds.append([row, *(f"{mean_of(p, 0):.2f} / {mean_of(p, 1):.2f}" for p in pairs)])
-    if not rows:
-        return []
-    lines = trials.markdown(["row", "seeds", *METRICS], rows)
-    return [*lines, "", *trials.markdown(["row, accuracy / mean U", *names], kinds)]
-
-
-def mean_margin(shares: Sequence[float]) -> str:
-    """Return the mean of shares in percent and half its 95 % t interval over seeds."""
-    return f"{100 * sum(shares) / len(shares):.1f} +-{100 * trials.seed_margin(shares):.1f}"
-
-
-def mean_of(pairs: Sequence[Sequence[float]], place: int) -> float:
-    """Return the mean of one place of pairs."""
-    return sum(pair[place] for pair in pairs) / len(pairs)
-
-
 def jobs(options: argparse.Namespace) -> list[trials.Job]:
     """Return run and seed: the comparison of all seeds before the ablations of any."""
-    parts = ([r for r in options.rows if (r in MAIN) is first] for first in (True, False))
+    parts = [[r for r in options.rows if (r in MAIN) is first] for first in (True, False)]
     return [(run, seed) for part in parts for seed in options.seeds for run in part]
 
 

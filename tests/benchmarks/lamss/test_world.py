@@ -1,6 +1,7 @@
 """LaMsS in a made-up world: what is told and asked, which questions count, a whole run."""
 
 import argparse
+import itertools
 import json
 from collections import Counter
 from types import SimpleNamespace
@@ -8,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.lamss import world as trial
+from benchmarks.lamss import world_table
+from benchmarks.lamss.table import METRICS
 from zoo.methods.lamss.metrics import auc
 from zoo.records import Triple
 
@@ -72,6 +75,23 @@ def test_the_comparison_of_all_seeds_comes_before_any_ablation():
     first = order[: 2 * len(trial.MAIN)]
     assert {run for run, _ in first} == set(trial.MAIN)
     assert [seed for _, seed in first] == sorted(seed for _, seed in first)
+
+
+def test_table_has_means_over_seeds_and_levels_of_runs_that_have_them():
+    rows = {"LaMsS": 0.6, "LaMsS, mean of both": 0.7, "SFT, token entropy": 0.8}
+    entries = []
+    for seed, (row, value) in itertools.product((1, 2), rows.items()):
+        metrics = dict.fromkeys(METRICS, value + 0.1 * seed)
+        by_kind = {"seen_0": [0.25 * seed, 0.1 * seed]}
+        entry = {"row": row, "run": row.partition(",")[0], "seed": seed, "metrics": metrics}
+        if entry["run"] == "LaMsS":
+            entry |= {"level_targets": 100 * seed, "level_loss": 0.5, "AUC of labels": 0.75}
+        entries.append({**entry, "by_kind": by_kind})
+    lines = world_table.table(entries)
+    assert lines[2].startswith("| LaMsS | 2 | 75.0 +-63.5 |")  # t(1) = 12.7 times 7.07 / sqrt 2
+    assert "| SFT, token entropy | 38 / 0.15 |" in lines
+    assert lines[-1] == "| LaMsS | 150 | 0.5 | 0.75 |"
+    assert world_table.table([]) == []
 
 
 def test_runs_end_to_end_and_goes_on(small, tmp_path, capsys, monkeypatch):
