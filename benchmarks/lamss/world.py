@@ -259,7 +259,7 @@ def jobs(options: argparse.Namespace) -> list[trials.Job]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the tables."""
-    parser = trials.make_parser(__doc__, rows=RUNS, seeds=range(1, 9))
+    parser = trials.make_parser(__doc__, rows=RUNS, seeds=range(1, 6))
     parser.add_argument("--folder", type=Path, default=Path("runs/lamss_world"), help="of models")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "run", "seed")
