@@ -1,0 +1,299 @@
+"""MeGan on a small Llama from scratch, and tasks that training never saw: one JSON entry per run.
+
+    python -m benchmarks.megan.from_scratch --json benchmarks/results/megan-small.json
+    python -m benchmarks.megan.from_scratch --split val --seeds 100 --rates 1e-3 3e-3 1e-2 \
+        --json benchmarks/results/megan-small-rates.json
+
+Two settings over the queries of 30 intents of CLINC150, three of each domain:
+
+- `control`: a query is asked for its domain or its intent; both prompts are the query alone and
+  the condition is one of ten wordings of each question (`TaskViews`). What is not told the
+  condition cannot be right more often than in half of the answers.
+- `composed`: 25 tasks, a name of the query in a form of the answer (`composed.py`), ten of them
+  held out, others for each seed.
+
+A row's condition stands in the gates (the hypernetwork reads it), in the prompt (the system turn
+is the condition), in both or nowhere. Rows "on full SFT" train what bends the gates, or adapters,
+and nothing else, over the weights of the row "full SFT", which is told no condition.
+
+The second command is the search of learning rates: on validation queries, and a seed that the first
+one does not use. Needs `ZOO_DATA`; one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+import datamodules
+import zoo
+from benchmarks import trials
+from benchmarks.megan.composed import Query, Tasks, hold_out
+from benchmarks.small_models import bpe_tokenizer, write_llama
+from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
+from datamodules.conditioned_chat import shuffled_conditions
+from zoo.export import save
+from zoo.metrics.answers import exact
+from zoo.records import Conditioned
+
+HYPER: dict[str, Any] = {"hyper": {"bottleneck": 32}, "lr": 1e-2}
+FULL: dict[str, Any] = {"train": "full", "lr": 4e-3}
+PLAIN: dict[str, Any] = {"gate": "none", **FULL}
+ADAPTER = {"rank": 14, "alpha": 28.0, "targets": ["q_proj", "v_proj"]}
+AFTER: dict[str, Any] = {"after": "full SFT"}
+BASE, MORE, COMPOSED = 150, 450, 600  # steps
+ROWS: dict[str, dict[str, dict[str, Any]]] = {
+    "control": {
+        "full SFT": {"place": "none", **PLAIN},
+        "MeGan (hypernetwork) on full SFT": {**HYPER, **AFTER},
+        "full SFT, condition in the prompt": {"place": "prompt", **PLAIN},
+        "MeGan, all weights": {**HYPER, **FULL},
+        "LoRA of equal size, condition in the prompt, on full SFT": {
+            **AFTER,
+            "place": "prompt",
+            "gate": "none",
+            "lora": ADAPTER,
+            "lr": 1e-2,
+        },
+        "MeGan with R = 0, on full SFT": {**HYPER, "hyper": {"bottleneck": 0}, **AFTER},
+        "shuffled condition, on full SFT": {**HYPER, **AFTER, "shuffle": True},
+        "static beta, on full SFT": {"gate": "static", "lr": 1e-2, **AFTER},
+    },
+    "composed": {
+        "full SFT, condition in the prompt": {"place": "prompt", **PLAIN},
+        "MeGan, all weights, condition in both": {"place": "both", **HYPER, **FULL},
+        "MeGan, all weights": {**HYPER, **FULL},
+    },
+}
+SMALL = (96, 256)  # width, inner width
+VOCABULARY = 1536
+WINDOW = 256
+BATCH = 16
+INTENTS = 1  # of each domain
+UNTOLD = "Answer."  # the system turn without a condition
+HEADERS = ["system", "user", "assistant", UNTOLD]
+HELD_OUT = 1  # tasks of each row and column
+TRAIN_TEXTS = 200  # training records that are answered too
+GROUPS = ("train", "seen", "unseen", "unseen_task")
+OPTIMIZER = {"schedule": "linear", "warmup_ratio": 0.1, "beta2": 0.99, "weight_decay": 0.0}
+
+Records = list[Conditioned]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, then print the tables."""
+    rows = dict.fromkeys(row for rows in ROWS.values() for row in rows)
+    parser = trials.make_parser(__doc__, rows=rows, seeds=range(8))
+    parser.add_argument("--settings", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rates", type=float, nargs="+", help="instead of each row's own")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is answered")
+    parser.add_argument("--texts", type=int, default=300, help="queries that are answered")
+    parser.add_argument("--folder", type=Path, default=Path("runs/megan_small"), help="for weights")
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "setting", "row", "seed", "lr")
+    if not options.table:
+        torch.set_num_threads(1)
+        finished.run(jobs(options), partial(run_row, options=options))
+    print("\n".join(line for setting in ROWS for line in table(finished.entries, setting)))
+
+
+def jobs(options: argparse.Namespace) -> list[trials.Job]:
+    """Return setting, row, seed and learning rate, all rows of a seed before the next seed."""
+    return [
+        (setting, row, seed, lr)
+        for seed in options.seeds
+        for setting in options.settings
+        for row, changes in ROWS[setting].items()
+        if row in options.rows
+        for lr in options.rates or [changes["lr"]]
+    ]
+
+
+def run_row(
+    setting: str, row: str, seed: int, lr: float, options: argparse.Namespace
+) -> trials.Entry:
+    """Train and test one row; return its entry."""
+    changes = {"place": "gates", **ROWS[setting][row]}
+    steps = steps_of(setting, row)
+    data = make_data(setting, seed, options)
+    start = time.process_time()
+    module = trained(data, changes | {"lr": lr}, steps, seed, options.folder / f"{setting}-{seed}")
+    seconds = time.process_time() - start
+    items = tested(module, data, changes["place"])
+    return {
+        "setting": setting,
+        "row": row,
+        "seed": seed,
+        "lr": lr,
+        "steps": steps,
+        "split": options.split,
+        "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "train_loss": round(float(module.trainer.callback_metrics["train/reply_loss"]), 4),
+        "processor_seconds": round(seconds),
+        "metrics": {group: round(statistics.mean(hits), 4) for group, hits in items.items()},
+        "items": {group: hits for group, hits in items.items() if group != "train"},
+    }
+
+
+def steps_of(setting: str, row: str) -> int:
+    """Return the steps of a row: what starts from another row's weights has the steps of both."""
+    if setting == "composed":
+        return COMPOSED
+    if row == "full SFT":
+        return BASE
+    return MORE if "after" in ROWS[setting][row] else BASE + MORE
+
+
+def make_data(setting: str, seed: int, options: argparse.Namespace) -> tuple[Records, Records]:
+    """Return what a seed trains on, in order, and what it answers; the latter by query."""
+    path = str(Path(trials.data_path("clinc150")).parent)
+    views: Any = datamodules.TaskViews(path, sources=["clinc150"], intents=INTENTS)
+    count = BATCH * max(BASE + MORE, COMPOSED)
+    tested = sorted(by_prompt(views.records(options.split)).items())
+    tested = random.Random(0).sample(tested, min(options.texts, len(tested)))
+    if setting == "control":
+        order: Records = []
+        dice = random.Random(seed)
+        while len(order) < count:
+            order += dice.sample(views.records("train"), len(views.records("train")))
+        return order[:count], [record for _, records in tested for record in records]
+    queries = [query(records) for records in by_prompt(views.records("train")).values()]
+    domains = tuple(sorted({each.domain for each in queries}))
+    tasks = Tasks(domains, hold_out(HELD_OUT, seed))
+    asked = [query(records) for _, records in tested]
+    return tasks.training(queries, count, seed), tasks.testing(asked, seed)
+
+
+def by_prompt(records: Records) -> dict[str, Records]:
+    """Return the records of each query."""
+    found = defaultdict(list)
+    for record in records:
+        found[record.prompt].append(record)
+    return dict(found)
+
+
+def query(records: Records) -> Query:
+    """Return the query that records ask for its domain and its intent."""
+    answers = {record.task: record.response for record in records}
+    return Query(records[0].prompt, answers["clinc150 domain"], answers["clinc150 intent"])
+
+
+def placed(records: Records, place: str) -> Records:
+    """Return records whose condition stands in the `gates`, the `prompt`, `both` or nowhere."""
+    return [
+        replace(
+            record,
+            system=record.condition if place in ("prompt", "both") else UNTOLD,
+            condition=record.condition if place in ("gates", "both") else "",
+        )
+        for record in records
+    ]
+
+
+def trained(
+    data: tuple[Records, Records], changes: dict[str, Any], steps: int, seed: int, folder: Path
+) -> Any:
+    """Return a row's module after training; weights that rows share are in the folder.
+
+    Args:
+        data: See `make_data`.
+        changes: The row's settings.
+        steps: How many, of `BATCH` records each.
+        seed: Of weights and order.
+        folder: Holds, or gets, the random backbone and the row that others start from.
+    """
+    start = folder / "random"
+    if not start.exists():
+        write_small(start, data[0], seed)
+    if changes.pop("after", None):
+        start = folder / "full_sft"
+        if not start.exists():
+            base = {**ROWS["control"]["full SFT"]}
+            save(trained(data, base, BASE, seed, folder), start)
+    place, shuffle = changes.pop("place"), changes.pop("shuffle", False)
+    backbone = {"name": str(start), "lora": changes.pop("lora", None)}
+    lightning.seed_everything(seed, verbose=False)
+    module = zoo.MeGan(
+        backbone=backbone,
+        optimizer={**OPTIMIZER, "lr": changes.pop("lr")},
+        max_length=WINDOW,
+        max_answer_tokens=8,
+        max_generated=None,
+        **changes,
+    )
+    records = placed(data[0][: steps * BATCH], place)
+    records = shuffled_conditions(records, seed) if shuffle else records
+    loader = ConditionedRecords(records, batch_size=BATCH, seed=seed)
+    quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, loader)
+    return module.to(DEVICE).eval()
+
+
+class ConditionedRecords(GivenRecords):
+    """Trains on given records under conditions."""
+
+    record_types = (Conditioned,)
+
+
+def write_small(folder: Path, records: Records, seed: int) -> None:
+    """Write the random backbone of a seed, whose tokenizer has seen the training records.
+
+    Its weights have a standard deviation of 1 / sqrt(width), and so has the hypernetwork, which
+    takes it over: 0.02, the library's number, is made for widths of thousands. At width 96 it
+    leaves the condition a signal that hundreds of steps do not find.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    texts = [text for each in records for text in (each.prompt, each.response, each.condition)]
+    write_llama(folder, bpe_tokenizer([*texts, *HEADERS * 200], VOCABULARY), *SMALL, window=WINDOW)
+    config = AutoConfig.from_pretrained(folder)
+    config.initializer_range = SMALL[0] ** -0.5
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def tested(module: Any, data: tuple[Records, Records], place: str) -> dict[str, list[float]]:
+    """Return the share of right answers to each query, by group, queries in one order."""
+    asked = [replace(record, group="train") for record in data[0][:TRAIN_TEXTS]] + data[1]
+    right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for first in range(0, len(asked), 200):
+        part = asked[first : first + 200]
+        for record, answer in zip(part, module.generate(placed(part, place)), strict=True):
+            hit = exact(answer.answer, record.response)
+            right[record.group][record.prompt].append(hit)
+    return {
+        group: [round(statistics.mean(hits), 2) for hits in by_query.values()]
+        for group, by_query in right.items()
+    }
+
+
+def table(entries: Sequence[trials.Entry], setting: str) -> list[str]:
+    """Return a Markdown table: percent right by group, mean over seeds with its 95 % t interval."""
+    entries = trials.of_row(entries, setting=setting)
+    groups = [group for group in GROUPS if entries and group in entries[0]["metrics"]]
+    rates = sorted({(entry["row"], entry["lr"]) for entry in entries})
+    rows = []
+    for row in ROWS[setting]:
+        for lr in [lr for name, lr in rates if name == row]:
+            mine = trials.of_row(entries, row=row, lr=lr)
+            cells = [row, f"{mine[0]['trainable']:,}", f"{lr:g}", str(mine[0]["steps"])]
+            for group in groups:
+                shares = [100 * entry["metrics"][group] for entry in mine]
+                cells.append(f"{statistics.mean(shares):.1f} +-{trials.seed_margin(shares):.1f}")
+            rows.append([*cells, str(len(mine))])
+    titles = ["row", "trained", "lr", "steps", *(g.replace("_", " ") for g in groups), "seeds"]
+    return ["", setting, "", *trials.markdown(titles, rows)] if rows else []
+
+
+if __name__ == "__main__":
+    main()
