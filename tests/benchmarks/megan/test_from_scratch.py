@@ -75,20 +75,21 @@ def test_rows_are_run_once_and_keep_their_hits(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.json"
     rows = [
         "MeGan (hypernetwork) on full SFT",
-        "MeGan, all weights",
         "LoRA of equal size, condition in the prompt, on full SFT",
+        "MeGan, all weights",
     ]
     asked = ["--json", str(path), "--seeds", "0", "--folder", str(tmp_path / "weights")]
-    from_scratch.main([*asked, "--texts", "3", "--rows", *rows])
+    from_scratch.main([*asked, "--texts", "2", "--rows", *rows])
     entries = json.loads(path.read_text())
     assert [(entry["setting"], entry["row"]) for entry in entries] == [
-        *(("control", row) for row in rows),
-        ("composed", "MeGan, all weights"),
+        ("control", rows[0]),
+        ("control", rows[1]),
+        ("composed", rows[2]),
     ]
-    hyper, everything, adapters = (entry["trainable"] for entry in entries[:3])
+    hyper, adapters, everything = (entry["trainable"] for entry in entries[:3])
     assert max(hyper, adapters) < everything
-    assert [len(item_scores(entry, "items.unseen")) for entry in entries] == [3] * 4
-    assert [len(entry["items"].get("unseen_task", [])) for entry in entries] == [0, 0, 0, 3]
+    assert [len(item_scores(entry, "items.unseen")) for entry in entries] == [2] * 3
+    assert [len(entry["items"].get("unseen_task", [])) for entry in entries] == [0, 0, 2]
     assert "| MeGan, all weights |" in capsys.readouterr().out
     monkeypatch.setattr(from_scratch, "run_row", lambda *_, **__: pytest.fail("it was there"))
     from_scratch.main([*asked, "--rows", *rows])
