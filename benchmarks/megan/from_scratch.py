@@ -23,7 +23,6 @@ one does not use. Needs `ZOO_DATA`; one thread.
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import time
 from collections import defaultdict
@@ -36,10 +35,9 @@ from typing import Any
 import lightning
 import torch
 
-import datamodules
 import zoo
 from benchmarks import trials
-from benchmarks.megan.composed import Query, Tasks, hold_out
+from benchmarks.megan.settings import UNTOLD, Records, make_data, placed
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from datamodules.conditioned_chat import shuffled_conditions
@@ -48,15 +46,16 @@ from zoo.metrics.answers import exact
 from zoo.records import Conditioned
 
 HYPER: dict[str, Any] = {"hyper": {"bottleneck": 32}, "lr": 1e-2}
+WIDE: dict[str, Any] = {"hyper": {"bottleneck": 0}, "lr": 3e-3}
 FULL: dict[str, Any] = {"train": "full", "lr": 4e-3}
 PLAIN: dict[str, Any] = {"gate": "none", **FULL}
 ADAPTER = {"rank": 14, "alpha": 28.0, "targets": ["q_proj", "v_proj"]}
 AFTER: dict[str, Any] = {"after": "full SFT"}
-BASE, MORE, COMPOSED = 150, 1000, 600  # steps
+BASE, MORE, COMPOSED = 150, 450, 600  # steps
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "control": {
         "full SFT": {"place": "none", **PLAIN},
-        "MeGan (hypernetwork) on full SFT": {**HYPER, **AFTER},
+        "MeGan (hypernetwork) on full SFT": {**HYPER, **AFTER, "steps": 1000},
         "LoRA of equal size, condition in the prompt, on full SFT": {
             **AFTER,
             "place": "prompt",
@@ -64,8 +63,8 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             "lora": ADAPTER,
             "lr": 1e-2,
         },
-        "MeGan with R = 0, on full SFT": {**HYPER, "hyper": {"bottleneck": 0}, **AFTER},
-        "shuffled condition, on full SFT": {**HYPER, **AFTER, "shuffle": True},
+        "MeGan with R = 0, on full SFT": {**WIDE, **AFTER},
+        "shuffled condition, R = 0, on full SFT": {**WIDE, **AFTER, "shuffle": True},
     },
     "composed": {
         "full SFT, condition in the prompt": {"place": "prompt", **PLAIN},
@@ -77,15 +76,10 @@ SMALL = (96, 256)  # width, inner width
 VOCABULARY = 1536
 WINDOW = 256
 BATCH = 16
-INTENTS = 1  # of each domain
-UNTOLD = "Answer."  # the system turn without a condition
 HEADERS = ["system", "user", "assistant", UNTOLD]
-HELD_OUT = 1  # tasks of each row and column
 TRAIN_TEXTS = 200  # training records that are answered too
 GROUPS = ("train", "seen", "unseen", "unseen_task")
 OPTIMIZER = {"schedule": "linear", "warmup_ratio": 0.1, "beta2": 0.99, "weight_decay": 0.0}
-
-Records = list[Conditioned]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -122,12 +116,19 @@ def run_row(
 ) -> trials.Entry:
     """Train and test one row; return its entry."""
     changes = {"place": "gates", **ROWS[setting][row]}
+    changes.pop("steps", None)
     steps = steps_of(setting, row)
-    data = make_data(setting, seed, options)
+    data = make_data(setting, seed, BATCH * longest(setting), options.split, options.texts)
     start = time.process_time()
-    module = trained(data, changes | {"lr": lr}, steps, seed, options.folder / f"{setting}-{seed}")
+    folder = options.folder / f"{setting}-{seed}"
+    module = trained(data, changes | {"lr": lr}, steps, seed, folder)
     seconds = time.process_time() - start
-    items = tested(module, data, changes["place"])
+    if row == "full SFT" and not (folder / "full_sft").exists():
+        save(module, folder / "full_sft")
+    items = answered(module, data, changes["place"])
+    if changes["place"] == "both":
+        others = answered(module, data, "both", shuffle=True)
+        items |= {f"{group}, other gates": hits for group, hits in others.items()}
     return {
         "setting": setting,
         "row": row,
@@ -139,7 +140,7 @@ def run_row(
         "train_loss": round(float(module.trainer.callback_metrics["train/reply_loss"]), 4),
         "processor_seconds": round(seconds),
         "metrics": {group: round(statistics.mean(hits), 4) for group, hits in items.items()},
-        "items": {group: hits for group, hits in items.items() if group != "train"},
+        "items": {group: hits for group, hits in items.items() if group in GROUPS[1:]},
     }
 
 
@@ -147,53 +148,13 @@ def steps_of(setting: str, row: str) -> int:
     """Return the steps of a row; those "on full SFT" have them on top of that row's."""
     if setting == "composed":
         return COMPOSED
-    return MORE if "after" in ROWS[setting][row] else BASE
+    changes = ROWS[setting][row]
+    return int(changes.get("steps", MORE)) if "after" in changes else BASE
 
 
-def make_data(setting: str, seed: int, options: argparse.Namespace) -> tuple[Records, Records]:
-    """Return what a seed trains on, in order, and what it answers; the latter by query."""
-    path = str(Path(trials.data_path("clinc150")).parent)
-    views: Any = datamodules.TaskViews(path, sources=["clinc150"], intents=INTENTS)
-    count = BATCH * (COMPOSED if setting == "composed" else max(BASE, MORE))
-    tested = sorted(by_prompt(views.records(options.split)).items())
-    tested = random.Random(0).sample(tested, min(options.texts, len(tested)))
-    if setting == "control":
-        order: Records = []
-        dice = random.Random(seed)
-        while len(order) < count:
-            order += dice.sample(views.records("train"), len(views.records("train")))
-        return order[:count], [record for _, records in tested for record in records]
-    queries = [query(records) for records in by_prompt(views.records("train")).values()]
-    domains = tuple(sorted({each.domain for each in queries}))
-    tasks = Tasks(domains, hold_out(HELD_OUT, seed))
-    asked = [query(records) for _, records in tested]
-    return tasks.training(queries, count, seed), tasks.testing(asked, seed)
-
-
-def by_prompt(records: Records) -> dict[str, Records]:
-    """Return the records of each query."""
-    found = defaultdict(list)
-    for record in records:
-        found[record.prompt].append(record)
-    return dict(found)
-
-
-def query(records: Records) -> Query:
-    """Return the query that records ask for its domain and its intent."""
-    answers = {record.task: record.response for record in records}
-    return Query(records[0].prompt, answers["clinc150 domain"], answers["clinc150 intent"])
-
-
-def placed(records: Records, place: str) -> Records:
-    """Return records whose condition stands in the `gates`, the `prompt`, `both` or nowhere."""
-    return [
-        replace(
-            record,
-            system=record.condition if place in ("prompt", "both") else UNTOLD,
-            condition=record.condition if place in ("gates", "both") else "",
-        )
-        for record in records
-    ]
+def longest(setting: str) -> int:
+    """Return the most steps that a row of a setting has."""
+    return max(steps_of(setting, row) for row in ROWS[setting])
 
 
 def trained(
@@ -257,13 +218,24 @@ def write_small(folder: Path, records: Records, seed: int) -> None:
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
-def tested(module: Any, data: tuple[Records, Records], place: str) -> dict[str, list[float]]:
-    """Return the share of right answers to each query, by group, queries in one order."""
+def answered(
+    module: Any, data: tuple[Records, Records], place: str, *, shuffle: bool = False
+) -> dict[str, list[float]]:
+    """Return the share of right answers to each query, by group, queries in one order.
+
+    Args:
+        module: A trained module.
+        data: See `make_data`.
+        place: Where the condition stands; see `placed`.
+        shuffle: Give the gates, and not the prompt, the condition of another record.
+    """
     asked = [replace(record, group="train") for record in data[0][:TRAIN_TEXTS]] + data[1]
     right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    told = placed(asked, place)
+    told = shuffled_conditions(told, 0) if shuffle else told
     for first in range(0, len(asked), 200):
-        part = asked[first : first + 200]
-        for record, answer in zip(part, module.generate(placed(part, place)), strict=True):
+        part = slice(first, first + 200)
+        for record, answer in zip(asked[part], module.generate(told[part]), strict=True):
             hit = exact(answer.answer, record.response)
             right[record.group][record.prompt].append(hit)
     return {

@@ -6,6 +6,7 @@ import pytest
 import datamodules
 from benchmarks.megan import from_scratch
 from benchmarks.megan.composed import FORMS, FRAMES, WHATS, Query, Tasks, all_tasks, hold_out
+from benchmarks.megan.settings import placed
 from benchmarks.reproduce.verdict import item_scores
 
 QUERIES = [Query(f"query {i}", f"domain {i}", f"intent {i}") for i in range(10)]
@@ -55,7 +56,7 @@ def test_a_condition_stands_where_a_row_has_it():
     places = {
         place: (one.system == record.condition, one.condition == record.condition)
         for place in ("none", "gates", "prompt", "both")
-        for one in from_scratch.placed([record], place)
+        for one in placed([record], place)
     }
     assert places == {
         "none": (False, False),
