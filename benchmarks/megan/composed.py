@@ -84,7 +84,8 @@ class Tasks:
 
     def training(self, queries: Sequence[Query], count: int, seed: int) -> list[Conditioned]:
         """Return `count` records: queries in random orders, tasks and frames drawn for each."""
-        dice, records = random.Random(seed), []
+        dice = random.Random(seed)
+        records: list[Conditioned] = []
         while len(records) < count:
             for query in dice.sample(list(queries), len(queries)):
                 frame = dice.choice(FRAMES[:-UNSEEN_FRAMES])

@@ -43,7 +43,6 @@ from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from datamodules.conditioned_chat import shuffled_conditions
 from zoo.export import save
 from zoo.metrics.answers import exact
-from zoo.records import Conditioned
 
 HYPER: dict[str, Any] = {"hyper": {"bottleneck": 32}, "lr": 1e-2}
 WIDE: dict[str, Any] = {"hyper": {"bottleneck": 0}, "lr": 3e-3}
@@ -190,15 +189,9 @@ def trained(
     )
     records = placed(data[0][: steps * BATCH], place)
     records = shuffled_conditions(records, seed) if shuffle else records
-    loader = ConditionedRecords(records, batch_size=BATCH, seed=seed)
+    loader = GivenRecords(records, batch_size=BATCH, seed=seed)
     quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, loader)
     return module.to(DEVICE).eval()
-
-
-class ConditionedRecords(GivenRecords):
-    """Trains on given records under conditions."""
-
-    record_types = (Conditioned,)
 
 
 def write_small(folder: Path, records: Records, seed: int) -> None:
