@@ -1,23 +1,24 @@
 """MeGan on a small Llama from scratch, and tasks that training never saw: one JSON entry per run.
 
     python -m benchmarks.megan.from_scratch --json benchmarks/results/megan-small.json
-    python -m benchmarks.megan.from_scratch --split val --seeds 100 --rates 1e-3 3e-3 1e-2 \
+    python -m benchmarks.megan.from_scratch --split val --seeds 100 --rates 1e-2 3e-2 \
         --json benchmarks/results/megan-small-rates.json
 
-Two settings over the queries of 30 intents of CLINC150, three of each domain:
+Two settings over the queries of ten intents of CLINC150, one of each domain:
 
 - `control`: a query is asked for its domain or its intent; both prompts are the query alone and
   the condition is one of ten wordings of each question (`TaskViews`). What is not told the
   condition cannot be right more often than in half of the answers.
-- `composed`: 25 tasks, a name of the query in a form of the answer (`composed.py`), ten of them
-  held out, others for each seed.
+- `composed`: 16 tasks, a name of the query in a form of the answer (`composed.py`), four of them
+  held out, others for each seed. Rows that are told in both places are also asked with the
+  condition of another record in the gates (`other gates`).
 
 A row's condition stands in the gates (the hypernetwork reads it), in the prompt (the system turn
 is the condition), in both or nowhere. Rows "on full SFT" train what bends the gates, or adapters,
 and nothing else, over the weights of the row "full SFT", which is told no condition.
 
-The second command is the search of learning rates: on validation queries, and a seed that the first
-one does not use. Needs `ZOO_DATA`; one thread.
+The second command tries learning rates, on validation queries and a seed that the first one does
+not use. Needs `ZOO_DATA`; one thread.
 """
 
 from __future__ import annotations
@@ -198,17 +199,18 @@ def write_small(folder: Path, records: Records, seed: int) -> None:
     """Write the random backbone of a seed, whose tokenizer has seen the training records.
 
     Its weights have a standard deviation of 1 / sqrt(width), and so has the hypernetwork, which
-    takes it over: 0.02, the library's number, is made for widths of thousands. At width 96 it
-    leaves the condition a signal that hundreds of steps do not find.
+    takes it over: 0.02, the library's number, is made for widths of thousands: at 128 it
+    leaves the condition a signal that 200 steps did not find.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     texts = [text for each in records for text in (each.prompt, each.response, each.condition)]
     write_llama(folder, bpe_tokenizer([*texts, *HEADERS * 200], VOCABULARY), *SMALL, window=WINDOW)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     config.initializer_range = SMALL[0] ** -0.5
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model.save_pretrained(folder)
 
 
 def answered(

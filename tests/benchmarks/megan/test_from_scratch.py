@@ -77,8 +77,9 @@ def test_rows_are_run_once_and_keep_their_hits(tmp_path, monkeypatch, capsys):
     rows = [
         "MeGan (hypernetwork) on full SFT",
         "LoRA of equal size, condition in the prompt, on full SFT",
-        "MeGan, all weights",
+        "MeGan, all weights, condition in both",
     ]
+    monkeypatch.setitem(from_scratch.ROWS["control"][rows[0]], "steps", 1)
     asked = ["--json", str(path), "--seeds", "0", "--folder", str(tmp_path / "weights")]
     from_scratch.main([*asked, "--texts", "2", "--rows", *rows])
     entries = json.loads(path.read_text())
@@ -91,6 +92,8 @@ def test_rows_are_run_once_and_keep_their_hits(tmp_path, monkeypatch, capsys):
     assert max(hyper, adapters) < everything
     assert [len(item_scores(entry, "items.unseen")) for entry in entries] == [2] * 3
     assert [len(entry["items"].get("unseen_task", [])) for entry in entries] == [0, 0, 2]
-    assert "| MeGan, all weights |" in capsys.readouterr().out
+    told = [name.endswith("other gates") for entry in entries for name in entry["metrics"]]
+    assert told == [False] * 10 + [True] * 4
+    assert "| MeGan, all weights, condition in both |" in capsys.readouterr().out
     monkeypatch.setattr(from_scratch, "run_row", lambda *_, **__: pytest.fail("it was there"))
     from_scratch.main([*asked, "--rows", *rows])
