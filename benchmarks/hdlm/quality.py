@@ -27,17 +27,19 @@ from benchmarks import trials
 from benchmarks.hdlm.parts import SETS, read
 from benchmarks.training import GivenRecords, quiet_trainer
 from benchmarks.trials import Entry
+from zoo.backbone import read_config
 from zoo.methods.hdlm.metrics import path_scores
 from zoo.methods.hdlm.prompts import Plan
 
-BLOCKS, K1 = 30, 23  # SmolLM2-135M; 0.78 of its blocks, the released WoS setting
+BACKBONE = "smollm2-135m"
 WEIGHTS = [2.0, 1.0]  # coarse to fine, the released WoS setting
 ROWS: dict[str, dict[str, Any]] = {
-    "HdLM (k = 23)": {"layers": [K1]},
-    "flat SFT": {"layers": [BLOCKS]},
-    "HdLM, norm before the head": {"layers": [K1], "head_norm": True},
-    "two-call SFT": {"layers": [BLOCKS], "separate": True},
+    "HdLM": {},
+    "flat SFT": {},
+    "HdLM, norm before the head": {"head_norm": True},
+    "two-call SFT": {"separate": True},
 }
+ONE_DEPTH = ("flat SFT", "two-call SFT")  # the last block speaks at both levels
 TITLES = ["row", "seeds", "joint accuracy (95 % over texts; over seeds)", "micro-F1", "macro-F1"]
 TITLES += ["level 1", "level 2", "failed", "training tokens", "blocks x tokens a reply"]
 TITLES += ["of them one by one"]
@@ -90,7 +92,8 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> Entr
         weights=WEIGHTS,
         max_length=part.max_length,
         max_new_tokens=4,
-        **ROWS[row],
+        backbone=zoo.Backbone(BACKBONE),
+        **settings(row, BACKBONE),
     )
     levels = 2 if module.separate else 1
     data = GivenRecords(train, batch_size=options.texts * levels, seed=seed)
@@ -119,16 +122,23 @@ def run_row(name: str, row: str, seed: int, options: argparse.Namespace) -> Entr
     }
 
 
+def settings(row: str, backbone: str) -> dict[str, Any]:
+    """Return what a row sets; the coarse head of the others is at 0.78 of the blocks."""
+    if row not in ONE_DEPTH:
+        return ROWS[row]
+    return {**ROWS[row], "layers": [read_config(backbone).num_hidden_layers]}
+
+
 def cost(module: Any, plans: Sequence[Plan]) -> dict[str, float]:
     """Return blocks x tokens of a reply, and those of them that decode token by token (means)."""
-    encoder, k = module.encoder(), module.ks[0]
+    encoder, (k, top) = module.encoder(), module.ks
     total = sequential = 0.0
     for plan in plans:
         query = len(encoder.opening(plan)) + len(encoder.between(plan, ()))
         coarse, fine = (len(encoder.ids(text + encoder.chat.end)) for text in plan.gold)
         whole = query + coarse + len(encoder.between(plan, plan.names[:1])) + fine
-        total += BLOCKS * (whole + (query + coarse if module.separate else 0))
-        sequential += k * coarse + BLOCKS * fine
+        total += top * (whole + (query + coarse if module.separate else 0))
+        sequential += k * coarse + top * fine
     return {"blocks": round(total / len(plans)), "sequential": round(sequential / len(plans), 1)}
 
 
