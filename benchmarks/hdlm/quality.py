@@ -47,7 +47,7 @@ SHOWN = ("joint_micro_f1", "joint_macro_f1", "level_1_accuracy", "level_2_accura
 
 
 class LossCurve(Callback):
-    """Keeps the loss terms of every step, and counts tokens."""
+    """Keeps both levels' losses and the gradient's norm of every step, and counts tokens."""
 
     def __init__(self) -> None:
         self.losses: list[list[float]] = []
@@ -59,7 +59,7 @@ class LossCurve(Callback):
         """Note the step."""
         self.tokens += batch.num_tokens
         logged = trainer.callback_metrics
-        names = [f"train/level_{i}_loss" for i in (1, 2)]
+        names = ["train/level_1_loss", "train/level_2_loss", "train/grad_norm"]
         self.losses.append([round(float(logged.get(name, math.nan)), 3) for name in names])
         if len(self.losses) % 10 == 0:
             recent = zip(*self.losses[-10:], strict=True)
