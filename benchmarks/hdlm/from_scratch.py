@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -87,13 +88,13 @@ def jobs(options: argparse.Namespace) -> list[trials.Job]:
 def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
     """Train and test one row; return its entry."""
     data = datamodules.CLINC150(trials.data_path("clinc150"))
-    train, test = data.records("train"), limit(data.records(held), TESTED)
+    train: list[Any] = data.records("train")
+    given: list[Any] = data.records(held)
+    test, seen = limit(given, TESTED), limit(train, RECALLED)
     curve, start = LossCurve(), time.process_time()
     module = trained(row, train, lr, epochs, seed, curve)
     learned = time.process_time()
-    paths, recalled = (decoded(module, part) for part in (test, limit(train, RECALLED)))
-    scores = path_scores(paths, [record.labels for record in test])
-    known = path_scores(recalled, [record.labels for record in limit(train, RECALLED)])
+    paths, recalled = decoded(module, test), decoded(module, seen)
     return {
         "held": held,
         "row": row,
@@ -108,8 +109,8 @@ def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
             "train": round(learned - start),
             "test": round(time.process_time() - learned),
         },
-        "metrics": rounded(scores),
-        "metrics_train": rounded(known),
+        "metrics": scores(paths, test),
+        "metrics_train": scores(recalled, seen),
         "items": {
             "joint": [int(tuple(p) == r.labels) for p, r in zip(paths, test, strict=True)],
             "level_1": [int(p[0] == r.labels[0]) for p, r in zip(paths, test, strict=True)],
@@ -187,9 +188,10 @@ def stream_below_head(module: zoo.HdLM, record: LabelPath) -> float:
     return stream_size(module.lm, num_blocks(module.lm) - 1, example.input_ids)
 
 
-def rounded(scores: dict[str, float]) -> dict[str, float]:
-    """Return scores with four digits after the point."""
-    return {name: round(value, 4) for name, value in scores.items()}
+def scores(paths: Sequence[Sequence[str]], records: Sequence[LabelPath]) -> dict[str, float]:
+    """Return the scores of decoded paths, four digits after the point."""
+    found = path_scores(paths, [record.labels for record in records])
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def thinned(losses: Sequence[Sequence[float]], parts: int) -> list[list[float]]:
