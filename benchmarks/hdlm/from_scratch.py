@@ -158,7 +158,8 @@ def write_small(folder: Path, train: Sequence[LabelPath], seed: int) -> None:
     lightning.seed_everything(seed, verbose=False)
     config = read_config(str(folder))
     config.initializer_range = WIDTH**-0.5  # 0.02 is for wide models; these learn slowly from it
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model.save_pretrained(folder)
 
 
 def decoded(module: zoo.HdLM, records: Sequence[LabelPath]) -> list[list[str]]:
