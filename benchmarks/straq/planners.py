@@ -11,9 +11,9 @@ prompts share (system turn, question, speakers with their strategies) is one tok
 the first 160 characters are read; the seeker's description of the situation is left out.
 
 First each trained row's learning rate is chosen: the one of `RATES` with the best accuracy on the
-validation decisions (`split: val`) after half the steps, with a seed that is not in the table. Then
-all rows run on the test decisions, a seed of every row before the next seed. Needs `ZOO_DATA`; one
-thread.
+validation decisions (`split: val`) after `SEARCH_STEPS` steps, with a seed that is not in the
+table. Then all rows run on the test decisions, a seed of every row before the next seed. Needs
+`ZOO_DATA`; one thread.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TITLES = ("Acc", "Q", "B")  # of `SCORES`
 DRAWN = "class prior, drawn"
 ROWS = (*TRAINED, *KEYS, DRAWN)
 RATES = (1e-3, 2e-3, 4e-3)
-SEARCH_SEED = 100  # of the runs that choose a learning rate
+SEARCH_SEED, SEARCH_STEPS = 100, 200  # of the runs that choose a learning rate
 SIZE = (64, 168)  # width, inner width
 INIT = 0.1  # standard deviation of weights; at 0.02 so narrow a model hardly learns at first
 VOCABULARY = 4096
@@ -70,14 +70,15 @@ SEEN = 50  # training dialogues that a trained planner is asked about afterwards
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=range(5))
-    parser.add_argument("--steps", type=int, default=400, help=f"of {BATCH} decisions each")
+    parser.add_argument("--steps", type=int, default=600, help=f"of {BATCH} decisions each")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "split", "row", "lr", "seed")
     if not options.table:
         torch.set_num_threads(1)
         rows = [row for row in options.rows if row in TRAINED]
-        half, run = (partial(run_row, steps=steps) for steps in (options.steps // 2, options.steps))
-        finished.run(product(["val"], rows, RATES, [SEARCH_SEED]), half)
+        search = partial(run_row, steps=SEARCH_STEPS)
+        finished.run(product(["val"], rows, RATES, [SEARCH_SEED]), search)
+        run = partial(run_row, steps=options.steps)
         for seed, row in product(options.seeds, options.rows):
             finished.run([("test", row, best_rate(finished.entries, row), seed)], run)
     print("\n".join(tables(finished.entries)))

@@ -28,6 +28,7 @@ def sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(planners, "VOCABULARY", 300)
     monkeypatch.setattr(planners, "WINDOW", 512)
     monkeypatch.setattr(planners, "RATES", (1e-9, 1e-2))
+    monkeypatch.setattr(planners, "SEARCH_STEPS", 40)
     for kept in (planners.dialogues, planners.points, planners.tokenizer):
         kept.cache_clear()
     return tmp_path / "rows.json"
