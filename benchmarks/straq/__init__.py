@@ -1,1 +1,1 @@
-"""straQ*: speed of scoring the strategies (its replies: benchmarks.support)."""
+"""straQ*: speed of scoring the strategies, quality of planners (replies: benchmarks.support)."""

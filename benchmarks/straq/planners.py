@@ -70,7 +70,7 @@ SEEN = 50  # training dialogues that a trained planner is asked about afterwards
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=range(5))
-    parser.add_argument("--steps", type=int, default=600, help=f"of {BATCH} decisions each")
+    parser.add_argument("--steps", type=int, default=400, help=f"of {BATCH} decisions each")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "split", "row", "lr", "seed")
     if not options.table:

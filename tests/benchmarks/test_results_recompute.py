@@ -20,6 +20,7 @@ from benchmarks.lamss import table as lamss_table
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
 from benchmarks.sova import dilemma_table, dilemmas
+from benchmarks.straq import planner_scores, planners
 from benchmarks.support import data as support_data
 from benchmarks.support import lookup
 from benchmarks.support.reread import reread
@@ -123,6 +124,23 @@ def test_lookup_table_of_the_page() -> None:
     starts = f"{best['accuracy']:.1f} (", f"{best['proficiency']:.1f} (", f"{best['bias']:.2f} ("
     (line,) = (row for row in page.splitlines() if f"| {LOOKUP} | {starts[0]}" in row)
     assert all(start in line for start in starts)
+
+
+@pytest.mark.usefixtures("needs_data")
+def test_straq_planners() -> None:
+    """Scores and pseudo-values from the planned strategies, rules from the data, and the page."""
+    kept = entries("straq-planners-2026-11-30")
+    page = (RESULTS / "2026-11-30-straq.md").read_text("utf-8")
+    assert [line for line in planners.tables(kept) if line not in page] == []
+    for split in ("val", "test"):
+        asked = planners.points(split)
+        gold = planner_scores.by_dialogue(asked, [point.target.strategy for point in asked])
+        for entry in (entry for entry in kept if entry["split"] == split):
+            scores = planner_scores.of_plans(entry["found"], gold)
+            assert scores == {"metrics": entry["metrics"], "items": entry["items"]}
+            if entry["row"] not in planners.TRAINED:
+                plans = planners.by_rule(entry["row"], asked, entry["seed"])
+                assert planner_scores.by_dialogue(asked, plans) == entry["found"]
 
 
 @pytest.mark.usefixtures("needs_data")
