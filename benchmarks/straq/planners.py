@@ -182,13 +182,13 @@ def trained(lr: float, seed: int, steps: int, settings: dict[str, Any]) -> zoo.S
 
 def write_planner(folder: Path, seed: int) -> None:
     """Write a Llama with weights of this seed, and the tokenizer, as a folder to load."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     write_llama(folder, tokenizer(), *SIZE, window=WINDOW)
-    config = AutoConfig.from_pretrained(folder)
+    config = LlamaConfig.from_json_file(folder / "config.json")
     config.initializer_range = INIT
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
 
 
 @torch.no_grad()
