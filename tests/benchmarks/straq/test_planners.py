@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ FOUND = {"a": "AABB", "b": "AC", "c": "BAHB"}
 
 
 @pytest.fixture
-def sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return a path for rows of the packaged dialogues, the same in every split."""
+def sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Yield a path for rows of the packaged dialogues, the same in every split."""
     records = datamodules.ESConv().records("test")
     monkeypatch.setattr(data, "read", lambda name, split: records)
     monkeypatch.setattr(planners, "SIZE", (32, 64))
@@ -29,9 +30,15 @@ def sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(planners, "WINDOW", 512)
     monkeypatch.setattr(planners, "RATES", (1e-9, 1e-2))
     monkeypatch.setattr(planners, "SEARCH_STEPS", 40)
+    forget()
+    yield tmp_path / "rows.json"
+    forget()
+
+
+def forget() -> None:
+    """Let nothing of one test's dialogues be read by another."""
     for kept in (planners.dialogues, planners.points, planners.tokenizer):
         kept.cache_clear()
-    return tmp_path / "rows.json"
 
 
 def test_items_are_paired_by_dialogue_and_mean_the_score() -> None:
