@@ -1,0 +1,205 @@
+"""MeTHanol and its controls on one small base model: which thoughts help with beliefs.
+
+    python -m benchmarks.methanol.small_worlds --json benchmarks/results/methanol-world.json
+
+The world is that of `FalseBelief(moves=2)`: three people, two moves, beliefs about beliefs. One
+Llama of four blocks is trained once on plain texts of it (`base_model.py`, kept beside the JSON's
+name in `--base`); every row then trains all of its weights on the same questions in the same steps.
+Seeds change the training questions and their order. The learning rate of a row is the one of
+`RATES` with the most right answers to 200 validation questions, with a seed outside the table;
+rows of other k take the rate of k = 3. Test questions are the same for all; `hits` of an entry says
+for each in turn whether it was answered. One thread, no data to get.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+import zoo
+from benchmarks import trials
+from benchmarks.methanol.base_model import WINDOW, stories, train_base
+from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
+from datamodules.two_moves import KINDS
+from zoo.records import Triple
+
+RAW = "MeTHanol, raw head, k = 3"
+NORMED = "MeTHanol, normed head, k = 3"
+SCALED = "MeTHanol, scaled head, k = 3"
+TRAINED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "SFT(Q -> A)": (zoo.SFT, {}),
+    "SFT(Q -> T, A)": (zoo.SFT, {"learn_thought": True}),
+    RAW: (zoo.MeTHanol, {"thinking_layer": 3}),
+    NORMED: (zoo.MeTHanol, {"thinking_layer": 3, "thinking_norm": True}),
+    SCALED: (zoo.MeTHanol, {"thinking_layer": 3, "match_scale": True}),
+    "MeTHanol, normed head, k = 2": (
+        zoo.MeTHanol,
+        {"thinking_layer": 2, "thinking_norm": True},
+    ),
+    "MeTHanol, normed head, k = 1": (
+        zoo.MeTHanol,
+        {"thinking_layer": 1, "thinking_norm": True},
+    ),
+}
+RULE = "rule: present place"
+ROWS = (RULE, *TRAINED)
+SEARCHED = tuple(TRAINED)[:5]
+RATES = (1e-3, 2e-3, 4e-3)
+SEARCH_SEED = 100
+BATCH = 32
+BELIEFS = KINDS[:3]
+PLACE = re.compile(r"(?:was in|moved the \w+ to) the (\w+)\.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, then print the tables."""
+    parser = trials.make_parser(__doc__, rows=ROWS, seeds=range(8))
+    parser.add_argument("--base", type=Path, default=Path("runs/two_moves_base"))
+    parser.add_argument("--steps", type=int, default=160, help=f"of {BATCH} questions")
+    parser.add_argument("--questions", type=int, default=500, help="of the test, a fifth a kind")
+    options = parser.parse_args(arguments)
+    finished = trials.FinishedRows(options.json, "part", "row", "lr", "seed")
+    if not options.table:
+        torch.set_num_threads(1)
+        if not (options.base / "model.safetensors").is_file():
+            train_base(options.base)
+        run = partial(run_row, options=options)
+        finished.run(search_jobs(options.rows), run)
+        finished.run(test_jobs(options.rows, options.seeds, finished.entries), run)
+    print("\n".join(table(finished.entries)))
+
+
+def search_jobs(rows: Sequence[str]) -> list[trials.Job]:
+    """Return the runs on validation questions that choose the rates of these rows."""
+    wanted = {searched(row) for row in rows if row in TRAINED}
+    return [
+        ("search", row, rate, SEARCH_SEED) for row in SEARCHED if row in wanted for rate in RATES
+    ]
+
+
+def searched(row: str) -> str:
+    """Return the row whose rate a row takes: its own, or that of k = 3."""
+    return row if row in SEARCHED else NORMED
+
+
+def test_jobs(
+    rows: Sequence[str], seeds: Sequence[int], entries: Sequence[trials.Entry]
+) -> list[trials.Job]:
+    """Return part, row, rate and seed of the table, every row of a seed before the next seed."""
+    rates = {row: best_rate(entries, searched(row)) for row in rows if row in TRAINED}
+    return [("test", row, rates.get(row, 0.0), seed) for seed in seeds for row in rows]
+
+
+def best_rate(entries: Sequence[trials.Entry], row: str) -> float:
+    """Return the rate with the most right validation answers; of equal ones the lowest."""
+    tried = trials.of_row(entries, part="search", row=row)
+    return float(max(tried, key=lambda e: (e["metrics"]["accuracy"], -e["lr"]))["lr"])
+
+
+def run_row(part: str, row: str, lr: float, seed: int, options: argparse.Namespace) -> trials.Entry:
+    """Train and test one row; return its entry."""
+    asked = stories("validation", 200) if part == "search" else stories("test", options.questions)
+    start = time.process_time()
+    entry: trials.Entry = {"part": part, "row": row, "lr": lr, "seed": seed}
+    if row == RULE:
+        entry |= {"steps": 0, **scores(asked, [present_place(each) for each in asked])}
+    else:
+        module = trained(row, lr, seed, options)
+        replies = answered(module, asked)
+        entry |= {"steps": options.steps, **scores(asked, [r.answer for r in replies])}
+        if module.hparams.get("learn_thought", True):
+            right = [r.thought == each.thought for r, each in zip(replies, asked, strict=True)]
+            entry["metrics"]["thoughts"] = round(statistics.mean(right), 4)
+        known = training_questions(seed, options.steps)[:200]
+        first = scores(known, [r.answer for r in answered(module, known)])
+        entry["metrics"]["train_accuracy"] = first["metrics"]["accuracy"]
+    return {**entry, "seconds": round(time.process_time() - start)}
+
+
+def training_questions(seed: int, steps: int) -> list[Triple]:
+    """Return the training questions of a seed, each for one step."""
+    return stories(f"train {seed}", steps * BATCH)
+
+
+def trained(row: str, lr: float, seed: int, options: argparse.Namespace) -> Any:
+    """Return the module of a row after its steps from the base model."""
+    lightning.seed_everything(seed, verbose=False)
+    method, settings = TRAINED[row]
+    module = method(
+        backbone={"name": str(options.base)},
+        optimizer={"lr": lr, "schedule": "linear", "warmup_ratio": 0.1, "beta2": 0.99},
+        max_length=WINDOW,
+        max_thought_tokens=48,
+        max_answer_tokens=6,
+        **settings,
+    )
+    questions = GivenRecords(training_questions(seed, options.steps), batch_size=BATCH, seed=seed)
+    quiet_trainer(max_steps=options.steps, max_epochs=-1).fit(module, questions)
+    return module.to(DEVICE).eval()
+
+
+def answered(module: Any, asked: Sequence[Triple]) -> list[Any]:
+    """Return a reply to each question, a hundred at a time."""
+    return [r for i in range(0, len(asked), 100) for r in module.generate(asked[i : i + 100])]
+
+
+def present_place(question: Triple) -> str:
+    """Return the rule's answer: where the object is, or was first if that is the question."""
+    places = PLACE.findall(question.query)
+    return f"the {places[0 if question.kind == 'memory' else -1]}"
+
+
+def scores(asked: Sequence[Triple], answers: Sequence[str]) -> dict[str, Any]:
+    """Return hits of each question in turn, in all, of beliefs and by kind, and their means."""
+    right = [int(each.answer == text) for each, text in zip(asked, answers, strict=True)]
+    hits = {
+        name: [hit for hit, each in zip(right, asked, strict=True) if each.kind in kinds]
+        for name, kinds in {
+            "all": KINDS,
+            "belief": BELIEFS,
+            **{kind: (kind,) for kind in KINDS},
+        }.items()
+    }
+    metrics = {name: round(statistics.mean(each), 4) for name, each in hits.items()}
+    return {"metrics": {"accuracy": metrics.pop("all"), **metrics}, "hits": hits}
+
+
+def table(entries: Sequence[trials.Entry]) -> list[str]:
+    """Return Markdown tables: percent right by kind over seeds, and what the search found."""
+    names = ("train_accuracy", "thoughts", "accuracy", "belief", *KINDS)
+    tested, tried = (trials.of_row(entries, part=part) for part in ("test", "search"))
+    rows = [
+        [row, f"{mine[0]['lr']:g}", str(len(mine)), *(_cell(mine, name) for name in names)]
+        for row, mine in trials.by_row(tested, ROWS)
+    ]
+    found = [
+        [row, *(_cell(trials.of_row(mine, lr=rate), "accuracy") for rate in RATES)]
+        for row, mine in trials.by_row(tried, ROWS)
+    ]
+    return [
+        *trials.markdown(["row", "lr", "seeds", *names], rows),
+        "",
+        *trials.markdown(["validation, lr", *(f"{rate:g}" for rate in RATES)], found),
+    ]
+
+
+def _cell(entries: Sequence[trials.Entry], name: str) -> str:
+    """Return a mean over seeds in percent with half its 95 % interval; `-` without the score."""
+    values = [100 * e["metrics"][name] for e in entries if name in e["metrics"]]
+    if not values:
+        return "-"
+    margin = trials.seed_margin(values)
+    return f"{statistics.mean(values):.1f}" + (f" +-{margin:.1f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()
