@@ -32,7 +32,7 @@ WORLD = Words(ALL.names[:5], ALL.objects[:4], ALL.places[:6], ALL.rooms[:3])
 SIZE = (64, 128)  # width, inner width
 WINDOW = 256
 VOCABULARY = 640
-STEPS, BATCH = 1800, 16  # steps, stories a step
+ROUNDS, BATCH = (1800, 1400), 16  # steps of each round of the rate, stories a step
 PEAK = 4e-3
 BLOCKS_TIMES, WORDS_TIMES = 6, 8
 """The usual first weights (deviation 0.02) are too small at this width: with them nothing was
@@ -72,20 +72,28 @@ def tokenizer() -> Any:
     return bpe_tokenizer([*read, *headers, *told], VOCABULARY)
 
 
-def train_base(folder: Path, seed: int = 0, steps: int = STEPS) -> None:
+def train_base(folder: Path, seed: int = 0, rounds: Sequence[int] = ROUNDS) -> None:
     """Train the base model and write it as a folder to load; every 100 steps its loss is printed.
 
     Args:
         folder: Where to.
         seed: Of its first weights and of its stories.
-        steps: Of `BATCH` stories each.
+        rounds: Steps of `BATCH` stories each; in a round the rate rises, then falls.
     """
     from transformers import LlamaForCausalLM
 
-    words, rng = tokenizer(), random.Random(f"base {seed}")
+    words = tokenizer()
     write_llama(folder, words, *SIZE, window=WINDOW)
     lm = LlamaForCausalLM.from_pretrained(folder)
     first_weights(lm, seed)
+    for number, steps in enumerate(rounds):
+        name = f"base {seed}" + f" {number}" * (number > 0)
+        train_round(lm, words, random.Random(name), steps)
+    lm.save_pretrained(folder)
+
+
+def train_round(lm: Any, words: Any, rng: random.Random, steps: int) -> None:
+    """Train the model on so many steps of new stories."""
     rates = Optimizer(warmup_ratio=0.03, final_ratio=0.02)
     adamw = torch.optim.AdamW(lm.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01)
     for step in range(steps):
@@ -98,7 +106,6 @@ def train_base(folder: Path, seed: int = 0, steps: int = STEPS) -> None:
         adamw.zero_grad()
         if step % 100 == 99:
             print("base", step + 1, round(loss.item(), 3), flush=True)
-    lm.save_pretrained(folder)
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def test_a_run_is_kept_and_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(base_model, "BATCH", 5)
     monkeypatch.setattr(small_worlds, "BATCH", 5)
     monkeypatch.setattr(small_worlds, "RATES", (1e-3,))
-    base_model.train_base(tmp_path / "base", steps=1)
+    base_model.train_base(tmp_path / "base", rounds=(1,))
     path = tmp_path / "rows.json"
     rows = [small_worlds.RULE, "SFT(Q -> A)", small_worlds.NORMED]
     asked = ["--json", str(path), "--base", str(tmp_path / "base"), "--seeds", "0", "--rows", *rows]
