@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.small_models import bpe_tokenizer, write_llama
-from datamodules.false_belief import WORDS, Words, make_harder
-from datamodules.two_moves import KINDS, tell
+from datamodules.false_belief import KINDS as ONE_MOVE
+from datamodules.false_belief import WORDS, Words, make_harder, make_triple
+from datamodules.two_moves import KINDS as TWO_MOVES
+from datamodules.two_moves import tell
 from zoo.encoding import IGNORE
 from zoo.optimizer import Optimizer
 from zoo.prompts.thoughts import SYSTEM
@@ -39,11 +41,18 @@ BLOCKS_TIMES, WORDS_TIMES = 6, 8
 copied from the story after 400 steps of 32, with these times as large ones after 200 of 16."""
 
 
-def stories(name: str, count: int) -> list[Triple]:
-    """Return questions of the world with two moves, kinds in turn; equal names, equal questions."""
+def stories(name: str, count: int, moves: int = 2) -> list[Triple]:
+    """Return questions of a world, kinds in turn; equal names, equal questions.
+
+    Args:
+        name: What the questions are for.
+        count: How many.
+        moves: How often the object is moved, 1 or 2; see `datamodules.FalseBelief`.
+    """
     rng = random.Random(name)
-    kinds = [KINDS[i % len(KINDS)] for i in range(count)]
-    return [make_harder(rng, WORLD, kind, f"{name}:{i}") for i, kind in enumerate(kinds)]
+    make, kinds = (make_triple, ONE_MOVE) if moves == 1 else (make_harder, TWO_MOVES)
+    turns = [kinds[i % len(kinds)] for i in range(count)]
+    return [make(rng, WORLD, kind, f"{name}:{i}") for i, kind in enumerate(turns)]
 
 
 def report(rng: random.Random) -> tuple[str, str]:

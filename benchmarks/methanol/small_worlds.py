@@ -1,14 +1,16 @@
-"""MeTHanol and its controls on one small base model: which thoughts help with beliefs.
+"""MeTHanol and its controls on one small base model, on stories of one move or two.
 
-    python -m benchmarks.methanol.small_worlds --json benchmarks/results/methanol-world.json
+    python -m benchmarks.methanol.small_worlds --json benchmarks/results/two_moves.json
+    python -m benchmarks.methanol.small_worlds --moves 1 --steps 240 --lr 4e-3 \
+      --json benchmarks/results/one_move.json
 
-The world is that of `FalseBelief(moves=2)`: three people, two moves, beliefs about beliefs. One
-Llama of four blocks is trained once to tell what happens in it (`base_model.py`; the folder
-`--base`, made if it is not there); every row then trains all of its weights on as many questions in
-the same steps. Seeds change the training questions and their order. The learning rate of a row is
-the one of `RATES` with the most right answers to 200 validation questions after `SEARCH_STEPS`
-steps, with a seed outside the table; rows of other k take the rate of k = 3. Test questions are the
-same for all; `hits` of an entry says for each in turn whether it was answered. One thread, no data.
+The worlds are those of `FalseBelief`. One Llama of four blocks is trained once to tell what happens
+in stories of two moves (`base_model.py`; the folder `--base`, made if it is not there). Every row
+then trains all of its weights on as many questions in the same steps. Seeds change the training
+questions and their order. Without `--lr` a row's rate is the one of `RATES` with the most right
+answers to 200 validation questions after `SEARCH_STEPS` steps, with a seed outside the table; rows
+of other k take the rate of k = 3. Test questions are the same for all; `hits` of an entry says for
+each in turn whether it was answered. One thread, no data to get.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ import zoo
 from benchmarks import trials
 from benchmarks.methanol.base_model import WINDOW, stories, train_base
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
-from datamodules.two_moves import KINDS
 from zoo.records import Triple
 
 RAW = "MeTHanol, raw head, k = 3"
@@ -41,14 +42,8 @@ TRAINED: dict[str, tuple[Any, dict[str, Any]]] = {
     RAW: (zoo.MeTHanol, {"thinking_layer": 3}),
     NORMED: (zoo.MeTHanol, {"thinking_layer": 3, "thinking_norm": True}),
     SCALED: (zoo.MeTHanol, {"thinking_layer": 3, "match_scale": True}),
-    "MeTHanol, normed head, k = 2": (
-        zoo.MeTHanol,
-        {"thinking_layer": 2, "thinking_norm": True},
-    ),
-    "MeTHanol, normed head, k = 1": (
-        zoo.MeTHanol,
-        {"thinking_layer": 1, "thinking_norm": True},
-    ),
+    "MeTHanol, raw head, k = 2": (zoo.MeTHanol, {"thinking_layer": 2}),
+    "MeTHanol, raw head, k = 1": (zoo.MeTHanol, {"thinking_layer": 1}),
 }
 RULE = "rule: present place"
 ROWS = (RULE, *TRAINED)
@@ -56,7 +51,8 @@ SEARCHED = tuple(TRAINED)[:5]
 RATES = (4e-3, 2e-3)
 SEARCH_SEED, SEARCH_STEPS = 100, 150
 BATCH = 16
-BELIEFS = KINDS[:3]
+BELIEFS = ("false_belief", "true_belief", "second_order")
+KINDS = (*BELIEFS, "memory", "reality")
 PLACE = re.compile(r"(?:was in|moved the \w+ to) the (\w+)\.")
 
 
@@ -65,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=range(8))
     parser.add_argument("--base", type=Path, default=Path("runs/two_moves_base"))
     parser.add_argument("--steps", type=int, default=400, help=f"of {BATCH} questions")
-    parser.add_argument("--questions", type=int, default=500, help="of the test, a fifth a kind")
+    parser.add_argument("--moves", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--lr", type=float, help="of every row, without a search")
+    parser.add_argument("--questions", type=int, default=500, help="of the test, as many a kind")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "part", "row", "lr", "seed")
     if not options.table:
@@ -73,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (options.base / "model.safetensors").is_file():
             train_base(options.base)
         run = partial(run_row, options=options)
-        finished.run(search_jobs(options.rows), run)
-        finished.run(test_jobs(options.rows, options.seeds, finished.entries), run)
+        if options.lr is None:
+            finished.run(search_jobs(options.rows), run)
+        finished.run(test_jobs(options, finished.entries), run)
     print("\n".join(table(finished.entries)))
 
 
@@ -88,15 +87,15 @@ def search_jobs(rows: Sequence[str]) -> list[trials.Job]:
 
 def searched(row: str) -> str:
     """Return the row whose rate a row takes: its own, or that of k = 3."""
-    return row if row in SEARCHED else NORMED
+    return row if row in SEARCHED else RAW
 
 
-def test_jobs(
-    rows: Sequence[str], seeds: Sequence[int], entries: Sequence[trials.Entry]
-) -> list[trials.Job]:
+def test_jobs(options: argparse.Namespace, entries: Sequence[trials.Entry]) -> list[trials.Job]:
     """Return part, row, rate and seed of the table, every row of a seed before the next seed."""
-    rates = {row: best_rate(entries, searched(row)) for row in rows if row in TRAINED}
-    return [("test", row, rates.get(row, 0.0), seed) for seed in seeds for row in rows]
+    rates = {RULE: 0.0}
+    for row in set(options.rows) - {RULE}:
+        rates[row] = options.lr or best_rate(entries, searched(row))
+    return [("test", row, rates[row], seed) for seed in options.seeds for row in options.rows]
 
 
 def best_rate(entries: Sequence[trials.Entry], row: str) -> float:
@@ -107,32 +106,30 @@ def best_rate(entries: Sequence[trials.Entry], row: str) -> float:
 
 def run_row(part: str, row: str, lr: float, seed: int, options: argparse.Namespace) -> trials.Entry:
     """Train and test one row; return its entry."""
-    search = part == "search"
+    search, moves = part == "search", options.moves
     steps = min(SEARCH_STEPS, options.steps) if search else options.steps
-    asked = stories("validation", 200) if search else stories("test", options.questions)
+    name, count = ("validation", 200) if search else ("test", options.questions)
+    asked = stories(name, count, moves)
     start = time.process_time()
-    entry: trials.Entry = {"part": part, "row": row, "lr": lr, "seed": seed}
+    entry: trials.Entry = {"part": part, "row": row, "lr": lr, "seed": seed, "moves": moves}
     if row == RULE:
         entry |= {"steps": 0, **scores(asked, [present_place(each) for each in asked])}
     else:
-        module = trained(row, lr, seed, steps, options.base)
+        questions = stories(f"train {seed}", steps * BATCH, moves)
+        module = trained(row, lr, seed, steps, questions, options.base)
         replies = answered(module, asked)
         entry |= {"steps": steps, **scores(asked, [r.answer for r in replies])}
         if module.hparams.get("learn_thought", True):
             right = [r.thought == each.thought for r, each in zip(replies, asked, strict=True)]
             entry["metrics"]["thoughts"] = round(statistics.mean(right), 4)
-        known = training_questions(seed, steps)[:100]
-        first = scores(known, [r.answer for r in answered(module, known)])
+        first = scores(questions[:100], [r.answer for r in answered(module, questions[:100])])
         entry["metrics"]["train_accuracy"] = first["metrics"]["accuracy"]
     return {**entry, "seconds": round(time.process_time() - start)}
 
 
-def training_questions(seed: int, steps: int) -> list[Triple]:
-    """Return the training questions of a seed, each for one step."""
-    return stories(f"train {seed}", steps * BATCH)
-
-
-def trained(row: str, lr: float, seed: int, steps: int, base: Path) -> Any:
+def trained(
+    row: str, lr: float, seed: int, steps: int, questions: Sequence[Triple], base: Path
+) -> Any:
     """Return the module of a row after its steps from the base model."""
     lightning.seed_everything(seed, verbose=False)
     method, settings = TRAINED[row]
@@ -144,8 +141,8 @@ def trained(row: str, lr: float, seed: int, steps: int, base: Path) -> Any:
         max_answer_tokens=6,
         **settings,
     )
-    questions = GivenRecords(training_questions(seed, steps), batch_size=BATCH, seed=seed)
-    quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, questions)
+    data = GivenRecords(questions, batch_size=BATCH, seed=seed)
+    quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, data)
     return module.to(DEVICE).eval()
 
 
@@ -163,7 +160,7 @@ def present_place(question: Triple) -> str:
 def scores(asked: Sequence[Triple], answers: Sequence[str]) -> dict[str, Any]:
     """Return hits of each question in turn, in all, of beliefs and by kind, and their means."""
     right = [int(each.answer == text) for each, text in zip(asked, answers, strict=True)]
-    hits = {
+    grouped = {
         name: [hit for hit, each in zip(right, asked, strict=True) if each.kind in kinds]
         for name, kinds in {
             "all": KINDS,
@@ -171,6 +168,7 @@ def scores(asked: Sequence[Triple], answers: Sequence[str]) -> dict[str, Any]:
             **{kind: (kind,) for kind in KINDS},
         }.items()
     }
+    hits = {name: each for name, each in grouped.items() if each}
     metrics = {name: round(statistics.mean(each), 4) for name, each in hits.items()}
     return {"metrics": {"accuracy": metrics.pop("all"), **metrics}, "hits": hits}
 
