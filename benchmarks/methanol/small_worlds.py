@@ -185,11 +185,11 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
         [row, *(_cell(trials.of_row(mine, lr=rate), "accuracy") for rate in RATES)]
         for row, mine in trials.by_row(tried, ROWS)
     ]
-    return [
-        *trials.markdown(["row", "lr", "seeds", *names], rows),
-        "",
-        *trials.markdown(["validation, lr", *(f"{rate:g}" for rate in RATES)], found),
-    ]
+    lines = trials.markdown(["row", "lr", "seeds", *names], rows)
+    if found:
+        titles = ["validation, lr", *(f"{rate:g}" for rate in RATES)]
+        lines += ["", *trials.markdown(titles, found)]
+    return lines
 
 
 def _cell(entries: Sequence[trials.Entry], name: str) -> str:

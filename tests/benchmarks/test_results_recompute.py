@@ -185,3 +185,14 @@ def test_tomi_interval_over_seeds(row, margin):
     assert 4.303 * stdev(scores) / 3**0.5 == pytest.approx(margin, abs=0.06)
     line = f"| {row} | {mean(scores):.1f} | +-{margin} |"
     assert line in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("moves", ["one_move", "two_moves"])
+def test_small_worlds_scores_are_means_of_their_hits(moves):
+    tested = [e for e in entries(f"methanol-{moves}-2026-11-30") if e["part"] == "test"]
+    assert tested
+    for entry in tested:
+        shares = {name: round(mean(hits), 4) for name, hits in entry["hits"].items()}
+        assert shares.pop("all") == entry["metrics"]["accuracy"]
+        assert shares == {name: entry["metrics"][name] for name in shares}
+        assert {"belief", "false_belief", "true_belief"} <= shares.keys()
