@@ -93,7 +93,7 @@ def train_base(folder: Path, seed: int = 0, rounds: Sequence[int] = ROUNDS) -> N
 
     words = tokenizer()
     write_llama(folder, words, *SIZE, window=WINDOW)
-    lm = LlamaForCausalLM.from_pretrained(folder)
+    lm = LlamaForCausalLM.from_pretrained(folder, trust_remote_code=False)
     first_weights(lm, seed)
     for number, steps in enumerate(rounds):
         name = f"base {seed}" + f" {number}" * (number > 0)
