@@ -1,8 +1,9 @@
 """CLINC150 intents as documents, a small Llama that has read them, and a rule that counts words.
 
 A query is a text of CLINC150, its documents are the names of its intent and of nine others of the
-same domain. The backbone has seen nothing but the training prompts of right pairs, as a language
-model: it knows the words and which texts stand after which names, and nothing of the two options.
+same domain. The backbone is a language model of the training prompts of right pairs, each with an
+answer by the dice: it knows the words, which texts stand after which names and what an answer looks
+like; what the answer means it does not know.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE
 from datamodules.judged_queries import names_corpus, ranking
 from zoo.export import save
+from zoo.methods.lahore.encoder import RelevanceEncoder
 from zoo.records import Ranking
 
 DOMAINS = 2  # of ten, the first ones of the file: 30 intents, 3,000 training texts
 CANDIDATES = 10
-PROMPT = {  # no system line and no question: constant texts say nothing to a model from scratch
+PROMPT: dict[
+    str, Any
+] = {  # no system line and no question: constant texts say nothing to a model from scratch
     "template": "paper",
     "system": "",
     "relevance": False,
@@ -41,7 +45,7 @@ PROMPT = {  # no system line and no question: constant texts say nothing to a mo
 SIZE = (96, 256)  # width, inner width
 VOCABULARY = 2048
 FIXED = ("user\ndocument:", "\nquery:", "assistant\n")  # what every prompt holds beside its texts
-STEPS, PROMPTS_PER_STEP, RATE = 600, 32, 3e-3  # of the language model
+STEPS, TEXTS_PER_STEP, RATE = 600, 32, 3e-3  # of the language model
 
 
 def read(split: str, seed: int, labelled: Any = None) -> list[Ranking]:
@@ -123,22 +127,35 @@ def write_backbone(folder: Path, train: Sequence[Ranking]) -> None:
     for weight in module.lm.parameters():
         if weight.ndim > 1:  # transformers' 0.02 is far too small for this width
             torch.nn.init.normal_(weight, std=SIZE[0] ** -0.5)
-    encoder = module.encoder()
-    prompts = []
-    for record in train:
-        head, tail = encoder.halves(record.query, record.corpus.documents[right_of(record)])
-        prompts.append(torch.tensor([*head, *tail]))
-    learn_prompts(module.to(DEVICE).lm, prompts, random.Random(0))
+    draws = random.Random(0)
+    learn(module.to(DEVICE).lm, texts_to_read(module.encoder(), train, draws), draws)
     save(module, folder)
 
 
-def learn_prompts(lm: Any, prompts: Sequence[torch.Tensor], draws: random.Random) -> None:
-    """Train a language model on all tokens of random prompts, `(L,)` each."""
+def texts_to_read(
+    encoder: RelevanceEncoder, train: Sequence[Ranking], draws: random.Random
+) -> list[torch.Tensor]:
+    """Return the token ids of each right pair's prompt, `(L,)`, and of an answer by the dice.
+
+    "True" is drawn as often as one of `CANDIDATES` is right: what an answer looks like is known to
+    the backbone, and that the answer has to do with the prompt is not.
+    """
+    texts = []
+    for record in train:
+        head, tail = encoder.halves(record.query, record.corpus.documents[right_of(record)])
+        true, false = encoder.option_ids
+        answer = true if draws.random() < 1 / CANDIDATES else false
+        texts.append(torch.tensor([*head, *tail, answer, *encoder.end_ids]))
+    return texts
+
+
+def learn(lm: Any, texts: Sequence[torch.Tensor], draws: random.Random) -> None:
+    """Train a language model on all tokens of texts, `(L,)` each."""
     optimizer = torch.optim.AdamW(lm.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.05)
     lm.train()
     for _ in range(STEPS):
-        rows = draws.choices(prompts, k=PROMPTS_PER_STEP)
+        rows = draws.choices(texts, k=TEXTS_PER_STEP)
         ids, labels = (pad_sequence(rows, True, value).to(DEVICE) for value in (0, -100))
         lm(input_ids=ids, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ import zoo
 from benchmarks import trials
 from benchmarks.ranking.intent_backbone import PROMPT, naive_bayes, read, write_backbone
 from benchmarks.ranking.quality import SharedStates
-from benchmarks.ranking.simple_rankers import bm25_scores, random_scores
+from benchmarks.ranking.simple_rankers import Scores, bm25_scores, random_scores
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from zoo.export import save
 from zoo.ranking.metrics import mean_scores, query_scores
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    TEACHER: Row("LaHoRe", BACKBONE, "first", 7e-4, {}),
+    TEACHER: Row("LaHoRe", BACKBONE, "first", 1e-3, {}),
     "Rabtriever": Row("Rabtriever", TEACHER, "first", 3e-3, {}),
     "Rabtriever, forward KL": Row("Rabtriever", TEACHER, "first", 3e-3, {"divergence": "forward"}),
     "Rabtriever, no MSE": Row("Rabtriever", TEACHER, "first", 3e-3, {"mse": False}),
@@ -66,7 +66,7 @@ ROWS = {
     "Rabtriever, 3 layers": Row("Rabtriever", TEACHER, "first", 3e-3, {"num_layers": 3}),
     "LaHoRe, SFT, then SFT": Row("LaHoRe", TEACHER, "further", 5e-4, {}),
     "LaHoRe, SFT, then DPO": Row("LaHoRe", TEACHER, "further", 5e-4, {"objective": "dpo"}),
-    "LaHoRe, DPO": Row("LaHoRe", BACKBONE, "first", 7e-4, {"objective": "dpo"}),
+    "LaHoRe, DPO": Row("LaHoRe", BACKBONE, "first", 1e-3, {"objective": "dpo"}),
 }
 UNTRAINED = ("random", "bm25", "naive Bayes", "LaHoRe, zero-shot")
 FIRST, FURTHER, TEST = 2400, 600, 600  # queries
@@ -103,7 +103,7 @@ def run_row(
     train, asked = read("train", seed), read(options.split, 0)[:TEST]
     start, steps, cost = time.process_time(), 0, 0
     if row in ("random", "bm25", "naive Bayes"):
-        rules = {
+        rules: dict[str, Callable[..., Scores]] = {
             "random": partial(random_scores, seed=seed),
             "bm25": bm25_scores,
             "naive Bayes": partial(naive_bayes, train=train),

@@ -66,7 +66,7 @@ def test_rows_begin_with_the_right_weights(
     monkeypatch.setattr(intents, "read", lambda split, seed: given(split, seed, SAMPLE))
     monkeypatch.setattr(intent_backbone, "STEPS", 2)
     monkeypatch.setattr(intent_backbone, "SIZE", (16, 32))
-    for name, count in (("FIRST", 10), ("FURTHER", 5), ("TEST", 9)):
+    for name, count in {"FIRST": 6, "FURTHER": 2, "TEST": 3, "QUERIES_PER_STEP": 2}.items():
         monkeypatch.setattr(intents, name, count)
     rows = [
         *("naive Bayes", "LaHoRe, zero-shot", intents.TEACHER, "Rabtriever"),
@@ -77,9 +77,9 @@ def test_rows_begin_with_the_right_weights(
     intents.main(asked)
     entries = {entry["row"]: entry for entry in json.loads((tmp_path / "rows.json").read_text())}
     assert list(entries) == rows
-    assert [entry["steps"] for entry in entries.values()] == [0, 0, 2, 2, 2, 1]
+    assert [entry["steps"] for entry in entries.values()] == [0, 0, 3, 3, 3, 1]
     assert entries["Rabtriever"]["trained_parameters"] == 2 * (16 * 16 + 16)
-    assert all(len(entry["items"]["rr"]) == 9 for entry in entries.values())
+    assert all(len(entry["items"]["rr"]) == 3 for entry in entries.values())
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {
         "backbone",
         "LaHoRe-SFT-0",
