@@ -77,7 +77,7 @@ def test_rows_begin_with_the_right_weights(
     intents.main(asked)
     entries = {entry["row"]: entry for entry in json.loads((tmp_path / "rows.json").read_text())}
     assert list(entries) == rows
-    assert [entry["steps"] for entry in entries.values()] == [0, 0, 3, 3, 3, 1]
+    assert [entry["steps"] for entry in entries.values()] == [0, 0, 3, 9, 9, 1]
     assert entries["Rabtriever"]["trained_parameters"] == 2 * (16 * 16 + 16)
     assert all(len(entry["items"]["rr"]) == 3 for entry in entries.values())
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {
