@@ -65,8 +65,8 @@ ROWS = {
     "Rabtriever, no MSE": Row("Rabtriever", TEACHER, "first", 3e-3, {**KL, "mse": False}),
     "Rabtriever, no KL": Row("Rabtriever", TEACHER, "first", 1e-2, {"divergence": "none"}),
     "Rabtriever, no product": Row("Rabtriever", TEACHER, "first", 1e-2, {**KL, "product": False}),
-    "LaHoRe, SFT, then SFT": Row("LaHoRe", TEACHER, "further", 5e-4, {}),
-    "LaHoRe, SFT, then DPO": Row("LaHoRe", TEACHER, "further", 5e-4, {"objective": "dpo"}),
+    "LaHoRe, SFT, then SFT": Row("LaHoRe", TEACHER, "further", 2e-4, {}),
+    "LaHoRe, SFT, then DPO": Row("LaHoRe", TEACHER, "further", 2e-4, {"objective": "dpo"}),
     "LaHoRe, DPO": Row("LaHoRe", BACKBONE, "first", 1e-3, {"objective": "dpo"}),
 }
 UNTRAINED = ("random", "bm25", "naive Bayes", "LaHoRe, zero-shot")

@@ -29,7 +29,8 @@ class PairCache(FrozenStates):
         wanted = list(zip(heads, tails, strict=True))
         new = [pair for pair in dict.fromkeys(wanted) if pair not in self.seeing]
         if new:
-            found = super().pairs(lm, *zip(*new, strict=True), *rest)
+            run = [head for head, _ in new], [tail for _, tail in new]
+            found = super().pairs(lm, run[0], run[1], *rest)
             for pair, states, real in zip(new, found.seeing, found.real, strict=True):
                 self.seeing[pair] = states[real].clone()
         alone = self.alone(lm, tails, *rest)
