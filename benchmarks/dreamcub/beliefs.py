@@ -2,6 +2,7 @@
 
     export ZOO_DATA=...       # holds dailydialog/ and esconv/
     python -m benchmarks.dreamcub.beliefs --json FILE --seeds 0 1 2
+    python -m benchmarks.dreamcub.beliefs --json FILE --model small --steps 500 --seeds 0 1 2
 
 All rows read the same prompts with the same small language model. `majority` always says the most
 frequent label of one state of each training dialogue; `zero-shot` is the model as it is; `SFT
@@ -10,7 +11,9 @@ The last two have the same steps and records. One state of each test dialogue is
 seed of its own, so items are dialogues. DailyDialog: emotion, sentiment derived from it, act as
 intention; the copy that is used here has no text of its training split, so 90 percent of valid are
 learned from. ESConv: the emotion of the whole talk alone, since every sentiment is negative and
-there is no intention. Resumable: one JSON entry per data set, row and seed.
+there is no intention. `--model small` is that of `small_base.py`, of which the rows train full
+copies: numbers for one million weights, in minutes. Resumable: one JSON entry per data set, row
+and seed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -28,6 +32,7 @@ import torch
 import datamodules
 import zoo
 from benchmarks import trials
+from benchmarks.dreamcub.small_base import base_in
 from benchmarks.training import DEVICE, quiet_trainer
 from zoo.errors import TooLongError
 from zoo.methods.dreamcub.belief import Belief
@@ -47,7 +52,8 @@ DATA: dict[str, dict[str, Any]] = {
 }
 LOADER: dict[str, Any] = {"batch_size": 8, "too_long": "drop"}
 WINDOW = {"max_length": 320, "reserve": 64, "max_new_tokens": 32, "max_generated": 0}
-RATE = 5e-4
+RATE, COPY_RATE = 5e-4, 1e-3
+SMALL = "small"
 AT_ONCE = 8  # states
 SEEN = 100  # training states that are asked again after training
 
@@ -60,12 +66,14 @@ def data_of(name: str, seed: int) -> Any:
     return datamodules.DailyDialog(path, divide_valid=True, seed=seed, **LOADER)
 
 
-def method_of(dataset: str, row: str, model: str) -> zoo.DreamCUB:
-    """Return the method of a row, which learns S2 alone."""
+def method_of(dataset: str, row: str, model: str, *, copies: bool = False) -> zoo.DreamCUB:
+    """Return the method of a row, which learns S2 alone, in adapters or in full copies."""
+    rate = COPY_RATE if copies else RATE
     return zoo.DreamCUB(
-        zoo.Backbone(model, lora=zoo.LoRA(rank=16, alpha=32.0)),
-        zoo.Optimizer(lr=RATE, weight_decay=0.0),
-        world_lr=RATE,
+        zoo.Backbone(model, lora=None if copies else zoo.LoRA(rank=16, alpha=32.0)),
+        zoo.Optimizer(lr=rate, weight_decay=0.0),
+        world_lr=rate,
+        full_copies=copies,
         schedule={"policy": 0, "world": None},
         weights=ROWS[row] or {},
         dataset=dataset,
@@ -125,10 +133,15 @@ def scores(module: Any, states: Sequence[State], found: Sequence[Belief]) -> dic
 
 
 def run(
-    dataset: str, row: str, seed: int, model: str, steps: int, asked: int | None
+    dataset: str, row: str, seed: int, model: str, steps: int, asked: int | None, folder: Path
 ) -> trials.Entry:
     """Train a row, where it is trained, and test it on so many dialogues; None for all."""
-    start, data, module = time.time(), data_of(dataset, seed), method_of(dataset, row, model)
+    small = model == SMALL
+    start, data, base = time.time(), data_of(dataset, seed), model
+    if small:
+        method = partial(method_of, dataset, row)
+        base = base_in(folder, dataset, method, data_of(dataset, 0).records("train"))
+    module = method_of(dataset, row, base, copies=small)
     lightning.seed_everything(seed, verbose=False)
     if ROWS[row] is not None:
         quiet_trainer(max_steps=steps, precision="bf16-mixed").fit(module, data)
@@ -174,7 +187,8 @@ def main() -> None:
     """Run the missing rows and print the table."""
     parser = trials.make_parser(__doc__, rows=ROWS)
     parser.add_argument("--sets", nargs="+", choices=DATA, default=list(DATA), metavar="SET")
-    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--model", default="smollm2-135m", help="or `small`")
+    parser.add_argument("--folder", type=Path, default=Path("runs/beliefs"), help="of small bases")
     parser.add_argument("--tests", type=int, default=None, help="test dialogues; all by default")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--threads", type=int, default=2)
@@ -191,7 +205,7 @@ def main() -> None:
         if ROWS[row] is not None or seed == given.seeds[0]  # what is not trained has no seed
     ]
     if not given.table:
-        finished.run(jobs, run)
+        finished.run(jobs, partial(run, folder=given.folder))
     print("\n".join(table(trials.of_row(finished.entries, **setting))))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import zoo
+from benchmarks.dreamcub.small_base import learn_language
 from zoo.methods.dreamcub.encoder import State
 from zoo.methods.dreamcub.environment import Answer, opened
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -156,8 +157,6 @@ def trained_base(folder: Path, seed: int, steps: int, batch_size: int = 16) -> s
     It learns all tokens of replies and utterances in their prompts, and of lists of words that are
     said twice, from which it learns to look back, with all of its weights.
     """
-    from transformers import AutoModelForCausalLM
-
     path = untrained(folder, seed)
     encoder = zoo.DreamCUB(zoo.Backbone(path), **WINDOW).encoder()
     rows = []
@@ -170,19 +169,5 @@ def trained_base(folder: Path, seed: int, steps: int, batch_size: int = 16) -> s
     for _ in range(len(rows) // 2):
         said = "".join(draw.choices(words, k=draw.randint(4, 20)))
         rows.append(encoder.ids(said + said))
-    model = AutoModelForCausalLM.from_pretrained(
-        path, local_files_only=True, trust_remote_code=False
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, step / 50, 1.05 - step / steps)
-        ids = [torch.tensor(row) for row in draw.sample(rows, batch_size)]
-        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-100)
-        mask = padded >= 0
-        found = model(padded.clamp_min(0), attention_mask=mask, labels=padded)
-        found.loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    model.save_pretrained(path)
+    learn_language(path, rows, steps, batch_size, draw)
     return path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import datamodules
-from benchmarks.dreamcub import beliefs
+from benchmarks.dreamcub import beliefs, small_base
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +58,25 @@ def test_scores_and_the_most_frequent_label() -> None:
 
 
 @pytest.mark.parametrize("row", list(beliefs.ROWS))
-def test_every_row_runs(row: str) -> None:
-    entry = beliefs.run("daily_dialog", row, 0, "tiny-llama", steps=1, asked=3)
+def test_every_row_runs(row: str, tmp_path: Path) -> None:
+    entry = beliefs.run("daily_dialog", row, 0, "tiny-llama", 1, 3, tmp_path)
     assert entry["tests"] == 3
     assert {len(hits) for hits in entry["items"].values()} == {3}
     for name, hits in entry["items"].items():
         assert entry["metrics"][f"{name}_belief_accuracy"] == pytest.approx(sum(hits) / 3)
     assert row in beliefs.table([entry])[2]
+
+
+def test_a_small_base_has_read_the_dialogues_and_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_base, "STEPS", 2)
+    monkeypatch.setattr(small_base, "BATCH", 4)
+    entry = beliefs.run("daily_dialog", "world model", 0, beliefs.SMALL, 1, 2, tmp_path)
+    assert entry["tests"] == 2
+    (base,) = tmp_path.iterdir()
+    weights = (base / "model.safetensors").stat().st_mtime_ns
+    beliefs.run("daily_dialog", "SFT classifier", 1, beliefs.SMALL, 1, 2, tmp_path)
+    assert (base / "model.safetensors").stat().st_mtime_ns == weights
+    module = beliefs.method_of("daily_dialog", "world model", str(base), copies=True)
+    assert len(module.encoder().letter_ids) == len(set(module.encoder().letter_ids))

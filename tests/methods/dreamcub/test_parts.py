@@ -136,6 +136,21 @@ def test_a_long_situation_is_named(make: Any) -> None:
         module_of(make, max_length=2400, reserve=400).encoder()(record)
 
 
+def test_equal_paths_of_a_prompt_are_read_once(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are those of rows that are read alone, in the order in which they were asked."""
+    module = module_of(make, factors=FACTORS)
+    world, states = module.world, [State(d) for d in decisions(dialogue(), ACTS)]
+    prompts = [module.encoder().posterior(states[i]) for i in (0, 1, 0, 1)]
+    paths = [[0, 0, 0], [1, 2, 0], [0, 0, 3], [1, 0, 0]]  # the last letter is not read
+    alone = [world.factor_logps([p], [path]) for p, path in zip(prompts, paths, strict=True)]
+    read, states_of = [], world._states
+    monkeypatch.setattr(world, "_states", lambda rows: read.extend(rows) or states_of(rows))
+    together = world.factor_logps(prompts, paths)
+    assert len(read) == 3
+    for i, factor in enumerate(together):
+        torch.testing.assert_close(factor, torch.cat([row[i] for row in alone]))
+
+
 def test_the_schedule_goes_through_its_stages() -> None:
     schedule = Schedule(2, 1, 1, world_per_cycle=2, minibatches=2, epochs=1)
     found = [schedule.phase(step) for step in range(12)]

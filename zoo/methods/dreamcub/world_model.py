@@ -58,13 +58,18 @@ class WorldModel:
     ) -> list[Tensor]:
         """Return the log-probabilities of each factor along paths, F tensors `(S, K)`.
 
+        A prompt that is asked along equal paths is read once; the last letter is never read.
+
         Args:
             prompts: Of posterior or prior.
             paths: Index of each factor's label; only those before a factor change it.
         """
         pairs = [self.encoder.chain(*pair) for pair in zip(prompts, paths, strict=True)]
-        states_ND, offsets = self._states([ids for ids, _ in pairs])
-        places = offsets[:-1, None] + torch.tensor([p for _, p in pairs], device=offsets.device)
+        rows = {tuple(ids): None for ids, _ in pairs}
+        row_of = {ids: i for i, ids in enumerate(rows)}
+        states_ND, offsets = self._states([list(ids) for ids in rows])
+        begins = offsets[[row_of[tuple(ids)] for ids, _ in pairs], None]
+        places = begins + torch.tensor([p for _, p in pairs], device=offsets.device)
         weight, norm = self.module.output_head
         return [
             option_logits(
@@ -179,11 +184,13 @@ class WorldModel:
         sampled, _ = self.module.quietly(lambda: self.draw(asked, names))
         paths = torch.where(gold >= 0, gold, torch.tensor(sampled, device=gold.device)).tolist()
         labelled, moments = normalizers.get(LABELLED, 1.0), normalizers.get(MOMENTS, 1.0)
-        terms = {"belief": label_term(self.factor_logps(asked, paths), gold, labelled)}
+        drawn = sampled if weights.kl else []  # one pass reads both paths of a prompt
+        found = self.factor_logps([*asked, *asked[: len(drawn)]], [*paths, *drawn])
+        terms = {"belief": label_term([f[: len(states)] for f in found], gold, labelled)}
         if weights.observation:
             terms["observation"] = self.utterances(states, moments)
         if weights.kl:
-            q = self.factor_logps(asked, sampled)
+            q = [f[len(states) :] for f in found]
             p = self.factor_logps([encoder.prior(s) for s in states], sampled)
             terms["kl"] = kl_term(q, p, gold, moments, weights.balance)
         if weights.prior:
