@@ -32,7 +32,16 @@ def bpe_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
 
 
-def write_llama(folder: Path, tokenizer: Any, width: int, inner: int, window: int = 512) -> None:
+def write_llama(
+    folder: Path,
+    tokenizer: Any,
+    width: int,
+    inner: int,
+    window: int = 512,
+    *,
+    seed: int = 0,
+    deviation: float = 0.02,
+) -> None:
     """Write a random Llama of four blocks, and its tokenizer, as a folder to load.
 
     Args:
@@ -41,6 +50,9 @@ def write_llama(folder: Path, tokenizer: Any, width: int, inner: int, window: in
         width: Width of the residual stream.
         inner: Width inside the feed-forward layers.
         window: Longest input in tokens.
+        seed: Of the weights.
+        deviation: Standard deviation of the weights. The library's 0.02 is for wide models; below
+            a width of some 100 models learn faster from 1 / sqrt(width).
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -53,10 +65,11 @@ def write_llama(folder: Path, tokenizer: Any, width: int, inner: int, window: in
         num_key_value_heads=4,
         max_position_embeddings=window,
         tie_word_embeddings=True,
+        initializer_range=deviation,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

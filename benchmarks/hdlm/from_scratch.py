@@ -23,7 +23,6 @@ from typing import Any
 
 import lightning
 import torch
-from transformers import AutoModelForCausalLM
 
 import datamodules
 import zoo
@@ -33,7 +32,6 @@ from benchmarks.hdlm.quality import ROWS, WEIGHTS, LossCurve, settings
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from benchmarks.trials import Entry
-from zoo.backbone import read_config
 from zoo.methods.hdlm.metrics import FAILED, path_scores
 from zoo.nn.blocks import num_blocks
 from zoo.nn.heads import stream_size
@@ -41,6 +39,7 @@ from zoo.records import LabelPath, Taxonomy, Triple
 
 LR = 3e-3  # the best of those tried for each row on validation texts, seed 100
 WIDTH, INNER = 64, 176
+DEVIATION = WIDTH**-0.5  # of first weights
 VOCABULARY = 2048
 WINDOW = 192
 SYSTEM = "Sort"  # one token; the encoder has a longer line for none
@@ -154,12 +153,10 @@ def write_small(folder: Path, train: Sequence[LabelPath], seed: int) -> None:
     names = [name for below in train[0].taxonomy.children.values() for name in below]
     roles = [SYSTEM, "system", "user", "thought", "assistant"]
     texts = [*(record.text for record in train), *names * 20, *roles * 100]
-    write_llama(folder, bpe_tokenizer(texts, VOCABULARY), WIDTH, INNER, window=WINDOW)
     lightning.seed_everything(seed, verbose=False)
-    config = read_config(str(folder))
-    config.initializer_range = WIDTH**-0.5  # 0.02 is for wide models; these learn slowly from it
-    model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    model.save_pretrained(folder)
+    sizes = {"width": WIDTH, "inner": INNER, "window": WINDOW}
+    words = bpe_tokenizer(texts, VOCABULARY)
+    write_llama(folder, words, **sizes, seed=seed, deviation=DEVIATION)
 
 
 def decoded(module: zoo.HdLM, records: Sequence[LabelPath]) -> list[list[str]]:

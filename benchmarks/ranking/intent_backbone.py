@@ -32,9 +32,8 @@ from zoo.records import Ranking
 
 DOMAINS = 2  # of ten, the first ones of the file: 30 intents, 3,000 training texts
 CANDIDATES = 10
-PROMPT: dict[
-    str, Any
-] = {  # no system line and no question: constant texts say nothing to a model from scratch
+# No system line and no question: constant texts say nothing to a model from scratch.
+PROMPT: dict[str, Any] = {
     "template": "paper",
     "system": "",
     "relevance": False,

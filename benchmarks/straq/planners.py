@@ -59,7 +59,7 @@ ROWS = (*TRAINED, *KEYS, DRAWN)
 RATES = (1e-3, 2e-3, 4e-3)
 SEARCH_SEED, SEARCH_STEPS = 100, 200  # of the runs that choose a learning rate
 SIZE = (64, 168)  # width, inner width
-INIT = 0.1  # standard deviation of weights; at 0.02 so narrow a model hardly learns at first
+DEVIATION = 0.1  # standard deviation of weights; at 0.02 so narrow a model hardly learns at first
 VOCABULARY = 4096
 WINDOW = 112  # tokens: the question, problem, emotion and the last turns
 CHARACTERS = 160  # of a turn
@@ -182,13 +182,7 @@ def trained(lr: float, seed: int, steps: int, settings: dict[str, Any]) -> zoo.S
 
 def write_planner(folder: Path, seed: int) -> None:
     """Write a Llama with weights of this seed, and the tokenizer, as a folder to load."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    write_llama(folder, tokenizer(), *SIZE, window=WINDOW)
-    config = LlamaConfig.from_json_file(folder / "config.json")
-    config.initializer_range = INIT
-    torch.manual_seed(seed)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    write_llama(folder, tokenizer(), *SIZE, window=WINDOW, seed=seed, deviation=DEVIATION)
 
 
 @torch.no_grad()
