@@ -6,16 +6,19 @@
 
 Two settings over the queries of ten intents of CLINC150, one of each domain:
 
-- `control`: a query is asked for its domain or its intent; both prompts are the query alone and
-  the condition is one of ten wordings of each question (`TaskViews`). What is not told the
-  condition cannot be right more often than in half of the answers.
+- `steered`: a query is asked for its domain or its intent and the condition is one of nine wordings
+  of each question (`TaskViews`). What is not told the condition cannot be right more often than in
+  half of the answers. Two models are frozen and steered by their gates. One was told the condition
+  in its prompts (`told`); now its prompt asks both questions (`neutral.py`). The other never was
+  told (`untold`); its prompt is the query alone.
 - `composed`: 16 tasks, a name of the query in a form of the answer (`composed.py`), four of them
   held out, others for each seed. Rows that are told in both places are also asked with the
   condition of another record in the gates (`other gates`).
 
 A row's condition stands in the gates (the hypernetwork reads it), in the prompt (the system turn
-is the condition), in both or nowhere. Rows "on full SFT" train what bends the gates, or adapters,
-and nothing else, over the weights of the row "full SFT", which is told no condition.
+is the condition), in both or nowhere. Rows "on told" and "on untold" train what bends the gates, or
+adapters, and nothing else, over the weights of the row "full SFT, condition in the prompt" or "full
+SFT, no condition". The rows "a beta for each question" need no hypernetwork (`question_betas.py`).
 
 The second command tries learning rates, on validation queries and a seed that the first one does
 not use. Needs `ZOO_DATA`; one thread.
@@ -27,7 +30,7 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +41,8 @@ import torch
 
 import zoo
 from benchmarks import trials
+from benchmarks.megan.neutral import neutral_prompt
+from benchmarks.megan.question_betas import QuestionBetas, UnboundedBetas, by_question
 from benchmarks.megan.settings import UNTOLD, Records, make_data, placed
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
@@ -45,26 +50,38 @@ from datamodules.conditioned_chat import shuffled_conditions
 from zoo.export import save
 from zoo.metrics.answers import exact
 
-HYPER: dict[str, Any] = {"hyper": {"bottleneck": 32}, "lr": 1e-2}
+HYPER: dict[str, Any] = {"hyper": {"bottleneck": 32}, "lr": 3e-3}
 WIDE: dict[str, Any] = {"hyper": {"bottleneck": 0}, "lr": 3e-3}
 FULL: dict[str, Any] = {"train": "full", "lr": 4e-3}
 PLAIN: dict[str, Any] = {"gate": "none", **FULL}
 ADAPTER = {"rank": 14, "alpha": 28.0, "targets": ["q_proj", "v_proj"]}
-AFTER: dict[str, Any] = {"after": "full SFT"}
-BASE, MORE, COMPOSED = 150, 450, 600  # steps
+BETAS: dict[str, Any] = {"gate": "static", "lr": 1e-1, "padding_free": False}
+BASES = {"told": "full SFT, condition in the prompt", "untold": "full SFT, no condition"}
+TOLD, NEVER = {"after": "told"}, {"after": "untold"}
+STEPS = {"steered": 300, "composed": 600}
+MORE = 200  # of rows over a frozen model
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
-    "control": {
-        "full SFT": {"place": "none", **PLAIN},
-        "MeGan (hypernetwork) on full SFT": {**HYPER, **AFTER, "steps": 1000},
-        "LoRA of equal size, condition in the prompt, on full SFT": {
-            **AFTER,
-            "place": "prompt",
+    "steered": {
+        BASES["told"]: {"place": "prompt", **PLAIN},
+        "MeGan, R = 32, on told": {**HYPER, **TOLD},
+        "MeGan, R = 0, on told": {**WIDE, **TOLD},
+        "shuffled condition, R = 32, on told": {**HYPER, **TOLD, "shuffle": True},
+        "LoRA of equal size, no condition, on told": {
+            **TOLD,
+            "place": "none",
             "gate": "none",
             "lora": ADAPTER,
-            "lr": 1e-2,
+            "lr": 3e-3,
         },
-        "MeGan with R = 0, on full SFT": {**WIDE, **AFTER},
-        "shuffled condition, R = 0, on full SFT": {**WIDE, **AFTER, "shuffle": True},
+        "a beta for each question, on told": {**BETAS, **TOLD, "kind": QuestionBetas},
+        BASES["untold"]: {"place": "none", **PLAIN},
+        "MeGan, R = 32, on untold": {**HYPER, **NEVER},
+        "a beta for each question, on untold": {**BETAS, **NEVER, "kind": QuestionBetas},
+        "the same without the range, on untold": {
+            **BETAS,
+            **NEVER,
+            "kind": UnboundedBetas,
+        },
     },
     "composed": {
         "full SFT, condition in the prompt": {"place": "prompt", **PLAIN},
@@ -115,84 +132,91 @@ def run_row(
     setting: str, row: str, seed: int, lr: float, options: argparse.Namespace
 ) -> trials.Entry:
     """Train and test one row; return its entry."""
-    changes = {"place": "gates", **ROWS[setting][row]}
-    changes.pop("steps", None)
-    steps = steps_of(setting, row)
-    data = make_data(setting, seed, BATCH * longest(setting), options.split, options.texts)
+    changes = {"place": "gates", **ROWS[setting][row], "lr": lr}
+    data = make_data(setting, seed, BATCH * STEPS[setting], options.split, options.texts)
+    data = (by_question(data[0]), by_question(data[1])) if "kind" in changes else data
     start = time.process_time()
     folder = options.folder / f"{setting}-{seed}"
-    module = trained(data, changes | {"lr": lr}, steps, seed, folder)
+    module = trained(data[0], changes, setting, seed, folder)
     seconds = time.process_time() - start
-    if row == "full SFT" and not (folder / "full_sft").exists():
-        save(module, folder / "full_sft")
-    items = answered(module, data, changes["place"])
+    untold = untold_of(folder / changes.get("after", "random"))
+    items = answered(module, data, changes["place"], untold)
     if changes["place"] == "both":
         others = answered(module, data, "both", shuffle=True)
         items |= {f"{group}, other gates": hits for group, hits in others.items()}
+    if row == BASES["told"] and setting == "steered":
+        keep(module, data[0], folder / "told")
+        others = answered(module, data, "none", untold_of(folder / "told"))
+        items |= {f"{group}, not told": hits for group, hits in others.items()}
     return {
         "setting": setting,
         "row": row,
         "seed": seed,
         "lr": lr,
-        "steps": steps,
+        "steps": steps_of(setting, changes),
         "split": options.split,
         "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
         "train_loss": round(float(module.trainer.callback_metrics["train/reply_loss"]), 4),
         "processor_seconds": round(seconds),
+        "untold": untold,
         "metrics": {group: round(statistics.mean(hits), 4) for group, hits in items.items()},
         "items": {group: hits for group, hits in items.items() if group in GROUPS[1:]},
     }
 
 
-def steps_of(setting: str, row: str) -> int:
-    """Return the steps of a row; those "on full SFT" have them on top of that row's."""
-    if setting == "composed":
-        return COMPOSED
-    changes = ROWS[setting][row]
-    return int(changes.get("steps", MORE)) if "after" in changes else BASE
-
-
-def longest(setting: str) -> int:
-    """Return the most steps that a row of a setting has."""
-    return max(steps_of(setting, row) for row in ROWS[setting])
+def steps_of(setting: str, changes: Mapping[str, Any]) -> int:
+    """Return the steps of a row, of `BATCH` records each."""
+    return MORE if "after" in changes else STEPS[setting]
 
 
 def trained(
-    data: tuple[Records, Records], changes: dict[str, Any], steps: int, seed: int, folder: Path
+    records: Records, changes: dict[str, Any], setting: str, seed: int, folder: Path
 ) -> Any:
     """Return a row's module after training; weights that rows share are in the folder.
 
     Args:
-        data: See `make_data`.
+        records: What is trained on, in order.
         changes: The row's settings.
-        steps: How many, of `BATCH` records each.
+        setting: Says how many steps, of `BATCH` records each.
         seed: Of weights and order.
-        folder: Holds, or gets, the random backbone and the row that others start from.
+        folder: Holds, or gets, the random backbone and the models that are frozen.
     """
-    start = folder / "random"
-    if not start.exists():
-        write_small(start, data[0], seed)
-    if changes.pop("after", None):
-        start = folder / "full_sft"
-        if not start.exists():
-            base = {**ROWS["control"]["full SFT"]}
-            save(trained(data, base, BASE, seed, folder), start)
-    place, shuffle = changes.pop("place"), changes.pop("shuffle", False)
-    backbone = {"name": str(start), "lora": changes.pop("lora", None)}
+    steps, changes = steps_of(setting, changes), dict(changes)
+    after, place = changes.pop("after", "random"), changes.pop("place")
+    kind, shuffle = changes.pop("kind", zoo.MeGan), changes.pop("shuffle", False)
+    if after == "random" and not (folder / after).exists():
+        write_small(folder / after, records, seed)
+    elif not (folder / after).exists():
+        base = ROWS[setting][BASES[after]]
+        keep(trained(records, base, setting, seed, folder), records, folder / after)
     lightning.seed_everything(seed, verbose=False)
-    module = zoo.MeGan(
-        backbone=backbone,
+    module = kind(
+        backbone={"name": str(folder / after), "lora": changes.pop("lora", None)},
         optimizer={**OPTIMIZER, "lr": changes.pop("lr")},
         max_length=WINDOW,
         max_answer_tokens=8,
         max_generated=None,
         **changes,
     )
-    records = placed(data[0][: steps * BATCH], place)
+    records = placed(records[: steps * BATCH], place, untold_of(folder / after))
     records = shuffled_conditions(records, seed) if shuffle else records
     loader = GivenRecords(records, batch_size=BATCH, seed=seed)
     quiet_trainer(max_steps=steps, max_epochs=-1).fit(module, loader)
     return module.to(DEVICE).eval()
+
+
+def keep(module: Any, records: Records, folder: Path) -> None:
+    """Write a model that others start from, and the prompt that does not tell it its question."""
+    if not folder.exists():
+        save(module, folder)
+        untold = neutral_prompt(module, records) if folder.name == "told" else UNTOLD
+        (folder / "untold.txt").write_text(untold, "utf-8")
+
+
+def untold_of(folder: Path) -> str:
+    """Return the system turn without a condition for a model."""
+    path = folder / "untold.txt"
+    return path.read_text("utf-8") if path.exists() else UNTOLD
 
 
 def write_small(folder: Path, records: Records, seed: int) -> None:
@@ -207,7 +231,12 @@ def write_small(folder: Path, records: Records, seed: int) -> None:
 
 
 def answered(
-    module: Any, data: tuple[Records, Records], place: str, *, shuffle: bool = False
+    module: Any,
+    data: tuple[Records, Records],
+    place: str,
+    untold: str = UNTOLD,
+    *,
+    shuffle: bool = False,
 ) -> dict[str, list[float]]:
     """Return the share of right answers to each query, by group, queries in one order.
 
@@ -215,11 +244,12 @@ def answered(
         module: A trained module.
         data: See `make_data`.
         place: Where the condition stands; see `placed`.
+        untold: The system turn where the prompt has no condition.
         shuffle: Give the gates, and not the prompt, the condition of another record.
     """
     asked = [replace(record, group="train") for record in data[0][:TRAIN_TEXTS]] + data[1]
     right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    told = placed(asked, place)
+    told = placed(asked, place, untold)
     told = shuffled_conditions(told, 0) if shuffle else told
     for first in range(0, len(asked), 200):
         part = slice(first, first + 200)
