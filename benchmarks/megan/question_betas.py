@@ -31,6 +31,7 @@ class QuestionBetas(zoo.MeGan):
     """
 
     bounded = True
+    beta: nn.Parameter
 
     def install(self) -> None:
         """Give both questions betas that start at 1."""
