@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from benchmarks import trials
 from benchmarks.lamss.table import METRICS
 
-LEVELS = ("level_targets", "level_loss", "AUC of labels")
+LEVELS = (
+    *("level_targets", "answers", "training level_loss", "level_loss"),
+    *("training AUC, shown", "AUC, shown", "AUC of the levels shown"),
+)
 
 
 def table(entries: Sequence[trials.Entry]) -> list[str]:

@@ -4,20 +4,21 @@ import argparse
 import itertools
 import json
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 
+import zoo
 from benchmarks.lamss import world as trial
-from benchmarks.lamss import world_table
+from benchmarks.lamss import world_levels, world_table
 from benchmarks.lamss.table import METRICS
+from zoo.methods.lamss.doubt_labels import Studied
 from zoo.methods.lamss.metrics import auc
 from zoo.records import Triple
 
 
 @pytest.fixture
 def small(monkeypatch):
-    settings = {"people": 20, "vocabulary": 600, "width": (16, 32)}
+    settings = {"people": 40, "vocabulary": 600, "width": (16, 32), "strange": 5}
     settings["first"] = {"epochs": 1, "lr": 4e-3, "batch": 32}
     monkeypatch.setattr(trial, "SIZES", {**trial.SIZES, **settings})
 
@@ -27,17 +28,18 @@ def test_facts_are_told_in_chat_as_often_as_in_the_text(small):
     told = Counter(question.id for question in trial.told_in_chat(world))
     times = {f"{f.who}, {f.relation.name}": f.times for f in world.facts}
     assert told == {name: count for name, count in times.items() if count}
-    assert set(times.values()) == {0, 1, 2, 4, 8}
+    assert set(times.values()) == {0, 1, 4, 16}
     assert sum(told.values()) == len(list(world.text("train")))
 
 
 def test_no_fact_is_asked_about_in_training_and_test(small):
     world = trial.made(3)
-    learned, asked = trial.known(world, "train", "val"), trial.questions(world, "test")
+    learned, asked = trial.known(world, "train", "val"), trial.test(world)
     assert not {q.query for q in learned} & {q.query for q in asked}
-    assert {q.kind for q in learned} == {f"seen_{times}" for times in (0, 1, 2, 4, 8)}
+    assert {q.kind for q in learned} == {f"seen_{times}" for times in (0, 1, 4, 16)}
     assert {q.kind for q in asked} - {q.kind for q in learned} == {"held_out", "unreal"}
-    assert len(learned) == 12 * 4
+    assert len(learned) == 24 * 4
+    assert len(asked) == 16 * 4 + 5
 
 
 def test_the_main_metrics_are_of_kinds_that_training_has():
@@ -57,15 +59,28 @@ def test_the_main_metrics_are_of_kinds_that_training_has():
     assert (entry["right"], entry["doubts"]) == ("01101", [0.9, 0.1, 0.3, 0.0, 0.95])
 
 
-def test_labels_are_those_of_the_model_of_before():
+def test_judged_answers_are_those_of_the_model_of_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     asked = [Triple(f"Who {i}?", "", "a", kind="seen_1", id=f"q{i}") for i in range(3)]
-    asked.append(Triple("Who?", "", "a", kind="unreal", id="stranger"))
-    levels = dict(zip(asked, [0, 4, 0, 4], strict=True))
-    studied = {question: SimpleNamespace(level=level) for question, level in levels.items()}
-    module = SimpleNamespace(encoder=lambda: SimpleNamespace(studied=studied))
-    doubts = {"q0": 0.1, "q1": 0.5, "q2": 0.6, "stranger": 0.0}
-    assert trial.label_auc(module, asked, doubts) == 0.5
-    assert trial.label_auc(module, asked, {**doubts, "q2": 0.2}) == 1.0
+    data = trial.Told(asked, [*asked, Triple("Who?", "", "a", kind="unreal", id="stranger")])
+    module = zoo.LaMsS({"name": "tiny-llama"}, max_length=256, shared_positions=True)
+    module.configure_model()
+    encoder = module.encoder()
+    said = {"q0": 0, "q1": 4, "q2": 4, "stranger": 0}
+
+    def study(records, split):  # with right answers, of which one is shown in many copies
+        for record in records:
+            level = said[record.id]
+            copies = 1 if split == "val" or level else 5
+            known = Studied([[5, 6]], [[0, 0]], [7, 6], [level, 0], level, copies)
+            encoder.studied[record] = known
+
+    monkeypatch.setattr(encoder, "study", study)
+    found = world_levels.level_figures(module, data)
+    assert (found["answers"], found["answers_right"]) == (3, 1)
+    assert found["AUC of the levels shown"] == 1.0  # the stranger is left out
+    assert found["training level_loss"] == found["level_loss"] > 0  # copies count once
+    assert found["training AUC, shown"] == found["AUC, shown"]
 
 
 def test_the_comparison_of_all_seeds_comes_before_any_ablation():
@@ -85,12 +100,12 @@ def test_table_has_means_over_seeds_and_levels_of_runs_that_have_them():
         by_kind = {"seen_0": [0.25 * seed, 0.1 * seed]}
         entry = {"row": row, "run": row.partition(",")[0], "seed": seed, "metrics": metrics}
         if entry["run"] == "LaMsS":
-            entry |= {"level_targets": 100 * seed, "level_loss": 0.5, "AUC of labels": 0.75}
+            entry |= dict.fromkeys(world_table.LEVELS, 0.5) | {"level_targets": 100 * seed}
         entries.append({**entry, "by_kind": by_kind})
     lines = world_table.table(entries)
     assert lines[2].startswith("| LaMsS | 2 | 75.0 +-63.5 |")  # t(1) = 12.7 times 7.07 / sqrt 2
     assert "| SFT, token entropy | 38 / 0.15 |" in lines
-    assert lines[-1] == "| LaMsS | 150 | 0.5 | 0.75 |"
+    assert lines[-1] == "| LaMsS | 150 | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |"
     assert world_table.table([]) == []
 
 
