@@ -11,7 +11,7 @@ method, starts from this one model, as the paper's rows start from one Llama.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ WINDOW = 256
 VOCABULARY = 640
 ROUNDS, BATCH = (1800, 1400), 16  # steps of each round of the rate, stories a step
 PEAK = 4e-3
+Report = Callable[[random.Random], tuple[str, str]]
+"""Draws a story and true sentences about it."""
 BLOCKS_TIMES, WORDS_TIMES = 6, 8
 """The usual first weights (deviation 0.02) are too small at this width: with them nothing was
 copied from the story after 400 steps of 32, with these times as large ones after 200 of 16."""
@@ -82,33 +84,41 @@ def tokenizer() -> Any:
 
 
 def train_base(folder: Path, seed: int = 0, rounds: Sequence[int] = ROUNDS) -> None:
-    """Train the base model and write it as a folder to load; every 100 steps its loss is printed.
+    """Train the base model of stories of two moves; see `train_on`."""
+    train_on(report, tokenizer(), folder, seed, rounds)
+
+
+def train_on(
+    told: Report, words: Any, folder: Path, seed: int = 0, rounds: Sequence[int] = ROUNDS
+) -> None:
+    """Train a base model and write it as a folder to load; every 100 steps its loss is printed.
 
     Args:
+        told: What it learns.
+        words: Its tokenizer.
         folder: Where to.
         seed: Of its first weights and of its stories.
         rounds: Steps of `BATCH` stories each; in a round the rate rises, then falls.
     """
     from transformers import LlamaForCausalLM
 
-    words = tokenizer()
     write_llama(folder, words, *SIZE, window=WINDOW)
     lm = LlamaForCausalLM.from_pretrained(folder, trust_remote_code=False)
     first_weights(lm, seed)
     for number, steps in enumerate(rounds):
         name = f"base {seed}" + f" {number}" * (number > 0)
-        train_round(lm, words, random.Random(name), steps)
+        train_round(lm, words, told, random.Random(name), steps)
     lm.save_pretrained(folder)
 
 
-def train_round(lm: Any, words: Any, rng: random.Random, steps: int) -> None:
+def train_round(lm: Any, words: Any, told: Report, rng: random.Random, steps: int) -> None:
     """Train the model on so many steps of new stories."""
     rates = Optimizer(warmup_ratio=0.03, final_ratio=0.02)
     adamw = torch.optim.AdamW(lm.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01)
     for step in range(steps):
         for group in adamw.param_groups:
             group["lr"] = PEAK * rates.factor(step, steps)
-        loss = report_loss(lm, words, [report(rng) for _ in range(BATCH)])
+        loss = report_loss(lm, words, [told(rng) for _ in range(BATCH)])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         adamw.step()

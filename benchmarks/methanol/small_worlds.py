@@ -178,11 +178,11 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
     names = ("train_accuracy", "thoughts", "accuracy", "belief", *KINDS)
     tested, tried = (trials.of_row(entries, part=part) for part in ("test", "search"))
     rows = [
-        [row, f"{mine[0]['lr']:g}", str(len(mine)), *(_cell(mine, name) for name in names)]
+        [row, f"{mine[0]['lr']:g}", str(len(mine)), *(score_cell(mine, name) for name in names)]
         for row, mine in trials.by_row(tested, ROWS)
     ]
     found = [
-        [row, *(_cell(trials.of_row(mine, lr=rate), "accuracy") for rate in RATES)]
+        [row, *(score_cell(trials.of_row(mine, lr=rate), "accuracy") for rate in RATES)]
         for row, mine in trials.by_row(tried, ROWS)
     ]
     lines = trials.markdown(["row", "lr", "seeds", *names], rows)
@@ -192,7 +192,7 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
     return lines
 
 
-def _cell(entries: Sequence[trials.Entry], name: str) -> str:
+def score_cell(entries: Sequence[trials.Entry], name: str) -> str:
     """Return a mean over seeds in percent with half its 95 % interval; `-` without the score."""
     values = [100 * e["metrics"][name] for e in entries if name in e["metrics"]]
     if not values:
