@@ -17,6 +17,7 @@ import pytest
 
 import zoo.metrics
 from benchmarks.lamss import table as lamss_table
+from benchmarks.methanol import tomi_small
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
 from benchmarks.sova import dilemma_table, dilemmas
@@ -196,3 +197,18 @@ def test_small_worlds_scores_are_means_of_their_hits(moves):
         assert shares.pop("all") == entry["metrics"]["accuracy"]
         assert shares == {name: entry["metrics"][name] for name in shares}
         assert {"belief", "false_belief", "true_belief"} <= shares.keys()
+
+
+def test_scores_on_tomi_are_means_of_their_hits():
+    tested = entries("methanol-tomi-2026-11-30")
+    names = {"belief", "false_belief", "true_belief", "memory", "reality"}
+    for entry in tested:
+        hits = entry["hits"]
+        assert {name: entry["metrics"][name] for name in names} == {
+            name: round(mean(found.values()), 4) for name, found in hits.items()
+        }
+        assert hits["belief"] == {**hits["false_belief"], **hits["true_belief"]}
+        assert len(hits["false_belief"]) == 300
+    assert len({tuple(sorted(entry["hits"]["belief"])) for entry in tested}) == 1
+    page = (RESULTS / "2026-11-30-methanol.md").read_text(encoding="utf-8").splitlines()
+    assert set(tomi_small.table(tested)) <= set(page)
