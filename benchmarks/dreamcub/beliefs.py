@@ -160,9 +160,10 @@ def run(
         name: [int((s.belief or ())[i] == b[i]) for s, b in zip(states, found, strict=True)]
         for i, name in enumerate(names)
     }
+    said = {name: [b[i] for b in found] for i, name in enumerate(names)}
     return {
         **{"dataset": dataset, "row": row, "seed": seed, "model": model, "steps": steps},
-        **{"metrics": scores(module, states, found) | on_train, "items": hits},
+        **{"metrics": scores(module, states, found) | on_train, "items": hits, "found": said},
         **{"asked": asked, "tests": len(states), "seconds": round(time.time() - start)},
     }
 

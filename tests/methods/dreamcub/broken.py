@@ -34,9 +34,9 @@ class Killed(zoo.DreamCUB):
 
         return working
 
-    def write(self, *args: Any) -> list[list[int]]:
+    def written(self, *args: Any) -> Any:
         """Write, then die if this is the place."""
-        rows = super().write(*args)
+        rows = super().written(*args)
         self.die_in(self.place)
         return rows
 

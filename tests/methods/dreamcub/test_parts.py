@@ -1,4 +1,4 @@
-"""Labels, the schedule, users, the replay, batched imagination, errors."""
+"""Labels, the schedule, users, the replay, errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from methods.dreamcub.dreamcub_reference import dialogue, module_of
 import datamodules
 import zoo
 from zoo.errors import InputError, TooLongError
-from zoo.methods.dreamcub.behaviour import normalized
 from zoo.methods.dreamcub.belief import SENTIMENT_OF, annotated, belief_line, factors_of, indices
 from zoo.methods.dreamcub.encoder import State, heard
 from zoo.methods.dreamcub.environment import LLMEnv, ReplayEnv, ScriptedEnv
-from zoo.methods.dreamcub.imagination import imagine, planned
 from zoo.methods.dreamcub.replay import Experience, Replay
 from zoo.methods.dreamcub.schedule import Schedule
 from zoo.records import SUPPORTER, Dialogue, Turn
@@ -222,48 +220,6 @@ def test_the_replay_keeps_finished_steps_alone() -> None:
     other = Replay()
     other.load(replay.state())
     assert (other.kept, other.opened) == (replay.kept, 1)
-
-
-def test_imagination_in_a_batch_is_that_of_single_dialogues(make: Any) -> None:
-    """Near-greedy, every belief from its own seed: same replies and utterances, same numbers."""
-    module = module_of(make, horizon=2, temperature=1e-4, moved=0.2)
-    with torch.no_grad():
-        module.lm.lm_head.weight.mul_(30)  # random logits are nearly tied
-    states = [State(decisions(dialogue(i), module.labels)[i % 2]) for i in range(3)]
-    names = [f"n{i}" for i in range(3)]
-    together = module.quietly(lambda: imagine(module, states, names))
-    for i, state in enumerate(states):
-        alone = module.quietly(lambda s=state, i=i: imagine(module, [s], names[i : i + 1]))
-        assert alone.states[0].decision.turns == together.states[i].decision.turns
-        assert alone.states[0].belief == together.states[i].belief
-
-
-def test_a_planned_reply_has_the_best_imagined_return(make: Any) -> None:
-    """Of several candidates for each of two states; a module that plans replies with it."""
-    module = module_of(make, horizon=1, candidates=3, moved=0.2)
-    states = [State(decisions(dialogue(i), module.labels)[1]) for i in range(2)]
-    many = [state for state in states for _ in range(3)]
-    names = [f"{state.decision.id}-plan-{i % 3}" for i, state in enumerate(many)]
-    torch.manual_seed(5)
-    rolled = module.quietly(lambda: imagine(module, many, names)).buffer
-    torch.manual_seed(5)
-    chosen = module.quietly(lambda: planned(module, states, 3))
-    returns = rolled.returns.tolist()
-    for i, reply in enumerate(chosen):
-        mine = range(3 * i, 3 * i + 3)
-        assert reply == rolled.replies[max(mine, key=lambda n: returns[n])]
-    torch.manual_seed(5)
-    answers = module.respond([state.decision for state in states])
-    texts = [module.tokenizer.decode(reply, skip_special_tokens=True) for reply in chosen]
-    assert [answer.words for answer in answers] == texts
-
-
-def test_advantages_of_a_buffer_are_normalised() -> None:
-    values = torch.tensor([[1.0, 2.0], [3.0, 100.0]])
-    learned = torch.tensor([[True, True], [True, False]])
-    kept = normalized(values, learned)[learned]
-    assert kept.mean().item() == pytest.approx(0, abs=1e-6)
-    assert kept.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -39,19 +39,35 @@ class ActorCritic:
         return self.module.encoder().reply(told)
 
     def reply_logps(self, prompts: Sequence[list[int]], replies: Sequence[list[int]]) -> Tensor:
-        """Return log pi of the replies' tokens under the active adapter, end to end, `(T,)`.
-
-        They are those of the distribution that is sampled from: logits / temperature.
-        """
+        """Return log pi of the replies' tokens under the active adapter, end to end, `(T,)`."""
         pairs = zip(prompts, replies, strict=True)
         examples = [join([(a, NO_HEAD, 0.0), (b, SPEAK, 1.0)]) for a, b in pairs]
         batch = collate(examples, {}).to(self.module.device)
         rows_T = (batch.head_ids[0] != NO_HEAD).nonzero()[:, 0]
+        return self.token_logps(self.module.run_blocks(batch)[0, rows_T], batch.labels[0, rows_T])
+
+    def token_logps(self, states_TD: Tensor, tokens_T: Tensor) -> Tensor:
+        """Return log pi of tokens, `(T,)`, given the states before them.
+
+        It is that of the distribution that is sampled from: logits / temperature.
+        """
         weight, norm = self.module.output_head
-        hidden_TD = (
-            norm(self.module.run_blocks(batch)[0, rows_T]) / self.module.temperature_of_policy
-        )
-        return linear_log_probs(hidden_TD, weight, batch.labels[0, rows_T])
+        hidden_TD = norm(states_TD) / self.module.temperature_of_policy
+        return linear_log_probs(hidden_TD, weight, tokens_T)
+
+    def write(self, prompts: Sequence[list[int]]) -> tuple[list[list[int]], Tensor]:
+        """Return a reply to each prompt, and log pi of their tokens as `reply_logps` does.
+
+        In float32 the states of decoding are those of a pass over prompt and reply up to rounding,
+        so that pass is saved. In bfloat16 they are not near enough for the ratios of PPO.
+        """
+        module = self.module
+        with using(module.lm, POLICY):
+            replies, states_TD = module.written(prompts, module.temperature_of_policy)
+            if torch.is_autocast_enabled(states_TD.device.type) or states_TD.dtype != torch.float32:
+                return replies, self.reply_logps(prompts, replies)
+            tokens_T = torch.tensor([token for reply in replies for token in reply])
+            return replies, self.token_logps(states_TD, tokens_T.to(states_TD.device))
 
     def values(self, prompts: Sequence[list[int]]) -> Tensor:
         """Return V of each prompt, `(R,)`."""

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+from torch import Tensor
+
 from zoo.adapters import using
 from zoo.evaluation import Pair
 from zoo.methods.dreamcub.belief import Belief, Factor, belief_line
@@ -80,21 +83,37 @@ class BeliefModule(TalkingModule):
         self.metrics["replies"] = ReplyScores(labels)
         self.metrics["beliefs"] = BeliefScores(factors)
 
-    @evaluating
     def write(self, prompts: Sequence[list[int]], temperature: float) -> list[list[int]]:
         """Return what the active adapter writes, with the token that ends it where one does."""
-        decoder = self.new_decoder(len(prompts))
+        return self.written(prompts, temperature)[0]
+
+    @evaluating
+    def written(
+        self, prompts: Sequence[list[int]], temperature: float
+    ) -> tuple[list[list[int]], Tensor]:
+        """Return what `write` does, and the states that its tokens were chosen from, `(T, D)`.
+
+        They are the residual stream before the final norm, row after row.
+        """
+        decoder, stop = self.new_decoder(len(prompts)), self.encoder().stop_id
         decoder.open(prompts)
-        stop = self.encoder().stop_id
+        states: list[Tensor] = []
+
+        def project(states_BD: Tensor) -> Tensor:
+            states.append(states_BD)
+            return self.last_logits(states_BD)
+
         rows = decoder.decode(
             0,
-            self.last_logits,
+            project,
             stop_id=stop,
             max_new_tokens=self.max_new_tokens,
             temperature=temperature,
             close=False,
         )
-        return [row if len(row) == self.max_new_tokens else [*row, stop] for row in rows]
+        rows = [row if len(row) == self.max_new_tokens else [*row, stop] for row in rows]
+        pairs = zip(torch.stack(states, 1), rows, strict=True)  # all rows begin together
+        return rows, torch.cat([kept_TD[: len(row)] for kept_TD, row in pairs])
 
     @evaluating
     def respond(self, records: Sequence[Dialogue | Decision], **options: Any) -> list[SupportReply]:

@@ -18,7 +18,6 @@ from torch import Tensor
 from zoo.adapters import using
 from zoo.methods.dreamcub.behaviour import Buffer, lambda_returns, normalized, sums
 from zoo.methods.dreamcub.encoder import State, heard
-from zoo.methods.dreamcub.roles import POLICY
 from zoo.records import Turn
 
 if TYPE_CHECKING:
@@ -80,9 +79,7 @@ def roll(module: DreamCUB, states: Sequence[State], turns: int, respond: Respond
 def write_turn(module: DreamCUB, states: Sequence[State]) -> dict[str, Any]:
     """Return one reply in each state, with its log-probabilities and the states' values."""
     prompts = [module.actor.prompt(state) for state in states]
-    with using(module.lm, POLICY):
-        ids = module.write(prompts, module.temperature_of_policy)
-        logp_T = module.actor.reply_logps(prompts, ids)
+    ids, logp_T = module.actor.write(prompts)
     with using(module.lm, None):
         reference_T = module.actor.reply_logps(prompts, ids)
     lengths = [len(row) for row in ids]

@@ -1,4 +1,4 @@
-"""How well beliefs are inferred: accuracy and weighted F1 of each factor."""
+"""How well beliefs are inferred: accuracy, plain and balanced, and weighted F1 of each factor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from zoo.metrics.records import RecordMetric
 
 
 class BeliefScores(RecordMetric):
-    """Accuracy and weighted F1 of beliefs; what is not annotated is left out.
+    """Accuracy, balanced accuracy and weighted F1 of beliefs; what is not annotated is left out.
+
+    The balanced accuracy is the mean over a factor's labels, those that occur, of the share of
+    their states that is found: a rule that always says one of K labels has 1 / K.
 
     Args:
         factors: What a belief consists of.
@@ -32,7 +35,7 @@ class BeliefScores(RecordMetric):
         self.keep([[list(a), list(b)] for a, b in zip(gold, found, strict=True)], ids)
 
     def compute(self) -> dict[str, float]:
-        """Return `FACTOR_belief_accuracy` and `FACTOR_belief_f1`, 0 to 1; nothing without gold."""
+        """Return `FACTOR_belief_accuracy`, `_balanced` and `_f1`, 0 to 1; nothing without gold."""
         scores: dict[str, float] = {}
         for i, factor in enumerate(self.factors):
             pairs = [(gold[i], found[i]) for gold, found in self.kept() if gold[i] and found[i]]
@@ -42,7 +45,10 @@ class BeliefScores(RecordMetric):
                 torch.tensor([factor.labels.index(x) for x in side])
                 for side in zip(*pairs, strict=True)
             )
-            scores[f"{factor.name}_belief_accuracy"] = float((gold == found).float().mean())
+            right = (gold == found).float()
+            scores[f"{factor.name}_belief_accuracy"] = float(right.mean())
+            shares = [right[gold == label].mean() for label in gold.unique()]
+            scores[f"{factor.name}_belief_balanced"] = float(torch.stack(shares).mean())
             f1 = multiclass_f1_score(found, gold, len(factor.labels), average="weighted")
             scores[f"{factor.name}_belief_f1"] = float(f1)
         return scores

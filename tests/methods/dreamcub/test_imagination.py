@@ -1,0 +1,91 @@
+"""Imagined dialogues: in a batch, log-probabilities kept while writing, planning, advantages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from methods.dreamcub.dreamcub_reference import dialogue, module_of
+
+from zoo.adapters import using
+from zoo.methods.dreamcub.behaviour import normalized
+from zoo.methods.dreamcub.encoder import State
+from zoo.methods.dreamcub.imagination import imagine, planned
+from zoo.methods.dreamcub.roles import POLICY
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS
+
+
+def test_log_probabilities_are_kept_while_a_reply_is_written(make: Any) -> None:
+    """They are those of a pass over prompt and reply, also where texts end early; float32 alone."""
+    module = module_of(make, temperature=0.7, max_new_tokens=8, moved=0.2)
+    module.lm.generation_config.eos_token_id = list(range(90))  # some of its tokens end a text
+    states = [State(d) for i in range(4) for d in decisions(dialogue(i), ACTS)]
+    prompts = [module.actor.prompt(state) for state in states]
+    torch.manual_seed(4)
+    replies, logp = module.quietly(lambda: module.actor.write(prompts))
+    assert len({len(reply) for reply in replies}) > 2, "all replies are of one length"
+    with torch.no_grad(), using(module.lm, POLICY):
+        again = module.actor.reply_logps(prompts, replies)
+    torch.testing.assert_close(logp, again, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("precise", "passes"), [(True, 0), (False, 1)])
+def test_rounded_states_of_decoding_are_not_used(
+    make: Any, monkeypatch: pytest.MonkeyPatch, precise: bool, passes: int
+) -> None:
+    """In bfloat16 the ratios of the first step of PPO are 1 only after a pass of its own."""
+    module, read = module_of(make), []
+    states = [State(decisions(dialogue(i), ACTS)[0]) for i in range(2)]
+    prompts = [module.actor.prompt(state) for state in states]
+    reply_logps = module.actor.reply_logps
+    monkeypatch.setattr(module.actor, "reply_logps", lambda *a: read.append(a) or reply_logps(*a))
+    with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+        replies, logp = module.quietly(lambda: module.actor.write(prompts))
+        assert len(read) == passes
+        with torch.no_grad(), using(module.lm, POLICY):
+            again = reply_logps(prompts, replies)
+    assert precise or torch.equal(logp, again)
+
+
+def test_imagination_in_a_batch_is_that_of_single_dialogues(make: Any) -> None:
+    """Near-greedy, every belief from its own seed: same replies and utterances, same numbers."""
+    module = module_of(make, horizon=2, temperature=1e-4, moved=0.2)
+    with torch.no_grad():
+        module.lm.lm_head.weight.mul_(30)  # random logits are nearly tied
+    states = [State(decisions(dialogue(i), module.labels)[i % 2]) for i in range(3)]
+    names = [f"n{i}" for i in range(3)]
+    together = module.quietly(lambda: imagine(module, states, names))
+    for i, state in enumerate(states):
+        alone = module.quietly(lambda s=state, i=i: imagine(module, [s], names[i : i + 1]))
+        assert alone.states[0].decision.turns == together.states[i].decision.turns
+        assert alone.states[0].belief == together.states[i].belief
+
+
+def test_a_planned_reply_has_the_best_imagined_return(make: Any) -> None:
+    """Of several candidates for each of two states; a module that plans replies with it."""
+    module = module_of(make, horizon=1, candidates=3, moved=0.2)
+    states = [State(decisions(dialogue(i), module.labels)[1]) for i in range(2)]
+    many = [state for state in states for _ in range(3)]
+    names = [f"{state.decision.id}-plan-{i % 3}" for i, state in enumerate(many)]
+    torch.manual_seed(5)
+    rolled = module.quietly(lambda: imagine(module, many, names)).buffer
+    torch.manual_seed(5)
+    chosen = module.quietly(lambda: planned(module, states, 3))
+    returns = rolled.returns.tolist()
+    for i, reply in enumerate(chosen):
+        mine = range(3 * i, 3 * i + 3)
+        assert reply == rolled.replies[max(mine, key=lambda n: returns[n])]
+    torch.manual_seed(5)
+    answers = module.respond([state.decision for state in states])
+    texts = [module.tokenizer.decode(reply, skip_special_tokens=True) for reply in chosen]
+    assert [answer.words for answer in answers] == texts
+
+
+def test_advantages_of_a_buffer_are_normalised() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 100.0]])
+    learned = torch.tensor([[True, True], [True, False]])
+    kept = normalized(values, learned)[learned]
+    assert kept.mean().item() == pytest.approx(0, abs=1e-6)
+    assert kept.std(correction=0).item() == pytest.approx(1, abs=1e-5)
