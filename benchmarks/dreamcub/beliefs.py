@@ -169,18 +169,17 @@ def run(
 
 
 def table(entries: Sequence[trials.Entry]) -> list[str]:
-    """Return a row for each data set and method: accuracy / weighted F1 of each factor."""
+    """Return a row for each data set and method: accuracy / balanced / weighted F1 of a factor."""
     names, rows = ("emotion", "sentiment", "intention"), []
     for dataset in DATA:
         for row, some in trials.by_row(trials.of_row(entries, dataset=dataset), ROWS):
             cells = []
             for name in names:
-                keys = [f"{name}_belief_accuracy", f"{name}_belief_f1"]
-                shares = [trials.mean_metric(some, key) for key in keys]
-                there = keys[0] in some[0]["metrics"]
-                cells.append(" / ".join(trials.percent(*shares)) if there else "-")
+                keys = [f"{name}_belief_{score}" for score in ("accuracy", "balanced", "f1")]
+                shares = [trials.mean_metric(some, k) for k in keys if k in some[0]["metrics"]]
+                cells.append(" / ".join(trials.percent(*shares)) or "-")
             rows.append([dataset, row, *cells, str(some[0]["tests"]), str(len(some))])
-    titles = [f"{name}: accuracy / F1" for name in names]
+    titles = [f"{name}: accuracy / balanced / F1" for name in names]
     return trials.markdown(["data", "method", *titles, "dialogues", "seeds"], rows)
 
 
