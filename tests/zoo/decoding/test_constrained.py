@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.decoding.constrained import keep_only, only, only_ending, pick, sample
+from zoo.decoding.constrained import keep_only, only, only_ending, pick
 from zoo.records import LabelPath, Taxonomy
 
 STOP = 9
@@ -72,19 +72,6 @@ def test_a_constrained_model_always_names_classes(make: Any, separate: bool) -> 
         found = module.generate(plans)
         exist = [path[1] in taxonomy.below((path[0],)) for path in found]
         assert all(exist) if constrain else not any(exist)
-
-
-def test_samples_have_their_chances() -> None:
-    """Also those of tokens at both ends and of rows that differ; none without a chance is drawn."""
-    chances = torch.tensor([[0.0, 0.7, 0.0, 0.3, 0.0], [0.2, 0.2, 0.2, 0.2, 0.2]])
-    found = sample(chances.repeat(8000, 1)).view(-1, 2)
-    shares = torch.stack([column.bincount(minlength=5) for column in found.T]) / 8000
-    torch.testing.assert_close(shares, chances, atol=0.02, rtol=0)
-    assert (shares[0, [0, 2, 4]] == 0).all()
-    torch.manual_seed(1)
-    first = sample(chances.repeat(10, 1))
-    torch.manual_seed(1)
-    assert torch.equal(first, sample(chances.repeat(10, 1)))
 
 
 def test_a_sample_is_one_of_the_likeliest() -> None:
