@@ -43,9 +43,8 @@ def test_as_many_states_of_each_emotion_are_asked(part: str, tmp_path: Path) -> 
 def test_emotions_are_drawn_evenly_and_the_world_model_alone_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = Path(emotions.run("memorised", "SFT classifier", 0, tmp_path)["row"]) and next(
-        tmp_path.iterdir()
-    )
+    emotions.run("memorised", "SFT classifier", 0, tmp_path)  # makes the base
+    (base,) = tmp_path.iterdir()
     module: Any = beliefs.method_of("daily_dialog", "SFT classifier", str(base), copies=True)
     module.configure_model()
     states = emotions.by_emotion(module, emotions.data_of("daily_dialog", 0).records("train"))

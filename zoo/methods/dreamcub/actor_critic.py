@@ -59,7 +59,7 @@ class ActorCritic:
         """Return a reply to each prompt, and log pi of their tokens as `reply_logps` does.
 
         In float32 the states of decoding are those of a pass over prompt and reply up to rounding,
-        so that pass is saved. In bfloat16 they are not near enough for the ratios of PPO.
+        so that pass is saved. In bfloat16 the ratios of PPO would not begin at 1.
         """
         module = self.module
         with using(module.lm, POLICY):
