@@ -58,7 +58,9 @@ def imagining(name: str, folder: Path, **options: Any) -> Any:
     base = base_in(folder, "esconv", lambda n: replies.method_of(n, "full", 1.0)[0], records)
     with tempfile.TemporaryDirectory() as scratch:
         if name == RANDOM:
-            tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                base, local_files_only=True, trust_remote_code=False
+            )
             write_llama(Path(scratch), tokenizer, *SIZE)
             base = scratch
         return built(zoo.DreamCUB, base, full_copies=True, **options)
