@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from typing import Any
 
 import pytest
 from dialogues import TALK
 
+import zoo
 from zoo.decoding.shared_context import SharedContext
 from zoo.methods.fisminess.encoder import WalkEncoder
 from zoo.support.decisions import decisions
+from zoo.support.encoder import TalkEncoder
 
 KNOWN = replace(TALK, problem="job crisis", situation="They let me go.")
 METHODS: list[tuple[str, dict[str, Any]]] = [
@@ -44,3 +47,12 @@ def test_the_annotated_emotion_is_in_no_prompt(
     if not isinstance(made, WalkEncoder):  # which learns the emotion
         ids = [[example.input_ids for example in made(talk)] for talk in (KNOWN, other)]
         assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("method", [zoo.CoCT, zoo.ESCBaseline])
+def test_methods_that_are_compared_keep_the_same_part_of_a_conversation(method: type) -> None:
+    """Window and reserve of both are those of their common encoder, if nobody sets them."""
+    given = {name: option.default for name, option in signature(method).parameters.items()}
+    common = {field.name: field.default for field in fields(TalkEncoder)}
+    for name in ("max_length", "reserve"):
+        assert given[name] == common[name]
