@@ -77,6 +77,24 @@ def test_every_kind_replies(make: Any, kind: str) -> None:
     assert 0 <= scores["rouge_l"] <= 100
 
 
+def test_emotion_and_strategy_are_read_by_their_own_lists(make: Any, monkeypatch: Any) -> None:
+    """Each call of `fsm` finds its name in its list; a name of the other list is none."""
+    module = make("ESCBaseline", "tiny-llama", kind="fsm", **WIDE)
+    for said, found, failed in (
+        (("sadness", "Question", "When?"), ("sadness", "Question"), ()),
+        (
+            ("Question", "sadness", "When?"),
+            (module.emotions.fallback, SUPPORT.fallback),
+            ("emotion", "strategy"),
+        ),
+    ):
+        Script(monkeypatch, *said)
+        (one,) = module.respond(decisions(TALK)[:1])
+        assert (one.emotion, one.strategy) == found
+        assert one.reply == "When?"
+        assert one.failed == failed
+
+
 def test_self_refine_quotes_draft_and_feedback(make: Any, monkeypatch: Any) -> None:
     module = make("ESCBaseline", "tiny-llama", kind="self_refine", **WIDE)
     script = Script(monkeypatch, "[Question] When {names}?", "Be warmer.", "[Others] Oh no.")

@@ -12,7 +12,7 @@ import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
 
 from zoo.methods.mupas.figures import REST, speaker_figures
-from zoo.methods.mupas.metrics import macro_f1
+from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
 
 Made = Callable[..., Any]
@@ -104,3 +104,21 @@ def test_figures_of_speakers() -> None:
     assert sum(bars[:11]) == pytest.approx(1)
     assert (bars[11], bars[12]) == (1, 0)
     assert speaker_figures([], []) == {}
+
+
+def test_a_sample_names_who_was_expected(mupas: Made) -> None:
+    """A dash where the objective asks nobody."""
+    scene, module = scene_of(), mupas()
+    likes = {"Ann": 0.6, "Bob": 0.3, "Cleo de Witt": 0.1}
+    row = module.sample(scene, SceneReading((likes,) * 6, {}, {}, "So."))
+    assert (row["speaker"], row["expected"], row["reply"]) == ("Bob", "Bob", "So.")
+    assert module.sample(scene, SceneReading((), {}, {}))["expected"] == "-"
+
+
+def test_evenness_is_the_entropy_of_turns_over_its_largest_value() -> None:
+    """Three quarters and one quarter have 0.811 bits, of 1 among two and log2(3) among three."""
+    said = ["Ann", "Ann", "Bob", "Ann"]
+    bits = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
+    assert evenness(said, ["Ann", "Bob"]) == pytest.approx(bits)
+    assert evenness(said, ["Ann", "Bob", "Cleo"]) == pytest.approx(bits / math.log2(3))
+    assert evenness(said, ["Ann"]) == evenness([], ["Ann", "Bob"]) == 0

@@ -133,8 +133,8 @@ def repetition(texts: Sequence[str]) -> float:
     """Return the share of texts that were said before, letter for letter but for case.
 
     Example:
-        >>> repetition(["No.", "Yes.", "no."])
-        0.3333333333333333
+        >>> round(repetition(["No.", "Yes.", "no."]), 4)
+        0.3333
     """
     lowered = [" ".join(text.lower().split()) for text in texts]
     return 1 - len(set(lowered)) / len(lowered) if lowered else 0.0

@@ -1,0 +1,27 @@
+"""A chat with FiSMiness: what it decoded of a message stays with the message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.methods.fisminess.machine import with_seeker_emotion
+from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+
+TALK = Dialogue((Turn(SEEKER, "Hi."), Turn(SUPPORTER, "Hello."), Turn(SEEKER, "I lost my job.")))
+
+
+def test_the_emotion_is_that_of_the_last_message() -> None:
+    """It is written on the seeker's last turn; all others stay, before it and behind it."""
+    turns = (*TALK.turns, Turn(SUPPORTER, "Oh."))
+    wanted = (*turns[:2], Turn(SEEKER, "I lost my job.", emotion="sadness"), turns[3])
+    assert with_seeker_emotion(turns, "sadness") == wanted
+    assert with_seeker_emotion(turns[1:2], "sadness") == turns[1:2], "nobody speaks of himself"
+
+
+def test_a_chat_keeps_what_was_decoded(make: Any) -> None:
+    module = make("FiSMiness", "tiny-llama", max_length=8192, max_new_tokens=4)
+    notes, told = module.converse(TALK)
+    assert [turn.text for turn in told.turns[:3]] == [turn.text for turn in TALK.turns]
+    assert [turn.emotion for turn in told.turns] == ["", "", notes["emotion"], ""]
+    assert notes["emotion"] in module.emotions.names
+    assert told.turns[3].strategy in module.labels.names
