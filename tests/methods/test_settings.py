@@ -19,6 +19,7 @@ NAMES = [
 ]
 NAMES.remove("ZooModule")
 NEEDED: dict[str, dict[str, Any]] = {"M3JEPA": {"text": {"name": "tiny-bert"}}}
+OTHER_HEAT = {"DreamCUB", "M3JEPA"}  # of samples to learn from, of a loss
 OPEN = {"args", "kwargs", "sft"}  # those of another method's constructor
 
 
@@ -45,3 +46,13 @@ def test_methods_that_are_compared_have_one_default(group: tuple[str, ...], sett
     """Of the window, and of the number of records that a validation answers."""
     defaults = {signature(getattr(zoo, name)).parameters[setting].default for name in group}
     assert len(defaults) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoding_is_greedy_unless_asked_otherwise(name: str) -> None:
+    method = getattr(zoo, name)
+    verbs = [getattr(method, verb, None) for verb in ("generate", "respond", "converse")]
+    for called in (method, *filter(None, verbs)):
+        heat = signature(called).parameters.get("temperature")
+        other = called is method and name in OTHER_HEAT
+        assert heat is None or other or heat.default == 0.0, called

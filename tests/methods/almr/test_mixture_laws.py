@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from zoo.errors import InputError
 from zoo.methods.almr.mixture_laws import critical_ratio, fit_joint_law, fit_token_law
+from zoo.methods.almr.token_findings import token_lines
 
 RATIOS = np.array([0.1, 0.2, 0.33, 0.5, 0.67, 0.8])
 BASE, TOLERANCE = 2.5, 0.08
@@ -96,3 +98,33 @@ def test_too_little_to_fit_is_an_error() -> None:
         critical_ratio(two / 4, two, 1.0)
     with pytest.raises(InputError, match="2 losses for 7 coefficients"):
         fit_joint_law(two * 0 + 1, two, two / 4, two)
+
+
+def test_the_error_of_the_joint_law_is_the_root_mean_square_of_what_is_left() -> None:
+    rng = np.random.default_rng(0)
+    n, d, s = np.full(18, 1e6), np.repeat([1e6, 4e6, 1.6e7], 6), np.tile(1.0 - RATIOS, 3)
+    losses = 2.0 + 40.0 * s**0.4 / d**0.25 + 0.05 * rng.normal(size=18)
+    law = fit_joint_law(n, d, s, losses)
+    left = law(n, d, s) - losses
+    assert law.error == pytest.approx(np.sqrt(np.mean(left**2)))
+    assert 0.02 < law.error < 0.05
+
+
+def test_controls_have_no_joint_law() -> None:
+    """Their share of one of the two corpora is 0."""
+    shares = np.append(np.tile(RATIOS, 2), 0.0)
+    one = np.ones(shares.size)
+    with pytest.raises(InputError, match="a share of 0; leave the controls out"):
+        fit_joint_law(one, one, shares, one)
+
+
+def test_what_cannot_be_fitted_is_said_of_each_corpus() -> None:
+    run = SimpleNamespace(ratio=0.5, lr=1e-3, curves={"added": [(1, 2.0)], "original": [(1, 3.0)]})
+    line, fits = SimpleNamespace(log_lr=lambda ratio: -7.0), [SimpleNamespace(ratio=0.5)]
+    optimum = SimpleNamespace(ratio=0.5, line=line, parabolas=fits)
+    lines = token_lines(SimpleNamespace(runs=[run], optimum=optimum), 100, None)
+    assert [text.split(" not fitted")[0] for text in lines] == [
+        start
+        for name in ("added", "original")
+        for start in (f"L_{name}(D):", f"Joint law of L_{name}:")
+    ]

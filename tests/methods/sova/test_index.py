@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import networkx as nx
 import pytest
 import torch
 from methods.sova.graph_parts import SITUATIONS, TABLE, TEXTS
+from tqdm import tqdm
 
 from zoo.backbone import Backbone, load
 from zoo.errors import InputError
@@ -269,3 +271,15 @@ def test_the_whole_way_needs_no_network(
     assert {name for items in kept for i in items for name in i.principle_ids} <= {
         principle.id for principle in made.principles
     }
+
+
+def test_the_bar_of_a_built_index_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[tqdm] = []
+
+    def shown(**options: Any) -> tqdm:
+        bars.append(tqdm(**options, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr("zoo.methods.sova.index.tqdm", shown)
+    ValueIndex.build(tmp_path / "made", TABLE, TEXTS)
+    assert [(bar.n, bar.total) for bar in bars] == [(4, 4)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,15 @@ def test_the_page_refers_to_nothing_outside(index: ValueIndex) -> None:
     }
     assert "default-src 'none'" in text
     assert not re.search("innerHTML|eval|document.write|fetch|XMLHttpRequest", text)
+
+
+def test_the_page_runs_its_own_script_alone(index: ValueIndex) -> None:
+    """It stands there whole, and the page's policy names its digest."""
+    script = resources.files("zoo.methods.sova").joinpath("page.js").read_text("utf-8")
+    text = page(index)
+    assert f"<script>{script}</script>" in text
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in text
 
 
 def test_json_cannot_end_its_script() -> None:
