@@ -106,6 +106,13 @@ def test_self_refine_quotes_draft_and_feedback(make: Any, monkeypatch: Any) -> N
     assert dict(one.steps) == {"draft": "[Question] When {names}?", "feedback": "Be warmer."}
 
 
+def test_a_draft_without_a_strategy_is_quoted_alone(make: Any, monkeypatch: Any) -> None:
+    module = make("ESCBaseline", "tiny-llama", kind="self_refine", **WIDE)
+    script = Script(monkeypatch, "When?", "Warmer.", "When was it?")
+    module.respond(decisions(TALK)[:1])
+    assert "next: When?\n" in script.tasks[1]
+
+
 def test_tree_votes_among_its_thoughts(make: Any, monkeypatch: Any) -> None:
     module = make("ESCBaseline", "tiny-llama", kind="tot", temperature=0.7, **WIDE)
     words = ("1. Ask\n2. Comfort\n3. Wait", "2", "- By a hug\n- By words", "3", "[Others] There.")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
 
+from zoo.methods.mupas.encoder import UTTERANCE
 from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
@@ -122,3 +123,14 @@ def test_evenness_is_the_entropy_of_turns_over_its_largest_value() -> None:
     assert evenness(said, ["Ann", "Bob"]) == pytest.approx(bits)
     assert evenness(said, ["Ann", "Bob", "Cleo"]) == pytest.approx(bits / math.log2(3))
     assert evenness(said, ["Ann"]) == evenness([], ["Ann", "Bob"]) == 0
+
+
+def test_one_of_a_pair_is_the_assistant_and_all_others_are_the_user(mupas: Made) -> None:
+    """Turn by turn: what is opened as the assistant is learned, and nothing else."""
+    encoder = mupas(objective="pairwise").encoder()
+    (window,) = encoder.windows(scene_of())
+    _, *turns = encoder.pair_pieces(window, "Bob")
+    openings = [encoder.tokenizer.decode(ids) for ids, _, _ in turns[::2]]
+    roles = [encoder.chat.open(role) for role in ("user", "assistant", "user", "assistant")]
+    assert openings == roles
+    assert [head == UTTERANCE for _, head, _ in turns[1::2]] == [False, True, False, True]
