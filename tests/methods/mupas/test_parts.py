@@ -11,10 +11,12 @@ import pytest
 import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
 
+from zoo.errors import InputError
 from zoo.methods.mupas.encoder import UTTERANCE
 from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
+from zoo.methods.mupas.simulate import simulate
 
 Made = Callable[..., Any]
 
@@ -134,3 +136,9 @@ def test_one_of_a_pair_is_the_assistant_and_all_others_are_the_user(mupas: Made)
     roles = [encoder.chat.open(role) for role in ("user", "assistant", "user", "assistant")]
     assert openings == roles
     assert [head == UTTERANCE for _, head, _ in turns[1::2]] == [False, True, False, True]
+
+
+def test_a_user_is_one_of_the_people(mupas: Made) -> None:
+    asked: dict[str, Any] = {"listen": None, "told": print, "max_turns": 1, "min_turns": 0}
+    with pytest.raises(InputError, match="role: nobody here is called 'Dora'"):
+        simulate(mupas(), scene_of(), user="Dora", temperature=0.0, top_p=1.0, **asked)
