@@ -128,3 +128,18 @@ def test_what_cannot_be_fitted_is_said_of_each_corpus() -> None:
         for name in ("added", "original")
         for start in (f"L_{name}(D):", f"Joint law of L_{name}:")
     ]
+
+
+def test_the_token_law_is_of_the_rate_nearest_in_logarithm() -> None:
+    """Rates 1e-3 and 1e-2, the line at e^-5 = 6.7e-3: the second, whose losses end at 2."""
+
+    def run(lr: float, level: float) -> SimpleNamespace:
+        curve = [(step, level + (100 * step) ** -0.5) for step in (1, 2, 4, 8, 16, 32)]
+        return SimpleNamespace(ratio=0.5, lr=lr, curves={"added": curve, "original": curve})
+
+    line, fits = SimpleNamespace(log_lr=lambda ratio: -5.0), [SimpleNamespace(ratio=0.5)]
+    optimum = SimpleNamespace(ratio=0.5, line=line, parabolas=fits)
+    lines = token_lines(
+        SimpleNamespace(runs=[run(1e-3, 3.0), run(1e-2, 2.0)], optimum=optimum), 100, None
+    )
+    assert lines[0].startswith("L_added(D) = 2.000 + ")

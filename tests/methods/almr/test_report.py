@@ -122,6 +122,10 @@ def test_the_report_is_labelled_as_ours(tmp_path: Path) -> None:
     for word in ("95 % interval", "Critical mixture ratio", "L_added(D) =", "Joint law", "kappa"):
         assert word in text
     assert "not fitted" not in text
+    kept = report.findings(results(0.005)).constrained
+    assert kept is not None
+    chosen = f"Constrained choice (least L_add with L_orig - L_orig0 <= 0.1): r = {kept.ratio:g}, "
+    assert chosen in text
     assert all(path.stat().st_size > 1000 and path.name in text for path in pictures)
     written = board(tmp_path / "report")
     assert len(written.Tags()["images"]) == len(pictures) == 3
