@@ -74,6 +74,8 @@ class Claim:
         trial: Name of the trial that decides it; empty where none was written yet.
         percent: Scores are shares; they are shown in points of 100.
         within: The claim says that both are level: the interval lies within +-this.
+        than_once: The other row draws nothing (a rule, a model before training): its first entry
+            stands for every seed.
     """
 
     text: str
@@ -89,6 +91,7 @@ class Claim:
     smaller_is_better: bool = False
     percent: bool = True
     within: float | None = None
+    than_once: bool = False
     headline: bool = False
     not_here: str = ""
 

@@ -78,6 +78,8 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
     entries = [e for e in entries if all(at(e, k) == v for k, v in claim.where.items())]
     ours = by_seed(claim, entries, claim.row)
     theirs = by_seed(claim, entries, claim.than) if isinstance(claim.than, str) else ours
+    if claim.than_once and theirs:
+        theirs = dict.fromkeys(ours, theirs[min(theirs, key=str)])
     seeds = sorted(ours.keys() & theirs.keys(), key=str)
     if not seeds:
         return Verdict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -126,6 +127,16 @@ def test_rows_are_paired_by_seed_and_filtered():
     above = Claim("c", "p", "t", "ours", 0.5, "metrics.acc", where={"set": "x"})
     expected = stats.ttest_1samp([0.9, 0.8, 0.7], 0.5)
     assert verdict(above, entries).p == pytest.approx(expected.pvalue)
+
+
+def test_a_rule_that_draws_nothing_is_paired_with_every_seed():
+    entries = rows([0.9, 0.8, 0.85, 0.95], [0.5])
+    assert measure(CLAIM, entries).seeds == 1
+    found = verdict(replace(CLAIM, than_once=True), entries)
+    expected = stats.ttest_1samp([0.9, 0.8, 0.85, 0.95], 0.5)
+    assert (found.seeds, found.words) == (4, "direction shown")
+    assert found.p == pytest.approx(expected.pvalue)
+    assert verdict(replace(CLAIM, than_once=True), rows([0.9], [])).seeds == 0
 
 
 def test_smaller_and_level_claims():
