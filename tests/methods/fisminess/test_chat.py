@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.methods.fisminess.conversations import TurnAnswer
 from zoo.methods.fisminess.machine import with_seeker_emotion
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
@@ -25,3 +26,8 @@ def test_a_chat_keeps_what_was_decoded(make: Any) -> None:
     assert [turn.emotion for turn in told.turns] == ["", "", notes["emotion"], ""]
     assert notes["emotion"] in module.emotions.names
     assert told.turns[3].strategy in module.labels.names
+
+
+def test_a_reply_that_was_not_scored_adds_nothing_to_the_perplexity() -> None:
+    reply = TurnAnswer({"emotion": "fear", "strategy": "Question"}, reply="Why?").as_reply(calls=3)
+    assert (reply.nll, reply.tokens, reply.calls) == (0.0, 0, 3)

@@ -118,6 +118,13 @@ def test_preview_shows_the_letter_and_the_rewards() -> None:
     assert lines[2].startswith("rewards     Question +1 (logged), ")
     assert lines[2].endswith(" tokens")
     assert made.preview(made(talk())[-1])[2].endswith("then nothing")
+    example = made(talk())[0]
+    unnamed = replace(example.record, target=replace(example.record.target, strategy=""))
+    lines = made.preview(replace(example, record=unnamed))  # the first letter stands in
+    assert lines[1].endswith("Answer:\033[0m\033[32mA\033[0m")
+    other = replace(example.record, target=replace(example.record.target, strategy="Others"))
+    lines = made.preview(replace(example, record=other))
+    assert lines[1].endswith("Answer:\033[0m\033[32mH\033[0m")
 
 
 def test_current_decision() -> None:
