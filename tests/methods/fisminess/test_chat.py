@@ -7,6 +7,7 @@ from typing import Any
 from zoo.methods.fisminess.conversations import TurnAnswer
 from zoo.methods.fisminess.machine import with_seeker_emotion
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.encoder import SPEAKS
 
 TALK = Dialogue((Turn(SEEKER, "Hi."), Turn(SUPPORTER, "Hello."), Turn(SEEKER, "I lost my job.")))
 
@@ -31,3 +32,13 @@ def test_a_chat_keeps_what_was_decoded(make: Any) -> None:
 def test_a_reply_that_was_not_scored_adds_nothing_to_the_perplexity() -> None:
     reply = TurnAnswer({"emotion": "fear", "strategy": "Question"}, reply="Why?").as_reply(calls=3)
     assert (reply.nll, reply.tokens, reply.calls) == (0.0, 0, 3)
+
+
+def test_every_question_ends_where_the_assistant_speaks(make: Any) -> None:
+    """The user's turn is closed and the assistant's opened; a reply goes on from its field."""
+    encoder = make("FiSMiness", "tiny-llama", max_length=8192).encoder()
+    assert set(encoder.questions) == {"emotion", "strategy", "reply", "all"}
+    for task, question in encoder.questions.items():
+        closed, _, spoken = question.rpartition("<|im_end|>\n<|im_start|>assistant\n")
+        assert closed.startswith("\n")
+        assert spoken == (SPEAKS if task == "reply" else "")
