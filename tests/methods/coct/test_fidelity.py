@@ -306,6 +306,10 @@ def test_kinds_and_free_concepts(make: Any) -> None:
     assert not {"strategy", "topic"} & set(one.replace(",", " ").split())  # kinds that are off
     single = Concepts(INVENTORIES["esconv"], limit=1).instruction()
     assert "every sentence" not in single
+    reminders = [
+        Concepts(INVENTORIES["esconv"], limit=1, free=free).reminder() for free in (False, True)
+    ]
+    assert all(text.startswith("Begin your reply with ") for text in reminders)
     assert free.kind_of("questions") == ("strategy", "Question")  # still recognised, for scores
     assert free.reminder() == "Begin every sentence with a tag, such as <XX>."  # names no concept
     assert "in this form: <XX>" in full.reminder()
@@ -359,6 +363,9 @@ def test_lists_by_data(make: Any) -> None:
     fixed = make("CoCT", "tiny-llama", concepts="empathetic_dialogues", **WIDE)
     fixed.check_data(ESConv())
     assert fixed.concepts.kind_of("nostalgic") == ("emotion", "nostalgic")
+    named = make("CoCT", "tiny-llama", concepts="daily_dialog", **WIDE)
+    named.check_data(type("Mine", (ESConv,), {})())  # data that no list is known for
+    assert named.labels is ACTS
 
 
 # -- 8: transitions inside replies -------------------------------------------------------------
