@@ -90,7 +90,8 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
     items = item_differences(claim, pairs)
     if len(items) >= FEWEST_ITEMS:
         spreads.append(interval(unit * items))
-    unknown = (np.nan, float(np.mean(values[0] - values[1])), np.nan, np.nan)
+    paired = unit * items if len(items) else values[0] - values[1]
+    unknown = (np.nan, float(np.mean(paired)), np.nan, np.nan)
     half, difference, smallest, p = max(spreads, default=unknown)
     days = sorted({str(entry["date"]) for pair in pairs for entry in pair})
     row, than = values.mean(axis=1)

@@ -118,6 +118,13 @@ def test_one_seed_without_items_decides_nothing():
     assert verdict(CLAIM, rows([0.5, 0.6, 0.4], [0.5, 0.4, 0.55])).words.startswith("cannot tell b")
 
 
+def test_few_items_of_one_seed_are_paired_too():
+    """The other row holds a third item, which moves its score and must not move the difference."""
+    ours, theirs = rows([0.5], [1.0])
+    ours["items"], theirs["items"] = {"a": 1, "b": 0}, {"a": 1, "b": 0, "c": 1}
+    assert measure(replace(CLAIM, items="items"), [ours, theirs]).difference == 0
+
+
 def test_rows_are_paired_by_seed_and_filtered():
     entries = rows([0.9, 0.8, 0.7], [0.1, 0.2, 0.35], set="x") + rows([0.0] * 3, [1.0] * 3, set="y")
     claim = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", where={"set": "x"})
