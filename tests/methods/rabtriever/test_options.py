@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from zoo.methods.rabtriever.document_vectors import DocumentVectors
 from zoo.methods.rabtriever.teacher import check_prompt
 
 
@@ -37,3 +38,11 @@ def test_a_query_vector_is_made_in_float32(make: Any) -> None:
 def test_a_checkpoint_that_is_not_there_is_not_read(tmp_path: Path) -> None:
     """Who loads it says that it is missing."""
     check_prompt({}, str(tmp_path / "gone.ckpt"))
+
+
+def test_documents_that_were_not_met_are_no_figure() -> None:
+    met = DocumentVectors()
+    met.kept["a"] = "A title", torch.ones(2)
+    assert met.figure({"b"}) == {}
+    vectors, titles = met.figure({"a", "b"})["documents"]
+    assert (vectors.tolist(), titles) == ([[1.0, 1.0]], ("A title",))
