@@ -103,14 +103,19 @@ class Chosen:
 def choose(tests: Mapping[str, dict[str, Any]], file: Path, line: int) -> dict[str, float]:
     """Return the tests that reach a line's statement, with their seconds.
 
+    Of a function's head these are also the tests that call nothing: they may read its defaults.
     Where none does (a constant of a module, a field of a class, a line that only another process
     runs) these are all tests.
     """
     wanted = {(str(file.resolve()), number) for number in statement(file, line)}
+    is_head = any(
+        isinstance(node, ast.FunctionDef) and node.lineno <= line < node.body[0].lineno
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+    )
     reaching = {
         name: test["seconds"]
         for name, test in tests.items()
-        if not wanted.isdisjoint(map(tuple, test["lines"]))
+        if not wanted.isdisjoint(map(tuple, test["lines"])) or (is_head and not test["lines"])
     }
     return reaching or {name: test["seconds"] for name, test in tests.items()}
 
