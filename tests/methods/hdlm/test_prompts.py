@@ -130,6 +130,7 @@ def test_a_subtask_says_what_kind_of_label_it_follows(dialogue: Dialogue) -> Non
 
 def test_a_question_gives_its_rationale_and_its_letter() -> None:
     (plan,) = plans(QUESTION, 2)
+    assert "first the reasoning" in plan.system
     assert plan.turns == (("user", "2 + 2?\nA: 3\nB: 4"),)
     assert plan.gold == plan.names == ("Count on.", "B")
     assert plan.subtask(["Count on."]) == ""
