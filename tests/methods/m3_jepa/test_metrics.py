@@ -9,6 +9,7 @@ import zoo.methods.m3_jepa.metrics as retrieval
 from zoo.methods.m3_jepa.banks import Banks
 from zoo.methods.m3_jepa.metrics import Bank, GroupRecall, recall, search
 from zoo.methods.m3_jepa.predictor import Direction
+from zoo.records import Media
 
 
 def bank(groups: list[str], vectors: list[list[float]], prefix: str = "item") -> Bank:
@@ -78,6 +79,15 @@ def test_chunks_change_nothing_and_bound_the_scores(
         torch.testing.assert_close(ours, theirs)
 
 
+def test_a_usual_evaluation_is_one_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks are for what does not fit: 5,000 queries of 1,000 items take 20 MB of scores."""
+    calls = []
+    topk = torch.Tensor.topk
+    monkeypatch.setattr(torch.Tensor, "topk", lambda self, k: calls.append(k) or topk(self, k))
+    search(torch.ones(5000, 1), torch.ones(1000, 1), 10)
+    assert calls == [10]
+
+
 def test_a_bank_takes_each_item_once() -> None:
     some = Bank()
     new = some.new(["a", "b", "a"])
@@ -113,6 +123,58 @@ def test_the_mean_recall_is_that_of_the_contrastive_view() -> None:
     assert (found["R@1_image2text"], found["R@1_text2image"]) == (1.0, 0.5)
     assert found["regression_R@1_image2text"] == found["regression_R@1_text2image"] == 0
     assert found["R@1"] == 0.75
+
+
+def drawn_banks(*, media: bool) -> Banks:
+    """Two pictures and four texts, two of each picture; the third text is nearer to the wrong."""
+    banks = Banks()
+    pictures, texts = torch.eye(2), torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.9, 0.5], [0.0, 1.0]])
+    to_image, keys = Direction(("text",), "image"), [f"g\ntext {i}" for i in range(4)]
+    for view in ("contrastive", "regression"):
+        for i in range(4):
+            names, rows = ([keys[i]], [f"p{i // 2}"]), (texts[i : i + 1], pictures[[i // 2]])
+            banks.add(view, to_image, names, [f"g{i // 2}"], rows)
+    if media:
+        banks.media = {name: Media(name) for name in ("p0", "p1")}
+    return banks
+
+
+def test_the_grid_shows_the_nearest_pictures_and_which_are_right() -> None:
+    rows = drawn_banks(media=True)._retrieved()
+    assert [text for text, _ in rows] == [f"text {i}" for i in range(4)]
+    found = [[(media.name, right) for media, right in pictures] for _, pictures in rows]
+    assert found[0] == found[1] == [("p0", True), ("p1", False)]
+    assert found[2] == [("p0", False), ("p1", True)]
+    assert found[3] == [("p1", True), ("p0", False)]
+
+
+def test_a_grid_shows_a_few_of_all_queries() -> None:
+    """At most six, from the first to near the last one; five pictures of each."""
+    banks, vectors = Banks(), torch.randn(40, 8)
+    keys = [str(i) for i in range(40)]
+    banks.add("contrastive", Direction(("text",), "image"), (keys, keys), keys, (vectors, vectors))
+    banks.media = {key: Media(key) for key in keys}
+    rows = banks._retrieved()
+    assert [int(text) for text, _ in rows] == [0, 6, 12, 18, 24, 30]
+    for text, pictures in rows:
+        assert [right for _, right in pictures] == [True, False, False, False, False]
+        assert pictures[0][0].name == text
+
+
+def test_vectors_are_those_of_the_contrastive_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those are compared with a query; pictures are drawn where a text asks for them."""
+    import zoo.methods.m3_jepa.banks as module
+
+    monkeypatch.setattr(module, "picture_grid", lambda rows: len(rows))
+    drawn = drawn_banks(media=True).figures()
+    assert list(drawn) == ["retrieval", "vectors/image"]
+    assert drawn["retrieval"] == 4
+    rows, names = drawn["vectors/image"]
+    torch.testing.assert_close(rows, torch.eye(2))
+    assert names == ["p0", "p1"]
+    sounds = Banks()
+    sounds.add("regression", Direction(("text",), "audio"), (["q"], ["i"]), ["g"], (rows, rows))
+    assert sounds.figures() == {}
 
 
 def test_the_metric_is_recall_of_the_banks() -> None:
