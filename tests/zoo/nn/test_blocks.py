@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,16 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from zoo.encoding import Example, collate
-from zoo.nn.blocks import ROOM, Blocks, ShiftedCache, keep_first, num_blocks, place
+from zoo.nn.blocks import (
+    ROOM,
+    Blocks,
+    ShiftedCache,
+    explicit_mask,
+    grow_mask,
+    keep_first,
+    num_blocks,
+    place,
+)
 from zoo.nn.heads import copy_of_head
 
 
@@ -189,3 +199,27 @@ def test_a_cache_of_inference_mode_can_be_used_outside() -> None:
     with torch.no_grad():
         keys, _ = cache.update(part, part, 0)
     assert torch.equal(keys, torch.ones(1, 1, 6, 3))
+
+
+@pytest.mark.parametrize("kinds", [None, ["full_attention", "sliding_attention"]])
+def test_a_window_counts_tokens_and_not_slots(kinds: list[str] | None) -> None:
+    """A slot sees the tokens before it that are less than a window away, and itself, holes too."""
+    window, new = 3, 4
+    mask = torch.tensor([[1, 1, 0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1, 1, 1]])
+    positions = mask.cumsum(1) - 1
+    config = SimpleNamespace(sliding_window=window, layer_types=kinds)
+    found = explicit_mask(config, mask, positions, new)
+    sliding = found if kinds is None else found["sliding_attention"]
+    assert sliding.shape == (2, 1, new, 8)
+    for b, row in enumerate(sliding[:, 0]):
+        for t, seen in enumerate(row, start=8 - new):
+            far = positions[b, t] - positions[b]
+            near = [bool(mask[b, j]) and j <= t and int(far[j]) < window for j in range(8)]
+            assert seen.tolist() == [near[j] or j == t for j in range(8)], (b, t)
+    everything = explicit_mask(SimpleNamespace(), mask, positions, new)
+    if kinds is not None:
+        assert torch.equal(found["full_attention"], everything)
+        found = grow_mask(config, mask, positions, new)["sliding_attention"]
+        assert torch.equal(found, sliding)
+    assert everything[0, 0, -1].tolist() == [True, True, False, False, True, True, True, True]
+    assert grow_mask(SimpleNamespace(), mask, positions, new) is mask

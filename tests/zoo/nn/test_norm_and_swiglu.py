@@ -34,9 +34,10 @@ def both(eager: nn.Module, lean: nn.Module, x: torch.Tensor, mixed: bool) -> lis
     ("dtype", "mixed"),
     [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)],
 )
-@pytest.mark.parametrize("part", ["norm", "mlp"])
+@pytest.mark.parametrize("part", ["norm", "mlp", "mlp with biases"])
 def test_equals_hugging_face(part: str, dtype: torch.dtype, mixed: bool) -> None:
-    config = LlamaConfig(hidden_size=16, intermediate_size=24, num_attention_heads=2)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    config = LlamaConfig(**sizes, mlp_bias=part == "mlp with biases")
     eager = LlamaRMSNorm(16) if part == "norm" else LlamaMLP(config)
     for parameter in eager.parameters():
         nn.init.normal_(parameter, std=0.5)
