@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from zoo.nn.attention import varlen_attention
+from zoo.errors import InputError
+from zoo.nn.attention import NAME, implementation, varlen_attention
 
 B, H, G, L, C = 2, 6, 2, 40, 8
 LAYER: Any = SimpleNamespace(num_key_value_groups=H // G, is_causal=True)
@@ -70,3 +72,52 @@ def test_what_is_not_plain_attention_goes_to_the_stock_code() -> None:
     q, k, v, mask = drawn(7)
     with pytest.raises(ValueError, match="softcap"):
         varlen_attention(LAYER, q, k, v, mask, softcap=30.0)
+
+
+def test_a_batch_without_lengths_and_mask_is_refused() -> None:
+    """Of a packed batch whose lengths a model dropped there is a mask without entries left."""
+    q, k, v, _ = drawn(7)
+    with pytest.raises(ValueError, match="neither the lengths of a packed batch nor a mask"):
+        varlen_attention(LAYER, q, k, v, torch.empty(1, 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("package", "cuda", "works"),
+    [("flash_attn", True, True), ("kernels", True, True), ("", True, False)]
+    + [("flash_attn", False, False), ("flash_attn_interface", True, False)],
+)
+def test_flash_attention_needs_cuda_and_a_package(
+    package: str, cuda: bool, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own, or the one that fetches kernels; sdpa needs none."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package == name or None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert implementation("sdpa") == NAME
+    if works:
+        assert implementation("flash_attention_2") == "flash_attention_2"
+    else:
+        said = "backbone.attention: flash_attention_2 needs CUDA and flash-attn; use sdpa"
+        with pytest.raises(InputError, match=said):
+            implementation("flash_attention_2")
+
+
+@pytest.mark.parametrize("window", [None, 3, 7, 50])
+def test_each_packed_sequence_has_its_own_causal_window(window: int | None) -> None:
+    """Of 2, 9 and 1 tokens, a token sees itself and those less than a window before it."""
+    lengths, heads = [2, 9, 1], 4
+    q, k, v = (torch.randn(1, h, 12, C) for h in (heads, 2, 2))
+    sequence = torch.repeat_interleave(torch.arange(3), torch.tensor(lengths))
+    distance = torch.arange(12)[:, None] - torch.arange(12)
+    seen = (sequence[:, None] == sequence) & (distance >= 0) & (distance < (window or 99))
+    wanted, _ = sdpa_attention_forward(
+        SimpleNamespace(num_key_value_groups=2, is_causal=False),
+        q,
+        k,
+        v,
+        seen[None, None],
+        scaling=0.2,
+    )
+    found, _ = varlen_attention(
+        LAYER, q, k, v, None, scaling=0.2, lengths=lengths, sliding_window=window
+    )
+    torch.testing.assert_close(found, wanted)

@@ -17,6 +17,7 @@ from zoo.nn.blocks import (
     ROOM,
     Blocks,
     ShiftedCache,
+    begin_rows,
     explicit_mask,
     grow_mask,
     keep_first,
@@ -180,6 +181,22 @@ def test_a_cache_with_room_holds_what_is_appended() -> None:
         for each in (cache, plain):
             keep_first(each, min(keep, each.get_seq_length()))
     assert len(copies) < 5, "small steps fit the room"
+
+
+@pytest.mark.parametrize("length", [2, 5])
+def test_rows_of_a_cache_begin_anew(length: int) -> None:
+    """Their first slots are the new ones; other rows keep theirs and get room where it lacks."""
+    held = torch.arange(1.0, 10).view(3, 1, 3, 1)
+    cache, rows = ShiftedCache(0), torch.tensor([2, 0])
+    begin_rows(cache, 0, torch.arange(3), held.clone(), -held.clone())
+    new = 100 + torch.arange(2.0 * length).view(2, 1, length, 1)
+    begin_rows(cache, 0, rows, new, -new)
+    layer: Any = cache.layers[0]
+    assert layer.keys.shape == layer.values.shape == (3, 1, max(3, length), 1)
+    for kept, sign in ((layer.keys, 1), (layer.values, -1)):
+        assert torch.equal(sign * kept[rows, :, :length], new)
+        assert torch.equal(sign * kept[1, :, :3], held[1])
+        assert not kept[1, :, 3:].any()
 
 
 def test_a_cache_that_learns_keeps_its_gradients() -> None:
