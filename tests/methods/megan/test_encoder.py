@@ -173,6 +173,26 @@ def test_heat_map_has_a_row_for_each_condition(module: Any) -> None:
     assert module.figures() == {}
 
 
+def test_figures_are_of_a_dozen_conditions_with_short_names(module: Any) -> None:
+    for i in range(20):
+        told = replace(WARM, condition=f"{i:02}\n\n" + "word " * 20)
+        answer(module, str(i), told, ConditionedReply("", [1.0] * 4))
+    axes = module.figures()["beta"].axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert [name[:7] for name in names] == [f"{i:02} word" for i in range(12)]
+    assert {len(name) for name in names} == {40}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4"]
+
+
+def test_a_prediction_and_a_sample_hold_reply_and_betas(module: Any) -> None:
+    reply = ConditionedReply("yes", [1.0, 1.25, 0.75])
+    assert module.prediction(WARM, reply) == {"id": WARM.id, "answer": "yes", "betas": reply.betas}
+    assert module.sample(WARM, reply) == {
+        **{"condition": "warm", "query": WARM.prompt, "reply": "yes", "gold": WARM.response},
+        "beta": "block 1 1.0000, block 2 1.2500, block 3 0.7500",
+    }
+
+
 def test_show(module: Any) -> None:
     first, second = module.show([WARM, BARE])
     assert first["condition"] == "warm"

@@ -90,6 +90,17 @@ def test_pieces_cover_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(bent.pieces(table))) == 4  # 32 rows each
 
 
+@pytest.mark.parametrize(("device", "bytes_"), [("cpu", 2**18), ("meta", 2**26)])
+def test_a_piece_fits_what_works_on_it(device: str, bytes_: int) -> None:
+    """In float32 a core's cache, 256 KiB; elsewhere 64 MiB. It is no smaller than half of that."""
+    table = torch.empty(100_000, 1500, device=device)
+    sizes = [4 * table[part].numel() for part in bent.pieces(table)]
+    assert max(sizes) <= bytes_ < 2 * max(sizes)
+    assert len(set(sizes[:-1])) == 1
+    (whole,) = bent.pieces(torch.empty(32, 10**6, device=device))
+    assert whole == slice(0, 32), "never fewer than 32 rows"
+
+
 @pytest.mark.parametrize("rows", [33, 100, 1])
 def test_beta_one_is_silu_bit_for_bit(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 and bfloat16, in pieces too; the product with a sigmoid is not."""
@@ -359,6 +370,21 @@ def test_gating_of_packed_sequences_looks_at_its_own_condition() -> None:
     for i, part in ((0, slice(0, 2)), (2, slice(5, 6))):
         keys, values = hyper.project(words[i : i + 1, : int(shown[i].sum())])
         torch.testing.assert_close(packed[:, part], hyper(x[:, part], keys, values, None, 2))
+
+
+def test_no_product_with_ones_where_all_have_a_condition() -> None:
+    """Unless padding's beta has to be 1."""
+    hypers = build(Hyper(bottleneck=8), Config, torch.device("cpu"))
+    words, shown = torch.randn(2, 3, 64), torch.ones(2, 3, dtype=torch.bool)
+    assert condition(hypers, words, shown, unconditioned=False).rows is None
+    held = torch.tensor([[1, 1], [1, 0]])
+    padded = condition(hypers, words, shown, held_BT=held, unconditioned=False).rows
+    assert padded is not None
+    assert padded.flatten().tolist() == [True, True, True, False]
+    shown[1] = False
+    some = condition(hypers, words, shown).rows
+    assert some is not None
+    assert some.flatten().tolist() == [True, False]
 
 
 def test_penalty_leaves_padding_out() -> None:
