@@ -180,7 +180,7 @@ def test_figures_are_of_a_dozen_conditions_with_short_names(module: Any) -> None
     axes = module.figures()["beta"].axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert [name[:7] for name in names] == [f"{i:02} word" for i in range(12)]
-    assert {len(name) for name in names} == {40}
+    assert all(name.endswith("...") and len(name) <= 32 for name in names)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4"]
 
 

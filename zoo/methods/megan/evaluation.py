@@ -15,7 +15,6 @@ from zoo.plots import heat_map
 from zoo.records import Conditioned
 
 MAX_CONDITIONS = 12  # of a heat map
-LONGEST = 40  # letters of a condition in a figure
 GROUPS = 5  # of blocks in a printed beta map
 
 
@@ -108,7 +107,7 @@ class ConditioningModule(EvaluatedModule):
             return {}
         shown = dict(itertools.islice(betas.items(), MAX_CONDITIONS))
         table = torch.stack([torch.tensor(rows).mean(0) for rows in shown.values()])
-        names = [" ".join(text.split())[:LONGEST] or "none" for text in shown]
+        names = [text if text.strip() else "none" for text in shown]
         blocks = [str(i + 1) for i in range(table.shape[1])]
         title = "mean beta by condition and block"
         return {"beta": heat_map(table, names, blocks, title, "beta", low=None, digits=3)}
