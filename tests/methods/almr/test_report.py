@@ -13,7 +13,9 @@ from methods.almr.surfaces import LRS, RATIOS, A, B
 from running import board
 
 from zoo.errors import InputError
+from zoo.methods.almr import token_findings
 from zoo.methods.almr.findings import compare, transferred
+from zoo.methods.almr.mixture_laws import JointLaw
 from zoo.methods.almr.plots import figures, pareto_front
 from zoo.methods.almr.report import ALMRReport
 from zoo.study import StudyCell, StudyResults
@@ -263,6 +265,38 @@ def test_the_page_holds_the_numbers_of_the_findings() -> None:
     assert f"r = {front.ratio:g}, learning rate {front.lr:.3g} (L_add {front.added:.4f}" in page
     assert f"At r = 0, L_add moves by at most {found.drift:.4f} nats per token." in page
     assert "The laws of tokens are not fitted" in page
+
+
+def test_laws_of_tokens_are_those_of_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L(D) at r* and at the learning rate next to the line, D in tokens and not in steps.
+
+    The joint law gets every ratio at the rate next to the line, and the share of its own corpus.
+    """
+    given, made = [], JointLaw(np.arange(1.0, 10), 2e6, 0.0123)
+    monkeypatch.setattr(
+        token_findings, "fit_joint_law", lambda *points: given.append(points) or made
+    )
+    found = ALMRReport(RATIO).findings(results())
+    rates = {
+        r: min(LRS, key=lambda lr: abs(math.log(lr) - found.optimum.line.log_lr(r))) for r in RATIOS
+    }
+    lines = token_findings.token_lines(found, 4096, 7)
+    r = found.optimum.ratio
+    for i, (name, fall) in enumerate((("added", 0.6), ("original", 0.01))):
+        level, size = losses(r, rates[r])[i] - fall, fall * (1600 * 4096) ** 0.4
+        assert lines[2 * i] == f"L_{name}(D) = {level:.3f} + {size:.3g} D^-0.400 at r = {r:g}."
+        assert lines[2 * i + 1] == (
+            f"Joint law: L_{name}(D, s) = 1.000 + 4 s^5 / d^6 + 7 / (s + 8)^9, d = D / 2e+06, "
+            "s = share of its tokens; root mean square error 0.012."
+        )
+        points = {
+            (7.0, 4096.0 * steps, (ratio, 1 - ratio)[i], losses(ratio, rates[ratio], steps)[i])
+            for ratio in RATIOS
+            for steps in STEPS
+        }
+        assert set(zip(*(column.tolist() for column in given[i]), strict=True)) == points
+    token_findings.token_lines(found, 4096, None)
+    assert set(given[2][0]) == {1e6}
 
 
 def test_the_page_says_what_is_missing() -> None:

@@ -237,12 +237,12 @@ def test_other_weights_have_other_states() -> None:
     assert torch.equal(encoder(inputs, names), SplitEncoder(model, 1)(inputs))
 
 
-@pytest.mark.parametrize("items", [0, 1, 2])
-def test_the_limit_in_bytes(items: int) -> None:
-    """What does not fit is computed each time; the result is the same."""
+@pytest.mark.parametrize(("items", "spare"), [(0, 1), (1, 0), (2, 639)])
+def test_the_limit_in_bytes(items: int, spare: int) -> None:
+    """What fits to the last byte is kept; what does not is computed each time, and is the same."""
     model, inputs = tiny("vit"), inputs_of("vit")
     one = 5 * 32 * 4  # 4 patches and a class token, float32
-    encoder = SplitEncoder(model, 2, cache_bytes=items * one + 1)
+    encoder = SplitEncoder(model, 2, cache_bytes=items * one + spare)
     for _ in range(2):
         found = encoder(inputs, ["a", "b", "c"])
         torch.testing.assert_close(found, SplitEncoder(model, 2)(inputs), rtol=1e-4, atol=1e-5)
