@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,30 @@ def test_a_sample_is_not_labelled_by_a_model_larger_than_the_memory(
         else:
             with pytest.raises(InputError, match="may need .* GiB, this machine has"):
                 labels.check_size()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "load_4bit", "device"),
+    [(False, False, "cpu"), (True, False, "cuda:1"), (True, True, None)],
+)
+def test_the_labelling_model_is_frozen_on_its_processs_device(
+    cuda: bool, load_4bit: bool, device: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in 4 bits is there already; it is loaded once and until it is dropped."""
+    labels = zoo.LaMsS(zoo.Backbone(name="tiny-llama")).encoder().labels
+    lm, tokenizer = backbones.load(zoo.Backbone(name="tiny-llama"))
+    moved: list[str] = []
+    monkeypatch.setattr(lm.train(), "to", lambda place: moved.append(place) or lm)
+    loaded: list[zoo.Backbone] = []
+    monkeypatch.setattr(backbones, "load", lambda b: loaded.append(b) or (lm, tokenizer))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    labels.backbone = replace(labels.backbone, load_4bit=load_4bit)
+    assert labels.lm() is labels.lm() is lm
+    assert moved == ([device] if device else [])
+    assert loaded == [labels.backbone]
+    assert not lm.training
+    assert not any(parameter.requires_grad for parameter in lm.parameters())
+    labels.drop()
+    labels.lm()
+    assert len(loaded) == 2
