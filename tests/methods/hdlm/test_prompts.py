@@ -121,6 +121,13 @@ def test_emotion_and_strategy_guide_a_reply(dialogue: Dialogue) -> None:
     assert plan.subtask(["sadness", "Question"]) == told
 
 
+def test_a_guide_may_be_a_list(dialogue: Dialogue) -> None:
+    """As YAML gives it; the plans are the same, and can be kept by what they ask."""
+    from_list, from_tuple = (plans(dialogue, 2, g) for g in (["emotion"], ("emotion",)))
+    assert from_list == from_tuple
+    assert len({*from_list, *from_tuple}) == len(from_tuple)
+
+
 def test_a_subtask_says_what_kind_of_label_it_follows(dialogue: Dialogue) -> None:
     plan, _ = plans(dialogue, 2, ("emotion",))
     assert plan.subtask(["anger"]) == "Answer as the supporter. The seeker feels anger"
