@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import InputError
+from zoo.methods.almr import mixture_laws
 from zoo.methods.almr.mixture_laws import critical_ratio, fit_joint_law, fit_token_law
 from zoo.methods.almr.token_findings import token_lines
 
@@ -72,6 +73,14 @@ def test_losses_without_a_level_have_no_token_law(losses) -> None:
     tokens = np.array([2e4, 4e4, 6e4, 9e4])
     with pytest.raises(InputError, match=r"token law: the losses do not fall to a level"):
         fit_token_law(tokens, losses(tokens))
+
+
+def test_a_level_of_zero_is_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A law falls to a level of at least 0, by a size of at least 0."""
+    found = np.array([0.0, 0.0, -0.5])
+    monkeypatch.setattr(mixture_laws, "_fit_power", lambda *_: found)
+    tokens = np.array([2e4, 4e4, 6e4, 9e4])
+    assert fit_token_law(tokens, tokens).coefficients.tolist() == [0.0, 0.0, -0.5]
 
 
 def test_the_joint_law_tells_losses_that_it_was_not_fitted_to() -> None:

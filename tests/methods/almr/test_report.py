@@ -13,6 +13,7 @@ from methods.almr.surfaces import LRS, RATIOS, A, B
 from running import board
 
 from zoo.errors import InputError
+from zoo.methods.almr import report as report_module
 from zoo.methods.almr import token_findings
 from zoo.methods.almr.findings import compare, transferred
 from zoo.methods.almr.mixture_laws import JointLaw
@@ -297,6 +298,20 @@ def test_laws_of_tokens_are_those_of_the_curves(monkeypatch: pytest.MonkeyPatch)
         assert set(zip(*(column.tolist() for column in given[i]), strict=True)) == points
     token_findings.token_lines(found, 4096, None)
     assert set(given[2][0]) == {1e6}
+
+
+@pytest.mark.parametrize(
+    ("options", "fitted"),
+    [({"tokens_per_step": 8}, False), ({"constant_lr": True}, False)]
+    + [({"tokens_per_step": 8, "constant_lr": True}, True)],
+)
+def test_laws_of_tokens_need_a_constant_rate_and_their_number(
+    options: dict[str, Any], fitted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_module, "token_lines", lambda *_: ["fitted"])
+    page = ALMRReport(RATIO, **options).lines(ALMRReport(RATIO).findings(results()))
+    assert ("fitted" in page) is fitted
+    assert any("laws of tokens are not fitted: they need" in line for line in page) is not fitted
 
 
 def test_the_page_says_what_is_missing() -> None:
