@@ -7,11 +7,17 @@ are sampled and scored; each row starts from the translator and learns from the 
 the same number of steps; all translate the same test blocks. Every stage is kept in `--folder` and
 gone on with.
 
+`zero-shot` is the backbone as it is. `--lora` trains adapters on the layers that it names, and
+`--dtype bfloat16` holds frozen weights in half precision; rows after SFT are tested with their
+adapters beside the weights, since a small update is lost where it is rounded into them.
+
 Scores: chrF and BLEU over all lines, blocks whose lines are whole at the first, greedy attempt, the
 mean over lines of chrF and of the reference-based score that candidates get, and with `--judge` the
 expected grade by likelihood, by the training rubric and of vividness alone. Differences to SFT are
 paired over test blocks, with 95 % bootstrap intervals. `--overfit N` trains on N blocks and tests
-on the same. The data are TVsub of `ZOO_DATA`, or `--data`, a folder for `datamodules.Subtitles`.
+on the same. `--greedy` scores that attempt, and only lines that are not whole are written anew, in
+pieces; without it lines are sampled. The data are TVsub of `ZOO_DATA`, or `--data`, a folder for
+`datamodules.Subtitles`.
 """
 
 from __future__ import annotations
@@ -21,15 +27,12 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 
-import datamodules
-import zoo
 from benchmarks import trials
 from benchmarks.alpo.scores import (
     Lines,
@@ -39,53 +42,14 @@ from benchmarks.alpo.scores import (
     line_reference,
     of_lines,
 )
-from benchmarks.training import quiet_trainer
-from zoo.methods.alpo.__main__ import SCORING, device, local_judge, sample
-from zoo.methods.alpo.candidates import Sampling
+from benchmarks.alpo.stages import ROWS, judge_model, subtitles, trained_model
+from zoo.methods.alpo.__main__ import device, local_judge
+from zoo.methods.alpo.figures import Margins
 from zoo.methods.alpo.rubric import RUBRIC, VIVIDNESS
 from zoo.methods.alpo.scoring import ChoiceScorer
 from zoo.methods.alpo.translate import Translating, translate
-from zoo.records import ScoredBlock, SubtitleBlock
-
-ROWS: dict[str, dict[str, Any]] = {
-    "SFT": {"objective": "sft"},
-    "outcome DPO": {"objective": "outcome_dpo"},
-    "outcome DPO, best and worst": {"objective": "outcome_dpo", "candidates": 7},
-    "segment DPO": {"objective": "segment_dpo"},
-    "ALPO": {"objective": "alpo", "min_beta": 0.05},
-}
-
-
-class Candidates(datamodules.ScoredBlocks):
-    """Scored blocks of which the first candidates are kept.
-
-    Args:
-        path: The file.
-        candidates: How many; None for all. Below 8, outcome DPO takes the best and the worst.
-        loader: See `ZooDataModule`.
-    """
-
-    def __init__(self, path: str, candidates: int | None = None, **loader: Any) -> None:
-        super().__init__(path, val=path, **loader)
-        self.candidates = candidates
-
-    def load(self, split: str) -> list[Any]:
-        """Return the blocks."""
-        blocks: list[Any] = list(super().load(split))
-        return [first_candidates(block, self.candidates) for block in blocks]
-
-
-def first_candidates(block: ScoredBlock, count: int | None) -> ScoredBlock:
-    """Return a block with the first candidates of its segments."""
-    segments = tuple(
-        replace(
-            segment,
-            candidates=segment.candidates[:count],
-            scores=segment.scores and segment.scores[:count],
-        )
-        for segment in block.segments
-    )
-    return replace(block, segments=segments)
+from zoo.methods.alpo.writing import Nucleus
+from zoo.records import SubtitleBlock
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--judge", help="scores the translations by likelihood; none leaves it out")
     parser.add_argument("--scoring", choices=("reference", "choice"), default="reference")
     parser.add_argument("--sft_steps", type=int, default=300, help="of eight blocks")
-    parser.add_argument("--steps", type=int, default=100, help="of eight blocks, after SFT")
+    parser.add_argument("--steps", type=int, default=100, help="after SFT")
+    parser.add_argument("--step_blocks", type=int, default=8, help="blocks of a step after SFT")
     parser.add_argument("--blocks", type=int, default=300, help="with candidates")
     parser.add_argument("--k", type=int, default=8, help="samples of a segment")
     parser.add_argument("--tests", type=int, default=None, help="test blocks")
@@ -107,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--overfit", type=int, help="blocks to train on and to test on")
     parser.add_argument("--sft_lr", type=float, default=5e-5)
     parser.add_argument("--lr", type=float, default=5e-6, help="after SFT")
+    parser.add_argument("--lora", help="linear layers with adapters; none trains all weights")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--greedy", action="store_true", help="score greedy translations")
+    parser.add_argument("--max_new_tokens", type=int, default=1300, help="of a translated block")
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs/alpo"), help="of all stages")
     options = parser.parse_args(arguments)
@@ -120,16 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
     """Train and test one row; return its entry."""
     start = time.time()
-    model = translator(seed, options)
-    if row != "SFT":
-        model = preferred(row, seed, options)
+    model = trained_model(row, seed, options)
     trained = time.time()
     model.to(device()).eval()
     blocks = test_blocks(options)
-    counts = Counter[str]()
-    greedy = [lines for group in groups(blocks) for lines in model.generate(group)]
     lightning.seed_everything(seed, verbose=False)
-    found = translate(model, blocks, Translating(), counts)
+    found, valid, counts = translated(model, blocks, options)
     of_block = {
         "line_chrf": of_lines(blocks, found, line_chrf),
         "reference": of_lines(blocks, found, line_reference),
@@ -142,11 +107,36 @@ def run_row(row: str, seed: int, options: argparse.Namespace) -> trials.Entry:
         "seconds": {"train": round(trained - start), "test": round(time.time() - trained)},
         "counts": dict(counts),
         "metrics": {
-            "valid": sum(lines is not None for lines in greedy) / len(blocks),
+            "valid": valid / len(blocks),
             **corpus_scores(blocks, found),
             **{name: statistics.mean(scores) for name, scores in of_block.items()},
         },
         "of_block": of_block,
+        "rewards": rewards(model.recent),
+        "lines": found,
+    }
+
+
+def translated(
+    model: Any, blocks: Sequence[SubtitleBlock], options: argparse.Namespace
+) -> tuple[list[Lines], int, Counter[str]]:
+    """Return the lines of each block, how many blocks are whole when written greedily, counts."""
+    counts = Counter[str]()
+    limit = options.max_new_tokens
+    if options.greedy:
+        how = Translating(Nucleus(temperature=0), retries=0, max_new_tokens=limit)
+        return translate(model, blocks, how, counts), counts["at once"], counts
+    greedy = [lines for group in groups(blocks) for lines in model.generate(group)]
+    found = translate(model, blocks, Translating(max_new_tokens=limit), counts)
+    return found, sum(lines is not None for lines in greedy), counts
+
+
+def rewards(steps: Sequence[Margins]) -> dict[str, list[float]]:
+    """Return the mean reward margin and the share of pairs above 0 of the last training passes."""
+    margins = [(step.chosen - step.rejected).float() for step in steps if len(step.weights)]
+    return {
+        "margin": [round(float(each.mean()), 4) for each in margins],
+        "accuracy": [round(float((each > 0).float().mean()), 3) for each in margins],
     }
 
 
@@ -155,69 +145,6 @@ def test_blocks(options: argparse.Namespace) -> list[Any]:
     if options.overfit is None:
         return subtitles(options).records("test")
     return subtitles(options, part="sft", max_train=options.overfit).records("train")
-
-
-def translator(seed: int, options: argparse.Namespace) -> Any:
-    """Return the translator of a seed: learned now, or loaded."""
-    folder = options.folder / f"sft-{seed}"
-    if not folder.exists():
-        lightning.seed_everything(seed, verbose=False)
-        optimizer = {"lr": options.sft_lr, "schedule": "cosine", "warmup_ratio": 0.1}
-        model = zoo.ALPO(backbone={"name": options.backbone}, optimizer=optimizer)
-        data = subtitles(options, part="sft", seed=seed, max_train=options.overfit)
-        fit(model, data, options.sft_steps, options)
-        zoo.save(model, folder)
-    return zoo.load(folder)
-
-
-def preferred(row: str, seed: int, options: argparse.Namespace) -> Any:
-    """Return the translator of a seed after a row's preferences."""
-    scored = options.folder / f"scored-{seed}.jsonl"
-    data = subtitles(options, part="preference", max_train=options.blocks)
-    if options.preferences is not None:
-        data = subtitles(options, path=options.preferences, max_train=options.blocks)
-    if options.overfit is not None:
-        data = subtitles(options, part="sft", max_train=options.overfit)
-    sampling = Sampling(k=options.k, seed=seed)
-    scoring = replace(SCORING, kind=options.scoring, judge=backbone(options.judge))
-    sample(str(options.folder / f"sft-{seed}"), data, str(scored), "train", sampling, scoring)
-    changes = dict(ROWS[row])
-    count = changes.pop("candidates", None)
-    lightning.seed_everything(seed, verbose=False)
-    optimizer = {"lr": options.lr, "schedule": "cosine", "warmup_ratio": 0.1}
-    name = str(options.folder / f"sft-{seed}")
-    model = zoo.ALPO(backbone={"name": name}, optimizer=optimizer, seed=seed, **changes)
-    fit(model, Candidates(str(scored), count, batch_size=1, seed=seed), options.steps, options)
-    return model
-
-
-def fit(model: Any, data: Any, steps: int, options: argparse.Namespace) -> None:
-    """Learn for a number of steps of eight blocks."""
-    trainer = quiet_trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=8 // data.batch_size,
-        accelerator=options.accelerator,
-    )
-    trainer.fit(model, data)
-
-
-def subtitles(options: argparse.Namespace, **given: Any) -> datamodules.Subtitles:
-    """Return the subtitles; TVsub's English is without the marks of its tokenizer."""
-    return datamodules.Subtitles(
-        given.pop("path", None) or options.data or trials.data_path("tvsub"),
-        moses=options.data is None,
-        core=options.core,
-        context=options.context,
-        batch_size=options.batch_size,
-        max_test=options.tests,
-        **given,
-    )
-
-
-def backbone(name: str | None) -> zoo.Backbone | None:
-    """Return a judge's model."""
-    return None if name is None else zoo.Backbone(name=name)
 
 
 def groups(blocks: Sequence[SubtitleBlock], size: int = 16) -> list[Sequence[SubtitleBlock]]:
@@ -231,7 +158,7 @@ def judged(
     """Return the mean grade of the lines of each block, by both rubrics; nothing without judge."""
     if options.judge is None:
         return {}
-    judge = local_judge(backbone(options.judge), 0.0, 4096, "--judge")
+    judge = local_judge(judge_model(options.judge), 0.0, 4096, "--judge")
     grades: dict[str, list[float]] = {}
     for name, rubric in (("judge", RUBRIC), ("vividness", VIVIDNESS)):
         scorer = ChoiceScorer(judge, rubric)

@@ -1,8 +1,13 @@
 """The trial on TVsub: its candidates, intervals and table; training is tested with the method."""
 
-import pytest
+import argparse
+import json
 
-from benchmarks.alpo.quality import ROWS, Candidates, table
+import pytest
+import torch
+
+import zoo
+from benchmarks.alpo.quality import main, rewards, table
 from benchmarks.alpo.scores import (
     corpus_scores,
     difference,
@@ -10,7 +15,9 @@ from benchmarks.alpo.scores import (
     line_reference,
     of_lines,
 )
+from benchmarks.alpo.stages import ROWS, Candidates, learner
 from datamodules.files import SAMPLES
+from zoo.methods.alpo.figures import Margins
 from zoo.records import SubtitleBlock
 
 BLOCK = SubtitleBlock(("甲", "乙"), ("I see you now.", "Come on, let us go!"), id="b")
@@ -54,4 +61,40 @@ def test_table_compares_with_the_same_seed():
         "| ALPO | 1 | 22.0 | 10.0 | 50.0 | +2.00 (+2.00 to +2.00) |",
     ]
     assert table([entry("ALPO", 3, 1.0)])[2].endswith("| - |")
-    assert list(ROWS)[0] == "SFT"
+    assert list(ROWS)[:2] == ["zero-shot", "SFT"]
+
+
+def options(tmp_path, *more):
+    given = ["--json", str(tmp_path / "rows.json"), "--folder", str(tmp_path / "stages")]
+    given += ["--data", str(SAMPLES / "subtitles"), "--backbone", "tiny-llama", "--core", "2"]
+    given += ["--context", "0", "--batch_size", "1", "--sft_steps", "1"]
+    return [*given, "--tests", "2", "--max_new_tokens", "8", "--greedy", *more]
+
+
+def test_rows_with_adapters_and_greedy_translations(tmp_path, capsys):
+    more = ("--lora", r"model\.layers\.1\..*_proj", "--dtype", "bfloat16")
+    main(options(tmp_path, *more, "--rows", "zero-shot", "SFT"))
+    entries = json.loads((tmp_path / "rows.json").read_text())
+    assert [entry["row"] for entry in entries] == ["zero-shot", "SFT"]
+    for entry in entries:
+        assert [len(lines) for lines in entry["lines"]] == [2, 2]
+        assert entry["metrics"]["valid"] == entry["counts"].get("at once", 0) / 2
+        assert entry["rewards"] == {"margin": [], "accuracy": []}
+    assert "step 1: loss" in capsys.readouterr().out
+
+
+def test_rewards_of_passes():
+    sides = [torch.tensor([0.5, 0.25]), torch.tensor([0.0, 0.5])]
+    none = [torch.zeros(0)] * 2
+    steps = [Margins(torch.ones(2), torch.ones(2), *sides), Margins(*none, *none)]
+    assert rewards(steps) == {"margin": [0.125], "accuracy": [0.5]}
+
+
+def test_only_the_named_layers_learn():
+    given = argparse.Namespace(lora=r"model\.layers\.1\..*_proj", dtype="bfloat16")
+    model = zoo.ALPO(backbone=learner("tiny-llama", given))
+    model.configure_model()
+    learned = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert learned
+    assert all(".layers.1." in name for name in learned)
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
