@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import zoo.metrics
+from benchmarks.alpo.quality import table as alpo_table
+from benchmarks.alpo.scores import corpus_scores, line_reference, of_lines
 from benchmarks.lamss import table as lamss_table
 from benchmarks.methanol import tomi_small
 from benchmarks.ranking import baselines
@@ -26,6 +28,7 @@ from benchmarks.support import data as support_data
 from benchmarks.support import lookup
 from benchmarks.support.reread import reread
 from benchmarks.support.table import LOOKUP, table
+from datamodules import Subtitles
 from zoo.methods.sova.expected import RULES
 from zoo.support.metrics import SupportAnswer
 from zoo.support.strategy_metrics import count_pairs, strategy_scores
@@ -212,3 +215,17 @@ def test_scores_on_tomi_are_means_of_their_hits():
     assert len({tuple(sorted(entry["hits"]["belief"])) for entry in tested}) == 1
     page = (RESULTS / "2026-11-30-methanol.md").read_text(encoding="utf-8").splitlines()
     assert set(tomi_small.table(tested)) <= set(page)
+
+
+@pytest.mark.usefixtures("needs_data")
+def test_translations_of_tvsub() -> None:
+    path = f"{os.environ['ZOO_DATA']}/tvsub"
+    blocks: Any = Subtitles(path, moses=True, core=3, context=0, max_test=104).records("test")
+    found = entries("alpo-tvsub-2026-11-30")
+    for entry in found:
+        lines = [tuple(block) for block in entry["lines"]]
+        scores = corpus_scores(blocks, lines)
+        assert scores == {name: entry["metrics"][name] for name in scores}
+        assert of_lines(blocks, lines, line_reference) == entry["of_block"]["reference"]
+    page = (RESULTS / "2026-11-30-alpo.md").read_text(encoding="utf-8").splitlines()
+    assert set(alpo_table(found)) <= set(page)
