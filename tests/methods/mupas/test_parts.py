@@ -71,9 +71,12 @@ def test_a_long_scene_is_read_in_windows(mupas: Made, strategy: str) -> None:
     assert all(math.fsum(chances.values()) == pytest.approx(1) for chances in cut.chances)
 
 
-@pytest.mark.parametrize("objective", ["role_mean", "pairwise"])
+@pytest.mark.parametrize("objective", ["role_mean", "single_role", "pairwise"])
 def test_words_of_each_person(mupas: Made, objective: str) -> None:
-    """Nats by person are those of the words of a plain pass over what that view shows before."""
+    """Nats by person are those of the words of a plain pass over what that view shows before.
+
+    Of everybody, whoever's words are learned.
+    """
     module = mupas(objective=objective)
     reading, encoder = module.read(scene_of()), module.encoder()
     (window,) = encoder.windows(scene_of())
