@@ -61,7 +61,7 @@ class Learning:
         if phase.begins and micro == 0 and (graded or phase.stage == "joint"):
             self.visit(phase)
         stages = ("policy", "world", "reward", "joint")
-        module.log("train/stage", float(stages.index(phase.stage) + 1), prog_bar=True)
+        module.log("train/stage", stages.index(phase.stage) + 1, prog_bar=True)
         if phase.loss == "policy":
             return module.speak_loss(batch)
         if phase.loss != "behaviour":
@@ -240,7 +240,7 @@ class Learning:
             shown = kind != "visit" and name in ("return", "kl", "entropy")
             module.log(f"{kind}/{name}", value, prog_bar=shown)
         turns = len(self.replay.kept) + len(self.replay.fresh)
-        module.log("train/user_turns", float(turns))
+        module.log("train/user_turns", turns)
         board = module.logger
         if isinstance(board, TensorBoardLogger):
             texts = [transcript(state.decision.turns) for state in rollout.states[:SHOWN]]

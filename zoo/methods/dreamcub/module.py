@@ -145,7 +145,7 @@ class DreamCUB(BeliefModule):
         max_generated: int | None = 8,
         full_copies: bool = False,
     ) -> None:
-        names = factors or ["emotion", "sentiment", "intention"]
+        names = ["emotion", "sentiment", "intention"] if factors is None else factors
         super().__init__(
             backbone,
             optimizer,
