@@ -251,6 +251,6 @@ def complete_shares(sources: Mapping[str, str], shares: Mapping[str, float]) -> 
     left = 1 - sum(shares.values())
     if len(rest) > 1:
         raise InputError(f"data.shares: name the shares of all sources but one: {', '.join(rest)}")
-    if left < -1e-9 or (not rest and abs(left) > 1e-9):
+    if left < -1e-9 or (not rest and left > 1e-9):
         raise InputError(f"data.shares: they add up to {1 - left:g}, not to 1")
     return {name: shares.get(name, max(0.0, left)) for name in sources}

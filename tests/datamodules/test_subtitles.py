@@ -110,7 +110,10 @@ def _train(folder, **options):
 
 
 def test_forms_of_files(tmp_path):
-    """Formats may differ, a language may be a folder, an archive is read like one."""
+    """Formats may differ, a language may be a folder, an archive is read like one.
+
+    What tools leave in it is passed over.
+    """
     (tmp_path / "train" / "zh").mkdir(parents=True)
     (tmp_path / "train" / "en").mkdir()
     (tmp_path / "train/zh/b.srt").write_text(srt("<i>一</i>\n二", "三"), "utf-8")
@@ -122,7 +125,8 @@ def test_forms_of_files(tmp_path):
     (tmp_path / "1.en").write_text("four\n\n\n", "utf-8")
     with tarfile.open(tmp_path / "train_more.tar.gz", "w:gz") as archive:
         for code in ("zh", "en"):
-            archive.add(tmp_path / f"1.{code}", f"x/1.{code}")
+            for place in ("x", ".ipynb_checkpoints", "__MACOSX/x", "x/."):
+                archive.add(tmp_path / f"1.{code}", f"{place}/1.{code}".replace("./", "._"))
             (tmp_path / f"1.{code}").unlink()
     blocks = _train(tmp_path)
     assert {block.id: block.source for block in blocks} == {
