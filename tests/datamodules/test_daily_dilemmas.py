@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import DailyDilemmas
-from datamodules.daily_dilemmas import read_dilemmas, read_rows
+from datamodules.daily_dilemmas import TABLES, read_dilemmas, read_rows
 from datamodules.daily_dilemmas_rows import (
     GROUPS,
     literal,
@@ -72,6 +72,18 @@ def test_sample():
     assert wallet.to_do.labels["virtue"] == ("Truthfulness", "Courage", "Liberality")
     assert wallet.not_to_do.labels["maslow"] == ("safety", "", "")
     assert wallet.not_to_do.of("maslow") == ["safety"]
+
+
+def test_a_table_is_found_in_its_folder(tmp_path: Path):
+    """By its name, the official one before the other unless that is asked for."""
+    for table, rows in (("official", None), ("aggregated", 5)):
+        lines = SAMPLE.read_text("utf-8").splitlines(keepends=True)
+        (tmp_path / TABLES[table][0]).write_text("".join(lines[:rows]), "utf-8")
+    found = DailyDilemmas(str(tmp_path)).records("test")
+    assert [d.situation for d in found] == [d.situation for d in DailyDilemmas().records("test")]
+    assert found == DailyDilemmas(str(tmp_path / TABLES["official"][0])).records("test")
+    other = DailyDilemmas(str(tmp_path), table="aggregated").records("test")
+    assert [d.situation for d in other] == [d.situation for d in found[:2]]
 
 
 def test_the_sample_has_every_column_of_the_official_table():

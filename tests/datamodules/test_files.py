@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodules import json_files
 from datamodules.files import field, find, read_lines, read_text, shuffled, text_field
 from datamodules.json_files import read_objects
 from datamodules.tables import members
@@ -39,6 +40,18 @@ def test_json_list_names_the_line_where_an_item_starts(tmp_path):
     assert list(read_objects(write(tmp_path / "b.json", "[ ]"))) == []
     pair = write(tmp_path / "c.json", '{"a": "\\ud83d\\ude00"}')  # lines, whatever its name
     assert list(read_objects(pair)) == [(1, {"a": "\U0001f600"})]
+
+
+def test_plain_objects_are_not_looked_at_twice(monkeypatch):
+    """What is one whole object without escapes is decoded once, however many there are."""
+
+    def closely(*args):
+        raise AssertionError("looked at closely")
+
+    monkeypatch.setattr(json_files, "_decode", closely)
+    assert json_files.parse_object('{"a": "\u00e4"}', "x") == {"a": "\u00e4"}
+    with pytest.raises(AssertionError, match="looked at closely"):
+        json_files.parse_object('{"a": "\\u00e4"}', "x")
 
 
 @pytest.mark.parametrize(

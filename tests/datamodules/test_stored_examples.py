@@ -255,6 +255,19 @@ def test_size_decides(path: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> 
         assert examples.stored_name(Texts(path), make(method, "tiny-llama").encoder()) is None
 
 
+def test_the_head_of_large_data_is_read_unless_they_are_stored(path: str, make: Any) -> None:
+    """At most as many records as a limit has; small data are read whole."""
+    encoder = make("SFT", "tiny-llama").encoder()
+    assert not Texts(path).keep_head(encoder, 7)
+    for limit, wanted in ((None, 7), (3, 3), (30, 7)):
+        data = Texts(path, keep_in_memory=False, max_train=limit)
+        assert data.keep_head(encoder, 7)
+        assert len(data.examples("train", encoder)) == wanted
+    stored = Texts(path, keep_in_memory=False)
+    stored.examples("train", encoder)
+    assert not Texts(path, keep_in_memory=False).keep_head(encoder, 7)
+
+
 def test_examples_that_cannot_be_stored(path: str, make: Any, refused: Callable[..., str]) -> None:
     encoder = make("LaMsS", "tiny-llama").encoder()
     data = Texts(path, keep_in_memory=False)
