@@ -64,6 +64,8 @@ def test_sampled_scored_and_learned_from(data, translator, tmp_path, capsys, mod
     main(arguments)
     out = capsys.readouterr().out
     assert f"scored      {output}: 2 blocks" in out
+    for done, samples, block in ((1, 48, "train/a:1"), (2, 96, "train/b:1")):
+        assert f"{done}/2 {block}: {samples} samples, " in out
     blocks = ScoredBlocks(str(output), val=str(output)).records("train")
     assert [block.id for block in blocks] == ["train/a:1", "train/b:1"]
     learned, _ = blocks

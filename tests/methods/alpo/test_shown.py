@@ -21,7 +21,7 @@ from zoo.encoding import NO_HEAD
 from zoo.errors import InputError, TooLongError
 from zoo.methods.alpo import __main__ as command
 from zoo.methods.alpo.candidates import Sampling
-from zoo.methods.alpo.choose import Choice, Gate, carry_on, choose, mixing
+from zoo.methods.alpo.choose import Choice, Gate, carry_on, choose, mixing, whole_outcomes
 from zoo.methods.alpo.evaluation import core, mean_score
 from zoo.methods.alpo.figures import Margins, pair_figures
 from zoo.methods.alpo.growing_file import GrowingFile
@@ -38,8 +38,9 @@ from zoo.methods.alpo.rubric import (
     scores_of_all,
 )
 from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer
+from zoo.methods.alpo.segments import semantic_starts
 from zoo.methods.alpo.translate import Translating
-from zoo.methods.alpo.writing import Nucleus
+from zoo.methods.alpo.writing import Nucleus, ends_after, first_lines
 from zoo.records import SubtitleBlock
 
 # -- prompts ---------------------------------------------------------------------------------------
@@ -195,6 +196,32 @@ def test_a_scorers_judge_has_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(GRADES) == 5
 
 
+def test_a_judge_sees_six_lines_to_divide() -> None:
+    """The line that goes on or not is the last one of them; fewer stand at the beginning."""
+    asked: list[list[str]] = []
+
+    class Divider:
+        def fits(self, messages: Any) -> bool:
+            return True
+
+        def score(self, messages: Any, candidates: Any, begun: str = "") -> list[float]:
+            told = messages[-1][1].split(":\n", 1)[1].replace("\n\nThe next line:", "")
+            asked.append(told.split("\n\n")[0].split("\n"))
+            return [0.5, 0.5]  # as likely to go on
+
+    lines = tuple(f"line {i}" for i in range(9))
+    assert semantic_starts(SubtitleBlock(lines, id="e"), Divider()) == (0,)
+    assert asked == [list(lines[max(0, i - 5) : i + 1]) for i in range(1, 9)]
+
+
+def test_blank_lines_are_no_lines_of_a_row(make: Any) -> None:
+    tokenizer = make("SFT", "tiny-llama").tokenizer
+    allowed = ends_after(tokenizer, 2, 258)
+    ids = tokenizer.encode("1. a\n \n2. b\n")
+    assert [allowed(0, ids[: n + 1]) for n in range(len(ids))] == [None] * (len(ids) - 1) + [[258]]
+    assert first_lines("1. a\n \n2. b\n3. c", 2) == "1. a\n2. b"
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -268,6 +295,13 @@ def test_the_share_of_chosen_prefixes_rises_and_stays() -> None:
     assert mixing(0, 100, stages=2) == pytest.approx(0.2)
     assert mixing(50, 100, stages=2) == pytest.approx(0.6)
     assert [carry_on(4, 3, lam, random.Random(0)) == 4 for lam in (1.0, 0.0)] == [True, False]
+
+
+def test_outcomes_without_a_verdict_are_alike() -> None:
+    """One candidate on both sides, any of them, so that the segment teaches nothing."""
+    pairs = [whole_outcomes(scored([None, OPEN], i), 0)[0] for i in range(20)]
+    assert all(chosen == rejected for chosen, rejected in pairs)
+    assert {chosen for chosen, _ in pairs} == {0, 1, 2}
 
 
 def plan_of(*opened: bool) -> BlockPlan:
