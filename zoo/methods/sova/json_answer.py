@@ -22,12 +22,13 @@ def first_object(words: str) -> dict[str, Any]:
     Raises:
         JudgeError: There is none.
     """
+    found: dict[str, Any]  # what begins with a brace is an object
     for start in (hit.start() for hit in re.finditer(r"\{", words)):
         try:
             found, _ = _DECODER.raw_decode(words, start)
         except json.JSONDecodeError:
             continue
-        return dict(found)
+        return found
     raise JudgeError("no JSON object in the answer", words)
 
 
