@@ -287,6 +287,35 @@ def test_lengths_below_the_least_are_refused(name: str, least: int) -> None:
         Schedule(**{name: least - 1})
 
 
+def test_pairs_are_learned_from_the_third_stage_on(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2 has no reward; S3 and joint learning have; a held-out state has what the run comes to."""
+    worse: list[Any] = []
+    monkeypatch.setattr(
+        module.world, "losses", lambda *a, **told: worse.append(told["worse"]) or {}
+    )
+    monkeypatch.setattr(module.learning, "sampled", lambda states, heat: [[1]] * len(states))
+    batch = SimpleNamespace(records=[states_of(0)[0].decision], normalizers={})
+
+    def learned(schedule: Schedule, rewards: str = "pairs") -> list[bool]:
+        """Return whether there are pairs: of three steps, and of a held-out batch."""
+        monkeypatch.setattr(module, "schedule", schedule)
+        monkeypatch.setattr(module, "rewards", rewards)
+        worse.clear()
+        for step in range(3):
+            monkeypatch.setattr(module, "_trainer", SimpleNamespace(global_step=step))
+            module.learning.world_losses(batch)
+        module.learning.world_losses(batch, validating=True)
+        return [turns is not None for turns in worse]
+
+    assert learned(Schedule(0, 1, 1, world_per_cycle=1)) == [False, True, True, True]
+    assert learned(Schedule(0, 1, 1, world_per_cycle=1), "user") == [False] * 4
+    assert learned(Schedule(0, None)) == [False] * 4
+    monkeypatch.setattr(module, "schedule", Schedule(None))
+    assert module.learning.world_losses(batch, validating=True) == {}
+
+
 # -- numbers ---------------------------------------------------------------------------------------
 
 
@@ -377,8 +406,9 @@ def test_prior_and_posterior_disagree_in_a_share_of_the_turns(
     felt, other = ("fear", "negative", "question"), ("anger", "negative", "inform")
     told = iter([[felt, other], [other, other]])
     monkeypatch.setattr(module.world, "foresee", lambda *a: (next(told), ["Yes.", "No."]))
-    believe = lambda states, names: [replace(s, belief=felt) for s in states]  # noqa: E731
-    monkeypatch.setattr(module.world, "infer", believe)
+    monkeypatch.setattr(
+        module.world, "infer", lambda states, names: [replace(s, belief=felt) for s in states]
+    )
     rollout = module.quietly(lambda: imagine(module, states_of(0, 1), ["a", "b"]))
     assert module.horizon == 2
     assert rollout.scores["disagreement"] == 3 / 4

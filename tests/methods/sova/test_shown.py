@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from methods.sova.graph_parts import SITUATIONS, TABLE, TEXTS, principles, reports
+from tqdm import tqdm
 
 import zoo
 from datamodules import DailyDilemmas
@@ -644,12 +646,21 @@ def test_prefixes_of_reports_are_kept_while_there_is_room(
     assert len(mapper.prefixes) == 1
 
 
-def test_what_became_of_instructions_is_counted(make: Any) -> None:
+def test_what_became_of_instructions_is_counted(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a bar says how many reports are scored, of how many, until all are."""
+    bars: list[tqdm] = []
+
+    def shown(**options: Any) -> tqdm:
+        bars.append(tqdm(**options, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr("zoo.methods.sova.instruct.tqdm", shown)
     module = make("SoVA", "tiny-llama", kind="sova")
     mapper = MapScore(module.lm, module.tokenizer, short_reports(3), tau=-1, top=1)
-    found = mapper(SITUATIONS[:2])
-    assert [len(items) for items in found.kept] == [1, 1]
-    assert found.counts == {"kept": 2, "not kept": 4}
+    found = mapper(SITUATIONS[:1])
+    assert [len(items) for items in found.kept] == [1]
+    assert found.counts == {"kept": 1, "not kept": 2}
+    assert [(bar.n, bar.total, bar.disable) for bar in bars] == [(3, 3, True)]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 100.0])
