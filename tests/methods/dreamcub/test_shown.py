@@ -134,6 +134,9 @@ def test_the_oldest_turns_of_a_full_window_are_left_out(module: Any) -> None:
         encoder(Dialogue((turns[0], Turn(SUPPORTER, words)), id="d:2"))
     with pytest.raises(TooLongError, match=r"d:3, turn 1: "):
         encoder(Dialogue((Turn(SEEKER, words), turns[1]), id="d:3"))
+    said = replace(turns[2], text="x" * 200)  # fits where it is read, not where it is written
+    with pytest.raises(TooLongError, match=r"d:4, turn 52: an utterance of 2\d\d tokens does not"):
+        encoder(Dialogue((*long.turns[:-2], said, turns[3]), id="d:4"))
 
 
 def test_an_example_weighs_its_tokens_its_labels_and_one_state(module: Any) -> None:
