@@ -16,7 +16,7 @@ import zoo
 from datamodules import Scenes
 from zoo.errors import InputError
 from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE
-from zoo.methods.mupas.metrics import repetition
+from zoo.methods.mupas.metrics import placed, repetition
 from zoo.methods.mupas.reading import SceneReading, continued
 from zoo.methods.mupas.simulate import SPARE, Stage, simulate, write_scenes
 from zoo.records import Role, Turn
@@ -40,6 +40,8 @@ def test_the_scores_of_a_scene(mupas: Made) -> None:
     """Bob is expected unless he spoke last; perplexity is per token over everybody's words."""
     scores = mupas().score_answers([(scene_of(), reading(reply="No."))], "val")
     assert scores["speaker_accuracy"] == pytest.approx(3 / 4)  # all but the second turn of Ann
+    assert scores["speaker_mrr"] == pytest.approx((1 + 1 + 1 / 2 + 1) / 4)
+    assert placed({"Ann": 0.5, "Bob": 0.5, "Cy": 0.1}, "Ann") == (1 / 2, (1 + 1 / 2) / 2)
     assert scores["perplexity"] == pytest.approx(math.exp(9 / 18))
     assert scores["distinct_2"] == pytest.approx(100)
     assert scores["rouge_l"] == pytest.approx(100)  # the gold reply, letter for letter
