@@ -51,6 +51,19 @@ def test_action_questions_and_hidden_belief():
     assert "believes that" not in hidden.thought
 
 
+def test_scenarios_are_divided_60_20_20(tmp_path):
+    """Each in one split, with both of its conditions."""
+    line = (SAMPLES / "bigtom.csv").read_text("utf-8").split("\n")[0]
+    names = [f"Ines{'abcdefghij'[i]}" for i in range(10)]
+    text = "".join(line.replace("Ines", name) + "\n" for name in names)
+    (tmp_path / "bigtom.csv").write_text(text, "utf-8")
+    parts = [BigToM(str(tmp_path)).records(split) for split in SPLITS]
+    assert [len(part) for part in parts] == [12, 4, 4]
+    scenarios = [{record.id.split()[0] for record in part} for part in parts]
+    assert [len(part) for part in scenarios] == [6, 2, 2]
+    assert len(set.union(*scenarios)) == 10
+
+
 def test_bad_files(refused, tmp_path):
     rows = (SAMPLES / "bigtom.csv").read_text(encoding="utf-8").splitlines()
     path = tmp_path / "bigtom.csv"

@@ -87,6 +87,9 @@ def test_earlier_turns_system_and_style_message(load):
     system = [{"role": "system", "content": text} for text in ("Be kind.", "Be brief.")]
     item["messages"] = [*system, *turns, *item["messages"]]
     (record,) = load(item)
+    more = [{**turn, "content": f"{turn['content']} again"} for turn in turns]
+    (longer,) = load({**item, "messages": [*system, *turns, *more, *sample()["messages"]]})
+    assert longer.system == f"{record.system}\nuser: hi again\nassistant: hello again"
     assert record.prompt == "q"
     assert record.system == (
         "Be kind.\n\nBe brief.\n\nDomain: news\n\nConversation history:\nuser: hi\nassistant: hello"

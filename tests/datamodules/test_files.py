@@ -42,6 +42,11 @@ def test_json_list_names_the_line_where_an_item_starts(tmp_path):
     assert list(read_objects(pair)) == [(1, {"a": "\U0001f600"})]
 
 
+def test_what_stands_behind_an_object_is_named_by_its_own_line(refused):
+    text = '{"a": "\\u00e4",\n "b": 1}\n\n x'
+    refused(lambda: json_files.parse_object(text, "a.json", 5), "a.json:8: invalid JSON: more text")
+
+
 def test_plain_objects_are_not_looked_at_twice(monkeypatch):
     """What is one whole object without escapes is decoded once, however many there are."""
 
