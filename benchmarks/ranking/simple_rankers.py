@@ -1,4 +1,4 @@
-"""Rankers to compare with: random, frequency, BM25, a sentence encoder, a language model's states.
+"""Rankers to compare with: random, frequency, words, BM25, a sentence encoder, a model's states.
 
 Each takes ranking records of one corpus and returns a score for each document of each record's
 pool, as `RankingModule.scores` does, so that all go through the same measures.
@@ -7,8 +7,9 @@ pool, as `RankingModule.scores` does, so that all go through the same measures.
 from __future__ import annotations
 
 import importlib
+import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,6 +46,30 @@ def frequency_scores(records: Sequence[Ranking], train: Sequence[Ranking]) -> Sc
     """
     counts = Counter(name for record in train for name, grade in record.relevant if grade > 0)
     return [[float(counts[name]) for name in record.pool] for record in records]
+
+
+def naive_bayes(records: Sequence[Ranking], train: Sequence[Ranking]) -> Scores:
+    """Return log p(words | document), words counted in training queries, one added to each count.
+
+    Args:
+        records: What to rank.
+        train: Queries with one right document each, the first of the relevant ones.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in train:
+        counts[record.relevant[0][0]].update(record.query.lower().split())
+    known = len({word for each in counts.values() for word in each})
+    totals = {name: counts[name].total() + known for name in records[0].corpus.documents}
+    return [
+        [
+            sum(
+                math.log((counts[name][word] + 1) / totals[name])
+                for word in record.query.lower().split()
+            )
+            for name in record.pool
+        ]
+        for record in records
+    ]
 
 
 def bm25_scores(records: Sequence[Ranking]) -> Scores:
