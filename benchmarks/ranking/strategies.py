@@ -79,13 +79,13 @@ PROMPT: dict[str, Any] = {
 }
 MODEL = SmallModel(PROMPT, size=(64, 168), vocabulary=4096, steps=600, pool=len(STRATEGIES))
 PARTS = {  # places of training decisions in the seed's order
-    "first": slice(0, 9600),
-    "further": slice(9600, 12000),
-    "student": slice(0, 2400),
+    "first": slice(0, 2400),
+    "further": slice(2400, 3000),
+    "student": slice(0, 1200),
 }
-TEST, SEEN = 1400, 400  # test decisions; training decisions that are ranked afterwards
+TEST, SEEN = 1200, 200  # test decisions; training decisions that are ranked afterwards
 QUERIES_PER_STEP = 8
-STUDENT_EPOCHS = 3  # all other rows train once through their queries
+STUDENT_EPOCHS = 6  # all other rows train once through their queries
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
