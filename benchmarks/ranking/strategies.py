@@ -7,8 +7,9 @@
 A query is the last turns before a supporter's turn, its documents are the eight strategies with
 their definitions, one of them is right. All seeds begin with one backbone, which has read all
 training decisions; each has its own order of these, and so its own first and further ones. The
-test decisions are the same for all: a draw from all dialogues. Rules count all training decisions.
-`last strategy x turn depth` knows what the queries do not say. Needs `ZOO_DATA`; one thread.
+test decisions are the same for all: a draw from all dialogues. Rules count all training decisions,
+but for one that counts those of the SFT row. `last strategy x turn depth` knows what the queries do
+not say. Needs `ZOO_DATA`; one thread.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ ROWS = {
         "Rabtriever", TEACHER, "student", 1e-2, {**KL, "divergence": "forward"}
     ),
 }
-RULES = ("random", "frequency", "bm25", LOOKUP, "naive Bayes")
+SAME_WORDS = "naive Bayes, the SFT row's decisions"
+RULES = ("random", "frequency", "bm25", LOOKUP, "naive Bayes", SAME_WORDS)
 UNTRAINED = (*RULES, "LaHoRe, zero-shot")
 # No system line and no question: constant texts say nothing to a model from scratch.
 PROMPT: dict[str, Any] = {
@@ -103,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def jobs(options: argparse.Namespace) -> Iterator[trials.Job]:
-    """Yield row, seed and learning rate; what learns nothing runs with the first seed alone."""
+    """Yield row, seed and learning rate; what no seed changes runs with the first one alone."""
     for seed in options.seeds:
         for row in options.rows:
             if row in ROWS:
                 yield from ((row, seed, lr) for lr in options.lr or [ROWS[row].lr])
-            elif seed == options.seeds[0]:
+            elif seed == options.seeds[0] or row == SAME_WORDS:
                 yield row, seed, 0.0
 
 
@@ -200,6 +202,7 @@ def rule(row: str, train: Sequence[Ranking], seed: int) -> Callable[[Sequence[Ra
         "frequency": partial(frequency_scores, train=train),
         "bm25": bm25_scores,
         "naive Bayes": partial(naive_bayes, train=train),
+        SAME_WORDS: partial(naive_bayes, train=train[PARTS["first"]]),
         LOOKUP: lookup,
     }
     return rules[row]
@@ -219,7 +222,8 @@ def lookup(records: Sequence[Ranking]) -> Scores:
     rows = []
     for record in records:
         at = [c[key(places[record.id])] for c, key in zip(counts, KEYS[LOOKUP], strict=True)]
-        order = sorted(record.pool, key=lambda name, at=at: [used[name] for used in at])
+        used = {name: [count[name] for count in at] for name in record.pool}
+        order = sorted(record.pool, key=used.__getitem__)
         rows.append([float(order.index(name)) for name in record.pool])
     return rows
 

@@ -64,13 +64,14 @@ def test_the_lookup_puts_first_what_the_planners_lookup_says() -> None:
         assert same.count(name) == same.count(plan) == max(map(same.count, same))
 
 
-def test_what_learns_nothing_runs_once() -> None:
-    rows = ["random", "LaHoRe, zero-shot", strategies.TEACHER]
+def test_what_no_seed_changes_runs_once() -> None:
+    rows = ["random", strategies.SAME_WORDS, "LaHoRe, zero-shot", strategies.TEACHER]
     options = argparse.Namespace(rows=rows, seeds=[3, 4], lr=None)
     rate = strategies.ROWS[strategies.TEACHER].lr
     assert list(strategies.jobs(options)) == [
-        *(("random", 3, 0.0), ("LaHoRe, zero-shot", 3, 0.0)),
-        *((strategies.TEACHER, seed, rate) for seed in (3, 4)),
+        *(("random", 3, 0.0), (strategies.SAME_WORDS, 3, 0.0), ("LaHoRe, zero-shot", 3, 0.0)),
+        *((strategies.TEACHER, 3, rate), (strategies.SAME_WORDS, 4, 0.0)),
+        (strategies.TEACHER, 4, rate),
     ]
 
 
