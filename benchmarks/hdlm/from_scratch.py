@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,7 @@ from zoo.records import LabelPath, Taxonomy, Triple
 LR = 3e-3  # the best of those tried for each row on validation texts, seed 100
 WIDTH, INNER = 64, 176
 DEVIATION = WIDTH**-0.5  # of first weights
-VOCABULARY = 2048
-WINDOW = 192
 SYSTEM = "Sort"  # one token; the encoder has a longer line for none
-TEXTS = 16  # of a step
 TESTED, RECALLED = 20, 5  # held-out and training texts of an intent that are decoded
 TITLES = [
     "row",
@@ -58,6 +56,26 @@ TITLES = [
 ]
 TITLES += ["training tokens", "seconds"]
 SHOWN = ("joint_accuracy", "level_1_accuracy", "level_2_accuracy", "failed")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much a small model reads.
+
+    Attributes:
+        vocabulary: Tokens of its BPE tokenizer.
+        window: Longest input in tokens, names of classes included.
+        name_tokens: Most tokens of a decoded name, its end included.
+        texts: Labelled texts of a step.
+    """
+
+    vocabulary: int
+    window: int
+    name_tokens: int
+    texts: int
+
+
+INTENTS = Reading(vocabulary=2048, window=192, name_tokens=8, texts=16)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,7 +109,7 @@ def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
     given: list[Any] = data.records(held)
     test, seen = limit(given, TESTED), limit(train, RECALLED)
     curve, start = LossCurve(), time.process_time()
-    module = trained(row, train, lr, epochs, seed, curve)
+    module = trained(row, train, lr, epochs, seed, curve, INTENTS)
     learned = time.process_time()
     paths, recalled = decoded(module, test), decoded(module, seen)
     return {
@@ -120,22 +138,28 @@ def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
 
 
 def trained(
-    row: str, train: Sequence[LabelPath], lr: float, epochs: int, seed: int, curve: LossCurve
+    row: str,
+    train: Sequence[LabelPath],
+    lr: float,
+    epochs: int,
+    seed: int,
+    curve: LossCurve,
+    reading: Reading,
 ) -> zoo.HdLM:
     """Return a row's module after so many passes over the texts."""
     with tempfile.TemporaryDirectory() as folder:
-        write_small(Path(folder), train, seed)
+        write_small(Path(folder), train, seed, reading)
         module = zoo.HdLM(
             backbone=zoo.Backbone(folder),
             optimizer=zoo.Optimizer(lr=lr, beta2=0.99),
             weights=WEIGHTS,
-            max_length=WINDOW,
-            max_new_tokens=8,
+            max_length=reading.window,
+            max_new_tokens=reading.name_tokens,
             **settings(row, folder),
         )
         levels = 2 if module.separate else 1  # two calls are two examples of a text
         data = GivenRecords(
-            [in_words(record) for record in train], batch_size=TEXTS * levels, seed=seed
+            [in_words(record) for record in train], batch_size=reading.texts * levels, seed=seed
         )
         quiet_trainer(max_epochs=epochs, callbacks=[curve]).fit(module, data)
         module.configure_model()
@@ -148,14 +172,14 @@ def in_words(record: LabelPath) -> Triple:
     return Triple(record.text, domain, intent, system=SYSTEM, id=record.id)
 
 
-def write_small(folder: Path, train: Sequence[LabelPath], seed: int) -> None:
+def write_small(folder: Path, train: Sequence[LabelPath], seed: int, reading: Reading) -> None:
     """Write the tokenizer of the texts, and random weights that only the seed decides."""
     names = [name for below in train[0].taxonomy.children.values() for name in below]
     roles = [SYSTEM, "system", "user", "thought", "assistant"]
     texts = [*(record.text for record in train), *names * 20, *roles * 100]
     lightning.seed_everything(seed, verbose=False)
-    sizes = {"width": WIDTH, "inner": INNER, "window": WINDOW}
-    words = bpe_tokenizer(texts, VOCABULARY)
+    sizes = {"width": WIDTH, "inner": INNER, "window": reading.window}
+    words = bpe_tokenizer(texts, reading.vocabulary)
     write_llama(folder, words, **sizes, seed=seed, deviation=DEVIATION)
 
 

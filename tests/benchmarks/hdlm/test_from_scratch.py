@@ -51,7 +51,7 @@ def test_the_seed_decides_the_first_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(from_scratch, "WIDTH", 16)
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        from_scratch.write_small(tmp_path / name, TRAIN, seed)
+        from_scratch.write_small(tmp_path / name, TRAIN, seed, from_scratch.INTENTS)
         weights.append(
             load_file(tmp_path / name / "model.safetensors")["model.embed_tokens.weight"]
         )
