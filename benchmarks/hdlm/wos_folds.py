@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from zoo.records import LabelPath
 RULES = {"most frequent": abstracts.most_frequent, "naive Bayes": abstracts.naive_bayes}
 ROWS = ("HdLM", "flat SFT", "HdLM, norm before the head")
 LR, EPOCHS = 3e-3, 8
-WORDS = 128  # most content words of an abstract
+WORDS = 64  # most content words of an abstract
 ABSTRACTS = Reading(vocabulary=8192, window=256, name_tokens=4, texts=8)
 RECALLED = 160  # training abstracts that are decoded
 LEVELS = {"joint": "joint_accuracy", "level_1": "level_1_accuracy", "level_2": "level_2_accuracy"}
@@ -62,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def jobs(options: argparse.Namespace) -> list[trials.Job]:
-    """Return split, row, fold, learning rate and epochs; rules first, the normed row last."""
-    ways = [[row for row in options.rows if row in part] for part in (RULES, ROWS[:2], ROWS[2:])]
-    return [
-        (options.held, row, seed, *((0.0, 0) if row in RULES else (options.lr, options.epochs)))
-        for part in ways
+    """Return split, row, fold, learning rate and epochs; rules, then all rows fold by fold."""
+    rules, trained_rows = ([row for row in options.rows if row in part] for part in (RULES, ROWS))
+    untrained = [(options.held, row, seed, 0.0, 0) for seed in options.seeds for row in rules]
+    return untrained + [
+        (options.held, row, seed, options.lr, options.epochs)
         for seed in options.seeds
-        for row in part
+        for row in trained_rows
     ]
 
 
@@ -103,7 +104,8 @@ def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
 def read(held: str, fold: int) -> tuple[list[LabelPath], list[LabelPath]]:
     """Return the training and the held-out abstracts of a fold, as the model reads them."""
     data = datamodules.WoS(trials.data_path("wos"))
-    everything = [record for split in ("train", "val", "test") for record in data.records(split)]
+    splits = ("train", "val", "test")
+    everything: list[Any] = [record for split in splits for record in data.records(split)]
     if held == "val":
         everything, _ = abstracts.fold_of(everything, 0)
     train, test = abstracts.fold_of(everything, fold)
