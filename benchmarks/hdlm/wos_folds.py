@@ -43,7 +43,6 @@ PAIRS = [
     ("HdLM, norm before the head", "HdLM"),
     ("HdLM, norm before the head", "flat SFT"),
     ("flat SFT", "most frequent"),
-    ("HdLM", "most frequent"),
     ("HdLM", "naive Bayes"),
 ]
 

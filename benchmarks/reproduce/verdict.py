@@ -121,16 +121,21 @@ def scores_of(claim: Claim, ours: Entry, theirs: Entry) -> tuple[float, float]:
 
 
 def item_differences(claim: Claim, pairs: Sequence[tuple[Entry, Entry]]) -> np.ndarray:
-    """Return one mean difference per group of test items that all these entries share."""
+    """Return one mean difference per group of test items that all these entries share.
+
+    Seeds that share none are folds of a cross-validation: each gives the items of its own.
+    """
     if not claim.items:
         return np.zeros(0)
     scores = [[item_scores(entry, claim.items) for entry in pair] for pair in pairs]
-    shared = sorted(set.intersection(*(set(each) for pair in scores for each in pair)))
     fixed = None if isinstance(claim.than, str) else float(claim.than)
+    tested = [a.keys() & b.keys() for a, b in scores]
+    shared = set.intersection(*map(set, tested))
     groups: dict[str, list[float]] = defaultdict(list)
-    for name in shared:
-        group = name.partition(claim.cluster)[0] if claim.cluster else name
-        groups[group] += [a[name] - (b[name] if fixed is None else fixed) for a, b in scores]
+    for (a, b), own in zip(scores, tested, strict=True):
+        for name in sorted(shared or own):
+            group = name.partition(claim.cluster)[0] if claim.cluster else name
+            groups[group].append(a[name] - (b[name] if fixed is None else fixed))
     return np.array([np.mean(differences) for differences in groups.values()])
 
 

@@ -242,3 +242,16 @@ def test_a_wrong_file_is_named(own_claims, old, new, message):
     with pytest.raises(InputError) as error:
         evidence("mine")
     assert message in str(error.value)
+
+
+def test_items_of_folds_are_pooled():
+    """Four folds that differ by one each but 40 items that differ at random: the items decide."""
+    hits = np.random.default_rng(0).permutation([1.0, 0.0] * 15 + [1.0] * 10).reshape(4, 10)
+    entries = rows(*([0.5 + d] * 4 for d in (0.1, 0.0)))
+    for entry in entries:
+        ours, fold = entry["row"] == "ours", entry["seed"]
+        entry["items"] = {f"{fold}/{i}": hit * ours for i, hit in enumerate(hits[fold])}
+    found = measure(replace(CLAIM, items="items"), entries)
+    expected = stats.ttest_1samp(100 * hits.flatten(), 0).confidence_interval(0.95)
+    assert (found.seeds, found.items) == (4, 40)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))

@@ -18,6 +18,7 @@ import pytest
 import zoo.metrics
 from benchmarks.alpo.quality import table as alpo_table
 from benchmarks.alpo.scores import corpus_scores, line_reference, of_lines
+from benchmarks.hdlm import from_scratch, wos_folds
 from benchmarks.lamss import table as lamss_table
 from benchmarks.methanol import tomi_small
 from benchmarks.ranking import baselines
@@ -53,6 +54,20 @@ def test_hdlm() -> None:
         paths = [[path.split("/") for path in entry[key]] for key in ("found", "gold")]
         scores = zoo.metrics.PathScores()(*paths)
         assert {name: round(value, 4) for name, value in scores.items()} == entry["metrics"]
+
+
+def test_hdlm_from_scratch() -> None:
+    """The lines of the page, and scores as means of what was right text by text."""
+    page = (RESULTS / "2026-11-30-hdlm.md").read_text("utf-8").splitlines()
+    passes = [*entries("hdlm-small-2026-11-29"), *entries("hdlm-small-3-2026-11-30")]
+    folds = entries("hdlm-wos-2026-11-30")
+    assert set(from_scratch.table(passes)) | set(wos_folds.table(folds)) <= {*page}
+    for entry in passes + folds:
+        for name, right in entry["items"].items():
+            hits = right.values() if isinstance(right, dict) else right
+            assert round(mean(hits), 4) == entry["metrics"][wos_folds.LEVELS[name]]
+    tested = [name for e in folds if e["row"] == "HdLM" for name in e["items"]["joint"]]
+    assert len(tested) == len({*tested})
 
 
 @pytest.mark.parametrize(
