@@ -255,8 +255,8 @@ class PlanningModule(EvaluatedModule):
         state = current_decision(dialogue, self.labels)
         (plan,) = self.plan([state])
         if temperature:
-            ranked = sorted(zip(plan.values, self.labels.names, strict=True), reverse=True)
-            plan = replace(plan, strategy=ranked[1][1])
+            ranked = sorted(range(len(plan.values)), key=lambda i: -plan.values[i])  # as `plans`
+            plan = replace(plan, strategy=self.labels.names[ranked[1]])
         (reply,) = self.reply([state], [plan])
         row = self.sample(state, plan)
         turn = Turn(SUPPORTER, reply, strategy=plan.strategy)
