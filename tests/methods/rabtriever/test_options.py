@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from zoo.methods.rabtriever import document_vectors
 from zoo.methods.rabtriever.document_vectors import DocumentVectors
 from zoo.methods.rabtriever.teacher import check_prompt
+from zoo.records import Corpus, Document, Ranking
+from zoo.sample_preview import DIM, PLAIN
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -46,3 +49,88 @@ def test_documents_that_were_not_met_are_no_figure() -> None:
     assert met.figure({"b"}) == {}
     vectors, titles = met.figure({"a", "b"})["documents"]
     assert (vectors.tolist(), titles) == ([[1.0, 1.0]], ("A title",))
+
+
+def test_the_first_documents_are_shown_with_their_titles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, up to the limit, in the pool's order; a title, or the text's beginning."""
+    monkeypatch.setattr(document_vectors, "MAX_VECTORS", 3)
+    texts = {"a": Document("a", "words", title="A title"), "b": Document("b", "x" * 100)}
+    rest = {name: Document(name, name) for name in "cde"}
+    few, many = Corpus(texts), Corpus(texts | rest)
+    records = [Ranking("q", pool, (("a", 1),), id="q") for pool in (few, many)]
+    met = DocumentVectors()
+    vectors = torch.arange(7.0)[:, None]
+    met.add(records, vectors)
+    assert {name: (title, row.item()) for name, (title, row) in met.kept.items()} == {
+        "a": ("A title", 0.0),
+        "b": ("x" * 80, 1.0),
+        "c": ("c", 4.0),  # the pools come one after the other
+    }
+    with pytest.raises(ValueError, match="shorter"):
+        met.add(records, vectors[1:])
+
+
+def test_a_batch_says_how_much_work_it_is(make: Any) -> None:
+    encoder = make("Rabtriever", "tiny-llama").encoder()
+    pool = Corpus({name: Document(name, f"skill {name}") for name in "ab"})
+    pairs = encoder(Ranking("hello", pool, (("b", 1),), id="r"))
+    batch = encoder.collate(pairs, {})
+    tokens = sum(len(pair.head) + len(pair.tail) for pair in pairs)
+    assert batch.counts() == {"tokens": tokens, "pairs": 2}
+    assert [record is None for record in batch.records] == [False, True]
+    assert batch.normalizers == {0: float(sum(len(pair.tail) for pair in pairs)), 2: 2.0}
+    assert encoder.collate(pairs, {0: 7.0}).normalizers == {0: 7.0}
+
+
+def test_the_preview_shows_what_is_learned(make: Any) -> None:
+    """The query part, undimmed behind the dimmed document, and its number of positions."""
+    encoder = make("Rabtriever", "tiny-llama").encoder()
+    pool = Corpus({"a": Document("a", "skill a")})
+    (pair,) = encoder(Ranking("hello", pool, (("a", 1),), id="r"))
+    said, shown = encoder.preview(pair)
+    assert said == f"sample      {len(pair.tail)} positions learned"
+    assert shown.startswith(DIM)
+    dimmed, _, plain = shown.partition(PLAIN)
+    assert dimmed.endswith("Document : skill a")
+    assert plain.startswith("\nQuery : hello\n")
+
+
+def test_a_process_without_states_to_run_runs_along(make: Any) -> None:
+    """While another one has some: its last piece again, and the states are the same."""
+    module = make("Rabtriever", "tiny-llama")
+    tails = [module.encoder().half("tail", "query", query) for query in ("one", "two words")]
+    known = module.frozen.alone(module.lm, tails)
+    passes: list[int] = []
+    module.lm.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    assert module.frozen.alone(module.lm, tails).keys() == known.keys()
+    assert not passes
+    others = iter([False, False, False, True])  # have two pieces
+
+    def done(mine: bool) -> bool:
+        return next(others) and mine
+
+    found = module.frozen.alone(module.lm, tails, done)
+    assert len(passes) == 2
+    for tail in tails:
+        assert torch.equal(found[tail], known[tail])
+
+
+def test_memory_of_states_is_counted_in_bytes(make: Any) -> None:
+    module = make("Rabtriever", "tiny-llama")
+    encoder, width = module.encoder(), module.lm.config.hidden_size
+    tail, head = encoder.half("tail", "query", "one"), encoder.half("head", "document", "two")
+    module.frozen.alone(module.lm, [tail])
+    module.frozen.last(module.lm, [head])
+    assert module.frozen.queries.num_bytes == len(tail) * width * 4
+    assert module.frozen.ends.num_bytes == width * 4
+
+
+def test_an_index_is_of_one_prompt(make: Any) -> None:
+    """A document's vector depends on the words before it and its slot, not on the question."""
+    module = make("Rabtriever", "tiny-llama", document_tokens=16, system="Be brief.")
+    assert module.offline_settings() == {
+        "template": "followup",
+        "system": "Be brief.",
+        "document_tokens": 16,
+        "product": True,
+    }
