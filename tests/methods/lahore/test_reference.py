@@ -1,4 +1,4 @@
-"""LaHoRe's reference: under which name it is kept, of which pairs it is, in which pieces it runs."""
+"""LaHoRe's reference: its name on file, its pairs, the pieces in which it is computed."""
 
 from __future__ import annotations
 

@@ -90,3 +90,16 @@ def test_imitation_ranks_like_the_log() -> None:
         y = td_targets(torch.tensor([1.0, -1.0]), q.expand(2, 2), torch.tensor([False] * 2), gamma)
         q = y[None]
     torch.testing.assert_close(q, torch.tensor([[1 / 0.15, 1 / 0.15 - 2]]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_target_is_a_constant() -> None:
+    """No gradient reaches the next state's values; that of the error is 2 (Q - y)."""
+    following = torch.tensor([[0.1, 0.4]], requires_grad=True)
+    y = td_targets(torch.tensor([1.0]), following, torch.tensor([False]), 0.5)
+    assert not y.requires_grad
+    values, targets = (torch.tensor([x], requires_grad=True) for x in (2.0, 1.5))
+    td_errors(values, targets).sum().backward()
+    assert values.grad.item() == pytest.approx(1.0)
+    assert targets.grad is None
+    low = td_errors(torch.tensor([1.0078125]).bfloat16(), torch.tensor([1.0]))
+    assert low.dtype == torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -158,8 +159,20 @@ def test_option_logits_are_float32_rows_of_the_head(make: Callable[..., Any]) ->
 def test_bad_sizes() -> None:
     with pytest.raises(ValueError, match="at least one token"):
         prefill(None, [[1], []])
+    with pytest.raises(ValueError, match="at least one token"):
+        prefill(None, [])
     with pytest.raises(ValueError, match="3 tokens does not fit a slot of 2"):
         prefill(None, [[1, 2, 3]], slot=2)
+
+
+@torch.no_grad()
+def test_a_prefix_may_fill_its_slot(make: Callable[..., Any]) -> None:
+    lm = make("SFT", "tiny-llama").lm
+    full = prefill(lm, [[1, 2, 3]], slot=3)
+    assert (full.starts.tolist(), full.ends.tolist()) == ([0], [3])
+    torch.testing.assert_close(full.last, prefill(lm, [[1, 2, 3]]).last)
+    with pytest.raises(ValueError, match="a suffix needs at least one token"):
+        extend(lm, full, [0, 0], [[1], []])
 
 
 def test_chunks_cover_everything_within_the_budget() -> None:
@@ -172,6 +185,9 @@ def test_chunks_cover_everything_within_the_budget() -> None:
                 sizes = [lengths[i] for i in group]
                 cost = len(sizes) * max(sizes) if padded else sum(sizes)
                 assert cost <= budget or len(group) == 1
+            for group, after in pairwise(groups):  # none is smaller than it could be
+                more = [lengths[i] for i in [*group, after[0]]]
+                assert (len(more) * max(more) if padded else sum(more)) > budget
 
 
 def test_in_step_waits_for_the_slowest() -> None:
