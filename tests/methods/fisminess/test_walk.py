@@ -183,3 +183,30 @@ def test_agents_are_loaded_once_frozen_and_in_evaluation(make: Any) -> None:
     assert model.encoder is not module.encoder()
     assert module.untrained() == "model.mode: an agent is not trained"
     assert make("FiSMiness", "tiny-llama").untrained() == ""
+
+
+def test_a_short_window_keeps_the_same_lines_in_training(make: Any, monkeypatch: Any) -> None:
+    """What an example leaves out is what the walk leaves out before the same question."""
+    lines = [Turn(SEEKER, "I am sad today. " * 2), Turn(SUPPORTER, "Oh, why?", strategy="Question")]
+    talk = Dialogue(tuple(lines * 6), emotion="sadness", id="talk:1")
+    options = {"max_new_tokens": 4, "closed": "free", "oracle_history": True}
+    plain = make("FiSMiness", "tiny-llama", max_length=8192, **options).encoder()
+    least = len(plain.ids(plain.head(decisions(talk)[0]))) + plain.room
+    module = make("FiSMiness", "tiny-llama", max_length=least + 300, **options)
+    read: list[str] = []
+
+    def ask(context: SharedContext, questions: Any, **_: Any) -> list[str]:
+        context._run()
+        kept = [token for piece in context.pieces[0][context.starts[0] :] for token in piece]
+        text = context.tokenizer.decode([*context.prefixes[0], *kept])
+        read.append(text + questions[0])
+        return ["sadness" if len(read) % 3 == 1 else "Question"]
+
+    monkeypatch.setattr(SharedContext, "ask", ask)
+    monkeypatch.setattr(SharedContext, "answer_nll", lambda *_: [(0.0, 0)])
+    module.respond(decisions(talk))
+    examples = module.encoder()(talk)
+    assert len(read) == len(examples) == 18
+    for text, example in zip(read, examples, strict=True):
+        assert module.tokenizer.decode(example.input_ids).startswith(text)
+    assert read[-1].count("Seeker:") < 6, "some are left out"

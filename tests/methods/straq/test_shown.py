@@ -10,6 +10,7 @@ import torch
 from dialogues import TALK
 from matplotlib.colors import same_color
 
+from zoo.errors import InputError
 from zoo.methods.straq.evaluation import NUM_SHOWN, PlanReplyScores, StrategyPlan
 from zoo.methods.straq.plots import value_bars
 from zoo.methods.straq.prompts import letters
@@ -139,3 +140,50 @@ def test_a_second_try_follows_the_second_best(module: Any, monkeypatch: Any) -> 
             assert set(notes) == {"strategy", "Q"}
             assert notes["strategy"] == followed[-1]
         assert followed == [STRATEGIES[i] for i in ranked[:2]]
+
+
+def test_training_logs_the_mean_value_and_the_loss(module: Any) -> None:
+    """Of all strategies of all states of the step."""
+    encoder = module.encoder()
+    batch = encoder.collate(encoder(TALK), {})
+    logged: dict[str, float] = {}
+    module.log = lambda name, value, **_: logged.update({name: float(value)})
+    module.log_terms = lambda stage, terms: logged.update(
+        {f"{stage}/{name}": term.mean.item() for name, term in terms.items()}
+    )
+    loss = module.training_step(batch, 0)
+    assert logged["train/value"] == pytest.approx(module(batch.now).mean().item())
+    assert logged["train/td"] == pytest.approx(loss.item())
+
+
+def test_a_batch_moves_as_a_whole(module: Any) -> None:
+    encoder = module.encoder()
+    batch = encoder.collate(encoder(TALK), {0: 3.0})
+    moved = batch.to("meta")
+    tensors = [moved.state, moved.action, moved.reward, moved.done]
+    assert all(part.is_meta for part in (*tensors, moved.now.input_ids, moved.after.input_ids))
+    assert (moved.normalizers, moved.records) == ({0: 3.0}, batch.records)
+    assert moved.counts() == {
+        "tokens": sum(batch.now.lengths) + sum(batch.after.lengths),
+        "transitions": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gamma": -0.1}, r"model.gamma: -0.1 is not in 0\.\.1"),
+        ({"alternatives": -1}, r"model.alternatives: -1 is not in 0\.\.7"),
+        ({"labels": "acts", "alternatives": 4}, r"model.alternatives: 4 is not in 0\.\.3"),
+        ({"objective": "cross_entropy", "reward": "distill"}, "model.reward: distill needs"),
+    ],
+)
+def test_settings_that_do_not_fit(make: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make("StraQ", "tiny-llama", **options)
+
+
+def test_settings_at_their_ends_fit(make: Any) -> None:
+    make("StraQ", "tiny-llama", gamma=0.0, alternatives=7)
+    graded = {"reward": "distill", "grades": "grades.jsonl"}
+    make("StraQ", "tiny-llama", labels="acts", alternatives=3, **graded)

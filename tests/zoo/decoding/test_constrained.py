@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from zoo.decoding.constrained import keep_only, only, only_ending, pick
+from zoo.decoding.constrained import end_of_text, keep_only, one_stop, only, only_ending, pick
 from zoo.records import LabelPath, Taxonomy
 
 STOP = 9
@@ -82,3 +83,13 @@ def test_a_sample_is_one_of_the_likeliest() -> None:
     assert (pick(logits, 1.0).bincount(minlength=4) > 0).all()
     cold = pick(logits, 0.25, 0.6)  # chances to the power of 4: the first one alone has 0.88
     assert set(cold.tolist()) == {0}
+
+
+def test_tokens_that_end_a_text() -> None:
+    """One, several or none, by the model's own settings; each is read as the stop token."""
+    for given, wanted in ((5, [5]), ([5, 7], [5, 7]), (None, []), (0, [0])):
+        model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=given))
+        assert end_of_text(model) == wanted
+    tokens = torch.tensor([5, 6, 7, STOP])
+    assert one_stop(tokens, [5, 7], STOP).tolist() == [STOP, 6, STOP, STOP]
+    assert one_stop(tokens, [], STOP).tolist() == tokens.tolist()
