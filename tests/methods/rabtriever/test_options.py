@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+import zoo
+from zoo.errors import InputError
 from zoo.methods.rabtriever import document_vectors
 from zoo.methods.rabtriever.document_vectors import DocumentVectors
 from zoo.methods.rabtriever.teacher import check_prompt
@@ -134,3 +136,42 @@ def test_an_index_is_of_one_prompt(make: Any) -> None:
         "document_tokens": 16,
         "product": True,
     }
+
+
+def test_what_is_learned_from_is_float32(make: Any) -> None:
+    """Of a teacher in bfloat16: predictions, wanted states and vectors; scores in float64."""
+    module = make("Rabtriever", "tiny-llama", backbone={"dtype": "bfloat16"})
+    encoder = module.encoder()
+    pool = Corpus({name: Document(name, f"skill {name}") for name in "ab"})
+    record = Ranking("hello", pool, (("b", 1),), id="r")
+    pairs = encoder(record)
+    views = module.views(pairs)
+    assert views.predicted.dtype == views.wanted.dtype == torch.float32
+    assert module.document_vectors([pairs[0].head]).dtype == torch.float32
+    states = module.offline(list(pool.documents.values()))
+    online = module.online(["hello"], states)
+    assert online.dtype == torch.float64
+    assert online[0].tolist() == pytest.approx(module.scores([record])[0], rel=1e-2)
+    assert all(term.sum.isfinite() for term in module.losses(encoder.collate(pairs, {})).values())
+
+
+def test_vectors_shown_are_those_of_the_last_evaluation(make: Any) -> None:
+    module = make("Rabtriever", "tiny-llama")
+    pool = Corpus({name: Document(name, f"skill {name}") for name in "ab"})
+    record = Ranking("hello", pool, (("b", 1),), id="r")
+    assert module.figures() == {}
+    module.start_evaluation()
+    module.answers = {"r": (record, module.rank([record])[0])}
+    vectors, titles = module.figures()["documents"]
+    assert titles == ("skill a", "skill b")
+    heads = [pair.head for pair in module.encoder()(record)]
+    torch.testing.assert_close(vectors, module.document_vectors(heads))
+    module.start_evaluation()
+    assert module.shown.kept == {}
+
+
+def test_a_bad_prompt_is_refused_before_anything_is_loaded() -> None:
+    for method in ("Rabtriever", "LaHoRe"):
+        module = getattr(zoo, method)(backbone={"name": "tiny-llama"}, labels=["A", "A"])
+        with pytest.raises(InputError, match="are the same token"):
+            module.validate()
