@@ -117,6 +117,8 @@ def test_what_a_reply_means() -> None:
     )
     assert (one.strategy, one.failed, one.reply) == ("Question", (), "Oh. How? So.")
     assert chain_of(one) == [("emotion", "fear"), ("strategy", "Question"), ("other", "Hug")]
+    odd = read_tagged("<Step: one: two> Oh.", ESC, "Others")  # small models write so
+    assert chain_of(odd) == [("other", "Step: one: two")]
     bare = read_tagged("Oh.", ESC, "Others")
     assert (dict(bare.steps)["chain"], bare.strategy, bare.failed) == (
         *("(no tag)", "Others"),
