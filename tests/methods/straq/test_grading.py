@@ -60,7 +60,9 @@ def test_others_are_drawn_by_seed_and_decision() -> None:
     assert Imitated(SUPPORT).report() == ""
 
 
-def test_a_model_is_loaded_at_its_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_loaded_at_its_first_question(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Once, and it says so; what it is asked and answers is passed on."""
     loaded: list[Any] = []
 
@@ -86,6 +88,7 @@ def test_a_model_is_loaded_at_its_first_question(monkeypatch: pytest.MonkeyPatch
     assert lazy.write(["hi"]) == "['hi'] None"
     assert lazy.score(["hi"], ["a", "b"], "begun") == [5.0, 5.0]
     assert len(loaded) == 1
+    assert caplog.text.count("judge: asking tiny-llama (once; its answers are kept") == 1
 
 
 def test_who_grades() -> None:

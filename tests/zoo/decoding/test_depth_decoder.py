@@ -281,3 +281,53 @@ def test_a_row_that_can_end_in_one_way_is_not_run(lm: Any) -> None:
     open_tokens = 2 if any(row[0] == 7 for row in found) else 0  # the third tells the two apart
     assert few == 4 * open_tokens
     assert many >= 4 * max(map(len, found)) > few
+
+
+@torch.no_grad()
+def test_states_that_predict_given_tokens(make: Callable[..., Any]) -> None:
+    """Those of a whole pass, one before each token; the rows go on behind them."""
+    lm = make("SFT", "tiny-llama", spread=12.0).lm
+    decoder = decoder_of(lm, 2, (4,))
+    decoder.feed([[5, 6, 7], [9, 8]], 0)
+    states = decoder.follow([[30, 31], [40]], 0)
+    assert states.shape[:2] == (2, 2)
+    for row, (ids, count) in enumerate((([5, 6, 7, 30, 31], 2), ([9, 8, 40], 1))):
+        logits = lm(torch.tensor([ids])).logits[0]
+        found = head(lm)(states[row, :count])
+        torch.testing.assert_close(found, logits[-count - 1 : -1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(head(lm)(decoder.state()[row]), logits[-1], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_row_that_is_not_alive_gets_an_empty_slot(make: Callable[..., Any]) -> None:
+    lm = make("SFT", "tiny-llama", spread=12.0).lm
+    decoder = decoder_of(lm, 2, (4,))
+    assert decoder.mask_BL.shape == decoder.positions_BL.shape == (2, 0)
+    decoder.feed([[5, 6, 7], [9, 8]], 0)
+    before = decoder.state().clone()
+    decoder.push(torch.tensor([30, 31]), torch.tensor([True, False]), 0)
+    assert decoder.mask_BL.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert decoder.positions_BL.tolist()[0] == [0, 1, 2, 3]
+    assert torch.equal(decoder.state()[1], before[1])
+    decoder.push(torch.tensor([30, 31]), torch.tensor([True, True]), 0)
+    assert decoder.positions_BL[1, -1] == 2, "the next token of the shorter row"
+
+
+@torch.no_grad()
+def test_only_one_depth_goes_back_to_a_place(make: Callable[..., Any]) -> None:
+    """Everything after it is forgotten: slots, positions, state and cache."""
+    lm = make("SFT", "tiny-llama", spread=12.0).lm
+    decoder = decoder_of(lm, 1, (4,))
+    assert (decoder.place().slots, decoder.place().last) == (0, None)
+    decoder.feed([[5, 6, 7]], 0)
+    place, state = decoder.place(), decoder.state().clone()
+    decoder.feed([[30, 31]], 0)
+    decoder.rewind(place)
+    assert decoder.mask_BL.tolist() == [[1, 1, 1]]
+    assert decoder.positions_BL.tolist() == [[0, 1, 2]]
+    assert torch.equal(decoder.state(), state)
+    assert decoder.caches[0].get_seq_length() == 3
+    two = decoder_of(lm, 1)
+    two.feed([[5]], 0)
+    with pytest.raises(RuntimeError, match="only a decoder of one depth can be rewound"):
+        two.rewind(two.place())

@@ -195,3 +195,27 @@ def test_in_step_waits_for_the_slowest() -> None:
     others = iter([False, False, False, True])  # another process has three chunks
     agreed = list(in_step("a", lambda done: done and next(others)))
     assert agreed == [("a", True), ("a", False), ("a", False), ("a", False)]
+
+
+@torch.no_grad()
+def test_a_prefix_by_itself_has_memory_of_its_own(make: Callable[..., Any]) -> None:
+    """Its own slots, states and bytes; joined with itself it is a batch again."""
+    lm = make("SFT", "tiny-llama", spread=8.0).lm
+    together = prefill(lm, PREFIXES, slot=9)
+    assert together.starts.tolist() == [9 - len(row) for row in PREFIXES]
+    assert together.ends.tolist() == [9] * 3
+    parts = prefill(lm, PREFIXES).split()
+    config = lm.config
+    width = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    for i, part in enumerate(parts):
+        assert (part.starts.tolist(), part.ends.tolist()) == ([0], [len(PREFIXES[i])])
+        torch.testing.assert_close(part.last[0], together.last[i], **CLOSE)
+        tokens = 2 * config.num_hidden_layers * width * 4  # keys and values in float32
+        assert part.num_bytes == len(PREFIXES[i]) * tokens
+        for kept in (*part.keys, *part.values):
+            assert kept.untyped_storage().nbytes() == kept.numel() * 4
+    assert Prefixes.join(parts[:1]) is parts[0]
+    joined = Prefixes.join(parts)
+    assert len(joined) == 3
+    assert joined.ends.tolist() == [len(row) for row in PREFIXES]
+    assert joined.num_bytes == 3 * max(part.num_bytes for part in parts)
