@@ -17,6 +17,8 @@ from zoo.losses.cross_entropy import (
     Term,
     head_loss,
     linear_cross_entropy,
+    nll_in_place,
+    plus_product,
     prepare_chunks,
     total_loss,
 )
@@ -292,3 +294,32 @@ def test_total_loss_weighs_terms() -> None:
     }
     assert total_loss(terms).item() == 5
     assert total_loss(terms, {"a": 0.5, "b": 2.0, "filler": 1.0}).item() == 5.5
+
+
+def test_the_first_product_of_one_type_is_no_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head's gradient is as large as the head: no second one is laid out to be added to."""
+    logits, hidden = torch.randn(N, V), torch.randn(N, D)
+    wanted = logits.t() @ hidden
+    found = plus_product(None, logits, hidden, torch.float64)
+    torch.testing.assert_close(found, wanted.double(), rtol=1e-4, atol=1e-4)
+    again = plus_product(found, logits, hidden, torch.float64)
+    assert again is found, "added in place"
+    torch.testing.assert_close(again, 2 * wanted.double(), rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(cross_entropy_module.torch, "zeros", None)
+    assert torch.equal(plus_product(None, logits, hidden, torch.float32), wanted)
+
+
+def test_softmax_runs_over_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU over as many as its cache holds; the losses of all rows come back in order."""
+    logits, labels = torch.randn(N, V), torch.randint(0, V, (N,))
+    rows: list[int] = []
+    plain = torch.log_softmax
+
+    def counted(part: Tensor, *given: object, **named: object) -> Tensor:
+        rows.append(len(part))
+        return plain(part, *given, **named)
+
+    monkeypatch.setattr(cross_entropy_module.torch, "log_softmax", counted)
+    found = nll_in_place(logits.clone(), labels, keep=False)
+    assert rows == [128, 128, N - 256]
+    torch.testing.assert_close(found, cross_entropy(logits, labels, reduction="none"))
