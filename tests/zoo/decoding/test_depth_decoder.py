@@ -331,3 +331,24 @@ def test_only_one_depth_goes_back_to_a_place(make: Callable[..., Any]) -> None:
     two.feed([[5]], 0)
     with pytest.raises(RuntimeError, match="only a decoder of one depth can be rewound"):
         two.rewind(two.place())
+
+
+@torch.no_grad()
+def test_tokens_rise_through_three_depths(make: Callable[..., Any]) -> None:
+    """However far each piece rose at first: the last state is that of a whole pass."""
+    lm = make("SFT", "tiny-llama", spread=12.0).lm
+    decoder = decoder_of(lm, 2, (1, 2, 4))
+    with counted(lm) as calls:
+        decoder.feed([[5, 6, 7], [9, 8]], 0)
+        assert calls() == 3
+        decoder.feed([[10], [11]], 1)
+        assert calls() == 2 * 4
+        decoder.feed([[12], []], 2)  # the second row gets nothing at that depth
+        assert calls() == 4 * 5
+    wanted = lm(torch.tensor([[5, 6, 7, 10, 12]])).logits[0, -1]
+    torch.testing.assert_close(head(lm)(decoder.state()[0]), wanted, rtol=1e-4, atol=1e-4)
+    decoder.feed([[13], [14]], 0)
+    decoder.feed([[15], [16]], 2)
+    for row, ids in enumerate(([5, 6, 7, 10, 12, 13, 15], [9, 8, 11, 14, 16])):
+        wanted = lm(torch.tensor([ids])).logits[0, -1]
+        torch.testing.assert_close(head(lm)(decoder.state()[row]), wanted, rtol=1e-4, atol=1e-4)

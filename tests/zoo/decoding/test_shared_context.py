@@ -182,3 +182,15 @@ def test_a_process_without_questions_runs_along(small: Any) -> None:
     quiet.everyone_done = bool
     assert quiet.positions == sum(len(small.encoder().ids(text)) for text in HEADS)
     assert quiet.ask(["What? ", "Why? "], max_new_tokens=3) == wanted
+
+
+def test_a_cache_that_is_mostly_empty_is_begun_anew(asked: SharedContext) -> None:
+    """Where it has more than twice the slots that a row may fill."""
+    asked.ask(["What? ", "Why? "], max_new_tokens=2)
+    before = asked.decoder
+    assert before is not None
+    for slots, empty in ((2 * asked.budget, False), (2 * asked.budget + 1, True)):
+        before.mask_BL = torch.zeros(2, slots, dtype=torch.long)
+        assert asked._sparse() == empty
+    assert asked._run() is not before
+    assert not asked._sparse()
