@@ -97,3 +97,14 @@ def test_a_step_is_the_loss_of_its_objective(make: Any) -> None:
         module.training = False
         evaluated = module.losses(batch)
         assert list(evaluated) == ["answer"], "in validation the likelihood, for both"
+
+
+def test_a_query_needs_room_for_one_token(make: Any) -> None:
+    """The smallest window that is accepted leaves one; every pair fits it."""
+    wide = make("LaHoRe", "tiny-llama", document_tokens=8).encoder()
+    least = wide.max_length - wide.query_tokens + 1
+    encoder = make("LaHoRe", "tiny-llama", document_tokens=8, max_length=least).encoder()
+    assert encoder.query_tokens == 1
+    assert max(len(pair) for pair in encoder(RECORD)) <= least
+    with pytest.raises(InputError, match="leaves no room for a query"):
+        make("LaHoRe", "tiny-llama", document_tokens=8, max_length=least - 1)
