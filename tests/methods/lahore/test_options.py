@@ -108,3 +108,15 @@ def test_a_query_needs_room_for_one_token(make: Any) -> None:
     assert max(len(pair) for pair in encoder(RECORD)) <= least
     with pytest.raises(InputError, match="leaves no room for a query"):
         make("LaHoRe", "tiny-llama", document_tokens=8, max_length=least - 1)
+
+
+def test_what_was_not_cut_is_not_reported(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    encoder = make("LaHoRe", "tiny-llama", document_tokens=8).encoder()
+    encoder(Ranking("hello", Corpus({"a": Document("a", "short")}), (("a", 1),), id="r"))
+    encoder.report_cut()
+    assert not caplog.records
+    encoder(RECORD)
+    encoder(Ranking("hello", Corpus({"e": Document("e", "long " * 9)}), (("e", 1),), id="s"))
+    encoder.report_cut()
+    (record,) = caplog.records
+    assert "of a document, 8 tokens, and lose their end" in record.getMessage()
