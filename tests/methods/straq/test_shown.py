@@ -187,3 +187,12 @@ def test_settings_at_their_ends_fit(make: Any) -> None:
     make("StraQ", "tiny-llama", gamma=0.0, alternatives=7)
     graded = {"reward": "distill", "grades": "grades.jsonl"}
     make("StraQ", "tiny-llama", labels="acts", alternatives=3, **graded)
+
+
+def test_a_preview_says_that_nothing_is_learned(module: Any) -> None:
+    encoder = module.encoder()
+    first, last = encoder(TALK)
+    assert encoder.preview(replace(first, judged=(), ends=()))[-1] == "rewards     none"
+    said = encoder.preview(first)[-1]
+    assert said.startswith("rewards     Question +1 (logged), ")
+    assert said.endswith(f"; then a prompt of {len(last.ids)} tokens")
