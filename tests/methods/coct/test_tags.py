@@ -22,7 +22,7 @@ from zoo.methods.coct.concepts import (
     split_tags,
     topic_labels,
 )
-from zoo.methods.coct.metrics import as_csv, inner_transitions, of_kind
+from zoo.methods.coct.metrics import TagScores, as_csv, inner_transitions, of_kind
 from zoo.methods.coct.read_tagged import first_turn, read_tagged, spoken
 from zoo.methods.coct.tagged_replies import chain_of, transition_figures, write_tables
 from zoo.records import Dialogue
@@ -237,3 +237,16 @@ def test_settings_that_do_not_fit(make: Any, options: dict[str, Any], said: str)
     with pytest.raises(InputError, match=said):
         make("CoCT", "tiny-llama", **options)
     make("CoCT", "tiny-llama", max_length=65, reserve=64, max_concepts=1)
+
+
+def test_scores_of_one_tag_and_of_none() -> None:
+    """Shares of one reply and one tag are whole; without replies all are 0."""
+    names = ("tagged", "tags_per_reply", "listed_concepts", "chains", "unlisted_tags")
+    for chains, wanted in (
+        ([[("other", "Hug")]], (100, 1, 0, 0, 100)),
+        ([[("emotion", "fear")]], (100, 1, 1, 0, 0)),
+        ([[("emotion", "fear"), ("strategy", "Others")]], (100, 2, 2, 100, 0)),
+        ([[]], (0, 0, 0, 0, 0)),
+        ([], (0, 0, 0, 0, 0)),
+    ):
+        assert TagScores()(chains) == dict(zip(names, wanted, strict=True))
