@@ -123,11 +123,11 @@ def test_what_is_retrieved_is_nearest_by_the_mean_of_its_states(make: Any) -> No
         found = module.retrieve([state, replace(state, turns=(Turn(SEEKER, "x" * 99),))])
         assert found[0].split("\n") == wanted[:3]
         module.top_k = 8
-        # where the supporter spoke last, by what it said
-        goes_on = replace(state, turns=(Turn(SEEKER, "Hm."), Turn(SUPPORTER, described[2])))
-        found = module.retrieve([state, goes_on])
-        assert found[0].split("\n") == wanted
-        assert found[1].startswith(f"- {described[2]}\n")
+        for text in described:  # where the supporter spoke last, by what it said
+            goes_on = replace(state, turns=(Turn(SEEKER, "Hm."), Turn(SUPPORTER, text)))
+            found = module.retrieve([state, goes_on])
+            assert found[0].split("\n") == wanted
+            assert found[1].startswith(f"- {text}\n")
 
 
 def test_what_is_retrieved_stands_in_the_task(make: Any, monkeypatch: Any) -> None:
