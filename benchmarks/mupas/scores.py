@@ -16,7 +16,7 @@ from zoo.records import Scene
 Scores = dict[str, dict[str, Any]]
 """`metrics` by name; `items`, a mean over its turns or tokens for each scene; `sizes`, how many.
 
-Scenes are named by what is behind the colon of their ids.
+Scenes are named by what is behind the first colon of their ids.
 """
 
 RESAMPLES = 2000
@@ -82,8 +82,8 @@ def of_replies(scenes: Sequence[Scene], replies: Sequence[str]) -> dict[str, flo
 
 
 def name_of(scene: Scene) -> str:
-    """Return the short name of a scene."""
-    return scene.id.rpartition(":")[2]
+    """Return the short name of a scene, its id without the file's name."""
+    return scene.id.partition(":")[2] or scene.id
 
 
 def _turns(scenes: Sequence[Scene]) -> dict[str, int]:

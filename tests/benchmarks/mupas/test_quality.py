@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,18 @@ def test_scores_by_scene_are_those_of_the_metric():
     for rule in RULES.values():
         of_rule = scores.of_rule(SCENES, rule)["metrics"]["speaker_accuracy"]
         assert of_rule == pytest.approx(accuracy(SCENES, rule)[0])
+
+
+@pytest.mark.parametrize("data", [datamodules.MELD, datamodules.EmoryNLP])
+def test_every_scene_is_an_item(data):
+    """The same scene number stands in many episodes."""
+    scenes = data().records("test") + data().records("train")
+    more = [replace(scene, id=scene.id.replace(":1:", ":2:", 1)) for scene in scenes]
+    scenes = list({scene.id: scene for scene in [*scenes, *more]}.values())
+    found = scores.of_rule(scenes, RULES["alternation"])
+    assert len(found["items"]["speaker_accuracy"]) == len({s.id.partition(":")[2] for s in scenes})
+    names = [scores.name_of(replace(scenes[0], id=f"test.csv:{n}")) for n in ("1:1:4", "3:8:4")]
+    assert names == ["1:1:4", "3:8:4"]
 
 
 def test_differences_are_paired_by_scene():
