@@ -26,13 +26,12 @@ from benchmarks import trials
 from benchmarks.ranking.intent_queries import MODEL, read
 from benchmarks.ranking.pair_cache import PairCache
 from benchmarks.ranking.simple_rankers import Scores, bm25_scores, naive_bayes, random_scores
-from benchmarks.ranking.small_backbone import write_backbone
 from benchmarks.ranking.small_rows import (
     BACKBONE,
     TEACHER,
     ZERO_SHOT,
     Row,
-    build,
+    begun,
     evaluated,
     fit,
     metrics,
@@ -99,7 +98,8 @@ def run_row(
         }
         found = [evaluated(part, rules[row](part)) for part in (asked, train[: TEST // 3])]
     else:
-        module = begun(row, seed, lr, train, options.folder)
+        given = ROWS.get(row, ZERO_SHOT)
+        module = begun(given, seed, lr, train, options.folder, MODEL)
         if row in ROWS:
             steps = trained(module, row, seed, train, shared)
             cost = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -117,15 +117,6 @@ def run_row(
         "items": {"rr": [round(query["MRR@10"], 3) for query in found[0]]},
         "seconds": round(time.process_time() - start),
     }
-
-
-def begun(row: str, seed: int, lr: float, train: Sequence[Ranking], folder: Path) -> Any:
-    """Return the module of a row as it begins; the backbone is made where it is not there."""
-    given = ROWS.get(row, ZERO_SHOT)
-    start = weights(folder, given.start, seed)
-    if given.start == BACKBONE and not start.exists():
-        write_backbone(start, train, MODEL)
-    return build(given, start, seed, lr, MODEL.prompt)
 
 
 def trained(

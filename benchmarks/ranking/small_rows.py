@@ -12,6 +12,7 @@ import lightning
 import zoo
 from benchmarks import trials
 from benchmarks.ranking.pair_cache import PairCache
+from benchmarks.ranking.small_backbone import SmallModel, write_backbone
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from zoo.ranking.metrics import mean_scores, query_scores
 from zoo.records import Ranking
@@ -26,7 +27,7 @@ class Row(NamedTuple):
     Attributes:
         method: Class in `zoo`.
         start: Row whose weights it begins with, or `BACKBONE`.
-        part: Training queries, `first` or `further` ones.
+        part: Training queries: `first`, `further` or `student` ones, as the script divides them.
         lr: Peak learning rate, searched on validation queries with a seed that is in no table.
         settings: Arguments of the method.
     """
@@ -58,6 +59,16 @@ def build(row: Row, start: Path, seed: int, lr: float, prompt: dict[str, Any]) -
     )
     module.configure_model()
     return module.to(DEVICE)
+
+
+def begun(
+    row: Row, seed: int, lr: float, train: Sequence[Ranking], folder: Path, model: SmallModel
+) -> Any:
+    """Return the module of a row as it begins; the backbone is made where it is not there."""
+    start = weights(folder, row.start, seed)
+    if row.start == BACKBONE and not start.exists():
+        write_backbone(start, train, model)
+    return build(row, start, seed, lr, model.prompt)
 
 
 def fit(

@@ -35,13 +35,13 @@ from benchmarks.ranking.simple_rankers import (
     naive_bayes,
     random_scores,
 )
-from benchmarks.ranking.small_backbone import SmallModel, write_backbone
+from benchmarks.ranking.small_backbone import SmallModel
 from benchmarks.ranking.small_rows import (
     BACKBONE,
     TEACHER,
     ZERO_SHOT,
     Row,
-    build,
+    begun,
     evaluated,
     fit,
     metrics,
@@ -137,7 +137,8 @@ def run_row(
     if row in RULES:
         rank = rule(row, train, seed)
     else:
-        module = begun(row, seed, lr, train, options.folder)
+        given = ROWS.get(row, ZERO_SHOT)
+        module = begun(given, seed, lr, train, options.folder, MODEL)
         if row in ROWS:
             steps = trained(module, row, seed, train, shared)
             cost = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -167,15 +168,6 @@ def item_name(record: Ranking) -> str:
     """Return `DIALOGUE:TURN`, both as numbers."""
     dialogue, _, turn = record.id.rpartition(":dialog[")
     return f"{dialogue.rpartition(':')[2]}:{turn.rstrip(']')}"
-
-
-def begun(row: str, seed: int, lr: float, train: Sequence[Ranking], folder: Path) -> Any:
-    """Return the module of a row as it begins; the backbone is made where it is not there."""
-    given = ROWS.get(row, ZERO_SHOT)
-    start = weights(folder, given.start, seed)
-    if given.start == BACKBONE and not start.exists():
-        write_backbone(start, train, MODEL)
-    return build(given, start, seed, lr, MODEL.prompt)
 
 
 def trained(
