@@ -9,7 +9,7 @@ import lightning
 import torch
 
 from datamodules.base import ZooDataModule
-from zoo.records import Conditioned, Dialogue, LabelPath, Ranking
+from zoo.records import Conditioned, Dialogue, Dilemma, LabelPath, Ranking
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -21,7 +21,7 @@ class GivenRecords(ZooDataModule):
         records: The records, whatever the split.
     """
 
-    record_types = (Conditioned, Dialogue, LabelPath, Ranking)
+    record_types = (Conditioned, Dialogue, Dilemma, LabelPath, Ranking)
 
     def __init__(self, records: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
