@@ -7,7 +7,8 @@ The dilemmas come in one seeded random order, a block at a time, every row of it
 the run ends is a random subset, the same for all rows, and the next run goes on from there. Reports
 are scored once for each theory and block; `shuffled` gives a dilemma the instructions of another
 one of its block, `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role, `told`
-the expected action. Text is read in the first dilemmas only, log-odds in all of them.
+the expected action. Text is read in the first dilemmas only, log-odds in all of them. `--decisive`
+leaves out the dilemmas in which a row's rule expects nothing: most of those of `plutchik_valence`.
 
 Needs `ZOO_DATA`; one thread. `dilemma_table` makes the tables.
 """
@@ -50,7 +51,7 @@ Kept = list[list[Instruction]]
 
 @dataclass(frozen=True)
 class Row:
-    """An agent: its kind, whose role it has, and the rule that `told` knows."""
+    """An agent: its kind, whose role it has, and the rule that says where it has to decide."""
 
     kind: Kind
     theory: Theory = "maslow"
@@ -60,7 +61,7 @@ class Row:
 ROWS = {
     "direct": Row("direct"),
     "SoVA, Maslow": Row("sova"),
-    "SoVA, Plutchik": Row("sova", "emotion"),
+    "SoVA, Plutchik": Row("sova", "emotion", "plutchik_valence"),
     "SoVA, virtues": Row("sova", "virtue"),
     "wrong theory, Maslow": Row("wrong_theory"),
     "shuffled, Maslow": Row("shuffled"),
@@ -95,6 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.set_defaults(rows=[row for row in ROWS if row not in REASONING])
     add_models(parser)
     parser.add_argument("--dilemmas", type=int, help="stop after so many; all by default")
+    parser.add_argument("--decisive", action="store_true", help="only where a row's rule decides")
     parser.add_argument("--text", type=int, default=2, help="blocks in which text is read too")
     return parser.parse_args(arguments)
 
@@ -172,7 +174,7 @@ def decide(
     agent.kind, agent.theory, agent.rule = row.kind, row.theory, row.rule
     agent.read_text = block < options.text and row.kind not in ("ecot", "told")
     start = time.time()
-    if row.kind == "told":  # nothing is told where nothing is expected: that is `direct`
+    if row.kind == "told" or options.decisive:  # nothing is told where nothing is expected
         records = [record for record in records if expected_action(record, row.rule)]
     kept = instructions(agent, row, tuple(records)) if row.kind in STEERED else None
     answers = agent.generate(records, kept) if records else []

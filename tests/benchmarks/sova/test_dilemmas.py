@@ -69,6 +69,17 @@ def test_blocks_of_all_rows_are_resumed(
         dilemmas.main([*options, "--prefilter", "1"])
 
 
+def test_a_row_may_decide_where_its_rule_does_alone(options: list[str], tmp_path: Path) -> None:
+    rows = ["direct", "SoVA, Plutchik"]
+    dilemmas.main([*options, "--decisive", "--rows", *rows])
+    direct, steered = json.loads((tmp_path / "rows.json").read_text())
+    for entry, rule in ((direct, RULE), (steered, "plutchik_valence")):
+        decisive = {d.id for d in dilemmas.in_order() if expected_action(d, rule)}
+        assert entry["odds"].keys() == decisive
+        assert entry["blocks"] == 3
+    assert len(steered["odds"]) < len(direct["odds"]) == len(dilemmas.in_order())
+
+
 def test_the_tables_say_how_far_a_row_moves() -> None:
     """A row that is moved 0.5 nats to what is expected, from a taste for Action 1."""
     records = DailyDilemmas().records("test")
