@@ -1,9 +1,14 @@
-"""A small value table, rules of strangers and their reports, shared by the tests of retrieval."""
+"""A small value table, rules of strangers, their reports, instructions; an encoder of letters."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
 from zoo.methods.sova.communities import communities, finest
 from zoo.methods.sova.graph import build_graph
+from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.principles import Principle, corpus
 from zoo.methods.sova.reports import Report, template_reports
 from zoo.records import PrincipleText
@@ -29,6 +34,22 @@ SITUATIONS = (
     "Your friend asks you to lie to her parents about last night. Should you lie?",
     "Your doctor tells you to rest, and your team needs you. Should you go to work?",
 )
+GIVEN = (
+    Instruction("Rest.", 90.4, "r1", ("p1",)),
+    Instruction("Ask.", 70.6, "r2", ("p2",)),
+    Instruction("Wait.", 65.0, "r3", ("p3",)),
+    Instruction("Run.", 61.0, "r4", ("p4",)),
+)
+
+
+class Letters:
+    """A sentence encoder: how often a text has each of four letters."""
+
+    name = "letters"
+
+    def embed(self, texts: Any) -> torch.Tensor:
+        rows = torch.tensor([[float(text.count(c)) for c in "abcd"] for text in texts])
+        return torch.nn.functional.normalize(rows.reshape(-1, 4), dim=1)
 
 
 def principles() -> list[Principle]:

@@ -21,11 +21,6 @@ POISON = "POISON"
 KINDS = [k for k in get_args(Kind) if k not in (*get_args(Policy), "told", "retriever")]
 
 
-@pytest.fixture(scope="module")
-def dilemmas() -> list[Dilemma]:
-    return DailyDilemmas().records("test")
-
-
 def poisoned(dilemma: Dilemma) -> Dilemma:
     """Return a dilemma of which everything but the situation is something else."""
     actions = {

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+from collections import Counter
 from pathlib import Path
 
 import networkx as nx
 import pytest
+from methods.sova import graph_parts
 
 from zoo.errors import InputError
-from zoo.methods.sova.communities import communities, finest
+from zoo.methods.sova.communities import Community, communities, finest
 from zoo.methods.sova.graph import build_graph
+from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.principles import STEERING, Principle, corpus, curated, published
 from zoo.records import THEORIES, PrincipleText
 
@@ -151,3 +155,54 @@ def test_a_star_that_cannot_be_split_ends() -> None:
 def test_a_graph_without_edges_is_refused() -> None:
     with pytest.raises(InputError, match="no edge joins"):
         communities(nx.DiGraph())
+
+
+def test_theories_are_edges_of_the_graph() -> None:
+    """Needs in their order, opposites on the wheel, emotions that are made of two."""
+    graph = build_graph(graph_parts.TABLE, graph_parts.principles())
+    kinds = Counter(
+        data["kind"] for *_, data in graph.edges(data=True) if data["sources"] == '["theory"]'
+    )
+    assert kinds == {"precedes": 4, "conflicts_with": 4, "belongs_to": 14}
+    assert graph.edges["need:physiological", "need:safety"]["kind"] == "precedes"
+    assert graph.edges["emotion:joy", "emotion:sadness"]["kind"] == "conflicts_with"
+    assert graph.edges["emotion:love", "emotion:trust"]["description"] == "trust is a part of it"
+    assert graph.nodes["emotion:surprise"]["description"] == "surprise (emotion)"
+    naming = [
+        p
+        for p in graph_parts.principles()
+        if re.search(r"\bhonesty\b", " ".join((p.statement, p.when, p.do, p.avoid)), re.IGNORECASE)
+    ]
+    assert graph.nodes["value:honesty"]["weight"] == 1 + len(naming) > 1
+    (first, *_) = curated()
+    for kind, part in (
+        ("arises_in", f"situation:{first.when}"),
+        ("avoids", f"behaviour:{first.avoid}"),
+    ):
+        assert graph.edges[f"principle:{first.id}", part]["kind"] == kind
+    twice = [*graph_parts.principles(), graph_parts.principles()[0]]
+    with pytest.raises(InputError, match="principles: two have one id"):
+        build_graph(graph_parts.TABLE, twice)
+
+
+def test_communities_are_a_hierarchy(index: ValueIndex) -> None:
+    """Numbered coarse before fine; parts lie in their whole; leaves have no parts."""
+    found = index.communities
+    assert [item.id for item in found] == [f"c{i:03d}" for i in range(len(found))]
+    assert [item.level for item in found] == sorted(item.level for item in found)
+    by_id = {item.id: item for item in found}
+    assert any(item.level for item in found)
+    for item in found:
+        assert (item.parent == "") == (item.level == 0)
+        if item.parent:
+            assert by_id[item.parent].level == item.level - 1
+            assert set(item.nodes) <= set(by_id[item.parent].nodes)
+        assert item.leaf != any(other.parent == item.id for other in found)
+    leaves = [node for item in found if item.leaf for node in item.nodes]
+    assert len(leaves) == len(set(leaves))
+    made = [
+        Community("a", 0, "", tuple("xyz"[:n]), leaf)
+        for n, leaf in ((3, True), (2, True), (3, False))
+    ]
+    assert finest(made) == made[:1]
+    assert finest(made, 2) == made[:2]

@@ -29,11 +29,6 @@ from zoo.records import SUPPORTER, Dilemma, opened_by_seeker
 VALUES = SAMPLES / "daily_dilemmas_values.csv"
 
 
-@pytest.fixture(scope="module")
-def dilemmas() -> list[Dilemma]:
-    return DailyDilemmas().records("test")
-
-
 @pytest.fixture
 def agent(make: Any) -> Any:
     """Return a function that makes a tiny agent, which keeps what any report says."""
@@ -184,6 +179,24 @@ def test_show_answers_a_prompt(agent):
     (row,) = agent(read_text=True).show([], prompt="A bird is in your kitchen. Do you open it?")
     assert row["dilemma"].startswith("A bird")
     assert {"instructions", "choice", "swapped", "text"} <= row.keys()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 100.0])
+def test_thresholds_at_the_end_of_their_range_fit(make: Any, threshold: float) -> None:
+    make("SoVA", "tiny-llama", kind="direct", threshold=threshold).validate()
+
+
+def test_donors_are_others_of_the_split(make: Any, dilemmas: list[Dilemma]) -> None:
+    """One to one, whatever order they come in; nobody is their own."""
+    encoder = make("SoVA", "tiny-llama", kind="shuffled").encoder()
+    encoder.study(dilemmas, "test")
+    first = dict(encoder.donors)
+    texts = {d.situation for d in dilemmas}
+    assert set(first) == set(first.values()) == texts
+    assert all(text != other for text, other in first.items())
+    encoder.donors.clear()
+    encoder.study(dilemmas[::-1], "test")
+    assert encoder.donors == first
 
 
 # -- conversations ---------------------------------------------------------------------------------

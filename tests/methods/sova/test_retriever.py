@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from datamodules import DailyDilemmas
+import zoo
 from zoo.backbone import LoRA
 from zoo.errors import InputError
-from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.expected import RULES, expected_action
 from zoo.methods.sova.principles import curated
+from zoo.methods.sova.retriever import candidates, positives, query
 from zoo.records import Dilemma
 
 RULE = "maslow_growth"
-
-
-@pytest.fixture(scope="module")
-def dilemmas() -> list[Dilemma]:
-    return DailyDilemmas().records("test")
 
 
 @pytest.fixture
@@ -93,3 +90,34 @@ def test_a_retriever_is_an_adapter(make):
         InputError, match="retriever is an adapter, so it needs model.backbone.lora"
     ):
         make("SoVA", "tiny-llama", kind="retriever")
+
+
+def test_positives_are_the_principles_of_the_expected_actions_labels(
+    dilemmas: list[Dilemma],
+) -> None:
+    """Each has an equal share of one; a text shorter than they are teaches fewer."""
+    rule = "maslow_growth"
+    record = next(d for d in dilemmas if expected_action(d, rule))
+    labels = set(record.action(expected_action(record, rule)).of(RULES[rule][0]))
+    found = positives(record, rule)
+    assert {candidates(rule)[i].label for i in found} == labels
+    assert len(found) == sum(item.label in labels for item in candidates(rule))
+    assert positives(dataclasses.replace(record, not_to_do=record.to_do), rule) == []
+    example = query(list(range(90)), record, rule, 0)
+    assert example.labels[: len(found)] == found
+    assert example.weights[: len(found)] == pytest.approx([1 / len(found)] * len(found))
+    assert example.head_weights() == {0: pytest.approx(1.0)}
+    short = query([5], record, rule, 0)
+    assert (short.labels[0], short.weights[0]) == (found[0], 1.0)
+
+
+def test_a_retriever_needs_an_adapter(make: Any) -> None:
+    with pytest.raises(
+        InputError, match="retriever is an adapter, so it needs model.backbone.lora"
+    ):
+        make("SoVA", "tiny-llama", kind="retriever")
+    made = zoo.SoVA({"name": "tiny-llama"}, kind="sft")
+    assert made.untrained() == ""
+    assert (
+        zoo.SoVA({"name": "tiny-llama"}).untrained().startswith("model.kind: sova is not trained")
+    )

@@ -1,0 +1,54 @@
+"""Reports scored for situations: prefixes that are kept, instructions that are counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+import torch
+from methods.sova.graph_parts import SITUATIONS, reports
+from tqdm import tqdm
+
+from zoo.methods.sova.instruct import MapScore
+from zoo.methods.sova.reports import (
+    Report,
+)
+
+
+def short_reports(count: int) -> list[Report]:
+    """Return reports of one rule each."""
+    return [dataclasses.replace(r, findings=r.findings[:1]) for r in reports()[:count]]
+
+
+def test_prefixes_of_reports_are_kept_while_there_is_room(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room they are made again, and the scores are the same."""
+    module = make("SoVA", "tiny-llama", kind="sova")
+    mapper = MapScore(module.lm, module.tokenizer, short_reports(3), tau=-1)
+    pairs = [(r, 0) for r in range(3)]
+    first = mapper.scores(pairs, SITUATIONS)
+    assert len(mapper.prefixes) == 3
+    monkeypatch.setattr("zoo.methods.sova.instruct.KEPT_BYTES", 0)
+    mapper.prefixes.clear()
+    torch.testing.assert_close(mapper.scores(pairs, SITUATIONS), first)
+    assert len(mapper.prefixes) == 1
+
+
+def test_what_became_of_instructions_is_counted(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a bar says how many reports are scored, of how many, until all are."""
+    bars: list[tqdm] = []
+
+    def shown(**options: Any) -> tqdm:
+        bars.append(tqdm(**options, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr("zoo.methods.sova.instruct.tqdm", shown)
+    module = make("SoVA", "tiny-llama", kind="sova")
+    mapper = MapScore(module.lm, module.tokenizer, short_reports(3), tau=-1, top=1)
+    found = mapper(SITUATIONS[:1])
+    assert [len(items) for items in found.kept] == [1]
+    assert found.counts == {"kept": 1, "not kept": 2}
+    assert [(bar.n, bar.total, bar.disable) for bar in bars] == [(3, 3, True)]

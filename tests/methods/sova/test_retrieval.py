@@ -1,0 +1,48 @@
+"""What is retrieved: principles that fit a prompt, the closest reports, an encoder's vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from methods.sova.graph_parts import TABLE, TEXTS, Letters
+
+from zoo.methods.sova import retrieval
+from zoo.methods.sova.index import ValueIndex
+from zoo.methods.sova.principles import curated, published
+from zoo.methods.sova.sentence_encoder import SentenceEncoder
+
+
+def test_principles_are_pasted_while_they_fit() -> None:
+    """The first one that does not fit ends the list, though a later one would."""
+    texts, sizes = ["a", "b", "c"], [4, 5, 1]
+    assert retrieval._fitting([0, 1, 2], texts, sizes, 9) == ["a", "b"]
+    assert retrieval._fitting([0, 1, 2], texts, sizes, 8) == ["a"]
+    assert retrieval._fitting([0, 1, 2], texts, sizes, 3) == []
+    (rule,) = published(TEXTS[:1])
+    assert retrieval.as_chunk(rule) == "Put honesty above loyalty."
+    assert retrieval.as_chunk(curated()[0]) == curated()[0].rule
+    assert retrieval.load_encoder(None) is None
+
+
+def test_the_closest_reports_are_those_of_the_theory(tmp_path: Path) -> None:
+    """Places count among the theory's reports."""
+    made = ValueIndex.build(tmp_path / "i", TABLE, TEXTS, encoder=Letters(), max_size=4)
+    assert made.card["settings"]["encoder"] == "letters"
+    for theory in ("maslow", "virtue"):
+        own = made.reports_of(theory)
+        texts = [report.text for report in own[:2]]
+        near = made.near(theory, texts, Letters(), 1)
+        vectors = Letters().embed([report.text for report in own])
+        best = (Letters().embed(texts) @ vectors.T).argmax(1).tolist()
+        assert near == [[place] for place in best]
+
+
+def test_texts_are_cut_where_the_encoder_ends() -> None:
+    encoder = SentenceEncoder.load("tiny-bert", max_length=6)
+    long, short = encoder.embed(["a b c d e f g h", "a b c d e f x y"])
+    assert torch.equal(long, short)
+    none = encoder.embed([])
+    assert none.shape == (0, encoder.model.config.hidden_size)
+    assert encoder.name.startswith("tiny-bert-")
+    assert SentenceEncoder.load("tiny-bert").max_length == 256
