@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
+from zoo.errors import InputError
 from zoo.methods.alpo.growing_file import GrowingFile
 
 
@@ -27,3 +29,18 @@ def test_what_was_written_is_done(tmp_path: Path) -> None:
     file = GrowingFile(tmp_path / "lines.jsonl", {})
     file.append("a", {"id": "a"})
     assert file.done == GrowingFile(tmp_path / "lines.jsonl", {}).done == {"a"}
+
+
+def test_a_new_file_says_what_its_lines_depend_on(tmp_path: Path) -> None:
+    """Tuples are lists there; a setting that is new or gone is another one."""
+    path = tmp_path / "x.jsonl"
+    GrowingFile(path, {"a": (1, 2), "name": "é"}).append("1", {"id": "1"})
+    card = (tmp_path / "x.jsonl.settings.json").read_text("utf-8")
+    assert json.loads(card) == {"a": [1, 2], "name": "é"}
+    assert GrowingFile(path, {"a": (1, 2), "name": "é"}).done == {"1"}
+    for settings, other in (({"a": (1, 2)}, "name"), ({"a": 1, "name": "é", "b": 2}, "a, b")):
+        with pytest.raises(InputError, match=f"other settings: {other} "):
+            GrowingFile(path, settings)
+    path.write_bytes(b'{"id": "1')  # not one whole line
+    assert GrowingFile(path, {"a": (1, 2), "name": "é"}).done == set()
+    assert path.read_bytes() == b""

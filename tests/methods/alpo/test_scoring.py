@@ -1,9 +1,11 @@
-"""Scores of candidates: by the reference, by a judge's probabilities, by its words."""
+"""Scores of candidates: by the reference, by a judge's probabilities, by its words; segments."""
 
 import json
 import re
+from typing import Any
 
 import pytest
+from methods.alpo.alpo_blocks import block
 
 from zoo.errors import InputError
 from zoo.methods.alpo.rubric import GRADES, LETTERS, VIVIDNESS, grade_of_one, read_scores, shown
@@ -164,3 +166,60 @@ def test_semantic_segments():
     assert line_starts(episode) == tuple(range(8))
     with pytest.raises(InputError, match="e: line 2 does not fit"):
         semantic_starts(episode, Judge(score=tag, room=False))
+
+
+class Voter:
+    """Says the same scores in every vote and keeps its seeds."""
+
+    name = "voter"
+
+    def __init__(self, *said: Any) -> None:
+        self.said, self.seeds, self.orders = list(said), [], []
+
+    def write(self, messages: Any, seed: int | None = None) -> str:
+        self.seeds.append(seed)
+        self.orders.append(messages[-1][1].split("Candidates:")[1])
+        answer = self.said.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_every_vote_and_every_retry_has_a_seed_of_its_own() -> None:
+    """A retry shows the same order; a judge out of reach is counted as such."""
+    good, bad = '{"A": 1, "B": 2}', "no"
+    judge = Voter(bad, TimeoutError("late"), good, good)
+    scorer = JsonScorer(judge, votes=2, retries=2, seed=5)
+    assert scorer(block(1), 0, 1, [("a",), ("b",)]) is not None
+    assert len(set(judge.seeds)) == 4
+    assert min(judge.seeds) > 5
+    assert len(set(judge.orders[:3])) == 1
+    assert scorer.counts == {"refused: no verdict": 1, "judge out of reach": 1, "scored": 1}
+    other = Voter(good)
+    JsonScorer(other, votes=1, seed=6)(block(1), 0, 1, [("a",), ("b",)])
+    assert other.seeds[0] != judge.seeds[0]
+    for votes, retries in ((0, 0), (1, -1)):
+        with pytest.raises(InputError, match=f"votes: {votes}, retries: {retries}"):
+            JsonScorer(judge, votes, retries)
+    JsonScorer(Voter(*[good] * 1), 1, 0)(block(1), 0, 1, [("a",), ("b",)])
+    letters = tuple((letter,) for letter in LETTERS)
+    words = json.dumps({letter: i for i, letter in enumerate(LETTERS)})
+    assert JsonScorer(Voter(words), 1, 0)(block(1), 0, 1, letters) is not None
+
+
+def test_a_judge_sees_six_lines_to_divide() -> None:
+    """The line that goes on or not is the last one of them; fewer stand at the beginning."""
+    asked: list[list[str]] = []
+
+    class Divider:
+        def fits(self, messages: Any) -> bool:
+            return True
+
+        def score(self, messages: Any, candidates: Any, begun: str = "") -> list[float]:
+            told = messages[-1][1].split(":\n", 1)[1].replace("\n\nThe next line:", "")
+            asked.append(told.split("\n\n")[0].split("\n"))
+            return [0.5, 0.5]  # as likely to go on
+
+    lines = tuple(f"line {i}" for i in range(9))
+    assert semantic_starts(SubtitleBlock(lines, id="e"), Divider()) == (0,)
+    assert asked == [list(lines[max(0, i - 5) : i + 1]) for i in range(1, 9)]

@@ -1,5 +1,7 @@
 """How the translator draws tokens and lines."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -67,3 +69,11 @@ def test_a_row_may_end_though_the_end_is_not_drawn_from():
     """Rows that have ended are only allowed the end, which the nucleus may have left out."""
     logits = Nucleus(0.3, 0.5, 2).keep(torch.arange(9.0)[None])
     assert pick(keep_only(logits, [[0]]), 0.3).tolist() == [0]
+
+
+def test_blank_lines_are_no_lines_of_a_row(make: Any) -> None:
+    tokenizer = make("SFT", "tiny-llama").tokenizer
+    allowed = ends_after(tokenizer, 2, 258)
+    ids = tokenizer.encode("1. a\n \n2. b\n")
+    assert [allowed(0, ids[: n + 1]) for n in range(len(ids))] == [None] * (len(ids) - 1) + [[258]]
+    assert first_lines("1. a\n \n2. b\n3. c", 2) == "1. a\n2. b"

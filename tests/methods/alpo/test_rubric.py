@@ -1,0 +1,51 @@
+"""What a judge is asked about candidates, and which of its answers are scores."""
+
+from __future__ import annotations
+
+import pytest
+from methods.alpo.alpo_blocks import block
+
+import zoo
+from zoo.methods.alpo.rubric import (
+    SYSTEM,
+    goes_on,
+    grade_of_one,
+    read_scores,
+    scores_of_all,
+)
+
+
+def test_a_judge_is_asked_for_every_candidate() -> None:
+    """By letter, several lines in one string; the languages and the marked lines stand above."""
+    asked = block(2)
+    system, user = scores_of_all(asked, 0, 2, [("Yes.", "No."), ("Ja.", "Nein.")])
+    assert system == ("system", SYSTEM)
+    assert '\nA: "Yes. / No."\nB: "Ja. / Nein."\n' in user[1]
+    assert "Lines of a film in Chinese" in user[1]
+    assert "into English by\n- accuracy (30 %)" in user[1]
+    assert "   先\n>> 源 0 0\n>> 源 0 1\n   后" in user[1]
+    (_, one) = grade_of_one(asked, 0, 2, ("Yes.", "No."))[-1]
+    assert "Translation:\nYes.\nNo.\n" in one
+    assert "A: excellent\nB: good\n" in one
+    (_, going) = goes_on(["a", "b", "c"], "de")[-1]
+    assert "in German:\na\nb\n\nThe next line:\nc\n" in going
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ('{"A": 0, "B": 100}', [0, 100]),
+        ('First {"A": 7, "B": 9} and {"A": 1, "B": 2}', [7, 9]),
+        ('{"A": true, "B": 2}', None),
+        ('{"A": 1, "B": 101}', None),
+        ('{"A": -1, "B": 1}', None),
+        ('{"A": 1, "B": 2, "C": 3}', None),
+        ("[1, 2]", None),
+    ],
+)
+def test_scores_are_integers_from_0_to_100(words: str, found: list[int] | None) -> None:
+    if found is not None:
+        assert read_scores(words, 2) == found
+        return
+    with pytest.raises(zoo.judges.judge.JudgeError):
+        read_scores(words, 2)
