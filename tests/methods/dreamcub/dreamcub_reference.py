@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 
+from zoo.methods.dreamcub.encoder import State
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS
 
 LORA = {"rank": 4, "alpha": 8.0}
 TINY = {"max_length": 1500, "reserve": 200, "max_new_tokens": 4, "max_generated": 0}
@@ -24,6 +27,11 @@ def dialogue(number: int = 0) -> Dialogue:
         ),
         id=f"d:{number}",
     )
+
+
+def states_of(*numbers: int) -> list[State]:
+    """Return the second state of some dialogues."""
+    return [State(decisions(dialogue(i), ACTS)[1]) for i in numbers]
 
 
 def module_of(make: Any, *, seed: int = 0, moved: float = 0.05, **options: Any) -> Any:

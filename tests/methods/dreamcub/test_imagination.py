@@ -1,17 +1,19 @@
-"""Imagined dialogues: in a batch, log-probabilities kept while writing, planning, advantages."""
+"""Imagined dialogues: in a batch, log-probabilities kept, planning, rewards, advantages."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from methods.dreamcub.dreamcub_reference import dialogue, module_of
+from methods.dreamcub.dreamcub_reference import dialogue, module_of, states_of
 
+import zoo
 from zoo.adapters import using
 from zoo.methods.dreamcub.behaviour import normalized
 from zoo.methods.dreamcub.encoder import State
-from zoo.methods.dreamcub.imagination import imagine, planned
+from zoo.methods.dreamcub.imagination import MAX_REWARD, imagine, planned, roll
 from zoo.methods.dreamcub.roles import POLICY
 from zoo.support.decisions import decisions
 from zoo.support.labels import ACTS
@@ -89,3 +91,49 @@ def test_advantages_of_a_buffer_are_normalised() -> None:
     kept = normalized(values, learned)[learned]
     assert kept.mean().item() == pytest.approx(0, abs=1e-6)
     assert kept.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_reward_of_a_turn(make: Any) -> None:
+    """(7): clamped, then minus kappa times the divergence and plus the bonus of surprise."""
+    module = module_of(make, gamma=0.0, kappa=0.5, entropy_bonus=2.0)
+    raw = torch.tensor([MAX_REWARD + 5, -MAX_REWARD - 5, 1.0])
+    goes_on = iter([[True, False, True], [True, True, True]])
+
+    def respond(now: Any, replies: Any, k: int) -> Any:
+        alive = next(goes_on)
+        return raw, [s if a else None for s, a in zip(now, alive, strict=True)]
+
+    rollout = module.quietly(lambda: roll(module, states_of(0, 1, 2), 2, respond))
+    assert len(rollout.buffer) == 5, "a dialogue that has ended has no more turns"
+    assert rollout.buffer.prompts[3:] == [rollout.buffer.prompts[i] for i in (0, 2)]
+    lengths = [len(reply) for reply in rollout.buffer.replies]
+    with torch.no_grad(), zoo.adapters.using(module.lm, None):
+        base = module.actor.reply_logps(rollout.buffer.prompts, rollout.buffer.replies)
+    pairs = zip(rollout.buffer.old_logp.split(lengths), base.split(lengths), strict=True)
+    changes = [float(0.5 * (a - b).sum() + 2.0 * a.mean()) for a, b in pairs]
+    clamped = [MAX_REWARD, -MAX_REWARD, 1.0, MAX_REWARD, 1.0]
+    wanted = [r - change for r, change in zip(clamped, changes, strict=True)]
+    assert rollout.buffer.returns.tolist() == pytest.approx(wanted, abs=1e-4)
+    scores = rollout.scores
+    assert scores["reward"] == pytest.approx(float(raw[[0, 1, 2, 0, 2]].mean()))
+    assert scores["return"] == pytest.approx(sum(wanted[:3]) / 3, abs=1e-4)
+    assert scores["entropy"] == pytest.approx(
+        -sum(float(p.mean()) for p in rollout.buffer.old_logp.split(lengths)) / 5, abs=1e-5
+    )
+    assert scores["value"] == pytest.approx(float(rollout.buffer.old_values.mean()), abs=1e-5)
+
+
+def test_prior_and_posterior_disagree_in_a_share_of_the_turns(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all imagined turns: what was foreseen before the words, beside what they tell."""
+    felt, other = ("fear", "negative", "question"), ("anger", "negative", "inform")
+    told = iter([[felt, other], [other, other]])
+    monkeypatch.setattr(module.world, "foresee", lambda *a: (next(told), ["Yes.", "No."]))
+    monkeypatch.setattr(
+        module.world, "infer", lambda states, names: [replace(s, belief=felt) for s in states]
+    )
+    rollout = module.quietly(lambda: imagine(module, states_of(0, 1), ["a", "b"]))
+    assert module.horizon == 2
+    assert rollout.scores["disagreement"] == 3 / 4
+    assert [state.decision.turns[-1].text for state in rollout.states] == ["Yes.", "No."]
