@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from zoo.records import Role, Scene, Turn
 
+Made = Callable[..., Any]
 SAID = (
     ("Ann", "Who took the boat?"),
     ("Bob", "Not me, I was asleep all night."),

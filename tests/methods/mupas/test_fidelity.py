@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
+from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, role_tokens, scene_of
 from torch.nn import functional as F
 
 from datamodules import Scenes
@@ -18,8 +17,6 @@ from zoo.losses.cross_entropy import total_loss
 from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE
 from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.records import Role, Scene, Turn
-
-Made = Callable[..., Any]
 
 
 def loss_of(module: Any, *scenes: Scene, term: str = "utterance") -> torch.Tensor:

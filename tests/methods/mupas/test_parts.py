@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from methods.mupas.mupas_scenes import SAID, STRATEGIES, batch_of, role_tokens, scene_of
+from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, role_tokens, scene_of
 
 from zoo.errors import InputError
 from zoo.methods.mupas.encoder import UTTERANCE
@@ -17,8 +16,6 @@ from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
 from zoo.methods.mupas.simulate import simulate
-
-Made = Callable[..., Any]
 
 
 def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:

@@ -1,0 +1,54 @@
+"""A scene as windows and trees: what is learned and scored of it, and its preview."""
+
+from __future__ import annotations
+
+import pytest
+from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, scene_of
+
+from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE
+
+
+def test_a_tree_is_previewed_as_its_trunk(mupas: Made) -> None:
+    """What was said stands there once; who was silent, asked beside it, does not."""
+    encoder = mupas(strategy="speak_or_silence").encoder()
+    (tree,) = encoder(scene_of(ended=False))
+    shown = "".join(encoder.preview(tree))
+    assert shown.count("Not me, I was asleep all night.") == 1
+    assert shown.count("Bob") == 1 + 2, "the card and two turns"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_window_weighs_one(mupas: Made, strategy: str) -> None:
+    """In the words' loss and in the speaker's, however long: the mean is over windows."""
+    module = mupas(strategy=strategy)
+    terms = module.losses(batch_of(module, scene_of(), scene_of(SAID[:2], ended=False)))
+    assert {name: term.weight.item() for name, term in terms.items()} == {
+        "utterance": pytest.approx(2),
+        "speaker": pytest.approx(2),
+    }
+    assert [term.normalizer for term in terms.values()] == pytest.approx([2, 2])
+
+
+def test_the_protagonist_alone_is_learned(mupas: Made) -> None:
+    """Of several with most turns the first; windows in which they are silent teach nothing."""
+    size = len(mupas().encoder().prefix(scene_of())) + 110
+    encoder = mupas(objective="single_role", max_length=size).encoder()
+    said = (*SAID[:2], ("Ann", "Bob, tell me."), ("Cleo de Witt", "The wind did. " * 5))
+    cut = encoder.windows(scene_of(said))
+    spoken = [{turn.name for turn in window.turns} for window in cut]
+    assert not all("Ann" in names for names in spoken)
+    assert len(encoder(scene_of(said))) == sum("Ann" in names for names in spoken)
+    for window in cut:
+        assert encoder.word_weights(window).keys() <= {"Ann"}
+
+
+def test_heads_and_keys_of_a_scored_tree(mupas: Made) -> None:
+    """Each boundary asks everybody; S1 asks whether the scene ends there, S2 needs not."""
+    for strategy, ends in zip(STRATEGIES, (3, 0), strict=True):
+        encoder = mupas(strategy=strategy).encoder()
+        (window,) = encoder.windows(scene_of(SAID[:2], ended=False))
+        tree, keys = encoder.tree(window, scoring=True)
+        kinds = [kind for kind, _, _ in keys]
+        assert (kinds.count("speaker"), kinds.count("words"), kinds.count("end")) == (9, 2, ends)
+        heads = [node.head for node in tree.nodes if node.head in (UTTERANCE, SPEAKER)]
+        assert heads == [UTTERANCE if kind == "words" else SPEAKER for kind in kinds]
