@@ -13,9 +13,6 @@ import pytest
 import zoo
 from zoo.errors import InputError
 from zoo.methods.alpo import __main__ as command
-from zoo.methods.alpo.rubric import (
-    GRADES,
-)
 from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer
 from zoo.records import SubtitleBlock
 
@@ -42,7 +39,6 @@ def test_a_scorers_judge_has_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
     assert (made.votes, made.retries, made.seed) == (2, 1, 3)
     assert (seen["temperature"], seen["max_length"]) == (0.7, 99)
     assert isinstance(command.Scoring("choice", zoo.Backbone("x")).scorer(3), ChoiceScorer)
-    assert len(GRADES) == 5
 
 
 class Episodes:
