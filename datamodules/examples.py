@@ -30,8 +30,11 @@ def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
     """Return the examples of a split's records; says which too long records are left out.
 
     Raises:
-        InputError: The encoder refuses a record, or none is left.
+        InputError: The encoder refuses a record, none is left, or two that are evaluated share an
+            id: answers are kept by id.
     """
+    if split != "train":
+        _check_ids(data, split)
     name = stored_name(data, encoder) if split == "train" else None
     if name is None:
         examples, dropped, shortened = _in_memory(data, split, encoder)
@@ -48,6 +51,18 @@ def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
     if dropped and not examples:
         raise InputError(f"data.too_long: no record of {split!r} fits into the window")
     return examples
+
+
+def _check_ids(data: ZooDataModule, split: str) -> None:
+    """Raise if two records of a split that differ have one id."""
+    seen: dict[str, Record] = {}
+    for record in data.records(split):
+        before = seen.setdefault(record.id, record) if record.id else record
+        if before is not record and repr(before) != repr(record):
+            raise InputError(
+                f"{type(data).__name__}: two records of the split {split!r} that differ have the "
+                f"id {record.id!r}, and answers are kept by id; give each its own, or none"
+            )
 
 
 def stored_name(data: ZooDataModule, encoder: Any) -> str | None:

@@ -111,3 +111,15 @@ def test_flash_attention_kernels(
         found.append([*states, module.lm.model.layers[0].self_attn.v_proj.weight.grad])
     for ours, want in zip(found[1], found[0], strict=True):
         assert torch.nn.functional.cosine_similarity(ours, want).min() > 0.99
+
+
+@pytest.mark.parametrize("case", ["alpo_preference", "mupas_silence"])
+def test_flex_attention_reads_trees_as_sdpa_does(case: str, tmp_path: Path) -> None:
+    """Float32: the losses of a few steps over trees, forward and backward, are those of sdpa."""
+    found = []
+    for attention in ("sdpa", "flex_attention"):
+        root = ("--trainer.default_root_dir", str(tmp_path / attention))
+        chosen = ("--model.backbone.attention", attention)
+        main("fit", *TRAINED[case], *DATA, *SCHEDULE, *CARD, *chosen, *root)
+        found.append(losses(tmp_path / attention))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)

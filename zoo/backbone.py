@@ -57,7 +57,8 @@ class Backbone:
         dtype: Type of the weights: `float32`, `bfloat16` or `float16`. In training it is that of
             frozen ones; what is trained is held in float32 (see `zoo.precision`).
         attention: `sdpa` runs everywhere; `flash_attention_2` and `_3` need flash-attn (or
-            kernels, which finds it on the hub) and CUDA.
+            kernels, which finds it on the hub) and CUDA; `flex_attention`, which needs CUDA, is
+            `sdpa`, but reads trees of tokens by FlexAttention, without a mask of all pairs.
         load_4bit: Quantise the blocks to 4 bit (NF4, bitsandbytes); train with `lora`.
         lora: Train low-rank adapters instead of the backbone's weights.
         freeze: Train nothing of the backbone.
@@ -67,7 +68,7 @@ class Backbone:
 
     name: str = "smollm2-135m"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    attention: Literal["sdpa", "flash_attention_2", "flash_attention_3"] = "sdpa"
+    attention: Literal["sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "sdpa"
     load_4bit: bool = False
     lora: LoRA | None = None
     freeze: bool = False
@@ -91,7 +92,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM
 
-    from zoo.nn.attention import implementation, read_lengths
+    from zoo.nn.attention import OWN, implementation, read_lengths
     from zoo.nn.path_check import check_paths
 
     attention = implementation(backbone.attention)
@@ -111,7 +112,7 @@ def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:
             quantization_config=_four_bit(dtype) if backbone.load_4bit else None,
         )
     prepare(lm)
-    if backbone.attention != "sdpa":  # its kernels need not run on the processor
+    if backbone.attention not in OWN:  # its kernels need not run on the processor
         read_lengths(lm.config._attn_implementation)
     elif backbone.name not in TINY and not meta and not backbone.load_4bit:
         check_paths(lm)

@@ -22,9 +22,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 
 from zoo.encoding import NO_HEAD, Batch, pad_rows
-from zoo.nn.blocks import windowed_mask
+from zoo.nn.attention import FLEX
+from zoo.nn.blocks import sliding_window, windowed_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +165,22 @@ def tree_mask(config: Any, tree: TreeBatch) -> Any:
     return windowed_mask(config, seen_BLL | itself_LL, tree.position_ids)
 
 
-def tree_bias(lm: Any, tree: TreeBatch) -> Any:
-    """Return `tree_mask` as what is added to attention scores: 0 where a slot sees, else -inf.
+def tree_attention(lm: Any, tree: TreeBatch) -> Any:
+    """Return what the blocks of a model take as attention mask to read trees under `tree_mask`.
 
-    The blocks share it. Of a mask of bools each of them would make such a tensor of its own, and
-    keep it for the backward pass.
+    That is what is added to scores, 0 where a slot sees, else -inf: the blocks share it, where of a
+    mask of bools each of them would make such a tensor of its own and keep it for the backward
+    pass. With `backbone.attention: flex_attention` it is a `BlockMask`.
 
     Args:
-        lm: The backbone; the bias has the type that it computes in.
+        lm: The backbone; what is added has the type that it computes in.
         tree: The trees.
+
+    Returns:
+        `(B, 1, L, L)`, or a mask of blocks; a mapping of two if blocks have different windows.
     """
+    if lm.config._attn_implementation == FLEX:
+        return tree_blocks(lm.config, tree)
     device, mask = tree.input_ids.device.type, tree_mask(lm.config, tree)
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else lm.dtype
@@ -183,6 +191,42 @@ def tree_bias(lm: Any, tree: TreeBatch) -> Any:
     if isinstance(mask, dict):
         return {name: bias(seen_BLL) for name, seen_BLL in mask.items()}
     return bias(mask)
+
+
+def tree_blocks(config: Any, tree: TreeBatch) -> Any:
+    """Return `tree_mask` as FlexAttention takes it; on CUDA no tensor of pairs of slots exists.
+
+    Args:
+        config: The backbone's config.
+        tree: The trees.
+
+    Returns:
+        A `BlockMask` over `(B, 1, L, L)`; a mapping of two if blocks have different windows.
+    """
+    assert tree.attention_mask is not None
+    owners_BL, above_BMM, places_BL = tree.node_ids, tree.ancestors, tree.position_ids
+    tokens_BL = tree.attention_mask.bool()
+
+    def full(row: Tensor, head: Tensor, slot: Tensor, seen: Tensor) -> Tensor:
+        above = above_BMM[row, owners_BL[row, slot], owners_BL[row, seen]]
+        return (above & (seen <= slot) & tokens_BL[row, seen]) | (slot == seen)
+
+    def blocks(seen_by: Any) -> Any:
+        (batch, width), device = tree.input_ids.shape, tree.input_ids.device
+        kernel = device.type == "cuda"  # elsewhere all pairs are tried at once
+        return create_block_mask(seen_by, batch, None, width, width, device=device, _compile=kernel)
+
+    window = sliding_window(config)
+    if window is None:
+        return blocks(full)
+
+    def sliding(row: Tensor, head: Tensor, slot: Tensor, seen: Tensor) -> Tensor:
+        near = places_BL[row, slot] - places_BL[row, seen] < window
+        return full(row, head, slot, seen) & near
+
+    if getattr(config, "layer_types", None) is None:
+        return blocks(sliding)
+    return {"full_attention": blocks(full), "sliding_attention": blocks(sliding)}
 
 
 def _check(tree: Tree) -> None:

@@ -269,3 +269,30 @@ def test_too_long_records_are_counted_and_three_named(make: Any, refused: Any, c
     data._records.clear()
     refused(lambda: data.examples("test", encoder), "no record of 'test' fits into the window")
     refused(lambda: Given(TRIPLE, TRIPLE, too_long="cut"), "data.too_long is 'cut'", "drop")
+
+
+def test_answers_are_kept_by_id_so_two_records_may_not_share_one(
+    refused: Callable[..., str], make: Callable[..., Any]
+) -> None:
+    """One that comes twice is the same one; no id at all is no name to share."""
+    encoder = make("SFT", "tiny-llama").encoder()
+    other = Dialogue((Turn(SEEKER, "Not this."), *TALK.turns[1:]), id=TALK.id)
+
+    class Given(Data):
+        def load(self, split: str) -> list[Any]:
+            return {"train": [TALK, other], "val": [TALK, TALK], "test": [TALK, other]}[split]
+
+    data = Given(batch_size=2)
+    assert TALK.id
+    assert len(data.examples("train", encoder)) > 0
+    assert len(data.examples("val", encoder)) > 0
+    refused(
+        lambda: data.examples("test", encoder),
+        f"Given: two records of the split 'test' that differ have the id {TALK.id!r}",
+    )
+
+    class Nameless(Data):
+        def load(self, split: str) -> list[Any]:
+            return [replace(TALK, id=""), replace(other, id="")]
+
+    assert len(Nameless(batch_size=2).examples("test", encoder)) > 0

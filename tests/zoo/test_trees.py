@@ -10,11 +10,14 @@ import pytest
 import torch
 from sliding_models import WINDOW, sliding
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_mask
 
 from zoo.encoding import collate, join
+from zoo.errors import InputError
 from zoo.losses.preference import node_log_probs, sequence_log_probs
+from zoo.nn.attention import FLEX, implementation
 from zoo.nn.blocks import Blocks, num_blocks, place
-from zoo.trees import Node, Tree, TreeBatch, collate_trees, tree_bias
+from zoo.trees import Node, Tree, TreeBatch, collate_trees, tree_attention, tree_blocks, tree_mask
 
 PROMPT, SEGMENTS, LEAVES, VOCABULARY = 20, 5, 10, 60
 Change = Callable[[TreeBatch, Any], dict[str, Any]]
@@ -66,7 +69,7 @@ def alone(lm: Any, trees: list[Tree]) -> Tensor:
 def at_once(lm: Any, trees: list[Tree], change: Change | None = None) -> Tensor:
     """Return the same from one pass."""
     batch = collate_trees(trees)
-    where = place(batch) | {"attention_mask": tree_bias(lm, batch)}
+    where = place(batch) | {"attention_mask": tree_attention(lm, batch)}
     if change is not None:
         where |= change(batch, lm)
     states = Blocks(lm, 0, num_blocks(lm))(batch.input_ids, **where)
@@ -97,6 +100,42 @@ def test_one_pass_equals_a_sequence_for_each_leaf(name: str) -> None:
     value, gradient = apart(backbone(name), trees)
     assert value < 1e-6
     assert gradient < 1e-6
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "mistral", "gemma3"])
+def test_masks_of_blocks_are_the_tree_mask(name: str) -> None:
+    """A padded row, and windows shorter than the texts in one or all blocks."""
+    config = backbone(name).config
+    batch = collate_trees([growing(0), Tree(growing(1).nodes[:12])])
+    wanted, blocks = tree_mask(config, batch), tree_blocks(config, batch)
+    if not isinstance(wanted, dict):
+        wanted, blocks = {"all": wanted}, {"all": blocks}
+    assert wanted.keys() == blocks.keys()
+    for kind, mask in wanted.items():
+        rows, _, width, _ = mask.shape
+        seen = create_mask(blocks[kind].mask_mod, rows, None, width, width, device="cpu")
+        assert torch.equal(seen, mask)
+
+
+@pytest.mark.parametrize("name", ["tiny-qwen2", "gemma3"])
+def test_flex_attention_equals_a_sequence_for_each_leaf(name: str) -> None:
+    """Groups of heads that share keys; the second has windows in some blocks. It has no backward
+    pass on a processor; `test_cuda.py` compares gradients on a card."""
+    lm, trees = backbone(name), [growing(0), Tree(growing(1).nodes[:12])]
+    with torch.no_grad():
+        wanted = alone(lm, trees)
+        lm.config._attn_implementation = FLEX
+        found = at_once(lm, trees)
+    assert isinstance(tree_attention(lm, collate_trees(trees)), BlockMask | dict)
+    assert (wanted - found).abs().max() < 1e-6
+
+
+def test_flex_attention_needs_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="flex_attention trains on CUDA only; use sdpa"):
+        implementation("flex_attention")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert implementation("flex_attention") == FLEX
 
 
 def causal(batch: TreeBatch, lm: Any) -> dict[str, Any]:

@@ -6,16 +6,22 @@ more attention implementation, the extension point that transformers documents. 
 (padded rows, decoding with a cache) goes to the stock `sdpa` code, except that on a CPU several
 masked queries share the keys of their group: the stock code writes keys and values out once per
 head. (For a single query it lays the heads of a group out as queries, which is as good.)
+
+`flex_attention` is the same, and runs trees of tokens (`zoo.trees`) by FlexAttention: there a mask
+is a list of blocks that are not empty, and no (L, L) tensor exists.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import flex_attention as torch_flex
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flash_attention import flash_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -23,22 +29,27 @@ from transformers.masking_utils import sdpa_mask
 
 from zoo.errors import InputError
 
-NAME = "sdpa_varlen"
+NAME, FLEX = "sdpa_varlen", "flex_varlen"
 PACKAGES = {  # module and distribution
     "flash_attention_2": ("flash_attn", "flash-attn"),
     "flash_attention_3": ("flash_attn_interface", "flash-attn-3"),
 }
+OWN = {"sdpa": NAME, "flex_attention": FLEX}
+"""Attention that needs no further package, and its name for transformers."""
+
 CHANGES_SCORES = ("softcap", "position_bias", "s_aux")  # caps, biases, sinks
 
 
 def implementation(attention: str) -> str:
-    """Return the transformers attention name for `sdpa`, `flash_attention_2` or `_3`.
+    """Return the transformers name of an attention: `sdpa`, `flex_attention`, `flash_attention_2`.
 
     Raises:
-        InputError: FlashAttention was asked for and cannot run here.
+        InputError: FlashAttention or FlexAttention was asked for and cannot run here.
     """
-    if attention == "sdpa":
-        return NAME
+    if attention in OWN:
+        if attention == "flex_attention" and not torch.cuda.is_available():
+            raise InputError("backbone.attention: flex_attention trains on CUDA only; use sdpa")
+        return OWN[attention]
     package, name = PACKAGES[attention]
     # Where the package lacks, transformers takes the kernel of the same name from the hub.
     found = any(importlib.util.find_spec(p) is not None for p in (package, "kernels"))
@@ -114,6 +125,51 @@ def varlen_attention(
             **kwargs,
         )
     return _each_alone(query, key, value, lengths, scaling, dropout, sliding_window), None
+
+
+def flex_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    *,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """FlexAttention under a mask of blocks; everything else as `varlen_attention`.
+
+    Args:
+        module: The attention layer.
+        query: `(B, H, L, C)`.
+        key: `(B, G, L, C)`, G key/value heads.
+        value: `(B, G, L, C)`.
+        attention_mask: A `BlockMask`; or what `varlen_attention` takes.
+        scaling: Factor of the scores.
+        kwargs: Passed on; a sliding window is part of a mask of blocks.
+
+    Returns:
+        `(B, L, H, C)` and no attention weights.
+
+    Raises:
+        ValueError: The model changes the scores in a way that this attention does not know.
+    """
+    states = (query, key, value)
+    if not isinstance(attention_mask, torch_flex.BlockMask):
+        return varlen_attention(module, *states, attention_mask, scaling=scaling, **kwargs)
+    unknown = [name for name in CHANGES_SCORES if kwargs.get(name) is not None]
+    if unknown:
+        raise ValueError(f"FlexAttention over a tree has no {unknown[0]}")
+    run: Any = _compiled_flex() if query.is_cuda else torch_flex.flex_attention
+    grouped = query.shape[1] != key.shape[1]
+    out = run(*states, block_mask=attention_mask, scale=scaling, enable_gqa=grouped)
+    return out.transpose(1, 2).contiguous(), None
+
+
+@cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    """Return FlexAttention as a kernel; without one it writes all scores out."""
+    return torch.compile(torch_flex.flex_attention)
 
 
 def flash_attention(
@@ -194,4 +250,6 @@ def _band(length: int, window: int, device: torch.device) -> Tensor:
 
 
 AttentionInterface.register(NAME, varlen_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(FLEX, flex_attention)
+for _name in (NAME, FLEX):
+    AttentionMaskInterface.register(_name, sdpa_mask)

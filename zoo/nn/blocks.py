@@ -193,7 +193,7 @@ def grow_mask(config: Any, mask_BL: Tensor, positions_BL: Tensor, new: int) -> A
     A sliding window counts tokens, not slots, so a model that has one gets its masks from
     `explicit_mask`, with the same arguments; any other builds its own from `mask_BL`.
     """
-    if _window(config) is None:
+    if sliding_window(config) is None:
         return mask_BL
     return explicit_mask(config, mask_BL, positions_BL, new)
 
@@ -230,7 +230,7 @@ def windowed_mask(config: Any, full_BTL: Tensor, positions_BL: Tensor) -> Any:
     Returns:
         `(B, 1, T, L)`, bool; a mapping of two such masks if blocks have different windows.
     """
-    window, types = _window(config), getattr(config, "layer_types", None)
+    window, types = sliding_window(config), getattr(config, "layer_types", None)
     if window is None:
         return full_BTL[:, None]
     distance_BTL = positions_BL[:, -full_BTL.shape[1] :, None] - positions_BL[:, None]
@@ -240,7 +240,7 @@ def windowed_mask(config: Any, full_BTL: Tensor, positions_BL: Tensor) -> Any:
     return {"full_attention": full_BTL[:, None], "sliding_attention": sliding_BTL[:, None]}
 
 
-def _window(config: Any) -> int | None:
+def sliding_window(config: Any) -> int | None:
     """Return how many tokens a sliding window has, None if no block has one."""
     types = getattr(config, "layer_types", None)
     if types is not None and "sliding_attention" not in types:

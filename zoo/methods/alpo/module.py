@@ -53,7 +53,7 @@ from zoo.methods.alpo.preference_tree import BLOCK, PreferenceBatch
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer, total_steps
 from zoo.records import ScoredBlock, SubtitleBlock
-from zoo.trees import TreeBatch, tree_bias
+from zoo.trees import TreeBatch, tree_attention
 from zoo.weight_copy import WeightCopy
 
 
@@ -141,7 +141,7 @@ class ALPO(TranslatingModule):
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`; trees under their mask."""
         if isinstance(batch, TreeBatch):
-            return self.run_blocks(batch, attention_mask=tree_bias(self.lm, batch))
+            return self.run_blocks(batch, attention_mask=tree_attention(self.lm, batch))
         return self.run_blocks(batch)
 
     def log_probs(self, batch: PreferenceBatch) -> Tensor:

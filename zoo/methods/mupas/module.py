@@ -47,7 +47,7 @@ from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE, Objective, SceneEncode
 from zoo.methods.mupas.evaluation import SceneModule
 from zoo.optimizer import Optimizer
 from zoo.records import Scene
-from zoo.trees import TreeBatch, tree_mask
+from zoo.trees import TreeBatch, tree_attention
 
 
 class MuPaS(SceneModule):
@@ -122,7 +122,7 @@ class MuPaS(SceneModule):
     def forward(self, batch: Batch) -> Tensor:
         """Return the residual stream after the last block, `(B, L, D)`; trees under their mask."""
         if isinstance(batch, TreeBatch):
-            return self.run_blocks(batch, attention_mask=tree_mask(self.lm.config, batch))
+            return self.run_blocks(batch, attention_mask=tree_attention(self.lm, batch))
         return self.run_blocks(batch)
 
     def losses(self, batch: Batch) -> dict[str, Term]:
