@@ -5,7 +5,8 @@
      "ended": true, "id": "kitchen"}
 
 `roles` may be missing: then they are the speakers. A role is an object or a name. `setting`,
-`ended` (true) and `id` may be missing. A speaker that `roles` does not name is an error.
+`ended` (true) and `id` may be missing; an `id` that is null or empty is missing: the scene is named
+after its file and line. A speaker that `roles` does not name is an error.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def read_scene(item: dict[str, Any], where: str, name: str) -> Scene:
             raise InputError(f"{where}: turn {i}: no role is called {turn_.speaker!r}; {hint}")
     setting = field(item, "setting", str, where) if "setting" in item else ""
     ended = field(item, "ended", bool, where) if "ended" in item else True
-    return Scene(roles, tuple(turns), setting.strip(), ended, str(item.get("id", name)))
+    named = name if item.get("id") in (None, "") else str(item["id"])
+    return Scene(roles, tuple(turns), setting.strip(), ended, named)
 
 
 def _role(value: Any, where: str) -> Role:

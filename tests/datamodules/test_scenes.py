@@ -103,6 +103,15 @@ def test_repairs_are_counted(tmp_path, caplog, refused):
     refused(lambda: alone.records("test"), "no records")
 
 
+def test_a_scene_without_an_id_has_its_place_for_a_name(tmp_path):
+    """Also where the id is null or empty, so that no two scenes share one; a number is one."""
+    turns = turns_of("Ann", "Bob")
+    given = [{}, {"id": None}, {"id": None}, {"id": ""}, {"id": 0}, {"id": "pier"}]
+    scenes = script(tmp_path, *({"turns": turns, **one} for one in given)).records("test")
+    places = [f"mine.jsonl:{line}" for line in range(1, 5)]
+    assert [scene.id for scene in scenes] == [*places, "0", "pier"]
+
+
 @pytest.mark.parametrize(
     ("scene", "parts"),
     [
