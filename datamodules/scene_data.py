@@ -2,7 +2,7 @@
 
 A scene has two speakers or more. Neighbouring turns of one speaker are one turn. Beyond `max_roles`
 speakers, those with fewest turns are called `others`. In training the list of people may be put
-into another order and people may be renamed, the same everywhere in a scene, so that a model does
+into another order and people may be renamed (see `datamodules.scene_names`), so that a model does
 not learn names by heart; both depend on the seed and the scene's number alone.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,18 +17,13 @@ from typing import Any
 
 from datamodules.base import ZooDataModule
 from datamodules.files import first_few
+from datamodules.scene_names import renamed
 from zoo.errors import InputError, check_counts
 from zoo.records import Record, Role, Scene, Turn
 
 log = logging.getLogger(__name__)
 
 OTHERS = "others"
-NAMES = (
-    *("Ada", "Bruno", "Carla", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kira"),
-    *("Levi", "Mona", "Nils", "Olga", "Pavel", "Quinn", "Rosa", "Sami", "Tara", "Umar", "Vera"),
-    *("Wanda", "Xenia", "Yusuf", "Zoe"),
-)
-"""What renamed people are called."""
 
 
 class SceneData(ZooDataModule):
@@ -125,31 +119,6 @@ def few_roles(scene: Scene, most: int) -> Scene:
         turn if turn.speaker in kept else replace(turn, speaker=OTHERS) for turn in scene.turns
     ]
     return replace(scene, roles=(*roles, Role(OTHERS)), turns=tuple(turns))
-
-
-def renamed(scene: Scene, draw: random.Random) -> Scene:
-    """Return the scene with other names, the same in headers, descriptions and what is said.
-
-    A scene of more people than there are names stays as it is.
-    """
-    free = [name for name in NAMES if name not in scene.names]
-    if len(free) < len(scene.roles):
-        return scene
-    names = dict(zip(scene.names, draw.sample(free, len(scene.roles)), strict=True))
-    first = {old.split()[0]: new for old, new in names.items()}  # said without the last name
-    longest = sorted({**first, **names}.items(), key=lambda pair: -len(pair[0]))
-    pattern = re.compile("|".join(rf"\b{re.escape(old)}\b" for old, _ in longest))
-    table = dict(longest)
-
-    def new(text: str) -> str:
-        return pattern.sub(lambda match: table[match[0]], text)
-
-    return replace(
-        scene,
-        roles=tuple(Role(names[role.name], new(role.description)) for role in scene.roles),
-        turns=tuple(replace(t, speaker=names[t.speaker], text=new(t.text)) for t in scene.turns),
-        setting=new(scene.setting),
-    )
 
 
 def scene_of(turns: Sequence[Turn], name: str, setting: str = "") -> Scene:

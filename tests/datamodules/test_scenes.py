@@ -8,7 +8,8 @@ import pytest
 
 from datamodules import MELD, EmoryNLP, Scenes
 from datamodules.files import SAMPLES
-from datamodules.scene_data import OTHERS, few_roles, merged, renamed, scene_of
+from datamodules.scene_data import OTHERS, few_roles, merged, scene_of
+from datamodules.scene_names import renamed
 from zoo.methods.mupas.speaker_rules import RULES, accuracy
 from zoo.records import Turn
 
@@ -69,6 +70,48 @@ def test_people_are_joined_and_renamed():
     assert other.turns[0].text == f"{old['Bob']}?"
     assert other.turns[2].text == f"{old['Ann Lee']}."
     assert other.setting == f"{old['Ann Lee']}'s house."
+
+
+@pytest.mark.parametrize(
+    ("people", "said", "wanted"),
+    [
+        # titles, articles and joining words are no first names
+        ("The Waiter, Joey", "The soup, Joey? The Waiter!", "The soup, {1}? {0}!"),
+        ("Dr. Mitchell, Ann", "I'm Dr.Mitchell. Dr. Mitchell?", "I'm Dr.Mitchell. {0}?"),
+        ("Best Man, Boy in the Cape", "Best of all. Boy!", "Best of all. Boy!"),
+        ("Joey's Hand Twin, Ann", "Joey's hand, Ann.", "Joey's hand, {1}."),
+        # a first name of two people is nobody's; a full one is always somebody's
+        (
+            "Joey Tribbiani, Joey Tribbiani Sr.",
+            "Joey! Joey Tribbiani Sr., and Joey  Tribbiani.",
+            "Joey! {1}, and {0}.",
+        ),
+        ("Rachel, Rachel and Phoebe", "Rachel, Phoebe? Rachel and Phoebe!", "{0}, Phoebe? {1}!"),
+        ("Ross Geller, Ann Geller and Ross Geller", "Ross? Ann Geller!", "{0}? Ann Geller!"),
+        # names that are words as well
+        (
+            "Will, Ann",
+            "Will you? Oh, Will, I will. Ann Will?",
+            "Will you? Oh, {0}, I will. {1} {0}?",
+        ),
+        ("Mark Robinson, Ann", "Mark my words, Mark Robinson.", "Mark my words, {0}."),
+        ("All, Ann", "All right, all!", "All right, all!"),
+        ("waiter, an", "The waiter had an idea.", "The waiter had an idea."),
+        # letters around a name make it another word, where words have blanks between them
+        ("Ann, Zoë", "Anna, Zoës, Ann, Zoë, Joann.", "Anna, Zoës, {0}, {1}, Joann."),
+        ("Ann, José", "我是Ann。José？Joséphine!", "我是{0}。{1}？Joséphine!"),
+        ("小明, 小红", "小明和小红是同学。", "{0}和{1}是同学。"),
+        ("明, I", "明天 I sing, and I dance.", "明天 I sing, and I dance."),
+        ("P1, P10", "P1, P10 and P100.", "{0}, {1} and P100."),
+    ],
+)
+def test_new_names_stand_where_old_ones_stood(people, said, wanted):
+    """And nowhere else: not for a word of a sentence, nor for somebody else's name."""
+    names = people.split(", ")
+    scene = scene_of([Turn(names[0], said), Turn(names[1], said)], "x", said)
+    other = renamed(scene, random.Random(0))
+    assert other.setting == other.turns[0].text == wanted.format(*other.names)
+    assert not set(other.names) & set(names)
 
 
 def test_only_training_changes_names():
