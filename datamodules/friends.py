@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from datamodules.files import SAMPLES, data_path, find
-from datamodules.scene_data import SceneData, scene_of
+from datamodules.scene_data import SceneData, check_names, scene_of
 from datamodules.tables import cell, read_csv
 from zoo.records import Scene, Turn
 
@@ -46,11 +46,12 @@ class Friends(SceneData):
             path = find(data_path(self.path), name, f"{name}.gz")
         rows = read_csv(path, *dict.fromkeys((*COLUMNS, *self.place)))
         for place, group in groupby(rows, key=lambda row: [row[1][name] for name in self.place]):
-            turns, setting = [], ""
+            turns, setting, where = [], "", ""
             for number, row in group:
                 where = f"{path}:{number}"
                 season, episode = cell(row, "Season", where), cell(row, "Episode", where)
                 setting = f"Friends, season {season}, episode {episode}."
                 speaker, text = self.speaker(row, where), cell(row, "Utterance", where)
                 turns.append(Turn(speaker, text, emotion=cell(row, "Emotion", where)))
+            check_names(dict.fromkeys(turn.speaker for turn in turns), where)
             yield scene_of(turns, f"{path.name}:{':'.join(place)}", setting)

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import Any
 
 from datamodules.base import ZooDataModule
@@ -20,10 +21,11 @@ from datamodules.files import first_few
 from datamodules.scene_names import renamed
 from zoo.errors import InputError, check_counts
 from zoo.records import Record, Role, Scene, Turn
+from zoo.records.scene import one_line, same_in_one_line
 
 log = logging.getLogger(__name__)
 
-OTHERS = "others"
+OTHERS = "others"  # `others 2` and so on where somebody has that name
 
 
 class SceneData(ZooDataModule):
@@ -108,17 +110,31 @@ def merged(scene: Scene) -> Scene:
 
 
 def few_roles(scene: Scene, most: int) -> Scene:
-    """Return the scene with at most so many people; the others are called `others`."""
+    """Return the scene with at most so many people; the others are called `others`.
+
+    That is `others 2`, or the first free name like it, where one of the kept people is `others`.
+    """
     if len(scene.roles) <= most:
         return scene
     counts = Counter(turn.speaker for turn in scene.turns)
     ranked = sorted(scene.names, key=lambda name: -counts[name])
     kept = set(ranked[: most - 1])
+    taken = {one_line(name) for name in kept}
+    free = chain([OTHERS], (f"{OTHERS} {number}" for number in count(2)))
+    rest = next(name for name in free if name not in taken)
     roles = [role for role in scene.roles if role.name in kept]
-    turns = [
-        turn if turn.speaker in kept else replace(turn, speaker=OTHERS) for turn in scene.turns
-    ]
-    return replace(scene, roles=(*roles, Role(OTHERS)), turns=tuple(turns))
+    turns = [turn if turn.speaker in kept else replace(turn, speaker=rest) for turn in scene.turns]
+    return replace(scene, roles=(*roles, Role(rest)), turns=tuple(turns))
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Raise for two names that would be the same before turns, where they are one line.
+
+    Raises:
+        InputError: There are two; names both.
+    """
+    if same := same_in_one_line(names):
+        raise InputError(f"{where}: the roles {same[0]!r} and {same[1]!r} are one name in one line")
 
 
 def scene_of(turns: Sequence[Turn], name: str, setting: str = "") -> Scene:

@@ -16,7 +16,7 @@ from typing import Any
 
 from datamodules.files import SAMPLES, as_object, data_path, field, find, text_field
 from datamodules.json_files import read_each
-from datamodules.scene_data import SceneData
+from datamodules.scene_data import SceneData, check_names
 from datamodules.tables import only
 from zoo.errors import InputError, nearest
 from zoo.records import Role, Scene, Turn
@@ -66,6 +66,7 @@ def read_scene(item: dict[str, Any], where: str, name: str) -> Scene:
     twice = [n for i, n in enumerate(names) if n in names[:i]]
     if twice:
         raise InputError(f"{where}: the role {twice[0]!r} is there twice")
+    check_names(names, where)
     for i, turn_ in enumerate(turns, start=1):
         if turn_.speaker not in names:
             hint = nearest(turn_.speaker, names)

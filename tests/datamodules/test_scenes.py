@@ -122,6 +122,17 @@ def test_only_training_changes_names():
     assert Scenes(rename=1.0).records("train") == Scenes(rename=1.0).records("train")
 
 
+@pytest.mark.parametrize(
+    ("kept", "rest"), [("Bob", "others"), ("others", "others 2"), ("  others", "others 2")]
+)
+def test_the_rest_has_a_name_of_its_own(kept, rest):
+    """Where somebody with many turns is called `others`, those with few are not."""
+    names = ["Ann", kept, "Ann", kept, "Cy", "Dee"]
+    few = few_roles(scene_of([Turn(name, "Hm.") for name in names], "x"), 3)
+    assert few.names == ["Ann", kept, rest]
+    assert [turn.speaker for turn in few.turns] == ["Ann", kept, "Ann", kept, rest, rest]
+
+
 def script(tmp_path, *scenes):
     """Write scenes to a file; return a data module over it."""
     path = tmp_path / "mine.jsonl"
@@ -163,6 +174,8 @@ def test_a_scene_without_an_id_has_its_place_for_a_name(tmp_path):
         ({"turns": [{"speaker": "Ann", "text": ""}]}, ["turn 1", "text"]),
         ({"roles": ["Ann", "Bob"], "turns": turns_of("Ann", "Bop")}, ["turn 2", "'Bop'", "'Bob'?"]),
         ({"roles": ["Ann", "Ann"], "turns": turns_of("Ann")}, ["'Ann' is there twice"]),
+        ({"roles": ["Ann B", "Ann  B"], "turns": []}, ["jsonl:1:", "'Ann B'", "'Ann  B'"]),
+        ({"turns": turns_of("Ann\nB", "Ann B")}, ["jsonl:1:", r"'Ann\nB'", "'Ann B'"]),
         ({"turn": []}, ["'turns'?"]),
         ({"turns": turns_of("Ann", "Bob"), "ended": 1}, ["ended", "true or false"]),
     ],
@@ -178,6 +191,14 @@ def test_bad_scripts(tmp_path, scene, parts, refused):
 def test_bad_speakers(tmp_path, speaker, part, refused):
     (tmp_path / "emorynlp_test_final.csv").write_text(f"{HEAD}\nHm.,{speaker},Joyful,1,1,1\n")
     refused(lambda: EmoryNLP(str(tmp_path)).records("test"), "final.csv:2", part)
+
+
+def test_speakers_of_one_name(tmp_path, refused):
+    """Two that are the same before turns are refused, as in a script."""
+    rows = "".join(f"Hm.,{name},Joyful,1,1,1\n" for name in ("['Ann B']", "['Ann  B']"))
+    (tmp_path / "emorynlp_test_final.csv").write_text(f"{HEAD}\n{rows}")
+    parts = ("final.csv:3", "'Ann B'", "'Ann  B'")
+    refused(lambda: EmoryNLP(str(tmp_path)).records("test"), *parts)
 
 
 def test_bad_arguments(refused):

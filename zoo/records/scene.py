@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zoo.records.dialogue import Turn
@@ -12,7 +13,8 @@ class Role:
     """Somebody who may speak.
 
     Attributes:
-        name: Name that stands before the turns; different from the others of the scene.
+        name: Name that stands before the turns; different from the others of the scene, also in
+            one line.
         description: Who that is; may be empty.
     """
 
@@ -47,3 +49,23 @@ class Scene:
     def speakers(self) -> list[str]:
         """Names of those who speak, in the order of their first turns."""
         return list(dict.fromkeys(turn.speaker for turn in self.turns))
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks, which would end a name or a card."""
+    return " ".join(text.split())
+
+
+def same_in_one_line(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names that are the same before turns; None if all differ.
+
+    Example:
+        >>> same_in_one_line(["Ann B", "Bob", "Ann  B"])
+        ('Ann B', 'Ann  B')
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(one_line(name), name)
+        if first != name:
+            return first, name
+    return None

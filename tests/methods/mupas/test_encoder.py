@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, scene_of
 
+from zoo.errors import InputError
 from zoo.methods.mupas.encoder import SPEAKER, UTTERANCE
+from zoo.records import Role
 
 
 def test_a_tree_is_previewed_as_its_trunk(mupas: Made) -> None:
@@ -40,6 +44,16 @@ def test_the_protagonist_alone_is_learned(mupas: Made) -> None:
     assert len(encoder(scene_of(said))) == sum("Ann" in names for names in spoken)
     for window in cut:
         assert encoder.word_weights(window).keys() <= {"Ann"}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_people_whose_headers_are_the_same_are_refused(mupas: Made, strategy: str) -> None:
+    """Nobody could tell who is next among them, in an example or in a scene that goes on."""
+    module = mupas(strategy=strategy)
+    scene = replace(scene_of(), roles=(*scene_of().roles, Role("Cleo  de\nWitt")))
+    for use in (module.encoder(), module.simulate):
+        with pytest.raises(InputError, match=r"'Cleo de Witt' and 'Cleo  de\\nWitt'"):
+            use(scene)
 
 
 def test_heads_and_keys_of_a_scored_tree(mupas: Made) -> None:

@@ -57,7 +57,7 @@ class SceneEncoder(SceneWindows):
         """Return the examples of a scene.
 
         Raises:
-            InputError: Nobody says anything.
+            InputError: Nobody says anything, or two people have the same header.
             TooLongError: A turn does not fit.
         """
         if not scene.turns:

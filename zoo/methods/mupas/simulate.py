@@ -54,8 +54,8 @@ def simulate(
         top_p: A sampled token is one of the likeliest whose chances sum up to this.
 
     Raises:
-        InputError: Nobody is called like the user, the scene has fewer than two people, or the
-            temperature is below 0.
+        InputError: Nobody is called like the user, the scene has fewer than two people, two have
+            the same header, or the temperature is below 0.
     """
     if temperature < 0:
         raise InputError(f"temperature: {temperature} is below 0")
@@ -91,7 +91,7 @@ class Stage:
         tokenizer = module.tokenizer
         silent = control_ids(tokenizer, len(tokenizer))
         self.first_words = [token for token in range(len(tokenizer)) if token not in silent]
-        self.headers = {name: self.encoder.header(name) for name in scene.names}
+        self.headers = self.encoder.headers(scene)
         self._run()
 
     def _run(self) -> None:

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zoo.errors import TooLongError
+from zoo.errors import InputError, TooLongError
 from zoo.markup import Markup
 from zoo.prompts.base import PromptEncoder
 from zoo.records import Scene, Turn
+from zoo.records.scene import one_line, same_in_one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,6 @@ class Window:
         return len(self.turns) + self.ends
 
 
-def one_line(text: str) -> str:
-    """Return a text without line breaks, which would end a name or a card."""
-    return " ".join(text.split())
-
-
 def card(scene: Scene) -> str:
     """Return the text of the system turn."""
     lines = [f"Scene: {one_line(scene.setting)}"] if scene.setting else []
@@ -107,6 +103,16 @@ class SceneWindows(PromptEncoder):
         before, after = self.chat.header.split("{role}")
         return self.ids(Markup(self.chat.gap + before) + one_line(name) + Markup(after))
 
+    def headers(self, scene: Scene) -> dict[str, list[int]]:
+        """Return the header of each person of a scene.
+
+        Raises:
+            InputError: Two people have the same one.
+        """
+        if same := same_in_one_line(scene.names):
+            raise InputError(f"{scene.id or 'scene'}: {same[0]!r} and {same[1]!r} have one header")
+        return {name: self.header(name) for name in scene.names}
+
     def spoken(self, turn: Turn) -> Spoken:
         """Return a turn as token ids."""
         words = self.ids(turn.text + self.chat.end)
@@ -116,6 +122,7 @@ class SceneWindows(PromptEncoder):
         """Return the windows of a scene.
 
         Raises:
+            InputError: Two people have the same header.
             TooLongError: A turn does not fit behind the system turn.
         """
         prefix, turns = self.prefix(scene), [self.spoken(turn) for turn in scene.turns]
@@ -132,7 +139,7 @@ class SceneWindows(PromptEncoder):
                 starts.append(i)
                 used = 0
             used += size
-        headers = {name: self.header(name) for name in scene.names}
+        headers = self.headers(scene)
         stops = [*starts[1:], len(turns)]
         return [
             Window(
