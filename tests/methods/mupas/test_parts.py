@@ -136,6 +136,8 @@ def test_one_of_a_pair_is_the_assistant_and_all_others_are_the_user(mupas: Made)
     roles = [encoder.chat.open(role) for role in ("user", "assistant", "user", "assistant")]
     assert openings == roles
     assert [head == UTTERANCE for _, head, _ in turns[1::2]] == [False, True, False, True]
+    said = [encoder.tokenizer.decode(ids) for ids, _, _ in turns[1::2]]
+    assert said[2] == "The wind did.\nThen we walk." + encoder.chat.end, "a line a turn"
 
 
 def test_a_user_is_one_of_the_people(mupas: Made) -> None:

@@ -162,10 +162,16 @@ class SceneEncoder(SceneWindows):
     # -- a baseline: two people ----------------------------------------------------------------
 
     def pair_pieces(self, window: Window, name: str) -> list[tuple[list[int], int, float]]:
-        """Return a window as one person sees it: theirs is `assistant`, all others are `user`."""
+        """Return a window as one person sees it: theirs is `assistant`, all others are `user`.
+
+        Turns of a run are lines of their own.
+        """
+        line_end = self.ids("\n")
         pieces: list[tuple[list[int], int, float]] = [(window.prefix, NO_HEAD, 0.0)]
         for mine, run in pair_view(window.turns, name):
-            words = [token for turn in run for token in turn.words[:-1]]
+            words = run[0].words[:-1]
+            for turn in run[1:]:
+                words = [*words, *line_end, *turn.words[:-1]]
             opening = self.ids(self.chat.open("assistant" if mine else "user"))
             pieces.append((opening, NO_HEAD, 0.0))
             pieces.append(([*words, self.stop_id], UTTERANCE if mine else NO_HEAD, 1.0))
