@@ -68,6 +68,23 @@ def test_a_long_scene_is_read_in_windows(mupas: Made, strategy: str) -> None:
     assert all(math.fsum(chances.values()) == pytest.approx(1) for chances in cut.chances)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_who_begins_a_window_is_asked_behind_the_one_before(mupas: Made, strategy: str) -> None:
+    """And not behind the bare system turn; who speaks inside one, behind what is before there."""
+    said = (*SAID, *SAID[2:], *SAID[2:])
+    whole = mupas(strategy=strategy)
+    size = len(whole.encoder().prefix(scene_of())) + 100
+    short = mupas(strategy=strategy, max_length=size)
+    starts = [window.first for window in short.encoder().windows(scene_of(said))]
+    assert len(starts) == 3
+    chances = short.read(scene_of(said)).chances
+    assert len(chances) == len(said) + 1
+    for t in range(1, len(said) + 1):
+        first = max(start for start in starts if start < t)
+        wanted = whole.next_speaker(scene_of(said[first:t], ended=False))
+        assert chances[t] == pytest.approx(wanted, abs=1e-9)
+
+
 @pytest.mark.parametrize("objective", ["role_mean", "single_role", "pairwise"])
 def test_words_of_each_person(mupas: Made, objective: str) -> None:
     """Nats by person are those of the words of a plain pass over what that view shows before.

@@ -85,9 +85,8 @@ class SceneModule(EvaluatedModule):
             read = self._read_window(window) if name is None else self._read_pair(window, name)
             if not counts:
                 continue
-            if name is None:
-                del chances[i][window.first :]  # its first boundary was the last one before
-            chances[i] += read[0]
+            known = len(chances[i]) - window.first  # its first boundary was the last one before,
+            chances[i] += read[0][max(0, known) :]  # which saw the turns of that window
             for speaker, lost in read[1].items():
                 nats[i][speaker] += lost
         rows = zip(chances, nats, tokens, strict=True)

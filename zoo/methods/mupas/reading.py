@@ -13,8 +13,9 @@ class SceneReading:
     """What a model makes of a scene.
 
     Attributes:
-        chances: P(r_t = i) of each turn, and of the one after the last, by name; none without
-            names (pairwise).
+        chances: P(r_t = i) of each turn, and of the one after the last, by name, each given the
+            turns before it in its window, that of a window's first turn given the window before;
+            none without names (pairwise).
         nats: Negative log-likelihood of the words of each who speaks, the speakers given.
         tokens: Number of these tokens.
         reply: Words for the last turn, given what is before and who speaks.
