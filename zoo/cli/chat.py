@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
-from zoo.cli.scene_chat import perform
+from zoo.cli.scene_chat import MIN_TURNS, perform
 from zoo.errors import InputError, TooLongError
 from zoo.module import ZooModule
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -143,6 +143,7 @@ def run(
     datamodule: Any = None,
     role: str | None = None,
     temperature: float | None = None,
+    min_turns: int | None = None,
 ) -> None:
     """Chat over the process's own input and output; a first line says with whom.
 
@@ -155,15 +156,19 @@ def run(
             whether a message that is too long ends a conversation over a pipe.
         role: Which of them the user is; None to watch.
         temperature: Of speakers and words of a scene; None takes the most likely.
+        min_turns: A scene does not end before so many turns; None for `scene_chat.MIN_TURNS`.
 
     Raises:
-        InputError: The method does not talk, or takes no role or temperature, or see `chat`.
+        InputError: The method does not talk, or has no scene that a role, a temperature or
+            `min_turns` could be of, or see `chat`.
     """
     if hasattr(model, "simulate"):
         cast = datamodule.records("test")[0]
-        perform(model, cast, opening.situation, role, temperature or 0.0)
+        least = MIN_TURNS if min_turns is None else min_turns
+        perform(model, cast, opening.situation, role, temperature or 0.0, least)
         return
-    for name, value in {"role": role, "temperature": temperature}.items():
+    scene_only = {"role": role, "temperature": temperature, "min_turns": min_turns}
+    for name, value in scene_only.items():
         if value is not None:
             raise InputError(f"{name}: {type(model).__name__} takes none; leave it out")
     if type(model).converse is ZooModule.converse:

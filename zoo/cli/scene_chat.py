@@ -9,9 +9,17 @@ from typing import Any
 from zoo.errors import InputError, nearest
 from zoo.records import Scene, Turn
 
+MIN_TURNS = 4
+"""Turns before a scene may end, if nothing else is said: an untrained model ends it at once."""
+
 
 def perform(
-    model: Any, cast: Scene, setting: str, role: str | None, temperature: float = 0.0
+    model: Any,
+    cast: Scene,
+    setting: str,
+    role: str | None,
+    temperature: float = 0.0,
+    min_turns: int = MIN_TURNS,
 ) -> Scene:
     """Let the people of a scene talk from its beginning, a line a turn; return what they said.
 
@@ -22,10 +30,14 @@ def perform(
         role: Who the user is: their lines are read from the standard input, where an empty line or
             `/quit` ends. None to watch.
         temperature: Of speakers and words; 0 takes the most likely.
+        min_turns: The scene does not end before so many turns, the user's too; it never has more
+            than the model's `max_turns`.
 
     Raises:
-        InputError: Nobody is called like the role.
+        InputError: Nobody is called like the role, or `min_turns` is below 0.
     """
+    if min_turns < 0:
+        raise InputError(f"min_turns: {min_turns} is below 0")
     if role is not None and role not in cast.names:
         raise InputError(f"role: nobody here is called {role!r}; {nearest(role, cast.names)}")
     scene = replace(cast, setting=setting or cast.setting, turns=())
@@ -51,6 +63,7 @@ def perform(
     note(f"people: {', '.join(scene.names)}")
     if role is not None:
         note(f"you are {role}; an empty line or /quit ends")
-    played = model.simulate(scene, user=role, listen=listen, told=told, temperature=temperature)
+    asked = {"temperature": temperature, "min_turns": min_turns}
+    played = model.simulate(scene, user=role, listen=listen, told=told, **asked)
     note("(the scene is over)" if played.ended else f"(stopped after {len(played.turns)} turns)")
     return played

@@ -46,9 +46,7 @@ class ZooTrainer(Trainer):
             init_from: Start from the weights of a checkpoint or exported folder, nothing else.
         """
         if ckpt_path and init_from:
-            raise InputError(
-                "ckpt_path resumes a run, init_from starts a new one: give one of them"
-            )
+            raise InputError("ckpt_path resumes, init_from starts a new one: give one of them")
         reason = model.untrained()
         if reason:
             raise InputError(f"{reason}; use validate, test, predict, generate or chat")
@@ -103,8 +101,7 @@ class ZooTrainer(Trainer):
         loader = getattr(datamodule, f"{split}_dataloader")()
         steps = str(self.precision), self.accumulate_grad_batches
         lines = describe(model, loader, len(loader), *steps)
-        window = getattr(encoder, "max_length", None)
-        lines += data_summary(datamodule, split, loader, window)
+        lines += data_summary(datamodule, split, loader, getattr(encoder, "max_length", None))
         if head:
             lines.append(f"  the first {HEAD:,} records alone: the whole is encoded by `fit`")
         lines += encoder.preview(datamodule.examples(split, encoder)[0])
@@ -161,6 +158,7 @@ class ZooTrainer(Trainer):
         emotion: str = "",
         role: str | None = None,
         temperature: float | None = None,
+        min_turns: int | None = None,
     ) -> None:
         """Talk to a method: in a terminal, or a line a turn over a pipe.
 
@@ -173,11 +171,12 @@ class ZooTrainer(Trainer):
             emotion: How you feel; methods that recognise emotions by themselves do not read it.
             role: Which of a scene's people you are (MuPaS); None to watch.
             temperature: Of speakers and words of a scene (MuPaS); without it the most likely ones.
+            min_turns: A scene does not end before so many turns (MuPaS); without it before four.
         """
         model.check_data(datamodule)
         self._load(model, ckpt_path)
         opening = Dialogue((), emotion, problem, situation, "chat")
-        chatting.run(model, opening, datamodule, role, temperature)
+        chatting.run(model, opening, datamodule, role, temperature, min_turns)
 
     def index(
         self,

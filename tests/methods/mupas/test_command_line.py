@@ -90,6 +90,40 @@ def test_one_of_them_is_the_user(
     assert f"{name!r}?" in line
 
 
+@pytest.mark.parametrize("config", STRATEGIES)
+def test_an_untrained_model_is_watched_for_some_turns(
+    config: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Four as the README's command stands; one that would end the scene at once ends it then."""
+    given = (*tiny(config), "--model.max_turns", "9")
+    lines = {}
+    for least in (None, 6, 0):
+        main("chat", *given, *(() if least is None else ("--min_turns", str(least))))
+        out, err = capfd.readouterr()
+        lines[least] = len(said(out))
+        assert ("(the scene is over)" in err) or lines[least] == 9
+    assert lines[None] >= 4
+    assert lines[6] >= 6
+    if config == "mupas":  # untrained, S1 ends: one token, not a header
+        assert lines == {None: 4, 6: 6, 0: 0}
+    line = refusal(capfd, tmp_path, "--min_turns", "-1", verb="chat", given=given)
+    assert line == "min_turns: -1 is below 0"
+
+
+def test_the_user_has_turns_with_an_untrained_model(
+    monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Their lines count among the least turns; nothing is printed for them."""
+    lines = io.StringIO("I am here.\n" * 9)
+    monkeypatch.setattr("sys.stdin", lines)
+    main("chat", *tiny("mupas"), "--model.max_turns", "9", "--role", "Otto")
+    out, err = capfd.readouterr()
+    heard = lines.tell() // len("I am here.\n")
+    assert len(said(out)) + heard == 4
+    assert "Otto" not in {name for name, _ in said(out)}
+    assert "(the scene is over)" in err
+
+
 @pytest.mark.parametrize("config", ["mupas_token_mean", "mupas_single_role", "mupas_pairwise"])
 def test_baselines(config: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Each trains and is scored; the rules stand beside it; pairwise knows no next speakers."""
