@@ -64,7 +64,8 @@ def renamed(scene: Scene, draw: random.Random) -> Scene:
 
     A scene of more people than there are names stays as it is.
     """
-    free = [name for name in NAMES if name not in scene.names]
+    taken = set(re.findall(r"\w+", " ".join(scene.names)))  # their first names may stay in texts
+    free = [name for name in NAMES if name not in taken]
     if len(free) < len(scene.roles):
         return scene
     names = dict(zip(scene.names, draw.sample(free, len(scene.roles)), strict=True))

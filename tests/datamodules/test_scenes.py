@@ -114,6 +114,15 @@ def test_new_names_stand_where_old_ones_stood(people, said, wanted):
     assert not set(other.names) & set(names)
 
 
+def test_no_word_of_a_name_is_somebody_elses_new_name():
+    """`Zoe`, which stays in texts where two begin with it, is not given to a third."""
+    scene = scene_of(
+        [Turn(name, "Zoe?") for name in ("Zoe Lee", "Zoe Sr.", "Ada's Date", "Bob")], "x"
+    )
+    for seed in range(40):
+        assert not {"Zoe", "Ada"} & set(renamed(scene, random.Random(seed)).names)
+
+
 def test_only_training_changes_names():
     """With every scene renamed, those of the test split stay as they are."""
     data = Scenes(rename=1.0, shuffle_roles=False)
