@@ -195,3 +195,20 @@ def test_the_file_grows_by_whole_lines(tmp_path, script):
     (tmp_path / "scored.jsonl.settings.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match=r"scored.jsonl:1: no line of this file"):
         GrowingFile(path, settings)
+
+
+def test_settings_that_a_file_lacks_are_added_to_its_own_objects(tmp_path):
+    """A file that is older than a setting holds what this run would make, or is refused."""
+    path = tmp_path / "x.jsonl"
+    old, new = {"data": {"core": 4}}, {"data": {"core": 4, "part": "sft"}}
+    mine = {"a": {"block": {"id": "a", "lines": ("x",)}}}
+    GrowingFile(path, old).append("a", {"block": {"id": "a", "lines": ["x"]}, "scores": [1]})
+    for known in (None, {"b": mine["a"]}, {"a": {"block": {"id": "a", "lines": ("y",)}}}):
+        said = r"x.jsonl:1: a is of other data, by data.part, which .* lacks; name a new file"
+        with pytest.raises(InputError, match=said):
+            GrowingFile(path, new, known)
+    assert GrowingFile(path, new, mine).done == {"a"}
+    with pytest.raises(InputError, match=r"other settings: data.part \(see"):
+        GrowingFile(path, {"data": {"core": 4, "part": "all"}}, mine)
+    with pytest.raises(InputError, match=r"other settings: data.part \(see"):
+        GrowingFile(path, old, mine)

@@ -1,6 +1,7 @@
 """From subtitles to preferences, by a translator that really writes."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,40 @@ def test_bad_input_is_one_line(data, translator, tmp_path, capsys):
     assert "Triples has no blocks; use datamodules.Subtitles" in refusal()
 
 
+def test_a_file_holds_blocks_of_one_split_part_and_folder(data, translator, tmp_path, capsys):
+    """Other data are refused by name before anything is written, the same are gone on with."""
+    output, card = tmp_path / "scored.jsonl", tmp_path / "scored.jsonl.settings.json"
+    folders = [shutil.copytree(data, tmp_path / name) for name in ("mine", "other")]
+    for folder in folders:
+        for code in ("zh", "en"):
+            (folder / f"train/c.{code}").write_text("x\ny\nz\n", "utf-8")
+    arguments = [*given(folders[0], translator, output), "--sampling.k", "2", "--data.core", "1"]
+    arguments += ["--data.part", "preference"]  # one of seven blocks
+    main(arguments)
+    assert "1 blocks" in capsys.readouterr().out
+    whole = output.read_bytes(), card.read_bytes()
+    for name, *more in (
+        ("split", "--split", "val"),
+        ("data.part", "--data.part", "sft"),
+        ("data.path", "--data.path", str(folders[1])),
+        ("data.encoding", "--data.encoding", "utf-8-sig"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*arguments, *more])
+        assert f"begun with other settings: {name} (see" in capsys.readouterr().err
+        assert (output.read_bytes(), card.read_bytes()) == whole
+    # a card of before these were kept
+    old = json.loads(whole[1])
+    del old["split"], old["data"]["part"], old["data"]["path"], old["data"]["encoding"]
+    card.write_text(json.dumps(old), "utf-8")
+    for more in (["--split", "val"], ["--data.part", "sft"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, *more])
+        assert "is of other data, by data.encoding, data.part" in capsys.readouterr().err
+    main(arguments)
+    assert (output.read_bytes(), card.read_bytes()) == whole
+
+
 def test_a_judge_scores_by_likelihood(data, translator, tmp_path):
     """A language model of random weights as judge: scores are there and in range."""
     output = tmp_path / "scored.jsonl"
@@ -127,12 +162,15 @@ def test_a_judge_scores_by_likelihood(data, translator, tmp_path):
     assert all(0 <= score <= 100 for score in scores)
 
 
-def test_segments_are_written_and_read(data, tmp_path):
+def test_segments_are_written_and_read(data, tmp_path, capsys):
     output = tmp_path / "segments.jsonl"
     source = ["--data", "datamodules.Subtitles", "--data.path", str(data)]
     judge = ["--judge.name", "tiny-llama", "--max_length", "8192"]
     main(["segment", *source, *judge, "--output", str(output)])
     rows = [json.loads(line) for line in output.read_text().split("\n") if line]
     assert [row["id"] for row in rows] == ["train/a", "train/b", "val/v", "test/t"]
+    with pytest.raises(SystemExit):
+        main(["segment", *source, "--data.encoding", "utf-8-sig", *judge, "--output", str(output)])
+    assert "other settings: data.encoding (see" in capsys.readouterr().err
     blocks = Subtitles(str(data), segments=str(output)).records("train")
     assert [block.starts for block in blocks] == [tuple(row["starts"]) for row in rows[:2]]

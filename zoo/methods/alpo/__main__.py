@@ -30,8 +30,10 @@ from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer, 
 from zoo.methods.alpo.segments import line_starts, semantic_starts
 
 Split = Literal["train", "val", "test"]
-CUT = ("core", "context", "segments", "terms", "source", "target", "moses")
-"""Settings of the data that change blocks."""
+READ = ("source", "target", "moses", "encoding")
+"""Settings of the data that change lines; where they lie does too."""
+CUT = ("part", "core", "context", "segments", "terms")
+"""Settings of the data that change blocks, or which ones there are."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,17 @@ def sample(
         scoring: Who scores them.
     """
     sampling.check()
-    blocks = records_of(data, split)
+    blocks = list(records_of(data, split))
     settings = {
+        "split": split,
         "translator": str(Path(translator).resolve()),
         "sampling": asdict(sampling),
         "scoring": asdict(scoring),
-        "data": {name: getattr(data, name, None) for name in CUT},
+        "data": settings_of(data, (*READ, *CUT)),
     }
     scorer = scoring.scorer(sampling.seed)
     model = load(translator).to(device())
-    file = GrowingFile(Path(output), settings)
+    file = GrowingFile(Path(output), settings, {b.id: {"block": asdict(b)} for b in blocks})
     counts = Counter[str]()
     todo = [block for block in blocks if block.id not in file.done]
     for done, block in enumerate(todo, start=1):
@@ -133,8 +136,14 @@ def segment(
         raise InputError(f"data: {type(data).__name__} has no episodes; use datamodules.Subtitles")
     episodes = [episode for split in ("train", "val", "test") for episode in data.episodes(split)]
     asked = None if kind == "line" else local_judge(judge, 0.0, max_length, "kind semantic")
-    settings = {"kind": kind, "judge": asdict(judge) if judge else None, "max_lines": max_lines}
-    file = GrowingFile(Path(output), settings)
+    settings = {
+        "kind": kind,
+        "judge": asdict(judge) if judge else None,
+        "max_lines": max_lines,
+        "data": settings_of(data, READ),
+    }
+    known = {episode.id: {"lines": len(episode.source)} for episode in episodes}
+    file = GrowingFile(Path(output), settings, known)
     for episode in episodes:
         if episode.id in file.done:
             continue
@@ -169,6 +178,13 @@ def records_of(data: Any, split: str) -> Iterable[Any]:
         raise InputError(f"data: {type(data).__name__} has no blocks; use datamodules.Subtitles")
     blocks: Iterable[Any] = data.records(split)
     return blocks
+
+
+def settings_of(data: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return where data lie, and some of their settings; None for what they have not."""
+    folder = getattr(data, "folder", None)
+    found: dict[str, Any] = {"path": None if folder is None else str(folder.resolve())}
+    return found | {name: getattr(data, name, None) for name in names}
 
 
 def device() -> torch.device:

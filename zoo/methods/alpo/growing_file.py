@@ -3,6 +3,9 @@
 A line is written and synchronised at once, so a run that is cut off loses the object that it was
 making. Beside the file stand the settings that its lines depend on: another run with other settings
 is refused.
+
+A file whose settings lack some is older than these. It is gone on with, and they are added, if each
+of its objects is one that this run would make too.
 """
 
 from __future__ import annotations
@@ -23,19 +26,26 @@ class GrowingFile:
     Args:
         path: The file; it need not exist.
         settings: What its lines depend on, JSON-like.
+        known: Of each object of this run, by its id, what is known before it is made, JSON-like.
 
     Raises:
         InputError: It was made with other settings, or a line is no object with an id.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        known: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.path, self.done = path, set[str]()
         self.card = path.with_name(f"{path.name}.settings.json")
         plain = json.loads(json.dumps(settings))
+        lacking = []
         if path.exists():
-            self._check(plain)
-            self._read()
-        else:
+            lacking = self._check(flat(plain))
+            self._read(json.loads(json.dumps(known or {})), lacking)
+        if lacking or not path.exists():
             with whole_file(self.card) as scratch:
                 scratch.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
@@ -48,25 +58,44 @@ class GrowingFile:
             os.fsync(stream.fileno())
         self.done.add(name)
 
-    def _check(self, settings: Mapping[str, Any]) -> None:
+    def _check(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return the settings that the card lacks."""
         if not self.card.is_file():
             raise InputError(f"{self.path}: exists, but {self.card.name} does not; name a new file")
-        before = json.loads(self.card.read_text("utf-8"))
-        names = sorted(before.keys() | settings.keys())
-        other = [name for name in names if before.get(name) != settings.get(name)]
-        if other:
+        before = flat(json.loads(self.card.read_text("utf-8")))
+        lacking = sorted(settings.keys() - before.keys())
+        same = [name for name in before if name in settings and before[name] == settings[name]]
+        if len(same) < len(before):
+            other = sorted({*before, *lacking}.difference(same))
             raise InputError(
                 f"{self.path}: was begun with other settings: {', '.join(other)} (see "
                 f"{self.card.name}); name a new file"
             )
+        return lacking
 
-    def _read(self) -> None:
+    def _read(self, known: Mapping[str, Mapping[str, Any]], lacking: list[str]) -> None:
         whole, newline, rest = self.path.read_bytes().rpartition(b"\n")
-        if rest:  # a line that was cut off
-            os.truncate(self.path, len(whole) + len(newline))
         for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
             try:
                 item = json.loads(line)
-                self.done.add(item["id"] if "id" in item else item["block"]["id"])
+                name = item["id"] if "id" in item else item["block"]["id"]
+                self.done.add(name)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{self.path}:{number}: no line of this file ({error})") from error
+            wanted = known.get(name)
+            if lacking and (wanted is None or any(item.get(k) != wanted[k] for k in wanted)):
+                raise InputError(
+                    f"{self.path}:{number}: {name} is of other data, by {', '.join(lacking)}, "
+                    f"which {self.card.name} lacks; name a new file"
+                )
+        if rest:  # a line that was cut off
+            os.truncate(self.path, len(whole) + len(newline))
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of sections, {"data": {"core": 25}}, by full names, {"data.core": 25}."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = value if isinstance(value, dict) else None
+        found |= {name: value} if inner is None else {f"{name}.{k}": v for k, v in inner.items()}
+    return found
