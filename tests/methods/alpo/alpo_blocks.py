@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
+
+import torch
 
 from zoo.records import ScoredBlock, ScoredSegment, SubtitleBlock
 
@@ -39,6 +42,15 @@ def scored(
         candidates = tuple((text,) for text in texts)
         segments.append(ScoredSegment(candidates, None if values is None else tuple(values)))
     return ScoredBlock(plain, tuple(segments))
+
+
+def prefix(batch: Any, learned: int) -> tuple[int, ...]:
+    """Return the token ids above a learned node, read off the mask's table and the slots."""
+    at = int(batch.rows[batch.nodes == learned][0])  # the last slot above it
+    row, first = divmod(at, batch.input_ids.shape[1])
+    nodes = batch.node_ids[row]
+    seen = batch.ancestors[row, nodes[first]][nodes]
+    return tuple(batch.input_ids[row][seen & (torch.arange(len(seen)) <= first)].tolist())
 
 
 OPEN = [80.0, 60.0, 70.0, 40.0, 50.0, 30.0]  # six distinct scores
