@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from datamodules.subtitle_pairs import aligned
 from datamodules.subtitles import without_moses
 from zoo.records import SubtitleBlock
 from zoo.records.subtitle_blocks import cut
-from zoo.records.subtitle_files import Cue
+from zoo.records.subtitle_files import Cue, cues, parse
 
 SPLITS = ("train", "val", "test")
 
@@ -164,6 +166,56 @@ def test_broken_ass(refused, tmp_path):
     text = "[Events]\nDialogue: 0,0:00:0x.00,0:00:02.00,Default,,0,0,0,,hi\n"
     write(tmp_path, a__zh__ass=text, a__en__srt=srt("x"))
     refused(lambda: _train(tmp_path), "a.zh.ass:2: broken time")
+
+
+CUE = "{0}\n00:00:0{0},000 --> 00:00:0{0},900\n{1}\n\n"
+ALONE = "{0}\n{1}\n\n"  # without a time
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (CUE.format(1, "a") + ALONE.format(2, "Who is it?") + CUE.format(3, "Me."), 5),
+        (ALONE.format(1, "a") + CUE.format(2, "b"), 1),
+        (CUE.format(1, "a") + ALONE.format(2, "b") + ALONE.format(3, "c") + CUE.format(4, "d"), 5),
+        (CUE.format(1, "a") + CUE.format(2, "b") + ALONE.format(3, "c"), 9),
+        (CUE.format(1, "a") + CUE.format(2, "b") + "3\n", 9),  # cut off
+        (CUE.format(7, "a") + ALONE.format(8, "b") + CUE.format(9, "c"), 5),
+        (CUE.format(1, "a") + ALONE.format(2, "b") + CUE.format(1, "c"), 5),  # they do not rise
+    ],
+)
+def test_a_subtitle_without_its_time_is_refused(refused, text, line):
+    """Else its text would vanish into the one before, or altogether."""
+    refused(lambda: parse(text, Path("x.srt")), f"x.srt:{line}: no time after the number")
+    web = re.sub(r"(:\d\d),", r"\1.", text)
+    refused(lambda: parse(f"WEBVTT\n\n{web}", Path("x.vtt")), f"x.vtt:{line + 2}: no time after")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CUE.format(1, "3") + CUE.format(2, "b"), ["3", "b"]),
+        (CUE.format(1, "How many?\n\n3") + CUE.format(2, "b"), ["How many? 3", "b"]),
+        (CUE.format(1, "\n3\nyes") + CUE.format(2, "b"), ["3 yes", "b"]),
+        (CUE.format(1, "a") + CUE.format(2, "How many?\n\n1"), ["a", "How many? 1"]),
+        (CUE.format(1, "a") + CUE.format(2, "How many?\n3"), ["a", "How many? 3"]),
+        (CUE.format(1, "") + CUE.format(2, "b"), ["b"]),
+        (CUE.format(1, "a").replace("\n", "\n\n", 1) + CUE.format(2, "b"), ["a", "b"]),
+        (CUE.format(1, "a\n\n3\nb").removeprefix("1\n"), ["a 3 b"]),  # no numbers at all
+    ],
+)
+def test_a_number_may_be_text(text, said):
+    """In the first lines of a subtitle, or where the numbers around show that none is missing."""
+    assert [cue.text for cue in cues(parse(text, Path("x.srt")))] == said
+
+
+@pytest.mark.parametrize("name", ["dialogue", "DIALOGUE", "Dialogue "])
+def test_a_dialogue_by_another_name_is_refused(refused, name):
+    line = "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,hi\n"
+    text = f"[Events]\n{line}  {line}{line.replace('Dialogue', name)}"
+    refused(lambda: parse(text, Path("x.ass")), f"x.ass:4: '{name}:' is no subtitle")
+    broken = line.replace("02.00", "0x.00")
+    refused(lambda: parse(f"[Events]\n  {broken}", Path("x.ass")), "x.ass:2: broken time")
 
 
 @pytest.mark.parametrize(

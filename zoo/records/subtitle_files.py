@@ -1,7 +1,12 @@
 """Subtitle files, checked: pysubs2 reads and writes them, and passes over what it cannot read.
 
-It takes a time that is broken for a line of text, so a subtitle would vanish into the one before.
-Here that is an error with file and line, as are bytes in another encoding.
+It takes a time that is broken, or a number whose time is missing, for a line of text, so a subtitle
+would vanish into the one before. Here that is an error with file and line, as are bytes in another
+encoding.
+
+A number after an empty line may also be text ("How many?", an empty line, "3"). It is taken for
+that of a subtitle without a time if it lies between the numbers of the subtitles around it, or if
+these do not rise. Where no subtitle has a number, it is text.
 """
 
 from __future__ import annotations
@@ -88,10 +93,13 @@ def parse(text: str, where: Path) -> pysubs2.SSAFile:
         InputError: A time is broken, a subtitle ends before it starts, or there is none.
     """
     kind = format_of(where)
-    for number, line in enumerate(text.split("\n"), start=1):
+    rows = text.split("\n")
+    for number, line in enumerate(rows, start=1):
         problem = _problem(line, kind)
         if problem:
             raise InputError(f"{where}:{number}: {problem}")
+    if kind in ("srt", "vtt"):
+        text += "\n\n0\n"  # pysubs2 drops a number at the end of a text, as the next one's
     try:
         subtitles = pysubs2.SSAFile.from_string(text, format_=kind)
     except (pysubs2.Pysubs2Error, ValueError) as error:
@@ -102,6 +110,12 @@ def parse(text: str, where: Path) -> pysubs2.SSAFile:
             raise InputError(f"{where}: the subtitle at {at} ends before it starts")
     if not texts(subtitles):
         raise InputError(f"{where}: there is no subtitle with a text in it")
+    number = _without_time(rows) if kind in ("srt", "vtt") else 0
+    if number:
+        raise InputError(
+            f"{where}:{number}: no time after the number of this subtitle; expected "
+            f"{_EXAMPLES[kind]}"
+        )
     return subtitles
 
 
@@ -136,8 +150,11 @@ def _problem(line: str, kind: str) -> str:
         times = [left.strip(), right.strip()]
         ends = [r"", r"(\s.*)?"]
     else:
-        if not line.startswith("Dialogue:"):
+        name, colon, _ = line.partition(":")
+        if not colon or name.strip().lower() != "dialogue":
             return ""
+        if name.strip() != "Dialogue" or name[-1].isspace():  # players pass over it, too
+            return f"{name + colon!r} is no subtitle; write 'Dialogue:'"
         times = [part.strip() for part in line.split(",", 9)[1:3]]
         if line.count(",") < 9:
             return f"{line.count(',') + 1} fields, expected 10: {line[:60]!r}"
@@ -146,3 +163,23 @@ def _problem(line: str, kind: str) -> str:
     if all(re.fullmatch(pattern + end, time) for time, end in zip(times, ends, strict=True)):
         return ""
     return f"broken time {line.strip()[:60]!r}; expected {_EXAMPLES[kind]}"
+
+
+def _without_time(rows: list[str]) -> int:
+    """Return the line, from 1, of the first number of a subtitle that has no time; 0 if none."""
+    filled = [i for i, row in enumerate(rows) if row.strip()]
+    following = dict(zip(filled, [*filled[1:], None], strict=True))
+    alone: list[tuple[int, int]] = []  # numbers without a time since the last one that has one
+    before = None
+    for i in filled:
+        if not re.fullmatch(r"\s*\d+\s*", rows[i]) or (i > 0 and rows[i - 1].strip()):
+            continue
+        number, after = int(rows[i]), following[i]
+        if after is None or _ARROW not in rows[after]:
+            alone.append((i, number))
+            continue
+        for line, other in alone:
+            if before is None or number <= before or before < other < number:
+                return line + 1
+        before, alone = number, []
+    return next((line + 1 for line, n in alone if before is not None and n > before), 0)
