@@ -9,7 +9,9 @@ or file whose name begins with `train`, `dev`, `val` or `test` has the split in 
 name says one, the episodes are divided 80 / 10 / 10 by a hash of their names; where only `val` is
 missing, it is a tenth of the episodes of `train`.
 
-A record is a block: 25 lines or some more up to the end of a segment, and 5 on both sides.
+A record is a block: 25 lines or some more up to the end of a segment, and 5 on both sides. A file
+that `generate --input` translates becomes such blocks too: `encoding`, `core`, `context` and
+`terms` hold for it as for the data.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from datamodules.tables import SHARES, divide
 from zoo.errors import InputError, check_counts
 from zoo.records import Record, SubtitleBlock
 from zoo.records.subtitle_blocks import CONTEXT, CORE, cut
+from zoo.records.subtitle_files import check_encoding
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,8 @@ class Subtitles(ZooDataModule):
         terms: Glossary: a term, its type and its translation a line, between tabs. Those that occur
             in a block are part of it.
         moses: Undo the tokenisation of Moses, as TVsub's English has it: `don &apos;t` is `don't`.
-        encoding: Encoding of the files.
+        encoding: Encoding of the files at `path`, and of a file that `generate --input` translates.
+            The sample is read as what it is.
         on_bad: `skip` leaves bad episodes out, and says how many and what is wrong with the first
             three.
         **loader: Batches, limits and seed; see `ZooDataModule`.
@@ -92,6 +96,7 @@ class Subtitles(ZooDataModule):
         self.sample = path is None
         self.folder = SAMPLES / "subtitles" if path is None else data_path(path)
         self.source, self.target, self.encoding, self.moses = source, target, encoding, moses
+        check_encoding(encoding)
         self.part = one_of("data.part", part, ("all", "sft", "preference"))
         self.on_bad = one_of("data.on_bad", on_bad, ("error", "skip"))
         self.core, self.context = core, context
@@ -123,13 +128,22 @@ class Subtitles(ZooDataModule):
 
     def load(self, split: str) -> list[Record]:
         """Return the blocks of a split."""
-        terms = read_terms(data_path(self.terms)) if self.terms else []
-        blocks: list[SubtitleBlock] = []
-        for episode in self.episodes(split):
-            blocks += cut(episode, self.core, self.context, first=len(blocks))
+        blocks = self.to_blocks(self.episodes(split))
         if split == "train" and self.part != "all" and not self.sample:
             shares = {"sft": SFT_SHARE, "preference": 100 - SFT_SHARE}
             blocks = divide(blocks, lambda block: block.id, self.part, shares, str(self.folder))
+        return list(blocks)
+
+    def to_blocks(self, episodes: Iterable[SubtitleBlock]) -> list[SubtitleBlock]:
+        """Return the blocks of episodes, with the terms that occur in each.
+
+        Raises:
+            InputError: The glossary is bad.
+        """
+        terms = read_terms(data_path(self.terms)) if self.terms else []
+        blocks: list[SubtitleBlock] = []
+        for episode in episodes:
+            blocks += cut(episode, self.core, self.context, first=len(blocks))
         return [
             replace(block, terms=tuple(t for t in terms if any(t[0] in x for x in block.lines)))
             for block in blocks
@@ -139,11 +153,12 @@ class Subtitles(ZooDataModule):
         """Return the paired lines of every episode; says what was left out."""
         found: list[Paired] = []
         bad: list[str] = []
+        encoding = "utf-8" if self.sample else self.encoding
         for both in pairs(
             tracks(self.folder, (self.source, self.target)), self.source, self.target
         ):
             try:
-                found.append(paired(*both, self.encoding))
+                found.append(paired(*both, encoding))
             except InputError as error:
                 if self.on_bad == "error":
                     raise InputError(

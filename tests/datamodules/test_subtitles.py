@@ -139,9 +139,14 @@ def test_forms_of_files(tmp_path):
 
 def test_other_encodings(tmp_path, refused):
     write(tmp_path, a__zh="你好\n".encode("gb18030"), a__en="hi\n")
-    refused(lambda: _train(tmp_path), "a.zh:1: not utf-8: byte 0xc4", "set encoding")
+    refused(lambda: _train(tmp_path), "a.zh:1: not utf-8: byte 0xc4", "set data.encoding")
     assert _train(tmp_path, encoding="gb18030")[0].source == ("你好",)
-    refused(lambda: _train(tmp_path, encoding="gbx"), "no", "'gbx'")
+    for name in ("gbx", "hex"):
+        refused(
+            lambda name=name: Subtitles(encoding=name),
+            f"data.encoding: Python knows none of the name '{name}'",
+        )
+    assert Subtitles(encoding="gb18030").records("val") == Subtitles().records("val")  # the sample
     write(tmp_path, a__zh="你好\n".encode("utf-16"))
     refused(lambda: _train(tmp_path), "UTF-16")
 

@@ -30,6 +30,8 @@ def shown(
         InputError: A record or the prompt is too long, or all records are.
     """
     records = datamodule.records("test")
+    if "input" in options:  # a file, read by the settings of the data
+        options = {**options, "data": datamodule}
     try:
         return list(model.show(records[:count], prompt=prompt, **options))
     except TooLongError as error:

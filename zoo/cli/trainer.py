@@ -130,7 +130,7 @@ class ZooTrainer(Trainer):
             given: Use this instead of deciding it: a thought (MeTHanol; an empty one skips it), a
                 strategy (straQ*, FiSMiness), the first level (HdLM).
             condition: Answer under this condition; an empty string for none.
-            input: Subtitle file to translate (ALPO) between the languages of the data.
+            input: Subtitle file to translate (ALPO); languages, encoding and blocks are the data's.
             output: File to write; it must not exist.
             temperature: Of speakers and words of a scene (MuPaS); without it the most likely ones.
             num_records: How many test records to answer.

@@ -49,25 +49,37 @@ def decode(data: bytes, where: str, encoding: str = "utf-8") -> str:
     r"""Return the text of a file, with "\n" at the ends of lines and no byte order mark.
 
     Raises:
-        InputError: It is not in this encoding, or the file is empty; names file, line and byte.
+        InputError: It is not in this encoding, or the file is empty; names file, line and byte. Or
+            there is no such encoding.
     """
+    check_encoding(encoding)
     if encoding.lower() in ("utf-8", "utf8") and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(f"{where}:1: not UTF-8 but UTF-16; set encoding to utf-16")
+        raise InputError(f"{where}:1: not UTF-8 but UTF-16; set data.encoding to utf-16")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{data[error.start]:02x}"
         raise InputError(
-            f"{where}:{line}: not {encoding}: {byte}; set encoding to the file's own, for example "
-            f"gb18030 or cp1252"
+            f"{where}:{line}: not {encoding}: {byte}; set data.encoding to the file's own, for "
+            f"example gb18030 or cp1252"
         ) from error
-    except LookupError as error:
-        raise InputError(f"encoding: Python knows none of the name {encoding!r}") from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{where}: the file is empty")
     return text
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse an encoding that Python does not know.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    try:
+        "".encode(encoding)
+    except LookupError as error:
+        raise InputError(f"data.encoding: Python knows none of the name {encoding!r}") from error
 
 
 def format_of(path: Path) -> str:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from running import main, refusal
+from running import main, refusal, tiny
 from runs import Runs
 
 from zoo.errors import InputError
@@ -186,3 +186,28 @@ def test_generate_translates_a_file(runs: Runs, capsys, tmp_path) -> None:
     assert said.startswith("input and output: give both")
     main("generate", *given, "--prompt", "你好")
     assert "source:  你好\n" in capsys.readouterr().out
+
+
+def test_the_settings_of_the_data_hold_for_a_file(write, capsys, tmp_path) -> None:
+    """Its encoding, the lines of a block and around it, and the terms; the sample is UTF-8."""
+    source, output, terms = (tmp_path / name for name in ("x.srt", "y.srt", "terms.tsv"))
+    cue = "{0}\n00:00:0{0},000 --> 00:00:0{0},900\n{1}\n\n"
+    lines = ("你好", "龙", "再见")
+    text = "".join(cue.format(i, line) for i, line in enumerate(lines, start=1))
+    source.write_bytes(text.encode("gb18030"))
+    terms.write_text("龙\tcreature\tdragon\n虎\t\ttiger\n", "utf-8")
+    given = (*tiny("alpo"), "--input", str(source), "--output", str(output))
+    said = refusal(capsys, tmp_path, verb="generate", given=given)
+    assert "x.srt:3: not utf-8: byte 0xc4; set data.encoding" in said
+    seen = []
+    write(lambda block, _: seen.append(block) or numbered(block))
+    given += ("--data.encoding", "gb18030", "--data.terms", str(terms))
+    main("generate", *given, "--data.core", "2", "--data.context", "0")
+    assert [block.lines for block in seen] == [lines[:2], lines[2:]]
+    assert [block.terms for block in seen] == [(("龙", "creature", "dragon"),), ()]
+    assert "00:00:02,000 --> 00:00:02,900\n龙\n" in output.read_text("utf-8")
+    output.unlink()
+    seen.clear()
+    main("generate", *given, "--data.core", "2", "--data.context", "1")
+    assert [(block.before, block.after) for block in seen] == [((), lines[2:]), (lines[1:2], ())]
+    assert all(block.terms for block in seen)

@@ -14,7 +14,7 @@ from zoo.methods.alpo.metrics import CorpusScore
 from zoo.methods.alpo.prompts import read_lines
 from zoo.methods.alpo.scoring import ReferenceScorer
 from zoo.methods.alpo.translate import Translating
-from zoo.methods.alpo.translate_file import translate_file
+from zoo.methods.alpo.translate_file import ToBlocks, translate_file
 from zoo.metrics.records import RecordMean
 from zoo.module import evaluating
 from zoo.records import ScoredBlock, SubtitleBlock
@@ -90,11 +90,16 @@ class TranslatingModule(EvaluatedModule):
 
     @evaluating
     def translate_file(
-        self, source: Path, output: Path, languages: tuple[str, str], encoding: str = "utf-8"
+        self,
+        source: Path,
+        output: Path,
+        languages: tuple[str, str],
+        encoding: str = "utf-8",
+        to_blocks: ToBlocks | None = None,
     ) -> Counter[str]:
         """Translate a subtitle file (see `zoo.methods.alpo.translate_file`)."""
         how = Translating(max_new_tokens=self.max_answer_tokens)
-        return translate_file(self, source, output, languages, how, encoding)
+        return translate_file(self, source, output, languages, how, encoding, to_blocks)
 
     def show(
         self,
@@ -103,6 +108,7 @@ class TranslatingModule(EvaluatedModule):
         prompt: str | None = None,
         input: str | None = None,
         output: str | None = None,
+        data: Any = None,
     ) -> list[dict[str, str]]:
         """Return source, translation and reference of blocks, or translate a file.
 
@@ -111,6 +117,8 @@ class TranslatingModule(EvaluatedModule):
             prompt: Lines to translate instead.
             input: Subtitle file to translate instead.
             output: File to write.
+            data: Data module whose encoding, blocks and terms hold for `input`; where it has none,
+                UTF-8, blocks of the usual size, and no terms.
 
         Raises:
             InputError: One of `input` and `output` is missing, or a file is bad.
@@ -120,7 +128,8 @@ class TranslatingModule(EvaluatedModule):
         if (input is None) != (output is None):
             raise InputError("input and output: give both, the file to read and the one to write")
         if input is not None and output is not None:
-            counts = self.translate_file(Path(input), Path(output), languages)
+            how = getattr(data, "encoding", "utf-8"), getattr(data, "to_blocks", None)
+            counts = self.translate_file(Path(input), Path(output), languages, *how)
             told = ", ".join(f"{count} {name}" for name, count in counts.items())
             return [{"output": output, "blocks": told}]
         if prompt:

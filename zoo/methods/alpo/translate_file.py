@@ -6,7 +6,7 @@ pysubs2 keeps no cue settings of `.vtt`, and of the tags of `.srt` those of ital
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from zoo.records.subtitle_blocks import cut
 from zoo.records.subtitle_files import decode, format_of, one_line, parse, replace_text, texts
 
 PLAIN = ".txt"
+ToBlocks = Callable[[Sequence[SubtitleBlock]], list[SubtitleBlock]]
+"""Cuts episodes into blocks."""
 
 
 def translate_file(
@@ -27,6 +29,7 @@ def translate_file(
     languages: tuple[str, str],
     how: Translating | None = None,
     encoding: str = "utf-8",
+    to_blocks: ToBlocks | None = None,
 ) -> Counter[str]:
     """Translate a subtitle file, or a text with a line a subtitle; return what was counted.
 
@@ -37,6 +40,7 @@ def translate_file(
         languages: Codes of the source and the target language.
         how: How the translation is written.
         encoding: Encoding of `source`; `output` is UTF-8.
+        to_blocks: Cuts it into blocks, which may have terms; None for the usual size and no terms.
 
     Raises:
         InputError: A file is bad, `output` exists, or one has times and the other has not.
@@ -59,7 +63,12 @@ def translate_file(
         events = texts(subtitles)
         lines = [one_line(event.plaintext) for event in events]
     counts = Counter[str]()
-    translated = _translate_lines(model, lines, source.name, languages, how, counts)
+    episode = SubtitleBlock(
+        tuple(lines), source_language=languages[0], target_language=languages[1], id=source.name
+    )
+    blocks = cut(episode) if to_blocks is None else to_blocks([episode])
+    parts = translate(model, blocks, how or Translating(), counts)
+    translated = [line for part in parts for line in part]
     if plain:
         for i, line in zip(places, translated, strict=True):
             rows[i] = line
@@ -71,20 +80,3 @@ def translate_file(
     with whole_file(output) as scratch:
         scratch.write_text(data, "utf-8")
     return counts
-
-
-def _translate_lines(
-    model: Any,
-    lines: Sequence[str],
-    name: str,
-    languages: tuple[str, str],
-    how: Translating | None,
-    counts: Counter[str],
-) -> list[str]:
-    episode = SubtitleBlock(
-        tuple(lines), source_language=languages[0], target_language=languages[1], id=name
-    )
-    blocks = cut(episode)
-    return [
-        line for part in translate(model, blocks, how or Translating(), counts) for line in part
-    ]
