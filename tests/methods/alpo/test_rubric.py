@@ -7,6 +7,7 @@ from methods.alpo.alpo_blocks import block
 
 import zoo
 from zoo.methods.alpo.rubric import (
+    EXAMPLE,
     SYSTEM,
     goes_on,
     grade_of_one,
@@ -35,7 +36,8 @@ def test_a_judge_is_asked_for_every_candidate() -> None:
     ("words", "found"),
     [
         ('{"A": 0, "B": 100}', [0, 100]),
-        ('First {"A": 7, "B": 9} and {"A": 1, "B": 2}', [7, 9]),
+        ('First {"A": 7, "B": 9} and {"A": 1, "B": 2}', [1, 2]),
+        ('{"A": 7, "B": 9}, as {the lines} and {"A": 3} say', [7, 9]),
         ('{"A": true, "B": 2}', None),
         ('{"A": 1, "B": 101}', None),
         ('{"A": -1, "B": 1}', None),
@@ -49,3 +51,13 @@ def test_scores_are_integers_from_0_to_100(words: str, found: list[int] | None) 
         return
     with pytest.raises(zoo.judges.judge.JudgeError):
         read_scores(words, 2)
+
+
+def test_the_example_of_the_prompt_is_no_answer() -> None:
+    """Whether a judge repeats it before its own scores, after them, or instead of them."""
+    own = 'Mine: {"A": 5, "B": 6, "C": 7}'
+    for words in (f"{EXAMPLE} {own}", f"{own} {EXAMPLE}"):
+        assert read_scores(words, 3) == [5, 6, 7]
+    with pytest.raises(zoo.judges.judge.JudgeError, match="the example of the prompt"):
+        read_scores(EXAMPLE, 3)
+    assert read_scores(f'{EXAMPLE} {{"A": 62, "B": 20}}', 2) == [62, 20]

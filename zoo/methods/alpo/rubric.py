@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from zoo.judges.judge import JudgeError, Messages
 from zoo.methods.alpo.prompts import language
@@ -30,9 +31,10 @@ RUBRIC = (
     "expressiveness (40 %): it is vivid and shows the mood",
 )
 VIVIDNESS = ("vividness (100 %): it is lively and expressive; accuracy does not count",)
+EXAMPLE_SCORES = {"A": 62, "B": 20, "C": 91}
 EXAMPLE = (
     'For example, of A: "I am very hungry.", B: "I hungry.", C: "I could eat a horse." as '
-    'translations of "我饿死了" the scores are {"A": 62, "B": 20, "C": 91}.'
+    f'translations of "我饿死了" the scores are {json.dumps(EXAMPLE_SCORES)}.'
 )
 COHERENT, INCOHERENT = "yes", "no"
 
@@ -121,27 +123,43 @@ def grade_of_one(
 def read_scores(words: str, count: int) -> list[int]:
     """Return the score of each candidate in a judge's words.
 
+    The last JSON object with an integer for each candidate counts, as judges may repeat the prompt
+    or think before they answer. The example of the prompt is no answer, wherever it stands.
+
     Raises:
         OutOfRangeError: A score is not from 0 to 100.
         TooFewDistinctError: Fewer than 25 percent of the scores are different ones.
-        JudgeError: There is no JSON object with an integer for each candidate.
+        JudgeError: There is no such object.
     """
-    found = re.search(r"\{[^{}]*\}", words)
-    try:
-        said = json.loads(found[0]) if found else None
-    except json.JSONDecodeError as error:
-        raise JudgeError(f"no JSON: {error.msg}", words) from error
-    if not isinstance(said, dict):
+    objects = [said for said in map(_json_object, re.findall(r"\{[^{}]*\}", words)) if said]
+    if not objects:
         raise JudgeError("no JSON object in the answer", words)
-    scores = [said.get(letter) for letter in LETTERS[:count]]
-    if len(said) != count or not all(type(score) is int for score in scores):
+    letters = set(LETTERS[:count])
+    whole = [
+        said
+        for said in objects
+        if said.keys() == letters and all(type(score) is int for score in said.values())
+    ]
+    if not whole:
         raise JudgeError(f"not one integer for each of {count} candidates", words)
-    numbers = [int(score) for score in scores if score is not None]
+    own = [said for said in whole if said != EXAMPLE_SCORES]
+    if not own:
+        raise JudgeError("the example of the prompt, no answer", words)
+    numbers = [own[-1][letter] for letter in LETTERS[:count]]
     if not all(0 <= score <= BEST for score in numbers):
         raise OutOfRangeError(f"a score is not from 0 to {BEST}", words)
     if len(set(numbers)) < MIN_DISTINCT * count:
         raise TooFewDistinctError(f"{len(set(numbers))} scores for {count} candidates", words)
     return numbers
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text in braces is; None if it is none."""
+    try:
+        said: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return said
 
 
 def goes_on(lines: Sequence[str], code: str) -> Messages:
