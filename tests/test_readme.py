@@ -35,6 +35,14 @@ def test_every_verb_exists() -> None:
     assert verbs <= {*ZooCLI.subcommands(), "study", "graph", "list", "configs"}
 
 
+def test_commands_of_methods_are_named() -> None:
+    """Those with a command of their own, and what `generate` does with a file."""
+    methods = [path.parent.name for path in (ROOT / "zoo/methods").glob("*/__main__.py")]
+    assert methods
+    assert all(f"python -m zoo.methods.{name}" in README for name in methods)
+    assert re.search(r"python -m zoo generate .* --input \S+\.srt --output \S+\.srt", README)
+
+
 def test_ci_runs_the_two_commands() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     one, two = re.findall(r"```bash\npython3 -m venv (.*?)\n```", README, re.DOTALL)
