@@ -1,7 +1,9 @@
-"""A small value table, rules of strangers, their reports, instructions; an encoder of letters."""
+"""A small value table, rules of strangers, their reports and instructions; two encoders."""
 
 from __future__ import annotations
 
+import re
+import zlib
 from typing import Any
 
 import torch
@@ -50,6 +52,19 @@ class Letters:
     def embed(self, texts: Any) -> torch.Tensor:
         rows = torch.tensor([[float(text.count(c)) for c in "abcd"] for text in texts])
         return torch.nn.functional.normalize(rows.reshape(-1, 4), dim=1)
+
+
+class WordCounts:
+    """A sentence encoder without weights: which words a text holds, the rare ones above all."""
+
+    name = "word-counts"
+
+    def embed(self, texts: Any) -> torch.Tensor:
+        rows = torch.zeros(len(texts), 4096)
+        for row, text in zip(rows, texts, strict=True):
+            for word in re.findall(r"[a-z]{5,}", text.lower()):
+                row[zlib.crc32(word.encode()) % 4096] += 1
+        return torch.nn.functional.normalize(rows + 1e-6, dim=1)
 
 
 def principles() -> list[Principle]:

@@ -6,16 +6,14 @@ import io
 import json
 import os
 import random
-import re
 import socket
-import zlib
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import pytest
 import torch
-from methods.sova.graph_parts import SITUATIONS, TABLE, TEXTS
+from methods.sova.graph_parts import SITUATIONS, TABLE, TEXTS, WordCounts
 from tqdm import tqdm
 
 from zoo.backbone import Backbone, load
@@ -156,8 +154,20 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     ValueIndex.build(tmp_path, TABLE)
     card = json.loads((tmp_path / "index.json").read_text())
     (tmp_path / "index.json").write_text(json.dumps(card | {"format": 9}))
-    with pytest.raises(InputError, match="format 9, and this version reads 1"):
+    with pytest.raises(InputError, match="format 9, and this version reads 2"):
         ValueIndex.open(tmp_path)
+
+
+def test_an_index_of_the_first_format_is_neither_opened_nor_built_upon(tmp_path: Path) -> None:
+    """Its instructions are others; the folder stays as it was."""
+    ValueIndex.build(tmp_path, TABLE)
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for use in (ValueIndex.open, lambda folder: ValueIndex.build(folder, TABLE)):
+        with pytest.raises(InputError, match="format 1, and this version reads 2; build it again"):
+            use(tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_letters_that_no_xml_can_hold_are_left_out(tmp_path: Path) -> None:
@@ -219,19 +229,6 @@ def test_vectors_do_not_depend_on_the_batch(encoder: SentenceEncoder) -> None:
 
 
 # -- the whole way -----------------------------------------------------------------------------
-
-
-class WordCounts:
-    """A sentence encoder without weights: which words a text holds, the rare ones above all."""
-
-    name = "word-counts"
-
-    def embed(self, texts: Any) -> torch.Tensor:
-        rows = torch.zeros(len(texts), 4096)
-        for row, text in zip(rows, texts, strict=True):
-            for word in re.findall(r"[a-z]{5,}", text.lower()):
-                row[zlib.crc32(word.encode()) % 4096] += 1
-        return torch.nn.functional.normalize(rows + 1e-6, dim=1)
 
 
 @pytest.mark.fidelity("sova", 5)

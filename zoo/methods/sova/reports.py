@@ -5,6 +5,12 @@ A report is made for each community and theory that has a label there. It holds 
 the number of members that point to them. Each finding is a rule of the form "When ..., ..." with
 the reason for it and the id of its principle.
 
+The first finding is the instruction that the report gives. Decided here: it comes from a curated
+principle, which says to the one who decides what to do and what to avoid. Published rules tell an
+assistant which of two answers is better. That is no advice for a person, and no template can make
+it one, so they are no instruction: they stand behind the curated principles, those with a label
+first, as material for the model that scores or words a report.
+
 The wording is a template's, or a language model's (`write_reports`), whose JSON is read by a real
 parser; where a model fails, the template's wording stays.
 """
@@ -48,7 +54,9 @@ class Report:
         summary: "When [conditions], [actions]."
         rating: How much of the community the theory speaks of, 0 to 10.
         reason: Why this rating, in a sentence.
-        findings: The strongest first; at least one.
+        findings: At least one. The first is the instruction; in a template's words curated
+            principles stand first, then published ones with a label, then those without, and of
+            each kind the strongest first.
         values: The values of the community.
         by: Who worded it: `template`, or the model's name.
     """
@@ -82,7 +90,7 @@ def template_reports(
 ) -> list[Report]:
     """Return the reports of communities in a template's words, ordered by id.
 
-    A community in which no principle of a theory applies has no report of that theory.
+    A community in which no curated principle of a theory applies has no report of that theory.
     """
     by_id = {principle.id: principle for principle in principles}
     of_label: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -108,15 +116,16 @@ def _report(
     labels = {value: _labels(graph, f"value:{value}", theory) for value in values}
     own = {name.removeprefix("principle:") for name in community.nodes if name[:10] == "principle:"}
     counts = Counter(label for found in labels.values() for label in found)
+    counts.update(p.label for p in map(by_id.__getitem__, own) if _weak(p) and p.theory == theory)
     strength: Counter[str] = Counter()
     for label, count in counts.items():
         strength.update(dict.fromkeys(of_label.get((theory, label), ()), count))
     strength.update({name: len(values) + 1 for name in own if by_id[name].theory == theory})
-    if not strength:
-        return None
     strength.update({name: 1 for name in own if not by_id[name].theory})
     order = sorted(strength, key=lambda n: (-strength[n], -by_id[n].confidence, n))
-    chosen = [by_id[name] for name in order[:MAX_FINDINGS]]
+    chosen = _chosen([by_id[name] for name in order])
+    if not chosen:
+        return None
     findings = tuple(_finding(principle, values, labels) for principle in chosen)
     label = chosen[0].label
     agreeing = sum(label in found for found in labels.values())
@@ -131,6 +140,26 @@ def _report(
         findings=findings,
         values=tuple(values),
     )
+
+
+def _weak(principle: Principle) -> bool:
+    """Return whether a principle is a published rule that has got a label."""
+    return bool(principle.label) and not principle.curated
+
+
+def _chosen(order: Sequence[Principle]) -> list[Principle]:
+    """Return the findings' principles: the strongest, at least one curated, the curated ones first.
+
+    Args:
+        order: The strongest first; without a curated one among them nothing is chosen.
+    """
+    best = next((principle for principle in order if principle.curated), None)
+    if best is None:
+        return []
+    chosen = list(order[:MAX_FINDINGS])
+    if best not in chosen:
+        chosen[-1] = best
+    return sorted(chosen, key=lambda item: (not item.curated, not item.label))
 
 
 def _labels(graph: nx.DiGraph, node: str, theory: str) -> set[str]:
@@ -155,7 +184,7 @@ def _finding(
 
 
 def _summary(principle: Principle, values: Sequence[str], labels: Mapping[str, set[str]]) -> str:
-    if not values or not principle.curated:
+    if not values:
         return _finding(principle, values, labels).rule
     return f"{_occasion(principle, values, labels)}, {principle.do}."
 
