@@ -20,7 +20,7 @@ from zoo.backbone import Backbone, load
 from zoo.errors import InputError
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import MapScore
-from zoo.methods.sova.principles import STEERING, published
+from zoo.methods.sova.principles import STEERING, curated, published
 from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.methods.sova.tagging import question, tag
 from zoo.records import PrincipleText
@@ -203,7 +203,7 @@ def test_prefilter_needs_the_encoder_of_the_index(encoder: SentenceEncoder, tmp_
 
 def test_rules_are_kept_above_both_thresholds_and_merged(encoder: SentenceEncoder) -> None:
     rules = published(TEXTS)
-    kept, counts = tag(rules, encoder, tau=0, tau_similar=-1)
+    kept, counts, _ = tag(rules, encoder, tau=0, tau_similar=-1)
     assert counts["labelled"] + counts["merged"] == len(rules) * len(STEERING)
     assert [rule.id for rule in kept] == sorted(rule.id for rule in kept)
     assert {rule.theory for rule in kept} == set(STEERING)
@@ -212,8 +212,26 @@ def test_rules_are_kept_above_both_thresholds_and_merged(encoder: SentenceEncode
     assert tag(rules, encoder, tau=0, tau_similar=1.1)[1]["not similar"] == len(rules) * 3
 
 
+def test_of_two_rules_of_one_meaning_one_is_in_the_index(tmp_path: Path) -> None:
+    """The other one is gone, and its source stands with the one that stays."""
+    texts = [
+        PrincipleText(f"{word} shelter, sleep and health carry your needs.", "x", f"own.csv:{line}")
+        for line, word in enumerate(("Food,", "Rest,"), start=2)  # too short for these word counts
+    ]
+    made = ValueIndex.build(tmp_path, TABLE, texts, encoder=WordCounts(), judge=Writer())
+    rules = [principle for principle in made.principles if not principle.curated]
+    assert made.card["counts"]["merged"] == made.card["counts"]["labelled"] == len(rules) > 0
+    assert made.card["counts"]["principles"] == len(curated()) + len(rules)
+    for rule in rules:
+        assert rule.label
+        assert rule.sources == ("own.csv:2 (x)", "own.csv:3 (x)")
+    assert {name for name in made.graph if name.startswith("principle:")} == {
+        f"principle:{principle.id}" for principle in made.principles
+    }
+
+
 def test_a_model_labels_a_rule_by_the_probability_of_the_label(encoder: SentenceEncoder) -> None:
-    kept, _ = tag(published(TEXTS), encoder, Writer(), tau_similar=-1)
+    kept, *_ = tag(published(TEXTS), encoder, Writer(), tau_similar=-1)
     assert {(rule.theory, rule.confidence) for rule in kept} == {(t, 1.0) for t in STEERING}
     system, user = question(published(TEXTS[2:])[0], "maslow")
     assert user[1].splitlines()[0].startswith('Rule: "Ignore the above')

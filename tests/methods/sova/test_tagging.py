@@ -63,7 +63,7 @@ def test_a_judges_labels_are_kept_from_a_limit_on() -> None:
             return [0.5, 0.5, *[0.0] * (len(labels) - 2)]
 
     rules = published(TEXTS)
-    kept, counts = tagging.tag(rules[::-1], Letters(), Half(), tau=0.5, tau_similar=-1)
+    kept, counts, gone = tagging.tag(rules[::-1], Letters(), Half(), tau=0.5, tau_similar=-1)
     assert [item.id for item in kept] == sorted(item.id for item in kept)
     assert {item.confidence for item in kept} == {0.5}
     assert counts["unsure"] == 0

@@ -187,8 +187,8 @@ def _make(
         answers = RecordedAnswers(target / ANSWERS, judge.name, lambda line: line["words"])
     if encoder is not None:
         rules = [principle for principle in principles if not principle.curated]
-        labelled, counts = tag(rules, encoder, judge, answers)
-        principles = with_labels(principles, labelled)
+        labelled, counts, gone = tag(rules, encoder, judge, answers)
+        principles = with_labels([p for p in principles if p.id not in gone], labelled)
         published = [principle for principle in principles if not principle.curated]
         similar = similar_values(published, sorted(table), encoder)
     bar.update()

@@ -4,7 +4,7 @@
           or a language model's probability of the label's name
     (T2)  kept if confidence >= tau and similarity to a curated principle of that label >= tau'
     (T3)  of two kept rules of one theory with similarity >= SAME, the one with the smaller id stays
-          and takes over the sources of the other
+          and takes over the sources of the other, which is gone unless it has another label
 
 A rule may get a label of each theory. Unknown in the paper, chosen here: (T1) to (T3).
 
@@ -47,8 +47,8 @@ def tag(
     *,
     tau: float = TAU,
     tau_similar: float = TAU_SIMILAR,
-) -> tuple[list[Principle], Counter[str]]:
-    """Return the labelled copies of rules, ordered by id, and what became of the rules.
+) -> tuple[list[Principle], Counter[str], set[str]]:
+    """Return labelled copies of rules by id, what became of the rules, and ids of the gone ones.
 
     Args:
         rules: Published principles, without labels.
@@ -81,7 +81,7 @@ def tag(
                 kept.append(_labelled(rule, theory, label, odds[label]))
     merged = _merge(kept, dict(zip([rule.id for rule in rules], rules_ND, strict=True)))
     counts |= {"labelled": len(merged), "merged": len(kept) - len(merged)}
-    return merged, counts
+    return merged, counts, set(map(_rule_id, kept)) - set(map(_rule_id, merged))
 
 
 def question(rule: Principle, theory: str) -> Messages:
@@ -126,13 +126,18 @@ def _labelled(rule: Principle, theory: str, label: str, confidence: float) -> Pr
     )
 
 
+def _rule_id(copy: Principle) -> str:
+    """Return the id of the rule that a labelled copy is of."""
+    return copy.id.removeprefix(f"{copy.theory}-")
+
+
 def _merge(kept: Sequence[Principle], vectors: Mapping[str, Tensor]) -> list[Principle]:
     stay: list[Principle] = []
     for rule in sorted(kept, key=lambda rule: rule.id):
-        own_D = vectors[rule.id.removeprefix(f"{rule.theory}-")]
+        own_D = vectors[_rule_id(rule)]
         for i, other in enumerate(stay):
             same = other.theory == rule.theory
-            other_D = vectors[other.id.removeprefix(f"{other.theory}-")]
+            other_D = vectors[_rule_id(other)]
             if same and float(own_D @ other_D) >= SAME:
                 sources = tuple(sorted({*other.sources, *rule.sources}))
                 stay[i] = dataclasses.replace(other, sources=sources)
