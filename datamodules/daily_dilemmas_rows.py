@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ COLUMN_OF = {
 }
 """Column of each theory in `values.csv`."""
 
+SECTIONS = {"rules", "defaults"}
+"""Sources of the file of principles whose headings are shifted by one row."""
+
+HEADING = re.compile(r"([^.\n-]+)-(\S.*)", re.DOTALL)
 GROUPS = ("direct", "indirect")
 OFFICIAL_COLUMNS = (
     *("idx", "dilemma_situation", "action", "negative_consequence"),
@@ -185,14 +190,44 @@ def read_situations(path: Path) -> dict[str, str]:
 
 
 def read_principles(path: Path) -> list[PrincipleText]:
-    """Return the principles of a file with the columns `principle` and `source`."""
-    return [
+    """Return the principles of a file with the columns `principle` and `source`.
+
+    Two defects of the published files are mended. Where the headings are shifted by one row, each
+    text gets its own: a row holds the heading of the row before it. A row that is the heading of
+    the section below it is no principle and is left out.
+    """
+    rows = [
         PrincipleText(
             cell(row, "principle", f"{path}:{number}"),
             cell(row, "source", f"{path}:{number}"),
             f"{path.name}:{number}",
         )
         for number, row in read_csv(path, "principle", "source")
+    ]
+    below = [*(row.source for row in rows[1:]), ""]
+    return _realigned([row for row, name in zip(rows, below, strict=True) if not _heads(row, name)])
+
+
+def _heads(row: PrincipleText, below: str) -> bool:
+    """Return whether a row is the heading of the next section, whose source it ends with."""
+    return row.source != below != "" and row.text.casefold().endswith(below.casefold())
+
+
+def _realigned(rows: list[PrincipleText]) -> list[PrincipleText]:
+    """Return texts with their own headings, `heading: text`, where those are one row too low.
+
+    That is so if all sources are the sections of that file, and each row but the first has a
+    heading, which a hyphen without blanks ends. The last text is left without one.
+    """
+    found = [HEADING.fullmatch(row.text) for row in rows]
+    shifted = {row.source for row in rows} <= SECTIONS and len(rows) > 1 and not found[0]
+    if not shifted or not all(found[1:]):
+        return rows
+    parts = [hit.groups() if hit else ("", row.text) for hit, row in zip(found, rows, strict=True)]
+    headings = [*(heading for heading, _ in parts[1:]), ""]
+    return [
+        replace(row, text=f"{heading}: {text}" if heading else text)
+        for row, heading, (_, text) in zip(rows, headings, parts, strict=True)
     ]
 
 

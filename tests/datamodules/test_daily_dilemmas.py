@@ -14,7 +14,6 @@ from datamodules.daily_dilemmas import TABLES, read_dilemmas, read_rows
 from datamodules.daily_dilemmas_rows import (
     GROUPS,
     literal,
-    read_principles,
     read_values,
     text_cells,
 )
@@ -229,12 +228,6 @@ def test_splits_only_where_they_are_asked_for():
     assert len(set.union(*parts.values())) == 1360
     with pytest.raises(InputError, match=r"no split 'train'.*data.divided: true"):
         DailyDilemmas(str(REAL)).records("train")
-
-
-@real
-def test_principles():
-    found = {name: read_principles(REAL / f"principle_{name}.csv") for name in ("openai", "claude")}
-    assert {name: len(items) for name, items in found.items()} == {"openai": 16, "claude": 59}
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_value_table_gives_957_edges(
     drawn = [edge for edge in edges_of(graph, "belongs_to") if edge[0].startswith("value:")]
     assert len(table) == 301
     assert len(drawn) == 957
-    assert len(principles) == 75 + len(curated())
+    assert len(principles) == 16 + 58 + len(curated())
 
 
 def test_communities_are_a_partition_of_what_is_drawn_together(
