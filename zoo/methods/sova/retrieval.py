@@ -25,7 +25,8 @@ from zoo.methods.sova.communities import communities, finest
 from zoo.methods.sova.graph import build_graph
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import How, Instruction, MapScore
-from zoo.methods.sova.principles import Principle, corpus
+from zoo.methods.sova.json_answer import ACTION_NAME
+from zoo.methods.sova.principles import Principle, corpus, quoted
 from zoo.methods.sova.reports import Report, template_reports
 from zoo.methods.sova.sentence_encoder import Encoder, SentenceEncoder
 
@@ -105,14 +106,18 @@ class Retrieval:
         return found
 
     def principles_near(self, situations: Sequence[str], budget: int) -> list[list[str]]:
-        """Return the principles closest to each situation by cosine, unmodified, while they fit.
+        """Return the principles closest to each situation by cosine, while they fit.
+
+        One that names an action is never among them; `counts` says how many are left out so.
 
         Args:
             situations: Texts.
             budget: Tokens of them all; the first one that does not fit ends the list.
         """
-        texts = [as_chunk(principle) for principle in self.principles]
+        every = [as_chunk(principle) for principle in self.principles]
+        texts = [text for text in every if not ACTION_NAME.search(text)]
         if self.vectors_PD is None:
+            self.counts["principles that name an action"] += len(every) - len(texts)
             self.vectors_PD = self._embed(texts)
         similar_SP = self._embed(situations) @ self.vectors_PD.T
         order = torch.sort(similar_SP, dim=1, descending=True, stable=True).indices.tolist()
@@ -129,8 +134,8 @@ class Retrieval:
 
 
 def as_chunk(principle: Principle) -> str:
-    """Return a principle as plain retrieval pastes it: what it says, and its advice if any."""
-    return principle.rule if principle.curated else principle.statement
+    """Return a principle as plain retrieval pastes it: its advice, or a published text quoted."""
+    return principle.rule if principle.curated else quoted(principle.statement)
 
 
 def _fitting(
