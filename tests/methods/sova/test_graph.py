@@ -77,6 +77,35 @@ def test_a_principle_without_letters_is_refused() -> None:
         published([PrincipleText(" ?! ", "x", "own.csv:9")])
 
 
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ({"maslow": "Safetyy"}, "maslow label 'Safetyy'; did you mean 'safety'"),
+        ({"maslow": "safety", "virtue": "truthfulness"}, "did you mean 'Truthfulness'"),
+        ({"foo": "safety"}, r"theory 'foo'; one of: emotion, maslow, mft"),
+        ({"maslov": ""}, "theory 'maslov'; did you mean 'maslow'"),
+    ],
+)
+def test_an_unknown_label_or_theory_is_refused_before_anything_is_written(
+    labels: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    table = {**TABLE, "honour": labels}
+    with pytest.raises(InputError, match=f"values: 'honour': .*{problem}"):
+        ValueIndex.build(tmp_path / "new", table)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="values: 'honour'"):
+        build_graph(table, corpus())
+
+
+def test_every_known_label_may_stand_in_a_table() -> None:
+    table = {
+        f"value {theory} {label}": {theory: label}
+        for theory, labels in THEORIES.items()
+        for label in (*labels, "")
+    }
+    assert build_graph({**table, "wonder": {"emotion": "surprise"}}, corpus())
+
+
 def test_an_empty_corpus_is_refused() -> None:
     with pytest.raises(InputError, match="principles: there are none"):
         build_graph(TABLE, [])

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import networkx as nx
 
-from zoo.errors import InputError
+from zoo.errors import InputError, nearest
 from zoo.methods.sova.principles import Principle
 from zoo.records import THEORIES
 
@@ -108,8 +108,9 @@ def build_graph(
             beside those that its text names.
 
     Raises:
-        InputError: There are no principles, or two have one id.
+        InputError: There are no principles, two have one id, or the table has an unknown label.
     """
+    check_labels(table)
     if not principles:
         raise InputError("principles: there are none to build a graph of")
     names = [principle.id for principle in principles]
@@ -128,14 +129,36 @@ def build_graph(
     return found.graph()
 
 
+def check_labels(table: ValueTable) -> None:
+    """Refuse a table with a theory or a label that there is not.
+
+    Raises:
+        InputError: Names the value and the nearest theory or label.
+    """
+    for value, labels in table.items():
+        for theory, label in labels.items():
+            where = f"values: {value!r}"
+            if theory not in KIND_OF:
+                raise InputError(f"{where}: theory {theory!r}; {nearest(theory, KIND_OF)}")
+            known = labels_of(theory)
+            if label and label not in known:
+                raise InputError(f"{where}: {theory} label {label!r}; {nearest(label, known)}")
+
+
+def labels_of(theory: str) -> tuple[str, ...]:
+    """Return a theory's labels: the dataset's, and the emotion that it lacks."""
+    labels = THEORIES[theory]
+    return (*labels, "surprise") if theory == "emotion" else (*labels,)
+
+
 def label_node(theory: str, label: str) -> str:
     """Return the id of a label's node."""
     return f"{KIND_OF[theory]}:{label}"
 
 
 def _add_theories(found: _Mentions) -> None:
-    for theory, labels in THEORIES.items():
-        for label in (*labels, "surprise") if theory == "emotion" else labels:
+    for theory in THEORIES:
+        for label in labels_of(theory):
             found.node(KIND_OF[theory], label, f"{label} ({theory})", THEORY_SOURCE)
     needs = [label_node("maslow", label) for label in THEORIES["maslow"]]
     for lower, higher in zip(needs, needs[1:], strict=False):

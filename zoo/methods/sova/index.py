@@ -32,7 +32,7 @@ from zoo.errors import InputError, nearest
 from zoo.judges.judge import Judge
 from zoo.judges.recorded import RecordedAnswers
 from zoo.methods.sova.communities import Community, communities, finest
-from zoo.methods.sova.graph import ValueTable, build_graph
+from zoo.methods.sova.graph import ValueTable, build_graph, check_labels
 from zoo.methods.sova.index_files import (
     ANSWERS,
     CARD,
@@ -101,11 +101,13 @@ class ValueIndex:
             seed: Of the communities.
 
         Raises:
-            InputError: The value table is empty, or the folder holds something else.
+            InputError: The value table is empty or has a label that its theory does not have, or
+                the folder holds something else.
         """
         target = Path(folder)
         if not table:
             raise InputError("values: the table of values is empty; there is nothing to build of")
+        check_labels(table)
         settings = {
             "max_size": max_size,
             "seed": seed,
