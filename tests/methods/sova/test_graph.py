@@ -17,6 +17,7 @@ from zoo.errors import InputError
 from zoo.methods.sova.communities import Community, communities, finest
 from zoo.methods.sova.graph import build_graph
 from zoo.methods.sova.index import ValueIndex
+from zoo.methods.sova.page import groups_of
 from zoo.methods.sova.principles import STEERING, Principle, corpus, curated, published
 from zoo.records import THEORIES, PrincipleText
 
@@ -230,8 +231,40 @@ def test_communities_are_a_hierarchy(index: ValueIndex) -> None:
     leaves = [node for item in found if item.leaf for node in item.nodes]
     assert len(leaves) == len(set(leaves))
     made = [
-        Community("a", 0, "", tuple("xyz"[:n]), leaf)
-        for n, leaf in ((3, True), (2, True), (3, False))
+        Community(name, 0, "", tuple("xyz"[:n]), leaf)
+        for name, n, leaf in (("a", 3, True), ("b", 2, True), ("c", 3, False))
     ]
     assert finest(made) == made[:1]
     assert finest(made, 2) == made[:2]
+
+
+def test_a_part_that_is_too_small_is_replaced_by_its_whole() -> None:
+    """Once, by the smallest whole that is large enough, beside the larger parts."""
+    made = [
+        Community("c0", 0, "", tuple("abcdefgh"), False),
+        Community("c1", 0, "", tuple("yz"), True),
+        Community("c2", 1, "c0", tuple("abcde"), False),
+        Community("c3", 1, "c0", tuple("fgh"), True),
+        Community("c4", 2, "c2", tuple("ab"), True),
+        Community("c5", 2, "c2", tuple("cde"), True),
+        Community("c6", 3, "c9", tuple("x"), True),
+        Community("c9", 2, "c2", tuple("x"), False),
+    ]
+    assert [item.id for item in finest(made[:6])] == ["c2", "c3", "c5"]
+    assert [item.id for item in finest(made, 6)] == ["c0"]
+    assert [item.id for item in finest(made, 1)] == ["c1", "c3", "c4", "c5", "c6"]
+
+
+def test_every_value_has_a_report(
+    real: tuple[dict[str, dict[str, str]], list[Principle]], tmp_path: Path
+) -> None:
+    """Of the real table and its principles; safety, security and joy are values of small parts."""
+    table, _ = real
+    index = ValueIndex.build(tmp_path, table)
+    told = {value for report in index.reports for value in report.values}
+    found = communities(index.graph)
+    assert any(item.leaf and len(item.nodes) < 3 for item in found)
+    assert {value for value in table if index.graph.degree(f"value:{value}")} <= told
+    groups = groups_of(index)
+    reported = {report.community for report in index.reports}
+    assert all(groups[f"value:{value}"] in reported for value in told)

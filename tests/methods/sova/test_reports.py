@@ -80,6 +80,24 @@ def test_a_rule_of_its_own_comes_first_in_a_report() -> None:
     assert full.findings[0].principle_ids == (rule.id,)
 
 
+def test_a_whole_speaks_for_its_members_without_a_finer_report() -> None:
+    """Their labels say which principles apply; rules name their values, then the others."""
+    graph, _, found = small()
+    part = Community("c2", 1, "c1", ("value:health", "value:honesty", "value:respect"), True)
+    whole = Community("c1", 0, "", (*part.nodes, "value:caution", "value:security"), False)
+    made = {item.id: item for item in template_reports(graph, [whole, part], found)}
+    own = made["c1/maslow"]
+    assert own.title == "Safety: caution, security and health"
+    assert own.findings[0].rule.startswith("When caution, security or health come into play and ")
+    assert own.values == ("caution", "health", "honesty", "respect", "security")
+    assert (own.rating, own.reason) == (4.0, "2 of 5 values count as safety.")
+    assert made["c2/maslow"].title == "Self-esteem: honesty, respect and health"
+    assert "c2/virtue" in made
+    assert "Temperance" in made["c1/virtue"].title
+    (bare,) = [item.id for item in template_reports(graph, [part], found) if "maslow" in item.id]
+    assert bare == "c2/maslow"
+
+
 def test_names_are_listed_in_words() -> None:
     given = [listed(list("abc")[:n], "or") for n in range(4)]
     assert given == ["", "a", "a or b", "a, b or c"]

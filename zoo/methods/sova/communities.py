@@ -83,5 +83,18 @@ def communities(graph: nx.DiGraph, *, max_size: int = 10, seed: int = 0) -> list
 
 
 def finest(found: list[Community], min_nodes: int = 3) -> list[Community]:
-    """Return the finest partition, communities of fewer members than `min_nodes` left out."""
-    return [item for item in found if item.leaf and len(item.nodes) >= min_nodes]
+    """Return for each node its finest community of at least `min_nodes` members, in their order.
+
+    A part that is too small is replaced by the smallest whole around it that is large enough, which
+    then stands beside the larger parts of that whole. A node whose coarsest community is too small
+    has none.
+    """
+    by_id = {item.id: item for item in found}
+    kept = set()
+    for item in found:
+        if item.leaf:
+            while len(item.nodes) < min_nodes and item.parent:
+                item = by_id[item.parent]
+            if len(item.nodes) >= min_nodes:
+                kept.add(item.id)
+    return [item for item in found if item.id in kept]

@@ -19,6 +19,7 @@ from string import Template
 from typing import Any
 
 from zoo.cache import whole_file
+from zoo.methods.sova.communities import finest
 from zoo.methods.sova.index import ValueIndex
 
 TITLE = "Values, principles and their communities"
@@ -60,12 +61,14 @@ def in_script(value: Any) -> str:
 
 
 def groups_of(index: ValueIndex) -> dict[str, str]:
-    """Return each node's finest community; what a principle is made of has the principle's.
+    """Return each node's finest community, the one that reports speak of where there is one.
 
-    A node of no community has an empty one.
+    What a principle is made of has the principle's. A node of no community has an empty one.
     """
     groups = dict.fromkeys(index.graph, "")
-    groups |= {node: item.id for item in index.communities if item.leaf for node in item.nodes}
+    leaves = [item for item in index.communities if item.leaf]
+    for item in (*leaves, *finest(index.communities)):  # coarse before fine
+        groups |= dict.fromkeys(item.nodes, item.id)
     for start, end in index.graph.edges:
         if not groups[end]:
             groups[end] = groups[start]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import networkx as nx
@@ -90,8 +90,18 @@ def template_reports(
 ) -> list[Report]:
     """Return the reports of communities in a template's words, ordered by id.
 
-    A community in which no curated principle of a theory applies has no report of that theory.
+    A community in which no curated principle of a theory applies has no report of that theory. One
+    that holds finer ones speaks for those of its members that are in none of them: they say which
+    principles apply, and its rules name their values first.
     """
+    finest_of = {
+        node: community.id
+        for community in sorted(found, key=lambda item: item.level)
+        for node in community.nodes
+    }
+    mine: dict[str, set[str]] = defaultdict(set)
+    for node, name in finest_of.items():
+        mine[name].add(node)
     by_id = {principle.id: principle for principle in principles}
     of_label: dict[tuple[str, str], list[str]] = defaultdict(list)
     for principle in sorted(principles, key=lambda item: item.id):
@@ -101,21 +111,23 @@ def template_reports(
         report
         for community in sorted(found, key=lambda item: item.id)
         for theory in STEERING
-        if (report := _report(graph, community, theory, by_id, of_label)) is not None
+        if (report := _report(graph, community, mine[community.id], theory, by_id, of_label))
     ]
 
 
 def _report(
     graph: nx.DiGraph,
     community: Community,
+    mine: Set[str],
     theory: str,
     by_id: Mapping[str, Principle],
     of_label: Mapping[tuple[str, str], Sequence[str]],
 ) -> Report | None:
-    values = [name.removeprefix("value:") for name in community.nodes if name[:6] == "value:"]
+    nodes = sorted(community.nodes, key=lambda name: (name not in mine, name))
+    values = [name.removeprefix("value:") for name in nodes if name[:6] == "value:"]
     labels = {value: _labels(graph, f"value:{value}", theory) for value in values}
-    own = {name.removeprefix("principle:") for name in community.nodes if name[:10] == "principle:"}
-    counts = Counter(label for found in labels.values() for label in found)
+    own = {name.removeprefix("principle:") for name in mine if name[:10] == "principle:"}
+    counts = Counter(x for value in values if f"value:{value}" in mine for x in labels[value])
     counts.update(p.label for p in map(by_id.__getitem__, own) if _weak(p) and p.theory == theory)
     strength: Counter[str] = Counter()
     for label, count in counts.items():
@@ -138,7 +150,7 @@ def _report(
         rating=round(10 * agreeing / len(values), 1) if values else 10.0,
         reason=f"{agreeing} of {len(values)} values count as {label}.",
         findings=findings,
-        values=tuple(values),
+        values=tuple(sorted(values)),
     )
 
 
@@ -169,8 +181,8 @@ def _labels(graph: nx.DiGraph, node: str, theory: str) -> set[str]:
 
 
 def _first(label: str, values: Sequence[str], labels: Mapping[str, set[str]]) -> list[str]:
-    """Return a few values, those of a label first."""
-    return sorted(values, key=lambda value: (label not in labels[value], value))[:MAX_VALUES]
+    """Return a few values, those of a label first, else in their order."""
+    return sorted(values, key=lambda value: label not in labels[value])[:MAX_VALUES]
 
 
 def _finding(
