@@ -17,7 +17,14 @@ from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
 from zoo.judges.recorded import RecordedAnswers
 from zoo.markup import token_ids
-from zoo.methods.sova.instruct import Instruction, MapScore, closest, keep, read_instruction
+from zoo.methods.sova.instruct import (
+    Instruction,
+    MapScore,
+    ScoreError,
+    closest,
+    keep,
+    read_instruction,
+)
 from zoo.methods.sova.map_prompts import GRADES, GRADING, after, before
 from zoo.methods.sova.principles import STEERING
 from zoo.methods.sova.report_writer import material, read_report, write_reports
@@ -177,7 +184,7 @@ def test_a_decimal_score_keeps_its_decimals(score: Any, value: float) -> None:
 
 @pytest.mark.parametrize("score", [None, -1, 101, "high", True, float("nan")])
 def test_a_score_that_is_none_is_refused(score: Any) -> None:
-    with pytest.raises(JudgeError, match="'score' is no number from 0 to 100"):
+    with pytest.raises(ScoreError, match="'score' is no number from 0 to 100"):
         read_instruction(said({"Instruction": "Rest.", "score": score}), reports()[0], Counter())
 
 
@@ -190,8 +197,9 @@ def test_the_first_of_several_instructions_is_taken_and_counted() -> None:
 
 @pytest.mark.parametrize("words", ["", "{", "[1]", '{"Instructions": []}', '{"a": 1}'])
 def test_words_without_an_instruction_are_refused(words: str) -> None:
-    with pytest.raises(JudgeError):
+    with pytest.raises(JudgeError) as caught:
         read_instruction(words, reports()[0], Counter())
+    assert not isinstance(caught.value, ScoreError)
 
 
 def test_what_is_kept_is_above_tau_best_first_and_at_most_top() -> None:
@@ -241,10 +249,16 @@ def test_prefilter_maps_the_closest_reports_alone(model: tuple[Any, Any]) -> Non
     assert closest(vectors_RD, vectors_RD[:1], 9) == [[0, 1, 2]]
 
 
-def test_a_model_that_writes_no_json_is_counted(model: tuple[Any, Any]) -> None:
-    found = MapScore(*model, reports()[:2], how="model")(SITUATIONS[:2])
-    assert found.kept == [[], []]
+def test_where_a_model_writes_no_json_the_best_finding_is_scored_by_likelihood(
+    model: tuple[Any, Any],
+) -> None:
+    """And counted, with the reason."""
+    found = MapScore(*model, reports()[:2], how="model", tau=-1)(SITUATIONS[:2])
+    likely = MapScore(*model, reports()[:2], tau=-1)(SITUATIONS[:2])
+    assert [len(items) for items in found.kept] == [2, 2]
+    assert found.kept == likely.kept
     assert found.counts["no JSON object in the answer"] == 4
+    assert found.counts["best finding instead"] == 4
 
 
 def test_written_instructions_reach_their_situations_and_others_are_counted(
@@ -276,6 +290,7 @@ def test_written_instructions_reach_their_situations_and_others_are_counted(
     assert found.counts["names an action"] == 1
     assert found.counts["'score' is no number from 0 to 100"] == 1
     assert found.counts["kept"] == found.counts["not kept"] == 1
+    assert found.counts["best finding instead"] == 0  # a bad score is dropped, like a named action
 
 
 def test_no_reports_is_an_error(model: tuple[Any, Any]) -> None:

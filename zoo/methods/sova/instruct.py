@@ -7,7 +7,9 @@
 `likelihood`: i is the report's first finding, s = sum_g P(g) value(g), the expected value of fixed
 grades g under the model's probabilities of their tokens. A small model that is asked for a number
 copies the one that it has just read; this score needs no number. `model`: the model writes i and s
-as JSON. With `prefilter: k` only the k reports closest to c by a sentence encoder are mapped.
+as JSON; where no instruction can be read from its words, i and s are those of `likelihood`, and one
+with a score that is none is dropped. Both are counted. With `prefilter: k` only the k reports
+closest to c by a sentence encoder are mapped.
 
 Shapes: R reports, S situations, K grades, D width of the encoder.
 """
@@ -69,6 +71,10 @@ class Retrieved:
 
     kept: list[list[Instruction]]
     counts: Counter[str]
+
+
+class ScoreError(JudgeError):
+    """An instruction whose score is missing, or no number from 0 to 100."""
 
 
 class MapScore:
@@ -184,7 +190,7 @@ class MapScore:
         self, pairs: Sequence[Pair], situations: Sequence[str], counts: Counter[str]
     ) -> list[tuple[Pair, Instruction]]:
         """Ask all reports of a group about one situation after the other, in one batch."""
-        asked, mapped = set(pairs), []
+        asked, mapped, unread = set(pairs), [], []
         lengths = [len(ids) for ids in self.befores]
         for group in chunks(range(len(self.reports)), lengths, ROW_TOKENS):
             context = self._context(group)
@@ -201,7 +207,9 @@ class MapScore:
                         mapped.append(((r, s), read_instruction(words, self.reports[r], counts)))
                     except JudgeError as error:
                         counts[str(error).partition(":")[0]] += 1
-        return mapped
+                        unread += [] if isinstance(error, ScoreError) else [(r, s)]
+        counts["best finding instead"] += len(unread)
+        return [*mapped, *self._by_likelihood(unread, situations)]
 
     def _context(self, group: Sequence[int]) -> SharedContext:
         return SharedContext(
@@ -229,14 +237,18 @@ def read_instruction(words: str, report: Report, counts: Counter[str]) -> Instru
         counts: `more than one` is added where the first of several is taken.
 
     Raises:
-        JudgeError: There is no JSON, no instruction, or no score from 0 to 100.
+        ScoreError: There is an instruction with no score from 0 to 100.
+        JudgeError: There is no JSON or no instruction.
     """
     listed = first_object(words).get("Instructions")
     if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
         raise JudgeError("no instruction in the answer", words)
     counts["more than one"] += len(listed) > 1
     text = text_field(listed[0], "Instruction", words)
-    score = number_field(listed[0], "score", 0, 100, words)
+    try:
+        score = number_field(listed[0], "score", 0, 100, words)
+    except JudgeError as error:
+        raise ScoreError(str(error), words) from error
     return Instruction(text, score, report.id, report.principle_ids)
 
 
