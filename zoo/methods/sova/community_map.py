@@ -31,7 +31,7 @@ def community_map(index: ValueIndex) -> Any:
     for node in named:
         x, y = at[node]
         axes.annotate(shorten(node.partition(":")[2]), (x, -y), fontsize=7, ha="center")
-    leaves = sum(item.leaf for item in index.communities)
-    axes.set_title(f"{len(nodes)} nodes in {leaves} communities")
+    drawn = len({*groups.values()} - {""})
+    axes.set_title(f"{len(nodes)} nodes in {drawn} communities")
     axes.set_axis_off()
     return figure
