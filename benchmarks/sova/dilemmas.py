@@ -38,6 +38,7 @@ from zoo.backbone import Backbone
 from zoo.errors import InputError
 from zoo.methods.sova.expected import RULES, Rule, expected_action
 from zoo.methods.sova.index import ValueIndex
+from zoo.methods.sova.index_files import FORMAT
 from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.kinds import WRONG, Kind, Theory
 from zoo.methods.sova.module import SoVA
@@ -124,6 +125,7 @@ def missing(
 ) -> Iterator[tuple[trials.Entry, int]]:
     """Yield an entry and a block that it lacks, all rows of a block before the next one."""
     setting = {"model": model_name(options.model), "prefilter": options.prefilter, "seed": SEED}
+    setting["index"] = FORMAT
     for entry in entries:
         known = {name: entry[name] for name in setting}
         if known != setting:

@@ -41,7 +41,10 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_tiny: Any) -> 
 
 
 def test_blocks_of_all_rows_are_resumed(
-    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = ["direct", *STEERED, "plain RAG", "told, growth", "ECoT"]
     dilemmas.main([*options, "--dilemmas", "2", "--rows", *rows])
@@ -67,6 +70,9 @@ def test_blocks_of_all_rows_are_resumed(
     assert capsys.readouterr().out in printed
     with pytest.raises(InputError, match="holds rows of .* name a new file"):
         dilemmas.main([*options, "--prefilter", "1"])
+    monkeypatch.setattr(dilemmas, "FORMAT", 0)
+    with pytest.raises(InputError, match="'index': .* name a new file"):
+        dilemmas.main(options)
 
 
 def test_a_row_may_decide_where_its_rule_does_alone(options: list[str], tmp_path: Path) -> None:
