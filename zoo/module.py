@@ -49,6 +49,7 @@ class ZooModule(LightningModule):
     passes: ClassVar[tuple[str, ...]] = parallel.STEPS
     adapters: ClassVar[tuple[str, ...]] = (DEFAULT,)  # what `backbone.lora` adds, the active first
     may_start_new: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that weights may lack
+    reply_setting: ClassVar[str | None] = None  # that limits what `converse` says, in tokens
     loss_weights: Mapping[str, float] | None = None  # of each term of `losses`; None for ones
 
     def __init__(

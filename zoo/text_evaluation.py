@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.metrics.answers import AnswerAccuracy, mentions
@@ -22,6 +22,8 @@ class ReplyingModule(EvaluatedModule):
         optimizer: AdamW and its schedule.
         max_generated: Records to answer in each validation or test; None for all.
     """
+
+    reply_setting: ClassVar[str | None] = "max_answer_tokens"
 
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)

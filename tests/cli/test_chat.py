@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from running import ROOT, main, start
+from running import ROOT, main, start, tiny
 
-from zoo.cli.chat import chat
+import zoo
+from zoo.cli.chat import chat, run
 from zoo.decoding.think_answer import Reply
 from zoo.errors import InputError, TooLongError
+from zoo.module import ZooModule
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 
 OPENING = Dialogue((), situation="I lost my job.", id="chat")
@@ -142,6 +144,45 @@ def test_every_dialogue_method_talks(
         assert all(turn.emotion for turn in told.turns if turn.speaker == SEEKER)
 
 
+TALKING = [
+    *[(name, options) for name, options, _ in METHODS],
+    ("ALMR", {"max_answer_tokens": 3}),
+    ("DreamCUB", {"backbone": {"lora": {"rank": 2}}, "max_new_tokens": 3}),
+    ("SoVA", {"kind": "direct", "max_reply_tokens": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), TALKING, ids=[method[0] for method in TALKING])
+def test_the_verb_knows_the_limit_of_every_method(
+    make: Any,
+    name: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the setting is called; a method that names none talks without a limit."""
+    module = make(name, "tiny-llama", max_length=8192, **options)
+    limits = [", in whole sentences, at least"]
+    if name == "SFT":
+        limits.append(None)
+    for limit in limits:
+        if limit is None:
+            monkeypatch.setattr(type(module), "reply_setting", None)
+        monkeypatch.setattr("sys.stdin", io.StringIO("I lost my job.\n"))
+        run(module, OPENING)
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 1
+        assert (f"replies of up to 3 tokens{limit}" in err) == (limit is not None)
+
+
+def test_every_method_that_talks_names_its_limit() -> None:
+    classes = [getattr(zoo, name) for name in zoo.__all__]
+    methods = [c for c in classes if isinstance(c, type) and issubclass(c, ZooModule)]
+    talking = {c for c in methods if c.converse is not ZooModule.converse}
+    assert talking == {getattr(zoo, name) for name, _ in TALKING}
+    assert all(c.reply_setting in c().hparams for c in talking)
+
+
 def test_the_next_prompt_holds_the_own_thought(make: Any, monkeypatch: Any) -> None:
     """MeTHanol's thoughts of a chat stay in its history as it thought them; none is made up."""
     limits = {"max_thought_tokens": 3, "max_answer_tokens": 3}
@@ -187,6 +228,21 @@ def test_over_a_pipe(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> No
     assert len(lines) == 2
     assert "FiSMiness on tiny-llama (0 M parameters, cpu); replies of up to 3 tokens, in" in err
     assert all("walk: s0 -" in line and "-> s1 -" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["sova", "direct"])
+def test_value_instructions_stand_beside_a_reply(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SoVA's reply is followed by what it was told; the plain agent's by nothing."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("I lied to my friend.\nShe knows.\n\n"))
+    options = ("--model.kind", kind, "--model.threshold", "1", "--model.max_reply_tokens", "3")
+    main("chat", *tiny("sova"), *options)
+    out, err = capsys.readouterr()
+    assert "SoVA on tiny-llama (0 M parameters, cpu); replies of up to 3 tokens" in err
+    notes = [line.partition("\t")[2] for line in out.splitlines()]
+    assert len(notes) == 2
+    assert ["instructions: (" in note for note in notes] == [kind == "sova"] * 2
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ def run(
     def write(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
-    limit = reply_limit(model)
+    limit = model.hparams[model.reply_setting] if model.reply_setting else None
     print(introduction(model, limit), file=None if terminal else sys.stderr, flush=True)
     if terminal:
         write(HELP)
@@ -186,23 +186,18 @@ def run(
     lines = typed() if terminal else sys.stdin
 
     def is_cut(text: str) -> bool:
-        return len(ids(text)) >= NEARLY * limit
+        return limit is not None and len(ids(text)) >= NEARLY * limit
 
     drop = getattr(datamodule, "too_long", "error") == "drop"
     chat(model, opening, lines, write, terminal=terminal, is_cut=is_cut, drop=drop)
 
 
-def reply_limit(model: Any) -> int:
-    """Return the limit of a reply in tokens."""
-    settings = model.hparams
-    return settings["max_new_tokens" if "max_new_tokens" in settings else "max_answer_tokens"]
-
-
 @torch.no_grad()
-def introduction(model: Any, limit: int) -> str:
+def introduction(model: Any, limit: int | None) -> str:
     """Return who talks, how long a reply may be, and how long a full one takes at least.
 
-    The time is that of one token, run alone behind another one.
+    The time is that of one token, run alone behind another one. A method that names no limit says
+    how long a token takes.
     """
     parameters = sum(p.numel() for p in model.lm.parameters())
     token = torch.zeros(1, 1, dtype=torch.long, device=model.lm.device)
@@ -214,8 +209,13 @@ def introduction(model: Any, limit: int) -> str:
     responder, name = getattr(model, "responder", None), model.backbone.name
     if responder is not None:
         name += f", replies by {responder.backbone.name}"
-    return (
+    who = (
         f"{type(model).__name__} on {name} ({parameters / 1e6:.0f} M parameters, "
-        f"{model.lm.device.type}); replies of up to {limit} tokens, in whole sentences, at "
+        f"{model.lm.device.type})"
+    )
+    if limit is None:
+        return f"{who}; at least {seconds:.2f} s a token"
+    return (
+        f"{who}; replies of up to {limit} tokens, in whole sentences, at "
         f"least {limit * seconds:.0f} s for a full one"
     )

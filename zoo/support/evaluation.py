@@ -31,6 +31,7 @@ class TalkingModule(EvaluatedModule):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "bleu_2")
+    reply_setting: ClassVar[str | None] = "max_new_tokens"
     labels: Labels = SUPPORT
     emotions: Labels = EMOTION_SETS["esconv"]
     temperature: float = 0.0

@@ -23,6 +23,7 @@ class LevelingModule(EvaluatedModule):
     """A module with `generate(plans)`; its encoder's examples have plans as records."""
 
     headline: ClassVar[tuple[str, ...]] = ("joint_accuracy",)
+    reply_setting: ClassVar[str | None] = "max_new_tokens"
 
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)

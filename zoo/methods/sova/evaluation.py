@@ -93,6 +93,7 @@ class ChoosingModule(EvaluatedModule):
     """
 
     headline: ClassVar[tuple[str, ...]] = tuple(f"expected_{rule}" for rule in RULES)
+    reply_setting: ClassVar[str | None] = "max_reply_tokens"
 
     def __init__(self, backbone: Any, optimizer: Any, *, max_generated: int | None) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -68,6 +68,7 @@ class PlanningModule(EvaluatedModule):
         max_generated: Replies to write in each validation or test; None for all.
     """
 
+    reply_setting: ClassVar[str | None] = "max_new_tokens"
     responder: Respond | None = None
 
     def __init__(
