@@ -8,8 +8,22 @@ from typing import Any
 
 from zoo.judges.judge import JudgeError
 
-ACTION_NAME = re.compile(r"\baction\s*[12]\b", re.IGNORECASE)
-"""The name of one of the two actions: in an instruction it would give the answer away."""
+ACTION_NAME = re.compile(
+    r"""
+    \bactions? [\s\#:_*"'(\[\-\u2013\u2014]* (?:(?:no|nr|number)\b [.:\s\#]*)?   # Action No. 1
+        (?: [12]\b
+        | (?:one|two)\b (?=\s*(?:$|[^\w\s'\u2019]|['\u2019](?!\w)                # not: one can
+            |(?:and|as|because|for|here|if|instead|is|or|over|rather|since|to|when)\b))
+        )
+    | \bthe\s+(?:first|second|1st|2nd)\s+(?:of\s+the\s+(?:two\s+)?)?actions?\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The name of one of the two actions: in an instruction it would give the answer away.
+
+Where ordinary text looks like one (`take action: 2 days`) it counts as one: an instruction too few
+is no leak. A pronoun (`the action one can take`) and an owner (`your first action`) make no name.
+"""
 
 _DECODER = json.JSONDecoder(strict=False)  # a line break inside a string is none of JSON's sins
 
