@@ -53,13 +53,15 @@ def test_a_choice_is_shown_in_both_orders() -> None:
         "text_swapped_choice": None,
     }
     assert plain["instructions"][0]["principle_ids"] == ("p1",)
-    silent = DilemmaChoice((0.0, 0.1), ("", ""))
+    silent = DilemmaChoice((0.0, 0.1), None)
     assert silent.notes().keys() == {"instructions", "choice", "swapped"}
     assert silent.choice() == NOT_TO_DO
     assert {"choice", "swapped_choice"} == {n for n in silent.plain() if n.endswith("choice")}
+    assert silent.choice("text_") is None
     half = DilemmaChoice((0.0, 0.1), ("", "Action 1"))
     assert half.choice("text_swapped_") == NOT_TO_DO
-    assert "text" in half.notes()
+    assert half.notes()["text"] == "(nothing) | Action 1"
+    assert DilemmaChoice((0.0, 0.1), ("", "")).plain()["text_choice"] is None
 
 
 def test_text_that_was_not_read_counts_nowhere(
@@ -72,9 +74,9 @@ def test_text_that_was_not_read_counts_nowhere(
     sign = {TO_DO: 1.0, NOT_TO_DO: -1.0}
     right = [sign[expected_action(d, rule)] for d in decisive]
     answers = [
-        DilemmaChoice((right[0], -right[0]), ("", ""), GIVEN[:2]),
+        DilemmaChoice((right[0], -right[0]), None, GIVEN[:2]),
         DilemmaChoice((right[1], right[1]), ("Action 1", "no")),
-        *(DilemmaChoice((-z, z), ("", "")) for z in right[2:]),
+        *(DilemmaChoice((-z, z), None) for z in right[2:]),
     ]
     scores = module.score_answers(list(zip(decisive, answers, strict=True)), "val")
     assert scores[f"expected_{rule}"] == 2 / 4
@@ -96,3 +98,25 @@ def test_text_that_was_not_read_counts_nowhere(
     undecided = dataclasses.replace(decisive[0], not_to_do=decisive[0].to_do)
     assert module.sample(undecided, answers[0])[f"expected by {rule}"] == "-"
     assert module.prediction(decisive[0], answers[0])["id"] == decisive[0].id
+
+
+def test_empty_texts_are_invalid_answers(make: Any, dilemmas: list[Dilemma]) -> None:
+    """As many of them as there are decisive dilemmas, and no ratio."""
+    module = make("SoVA", "tiny-llama", kind="direct")
+    decisive = [d for d in dilemmas if expected_action(d, "maslow_growth")]
+    answers = [DilemmaChoice((1.0, 1.0), ("", ""))] * len(decisive)
+    scores = module.score_answers(list(zip(decisive, answers, strict=True)), "val")
+    for reading in ("text_", "text_swapped_"):
+        assert scores[f"{reading}expected_maslow_growth_invalid"] == len(decisive) > 1
+        assert f"{reading}expected_maslow_growth" not in scores
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_model_that_writes_nothing(
+    make: Any, dilemmas: list[Dilemma], read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its empty texts are answers, unless none was asked for."""
+    monkeypatch.setattr("zoo.methods.sova.asking.Asker._texts", lambda _, ids: [""] * len(ids))
+    module = make("SoVA", "tiny-llama", kind="direct", max_length=8192, read_text=read)
+    answers = module.generate(dilemmas[:2])
+    assert [answer.texts for answer in answers] == [("", "") if read else None] * 2

@@ -80,8 +80,9 @@ class Asker:
         else:
             reasoning = self.reason(heads, max_reasoning_tokens)
         odds = zip(*(self.odds(order) for order in ORDERS), strict=True)
-        blank = [""] * len(heads)
-        texts = zip(*(self.write(o) if read_text else blank for o in ORDERS), strict=True)
+        texts: list[tuple[str, str] | None] = [None] * len(heads)
+        if read_text:
+            texts = list(zip(*(self.write(order) for order in ORDERS), strict=True))
         rows = zip(odds, texts, kept, reasoning, strict=True)
         return [DilemmaChoice(z, text, tuple(k), thought) for z, text, k, thought in rows]
 

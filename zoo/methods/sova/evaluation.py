@@ -37,21 +37,21 @@ class DilemmaChoice:
 
     Attributes:
         odds: Log-odds of `to do`, in nats, for both orders of the actions.
-        texts: What was written as an answer, for both orders; empty if text was not read.
+        texts: What was written as an answer, for both orders; None if text was not read.
         instructions: Those in the prompt, best first.
         reasoning: What was thought before the answer; may be empty.
     """
 
     odds: tuple[float, float]
-    texts: tuple[str, str]
+    texts: tuple[str, str] | None
     instructions: tuple[Instruction, ...] = ()
     reasoning: str = ""
 
     def choice(self, reading: str = "") -> Choice:
-        """Return the choice by one of `READINGS`; None for text that is no answer."""
+        """Return the choice by one of `READINGS`; None for text that is no answer or not read."""
         which = int("swapped" in reading)
         if reading.startswith("text"):
-            return read_choice(self.texts[which], ORDERS[which])
+            return None if self.texts is None else read_choice(self.texts[which], ORDERS[which])
         return TO_DO if self.odds[which] > 0 else NOT_TO_DO
 
     def notes(self) -> dict[str, str]:
@@ -61,13 +61,14 @@ class DilemmaChoice:
             shown["reasoning"] = self.reasoning
         shown["choice"] = f"{self.choice()} (log-odds of to_do {self.odds[0]:+.2f})"
         shown["swapped"] = f"{self.choice('swapped_')} ({self.odds[1]:+.2f})"
-        if any(self.texts):
-            shown["text"] = " | ".join(text.strip() for text in self.texts)
+        if self.texts is not None:
+            shown["text"] = " | ".join(text.strip() or "(nothing)" for text in self.texts)
         return shown
 
     def plain(self) -> dict[str, Any]:
         """Return the choices by every reading and all parts, as plain values."""
-        read = [name for name in READINGS if any(self.texts) or not name.startswith("text")]
+        unread = self.texts is None
+        read = [name for name in READINGS if not (unread and name.startswith("text"))]
         choices = {f"{name}choice": self.choice(name) for name in read}
         return {**choices, **asdict(self)}
 
@@ -107,13 +108,16 @@ class ChoosingModule(EvaluatedModule):
         self.metrics["without_instructions"] = RecordMean()
 
     def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
-        """Add choices and replies to their scores; text that was not read counts nowhere."""
+        """Add choices and replies to their scores; text that was not read counts nowhere.
+
+        An empty text was read, and is an invalid answer.
+        """
         named = [(*pair, name) for pair, name in zip(pairs, ids, strict=True)]
         chosen = [row for row in named if isinstance(row[0], Dilemma)]
         for name, metric in self.each_metric().items():
             if isinstance(metric, ExpectedRatio):
                 text = metric.reading.startswith("text")
-                read = [row for row in chosen if any(row[1].texts) or not text]
+                read = [row for row in chosen if row[1].texts is not None or not text]
                 choices = [answer.choice(metric.reading) for _, answer, _ in read]
                 metric.update([d for d, _, _ in read], choices, [n for _, _, n in read])
             elif isinstance(metric, ValuePreference):
