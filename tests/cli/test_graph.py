@@ -58,6 +58,8 @@ def test_build_show_and_query(
         (("build", "x"), "the following arguments are required: --values"),
         (("build", "x", "--values", VALUES, "--encder", "y"), "did you mean '--encoder'?"),
         (("build", "x", "--values", VALUES, "--max_size", "0"), "max_size: 0 is not above 0"),
+        (("build", "x", "--values", VALUES, "--seed", -1), "seed: -1 is not in 0.."),
+        (("build", "x", "--values", VALUES, "--seed", 2**64), f"seed: {2**64} is not in 0.."),
         (("build", "x", "--values", "none.csv"), "none.csv"),
         (("show", "nothing"), "nothing/index.json: missing"),
         (("query", "nothing", "--text", "x"), "nothing/index.json: missing"),

@@ -84,6 +84,8 @@ def build(args: Sequence[str]) -> list[str]:
     parser.add_argument("--seed", type=int, default=0, help="of the communities")
     given = parser.read(args)
     check_counts("", {"max_size": given.max_size})
+    if not 0 <= given.seed < 2**64:
+        raise InputError(f"seed: {given.seed} is not in 0..2^64 - 1")
     readers = importlib.import_module(READERS)
     start = time.monotonic()
     index = zoo.ValueIndex.build(
