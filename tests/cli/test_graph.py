@@ -73,6 +73,31 @@ def test_bad_arguments_are_one_line(
     assert message in refused(*map(str, args), verb="graph", given=())
 
 
+def test_a_page_overwrites_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor any file that is no page; without a name it stands beside the index, also beside `.`."""
+    index = tmp_path / "index"
+    run("build", index, "--values", VALUES)
+    table = tmp_path / "values.csv"
+    table.write_text("mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to(index)
+    before = {path: path.read_bytes() for path in (table, *index.iterdir())}
+    for output, message in (
+        (index / "reports.parquet", "does not end with .html"),
+        (table, "does not end with .html"),
+        (index / "graph.html", "is inside the index"),
+        (tmp_path / "link" / "graph.html", "is inside the index"),
+    ):
+        with pytest.raises(SystemExit):
+            run("show", index, "--output", output)
+        assert f"output: {output} {message}" in capsys.readouterr().err
+    monkeypatch.chdir(index)
+    run("show", ".")
+    assert (tmp_path / "graph.html").is_file()
+    assert {path: path.read_bytes() for path in (table, *index.iterdir())} == before
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -110,8 +110,13 @@ def show(args: Sequence[str]) -> list[str]:
     parser = _parser("show", "Write the graph as one HTML page that opens from disk.")
     parser.add_argument("--output", type=Path, help="the page; graph.html beside the index")
     given = parser.read(args)
+    folder = given.index.resolve()
+    output = given.output or folder.parent / "graph.html"
+    if output.suffix != ".html":
+        raise InputError(f"output: {output} does not end with .html, as a page has to")
+    if output.resolve().is_relative_to(folder):
+        raise InputError(f"output: {output} is inside the index; name a file elsewhere")
     index = zoo.ValueIndex.open(given.index)
-    output = given.output or given.index.parent / "graph.html"
     size = zoo.write_graph_page(index, output)
     return [f"page        {output}: {size / 2**10:.0f} KiB; open it in a browser"]
 
