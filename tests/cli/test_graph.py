@@ -64,6 +64,10 @@ def test_build_show_and_query(
         (("show", "nothing"), "nothing/index.json: missing"),
         (("query", "nothing", "--text", "x"), "nothing/index.json: missing"),
         (("query", "x", "--text", "x", "--prefilter", "0"), "prefilter: 0 is not above 0"),
+        (("query", "x", "--text", "x", "--tau", "200"), "tau: 200 is not in 0..100"),
+        (("query", "x", "--text", "x", "--tau", "-1"), "tau: -1 is not in 0..100"),
+        (("query", "x", "--text", "x", "--tau", "nan"), "tau: nan is not in 0..100"),
+        (("query", "x", "--text", "x", "--top", "-1"), "top: -1 is not above 0"),
         (("query", "x", "--text", "x", "--how", "magic"), "invalid choice: 'magic'"),
     ],
 )

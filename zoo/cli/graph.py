@@ -132,6 +132,8 @@ def query(args: Sequence[str]) -> list[str]:
     parser.add_argument("--top", type=int, default=100, help="keep at most so many")
     parser.add_argument("--prefilter", type=int, help="score only the closest reports")
     given = parser.read(args)
+    if not 0 <= given.tau <= 100:
+        raise InputError(f"tau: {given.tau:g} is not in 0..100")
     check_counts("", {"top": given.top, "prefilter": given.prefilter})
     index = zoo.ValueIndex.open(given.index)
     reports = index.reports_of(given.theory)

@@ -121,6 +121,9 @@ def test_an_undecided_dilemma_teaches_nothing(make, dilemmas):
     ("options", "message"),
     [
         ({"threshold": 101.0}, "model.threshold: 101.0 is not in 0..100"),
+        ({"threshold": float("nan")}, "model.threshold: nan is not in 0..100"),
+        ({"top_n": -1}, "model.top_n: -1 is not above 0"),
+        ({"top_n": 0}, "model.top_n: 0 is not above 0"),
         ({"prefilter": 0}, "model.prefilter: 0 is not above 0"),
         ({"prefilter": 3}, "model.prefilter: needs model.index"),
     ],

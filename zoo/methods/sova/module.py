@@ -39,7 +39,7 @@ from typing import Any, ClassVar, get_args
 from zoo.adapters import using
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
-from zoo.errors import InputError
+from zoo.errors import InputError, check_counts
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.sova import prompts
 from zoo.methods.sova.asking import Asker, policy_choice, told
@@ -120,15 +120,14 @@ class SoVA(ChoosingModule):
         self._retrieval: Retrieval | None = None
 
     def validate(self) -> None:
-        """Check the threshold and the options against the tokenizer.
+        """Check the threshold, the counts and the options against the tokenizer.
 
         Raises:
             InputError: They do not fit.
         """
         if not 0 <= self.threshold <= 100:
             raise InputError(f"model.threshold: {self.threshold} is not in 0..100")
-        if self.prefilter is not None and self.prefilter < 1:
-            raise InputError(f"model.prefilter: {self.prefilter} is not above 0")
+        check_counts("model", {"top_n": self.top_n, "prefilter": self.prefilter})
         if self.prefilter is not None and not (self.index and self.encoder_name):
             raise InputError("model.prefilter: needs model.index, and the model.encoder of that")
         if self.kind == "retriever" and self.backbone.lora is None:
