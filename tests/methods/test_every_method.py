@@ -151,5 +151,7 @@ def test_what_is_prompted_only_is_not_trained(
     root = ("--trainer.default_root_dir", str(tmp_path / "run"))
     said = refusal(capfd, tmp_path, given=(*PROMPTED[prompted], *DATA, *root))
     assert said.startswith(words[prompted])
+    often = ("--trainer.val_check_interval", "1")  # counted over batches
+    assert refusal(capfd, tmp_path, given=(*PROMPTED[prompted], *DATA, *root, *often)) == said
     main("test", *PROMPTED[prompted], "--data.max_test", "1", *root)
     assert [tag for tag in scalars(tmp_path / "run") if tag.startswith("test/")]

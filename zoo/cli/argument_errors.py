@@ -25,6 +25,17 @@ ROOMS = {name: f"lightning.pytorch.{name.rstrip('s')}s" for name in ("callbacks"
 }  # where the trainer's classes are; a name without dots means one of these
 
 
+def check_trained(verb: str | None, model: Any) -> None:
+    """Refuse to fit a method whose settings train nothing, before data are read.
+
+    Raises:
+        InputError: Names the setting, and the verbs that work.
+    """
+    reason = model.untrained() if verb == "fit" else ""
+    if reason:
+        raise InputError(f"{reason}; use validate, test, predict, generate or chat")
+
+
 def explain(
     message: str, entries: Sequence[Entry], dests: Iterable[str], classes: Mapping[str, Any]
 ) -> str:

@@ -29,7 +29,7 @@ from zoo.callbacks import (
     Samples,
     Throughput,
 )
-from zoo.cli.argument_errors import check_classes, explain
+from zoo.cli.argument_errors import check_classes, check_trained, explain
 from zoo.cli.config_files import found, hint, lost, read
 from zoo.cli.listing import changes, choices, copy_configs, data_modules, listing
 from zoo.cli.parser import ComplaintError, Parser, cause
@@ -186,6 +186,7 @@ class ZooCLI(LightningCLI):
                 f"no records; make it a subclass of datamodules.ZooDataModule with load(split)"
             )
         self.model.validate()
+        check_trained(self.subcommand, self.model)
         self._weights_of_folder()
         if self.subcommand in ("fit", "validate", "test", "predict"):
             self.model.check_data(self.datamodule)

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from zoo import export as exporting
 from zoo import precision
 from zoo.cli import chat as chatting
+from zoo.cli.argument_errors import check_trained
 from zoo.cli.data_summary import HEAD, data_summary
 from zoo.cli.listing import describe
 from zoo.cli.replies import shown
@@ -47,9 +48,7 @@ class ZooTrainer(Trainer):
         """
         if ckpt_path and init_from:
             raise InputError("ckpt_path resumes, init_from starts a new one: give one of them")
-        reason = model.untrained()
-        if reason:
-            raise InputError(f"{reason}; use validate, test, predict, generate or chat")
+        check_trained("fit", model)
         model.init_from = init_from
         super().fit(
             model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only=True

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from methods.sova.graph_parts import TEXTS
+from running import tiny
 from torch.distributed.fsdp import FSDPModule
 from training import quiet_trainer
 
@@ -131,6 +132,12 @@ def test_an_undecided_dilemma_teaches_nothing(make, dilemmas):
 def test_settings_that_do_not_fit(make, options, message):
     with pytest.raises(InputError, match=message):
         make("SoVA", "tiny-llama", **options)
+
+
+def test_fit_names_the_kinds_that_learn(refused):
+    """With the config of those that do, which validates at steps that have to be counted."""
+    said = refused("--model.kind", "sova", given=tiny("sova_sft"))
+    assert said.startswith("model.kind: sova is not trained, sft, steerlm, retriever are; use")
 
 
 def test_virtues_need_values(agent, dilemmas):

@@ -141,7 +141,8 @@ class SoVA(ChoosingModule):
 
     def untrained(self) -> str:
         """Return that only some kinds are trained."""
-        return "" if self.learns else f"model.kind: {self.kind} is not trained, {LEARNED} are"
+        known = ", ".join(LEARNED)
+        return "" if self.learns else f"model.kind: {self.kind} is not trained, {known} are"
 
     def build_encoder(self, tokenizer: Any) -> DilemmaEncoder:
         """Return the encoder of equations (3) and (4)."""
