@@ -37,6 +37,18 @@ def test_prefixes_of_reports_are_kept_while_there_is_room(
     assert len(mapper.prefixes) == 1
 
 
+def test_reports_are_scored_in_mixed_precision_too(make: Any) -> None:
+    """As `precision: bf16-mixed` scores them; the scores themselves stay float32."""
+    module = make("SoVA", "tiny-llama", kind="sova")
+    scores = []
+    for mixed in (False, True):
+        mapper = MapScore(module.lm, module.tokenizer, short_reports(3), tau=-1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            scores.append(mapper.scores([(r, 0) for r in range(3)], SITUATIONS))
+    assert scores[1].dtype == torch.float32
+    torch.testing.assert_close(scores[1], scores[0], rtol=0.02, atol=0.5)
+
+
 def test_what_became_of_instructions_is_counted(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a bar says how many reports are scored, of how many, until all are."""
     bars: list[tqdm] = []

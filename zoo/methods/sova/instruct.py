@@ -172,7 +172,7 @@ class MapScore:
             logits_RK = option_logits(
                 states, self.lm.model.norm, self.lm.lm_head.weight, self.grade_ids
             )
-            found[list(group)] = logits_RK.softmax(1).cpu() @ values_K
+            found[list(group)] = (logits_RK.float().softmax(1).cpu() * values_K).sum(1)
             bar.update(len(group))
         bar.close()
         return found
