@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from zoo.methods.sova.graph import build_graph
 from zoo.methods.sova.instruct import Instruction
 from zoo.methods.sova.principles import Principle, corpus
 from zoo.methods.sova.reports import Report, template_reports
-from zoo.records import PrincipleText
+from zoo.records import NOT_TO_DO, TO_DO, Dilemma, PrincipleText
 
 TABLE = {
     "honesty": {"maslow": "self-esteem", "emotion": "trust", "virtue": "Truthfulness"},
@@ -75,3 +76,21 @@ def reports(theory: str = "maslow") -> list[Report]:
     graph = build_graph(TABLE, principles())
     found = template_reports(graph, finest(communities(graph)), principles())
     return [report for report in found if report.theory == theory]
+
+
+POISON = "POISON"
+
+
+def poisoned(dilemma: Dilemma) -> Dilemma:
+    """Return a dilemma of which everything but the situation is something else."""
+    actions = {
+        kind: replace(
+            dilemma.action(kind),
+            text=POISON,
+            consequence=POISON,
+            values=(POISON,) * 3,
+            labels={"maslow": (POISON,) * 3, "emotion": (POISON,) * 3},
+        )
+        for kind in (TO_DO, NOT_TO_DO)
+    }
+    return replace(dilemma, topic=POISON, **actions)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from methods.sova.graph_parts import POISON, poisoned
 
 from datamodules import DailyDilemmas
 from zoo.methods.sova import prompts
@@ -15,25 +16,9 @@ from zoo.methods.sova.instruct import Instruction, keep
 from zoo.methods.sova.kinds import Kind, Policy
 from zoo.methods.sova.metrics import ExpectedRatio
 from zoo.methods.sova.prompts import steering
-from zoo.records import NOT_TO_DO, TO_DO, Dilemma
+from zoo.records import NOT_TO_DO, TO_DO
 
-POISON = "POISON"
 KINDS = [k for k in get_args(Kind) if k not in (*get_args(Policy), "told", "retriever")]
-
-
-def poisoned(dilemma: Dilemma) -> Dilemma:
-    """Return a dilemma of which everything but the situation is something else."""
-    actions = {
-        kind: replace(
-            dilemma.action(kind),
-            text=POISON,
-            consequence=POISON,
-            values=(POISON,) * 3,
-            labels={"maslow": (POISON,) * 3, "emotion": (POISON,) * 3},
-        )
-        for kind in (TO_DO, NOT_TO_DO)
-    }
-    return replace(dilemma, topic=POISON, **actions)
 
 
 class BySituation:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from methods.sova.graph_parts import HOSTILE, SITUATIONS, TABLE, TEXTS, Letters
+from methods.sova.graph_parts import HOSTILE, SITUATIONS, TABLE, TEXTS, Letters, poisoned
 
 from zoo.methods.sova import retrieval
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.principles import curated, published
 from zoo.methods.sova.sentence_encoder import SentenceEncoder
-from zoo.records import PrincipleText
+from zoo.records import Dilemma, PrincipleText
 
 
 def test_principles_are_pasted_while_they_fit() -> None:
@@ -63,3 +64,29 @@ def test_texts_are_cut_where_the_encoder_ends() -> None:
     assert none.shape == (0, encoder.model.config.hidden_size)
     assert encoder.name.startswith("tiny-bert-")
     assert SentenceEncoder.load("tiny-bert").max_length == 256
+
+
+@pytest.mark.fidelity("sova", 3)
+@pytest.mark.parametrize("kind", ["sova", "shuffled", "wrong_theory", "rag", "retriever"])
+def test_poisoned_labels_change_nothing_behind_the_real_index(
+    make: Any, tmp_path: Path, dilemmas: list[Dilemma], kind: str
+) -> None:
+    """Reports are scored and principles found by the agent itself, nothing stands in for them."""
+    ValueIndex.build(tmp_path / "i", TABLE, TEXTS, max_size=4)
+    dilemmas = dilemmas[:2]
+    lora = {"rank": 2} if kind == "retriever" else None
+    module = make(
+        "SoVA",
+        "tiny-llama",
+        kind=kind,
+        index=str(tmp_path / "i"),
+        threshold=0.0,
+        max_length=16384,
+        backbone={"lora": lora},
+    )
+    module.encoder().study(dilemmas, "test")
+    clean = module.generate(dilemmas)
+    module._retrieval = None
+    assert module.generate([poisoned(d) for d in dilemmas]) == clean
+    kept = [len(answer.instructions) for answer in clean]
+    assert (min(kept) > 0) == (kind in ("sova", "shuffled", "wrong_theory"))
