@@ -1,4 +1,4 @@
-"""What the trials train with: records that are given, and a trainer that only trains."""
+"""What the trials train with: given records, a trainer that only trains, losses of its steps."""
 
 from __future__ import annotations
 
@@ -45,3 +45,23 @@ def quiet_trainer(**given: Any) -> lightning.Trainer:
         "enable_model_summary": False,
     }
     return lightning.Trainer(**{**quiet, **given})
+
+
+class Losses(lightning.Callback):
+    """Keeps and prints the mean loss of the passes of each optimiser step.
+
+    Attributes:
+        found: A loss for each step.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+        self.passes: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, model: Any, outputs: Any, *_: Any) -> None:
+        """Take in a pass; Lightning has divided its loss by their number."""
+        self.passes.append(float(outputs["loss"]))
+        if len(self.passes) == trainer.accumulate_grad_batches:
+            self.found.append(round(sum(self.passes), 4))
+            print(f"step {trainer.global_step}: loss {self.found[-1]:.4f}", flush=True)
+            self.passes.clear()

@@ -11,7 +11,7 @@ import lightning
 import datamodules
 import zoo
 from benchmarks import trials
-from benchmarks.training import quiet_trainer
+from benchmarks.training import Losses, quiet_trainer
 from zoo.methods.alpo.__main__ import SCORING, sample
 from zoo.methods.alpo.candidates import Sampling
 from zoo.records import ScoredBlock
@@ -56,21 +56,6 @@ def first_candidates(block: ScoredBlock, count: int | None) -> ScoredBlock:
         for segment in block.segments
     )
     return replace(block, segments=segments)
-
-
-class Losses(lightning.Callback):
-    """Prints the mean loss of the passes of each optimiser step."""
-
-    def __init__(self) -> None:
-        self.passes: list[float] = []
-
-    def on_train_batch_end(self, trainer: Any, model: Any, outputs: Any, *_: Any) -> None:
-        """Print a step that is whole."""
-        self.passes.append(float(outputs["loss"]))
-        if len(self.passes) == trainer.accumulate_grad_batches:
-            loss = sum(self.passes)  # Lightning has divided each by their number
-            print(f"step {trainer.global_step}: loss {loss:.4f}", flush=True)
-            self.passes.clear()
 
 
 def trained_model(row: str, seed: int, options: argparse.Namespace) -> Any:

@@ -5,8 +5,8 @@
 Both learn the action that Maslow (growth) expects, in a random order of the actions, from the
 decisive dilemmas of the training part (80 %) of `datamodules.DailyDilemmas`, by LoRA beside frozen
 weights; SteerLM learns both actions, each under its grade. They decide the other 20 %, as `direct`
-does without training. The learning rate and the number of steps were not searched, so the
-validation part is tested too. `--overfit N` learns N dilemmas and decides the same.
+does without training. The learning rate was chosen on training dilemmas, so the validation part is
+tested too. `--overfit N` learns N dilemmas and decides the same.
 
 Needs `ZOO_DATA`; one thread. Choices and differences are those of `dilemma_table`.
 """
@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import lightning
 import torch
@@ -28,7 +27,7 @@ import zoo
 from benchmarks import trials
 from benchmarks.sova.dilemma_table import auroc, choices
 from benchmarks.sova.dilemmas import items, model_name
-from benchmarks.training import GivenRecords, quiet_trainer
+from benchmarks.training import GivenRecords, Losses, quiet_trainer
 from zoo.methods.sova.expected import expected_action
 from zoo.methods.sova.metrics import ExpectedRatio, constant_choices
 from zoo.ranking.metrics import bootstrap
@@ -47,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--lora", default=r".*_proj", help="linear layers with adapters")
-    parser.add_argument("--steps", type=int, default=113, help="of eight dilemmas; one epoch")
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--steps", type=int, default=80, help="of eight dilemmas")
+    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--overfit", type=int, help="dilemmas to learn and to decide")
     options = parser.parse_args(arguments)
     finished = trials.FinishedRows(options.json, "row", "seed", "model", "overfit")
@@ -131,18 +130,6 @@ def trained(
         trainer.fit(agent, data)
     agent.configure_model()
     return agent.eval(), losses.found
-
-
-class Losses(lightning.Callback):
-    """Keeps and prints the loss of each step."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-
-    def on_train_batch_end(self, trainer: Any, model: Any, outputs: Any, *_: Any) -> None:
-        """Keep a loss."""
-        self.found.append(round(float(outputs["loss"]), 4))
-        print(f"step {len(self.found)}: loss {self.found[-1]}", flush=True)
 
 
 def table(entries: Sequence[trials.Entry], overfit: int | None = None) -> list[str]:
