@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -74,6 +75,7 @@ ROWS = {
     "metacognitive": Row("metacognitive"),
 }
 STEERED = ("sova", "wrong_theory", "shuffled")
+INDEXED = (*STEERED, "rag")
 REASONING = ("ECoT", "plan-and-solve", "metacognitive")
 
 
@@ -124,20 +126,25 @@ def missing(
     entries: list[trials.Entry], options: argparse.Namespace, total: int
 ) -> Iterator[tuple[trials.Entry, int]]:
     """Yield an entry and a block that it lacks, all rows of a block before the next one."""
-    setting = {"model": model_name(options.model), "prefilter": options.prefilter, "seed": SEED}
-    setting["index"] = FORMAT
     for entry in entries:
-        known = {name: entry[name] for name in setting}
+        setting = setting_of(entry["row"], options)
+        known = {name: entry.get(name) for name in setting}
         if known != setting:
             raise InputError(f"{options.json}: holds rows of {known}; name a new file")
     new = {"blocks": 0, "seconds": 0.0, "odds": {}, "scores": {}, "texts": {}}
     for row in options.rows:
         if not trials.of_row(entries, row=row):
-            entries.append({**setting, "row": row, **copy.deepcopy(new)})
+            entries.append({**setting_of(row, options), "row": row, **copy.deepcopy(new)})
     for block in range(-(-min(total, options.dilemmas or total) // BLOCK)):
         for entry in entries:
             if entry["row"] in options.rows and entry["blocks"] == block:
                 yield entry, block
+
+
+def setting_of(row: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the numbers of a row depend on; the index only where the row reads it."""
+    setting = {"model": model_name(options.model), "prefilter": options.prefilter, "seed": SEED}
+    return setting | ({"index": FORMAT} if ROWS[row].kind in INDEXED else {})
 
 
 def model_name(name: str) -> str:

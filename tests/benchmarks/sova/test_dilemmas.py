@@ -75,6 +75,19 @@ def test_blocks_of_all_rows_are_resumed(
         dilemmas.main(options)
 
 
+def test_rows_that_read_no_index_stay_when_its_format_changes(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = ["direct", "told, growth", "ECoT"]
+    dilemmas.main([*options, "--rows", *none])
+    monkeypatch.setattr(dilemmas, "FORMAT", 0)
+    dilemmas.main([*options, "--rows", *none])
+    dilemmas.main([*options, "--rows", "plain RAG"])
+    monkeypatch.setattr(dilemmas, "FORMAT", 1)
+    with pytest.raises(InputError, match="'index': 0.* name a new file"):
+        dilemmas.main([*options, "--rows", *none])
+
+
 def test_a_row_may_decide_where_its_rule_does_alone(options: list[str], tmp_path: Path) -> None:
     rows = ["direct", "SoVA, Plutchik"]
     dilemmas.main([*options, "--decisive", "--rows", *rows])
