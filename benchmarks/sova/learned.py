@@ -6,7 +6,8 @@ Both learn the action that Maslow (growth) expects, in a random order of the act
 decisive dilemmas of the training part (80 %) of `datamodules.DailyDilemmas`, by LoRA beside frozen
 weights; SteerLM learns both actions, each under its grade. They decide the other 20 %, as `direct`
 does without training. The learning rate was chosen on training dilemmas, so the validation part is
-tested too. `--overfit N` learns N dilemmas and decides the same.
+tested too. `linear probe` needs no agent and says how much there is to learn (`linear_probe.py`).
+`--overfit N` learns N dilemmas and decides the same.
 
 Needs `ZOO_DATA`; one thread. Choices and differences are those of `dilemma_table`.
 """
@@ -25,16 +26,20 @@ import torch
 import datamodules
 import zoo
 from benchmarks import trials
+from benchmarks.sova import linear_probe
 from benchmarks.sova.dilemma_table import auroc, choices
 from benchmarks.sova.dilemmas import items, model_name
 from benchmarks.training import GivenRecords, Losses, quiet_trainer
-from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.expected import Rule, expected_action
 from zoo.methods.sova.metrics import ExpectedRatio, constant_choices
+from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.ranking.metrics import bootstrap
 from zoo.records import TO_DO, Dilemma
 
-RULE = "maslow_growth"
-ROWS = {"direct": "direct", "SFT": "sft", "SteerLM": "steerlm"}
+RULE: Rule = "maslow_growth"
+PROBE = "linear probe"
+AGENTS = {"direct": "direct", "SFT": "sft", "SteerLM": "steerlm"}
+ROWS = ("direct", PROBE, "SFT", "SteerLM")
 HELD_OUT = ("val", "test")
 DECIDED = 16  # dilemmas at once
 TITLES = ("row", "seeds", "n", "order 1", "order 2", "both", "both - direct", "AUROC")
@@ -45,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = trials.make_parser(__doc__, rows=ROWS)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--lora", default=r".*_proj", help="linear layers with adapters")
     parser.add_argument("--steps", type=int, default=80, help="of eight dilemmas")
     parser.add_argument("--lr", type=float, default=5e-4)
@@ -56,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (row, seed, *names)
         for seed in options.seeds
         for row in options.rows
-        if row != "direct" or seed == options.seeds[0]  # it draws nothing
+        if row not in ("direct", PROBE) or seed == options.seeds[0]  # they draw nothing
     ]
     if not options.table:
         torch.set_num_threads(1)
@@ -70,15 +76,17 @@ def run_row(
     """Train one row, decide; return its entry."""
     lightning.seed_everything(seed, verbose=False)
     start = time.time()
-    learned = decisive("train")
-    agent, losses = trained(ROWS[row], learned[:overfit], seed, options)
-    after = time.time()
-    asked = tested(overfit)
-    odds: dict[str, list[float]] = {}
-    for i in range(0, len(asked), DECIDED):
-        group = asked[i : i + DECIDED]
-        for record, answer in zip(group, agent.generate(group), strict=True):
-            odds[record.id] = [round(z, 4) for z in answer.odds]
+    learned, asked = decisive("train")[:overfit], tested(overfit)
+    losses: list[float] = []
+    if row == PROBE:
+        encoder = SentenceEncoder.load(options.encoder)
+        values = linear_probe.log_odds(encoder, learned, asked, RULE)
+        odds = {d.id: [round(z, 4)] * 2 for d, z in zip(asked, values, strict=True)}
+        after = time.time()
+    else:
+        agent, losses = trained(AGENTS[row], learned, seed, options)
+        after = time.time()
+        odds = decided(agent, asked)
     found = items(odds, asked, RULE)
     return {
         "row": row,
@@ -92,6 +100,16 @@ def run_row(
         "items": {RULE: found},
         "metrics": {RULE: round(statistics.mean(found.values()), 5)},
     }
+
+
+def decided(agent: zoo.SoVA, asked: Sequence[Dilemma]) -> dict[str, list[float]]:
+    """Return the log-odds of `to do` in both orders of the actions, by dilemma."""
+    odds = {}
+    for i in range(0, len(asked), DECIDED):
+        group = asked[i : i + DECIDED]
+        for record, answer in zip(group, agent.generate(group), strict=True):
+            odds[record.id] = [round(z, 4) for z in answer.odds]
+    return odds
 
 
 def decisive(split: str) -> list[Dilemma]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.sova import learned
+from benchmarks.sova import learned, linear_probe
 from datamodules import DailyDilemmas
 from datamodules.files import SAMPLES
 from zoo.methods.sova.expected import expected_action
+from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import TO_DO, Dilemma
 
 RULE = learned.RULE
@@ -41,6 +42,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_tiny: Any) -> 
                 table.writerow({**row, **changed})
     monkeypatch.setenv("ZOO_DATA", str(tmp_path))
     parts = {"model": save_tiny(), "dtype": "float32", "steps": 2, "lr": "1e-2"}
+    parts |= {"encoder": "tiny-bert"}
     parts |= {"json": tmp_path / "rows.json", "overfit": 3}
     return [word for name, value in parts.items() for word in (f"--{name}", str(value))]
 
@@ -52,9 +54,9 @@ def test_rows_are_trained_and_kept(
     entries = json.loads((tmp_path / "rows.json").read_text())
     done = [(entry["row"], entry["seed"]) for entry in entries]
     assert done == [(row, 0) for row in learned.ROWS] + [("SFT", 1), ("SteerLM", 1)]
-    direct, sft, steerlm, again, _ = entries
-    assert [len(entry["losses"]) for entry in entries] == [0, 2, 2, 2, 2]
-    assert len({str(entry["odds"]) for entry in (direct, sft, steerlm, again)}) == 4
+    direct, probe, sft, steerlm, again, _ = entries
+    assert [len(entry["losses"]) for entry in entries] == [0, 0, 2, 2, 2, 2]
+    assert len({str(entry["odds"]) for entry in (direct, probe, sft, steerlm, again)}) == 5
     asked = learned.decisive("train")[:3]
     assert list(direct["odds"]) == [record.id for record in asked]
     for entry in entries:
@@ -67,6 +69,20 @@ def test_rows_are_trained_and_kept(
     printed = capsys.readouterr().out
     learned.main([*options, "--table"])
     assert capsys.readouterr().out in printed
+
+
+def test_the_probe_minimises_the_penalised_loss() -> None:
+    """At the minimum: mean((sigmoid(z) - y) x) + 2 c w = 0, and mean(sigmoid(z) - y) = 0."""
+    records = known()
+    y = linear_probe.expected(records, RULE)
+    assert y.tolist() == [float(expected_action(d, RULE) == TO_DO) for d in records]
+    x = linear_probe.features(SentenceEncoder.load("tiny-bert"), records)
+    assert len({len(y), len(records), len(x)}) == 1
+    w, b = linear_probe.fitted(x, y)
+    wrong = (x @ w + b).sigmoid() - y
+    slope = (wrong[:, None] * x).mean(0) + 2 * linear_probe.PENALTY * w
+    assert slope.abs().max() < 1e-4 < (wrong[:, None] * x).mean(0).abs().max()
+    assert wrong.mean().abs() < 1e-4
 
 
 def test_what_is_decided_was_not_learned(options: list[str]) -> None:
