@@ -6,9 +6,10 @@
 The dilemmas come in one seeded random order, a block at a time, every row of it: what is done when
 the run ends is a random subset, the same for all rows, and the next run goes on from there. Reports
 are scored once for each theory and block; `shuffled` gives a dilemma the instructions of another
-one of its block, `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role, `told`
-the expected action. Text is read in the first dilemmas only, log-odds in all of them. `--decisive`
-leaves out the dilemmas in which a row's rule expects nothing: most of those of `plutchik_valence`.
+one of its block, `best one` the first of its own alone, `wrong theory` those of
+`zoo.methods.sova.kinds.WRONG` under its own role, `told` the expected action. Text is read in the
+first dilemmas only, log-odds in all of them. `--decisive` leaves out the dilemmas in which a row's
+rule expects nothing: most of those of `plutchik_valence`.
 
 Needs `ZOO_DATA`; one thread. `dilemma_table` makes the tables.
 """
@@ -53,11 +54,12 @@ Kept = list[list[Instruction]]
 
 @dataclass(frozen=True)
 class Row:
-    """An agent: its kind, whose role it has, and the rule that says where it has to decide."""
+    """An agent: its kind, whose role it has, where it has to decide, its most instructions."""
 
     kind: Kind
     theory: Theory = "maslow"
     rule: Rule = "maslow_growth"
+    most: int | None = None
 
 
 ROWS = {
@@ -65,6 +67,7 @@ ROWS = {
     "SoVA, Maslow": Row("sova"),
     "SoVA, Plutchik": Row("sova", "emotion", "plutchik_valence"),
     "SoVA, virtues": Row("sova", "virtue"),
+    "best one, Maslow": Row("sova", most=1),
     "wrong theory, Maslow": Row("wrong_theory"),
     "shuffled, Maslow": Row("shuffled"),
     "plain RAG": Row("rag"),
@@ -213,7 +216,8 @@ def items(odds: Odds, dilemmas: Sequence[Dilemma], rule: str) -> dict[str, int]:
 def instructions(agent: SoVA, row: Row, records: tuple[Dilemma, ...]) -> Kept:
     """Return the kept instructions of a block for one of the rows that retrieve some."""
     theory = WRONG[row.theory] if row.kind == "wrong_theory" else row.theory
-    kept = retrieve(agent, tuple(record.situation for record in records), theory)
+    found = retrieve(agent, tuple(record.situation for record in records), theory)
+    kept = [mine[: row.most] for mine in found]
     half = len(kept) // 2
     return [*kept[half:], *kept[:half]] if row.kind == "shuffled" else kept
 

@@ -19,7 +19,7 @@ from zoo.methods.sova.expected import expected_action
 from zoo.records import TO_DO
 
 RULE = "maslow_growth"
-STEERED = ["SoVA, Maslow", "wrong theory, Maslow", "shuffled, Maslow"]
+STEERED = ["SoVA, Maslow", "best one, Maslow", "wrong theory, Maslow", "shuffled, Maslow"]
 
 
 @pytest.fixture
@@ -61,6 +61,9 @@ def test_blocks_of_all_rows_are_resumed(
     mine, shuffled = (by[row]["scores"] for row in ("SoVA, Maslow", "shuffled, Maslow"))
     assert [shuffled[i] for i in order[:4]] == [mine[order[i]] for i in (1, 0, 3, 2)]
     assert [len(scores) for scores in mine.values()] == [2] * 4
+    best = by["best one, Maslow"]
+    assert best["scores"] == {name: [max(scores)] for name, scores in mine.items()}
+    assert best["odds"] != by["SoVA, Maslow"]["odds"]
     assert by["direct"]["scores"] == {i: [] for i in order[:4]}
     decisive = {d.id for d in dilemmas.in_order()[:4] if expected_action(d, "maslow_growth")}
     assert by["told, growth"]["odds"].keys() == decisive == by["direct"]["items"][RULE].keys()
