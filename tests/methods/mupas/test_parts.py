@@ -15,7 +15,7 @@ from zoo.methods.mupas.encoder import UTTERANCE
 from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
-from zoo.methods.mupas.simulate import simulate
+from zoo.methods.mupas.simulate import log_speaking, simulate
 
 
 def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:
@@ -161,3 +161,42 @@ def test_a_user_is_one_of_the_people(mupas: Made) -> None:
     asked: dict[str, Any] = {"listen": None, "told": print, "max_turns": 1, "min_turns": 0}
     with pytest.raises(InputError, match="role: nobody here is called 'Dora'"):
         simulate(mupas(), scene_of(), user="Dora", temperature=0.0, top_p=1.0, **asked)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_who_speaks_is_not_silent(mupas: Made, strategy: str) -> None:
+    """The last turn has words, although its end is the likeliest first token, as S2 teaches."""
+    module = mupas(strategy=strategy)
+    scenes = [scene_of(), scene_of(SAID[:2])]
+    project, stop_id = module.last_logits, module.encoder().stop_id
+
+    def silenced(states: torch.Tensor) -> torch.Tensor:
+        logits = project(states).clone()
+        logits[..., stop_id] = 1e3
+        return logits
+
+    module.last_logits = silenced
+    assert all(len(reply) > 0 for reply in module.generate(scenes))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_words_of_a_known_speaker(mupas: Made, strategy: str) -> None:
+    """-log P(words | header), with S2 divided by 1 - P(SILENCE | header): the speaker is given."""
+    module = mupas(strategy=strategy)
+    scene, encoder = scene_of(), module.encoder()
+    before, wanted = list(encoder.prefix(scene)), dict.fromkeys(scene.names, 0.0)
+    for turn in scene.turns:
+        spoken = encoder.spoken(turn)
+        before = [*before, *spoken.header]
+        lost = -log_prob(module, before, spoken.words)
+        if strategy == "speak_or_silence":
+            lost = lost + (1 - log_prob(module, before, [encoder.stop_id]).exp()).log()
+        wanted[turn.speaker] += lost.item()
+        before = [*before, *spoken.words]
+    assert module.read(scene).nats == pytest.approx(wanted, abs=1e-6)
+
+
+def test_silence_that_is_certain_leaves_a_finite_score() -> None:
+    assert log_speaking(math.log(0.25)) == pytest.approx(math.log(0.75))
+    assert log_speaking(-math.inf) == 0.0
+    assert math.isfinite(log_speaking(0.0))

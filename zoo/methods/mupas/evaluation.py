@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zoo.decoding.batching import in_step
-from zoo.decoding.think_answer import Phase, answer
 from zoo.encoding import join
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
@@ -19,7 +18,13 @@ from zoo.methods.mupas.encoder import Key, Objective
 from zoo.methods.mupas.figures import speaker_figures
 from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.methods.mupas.reading import SceneReading, continued, expected, spoken
-from zoo.methods.mupas.simulate import chances_of, simulate, write_scenes
+from zoo.methods.mupas.simulate import (
+    chances_of,
+    first_words,
+    log_speaking,
+    simulate,
+    write_scenes,
+)
 from zoo.methods.mupas.windows import Window
 from zoo.metrics.text_metrics import CorpusBleu, Distinct, ReplyPerplexity, RougeL
 from zoo.module import evaluating
@@ -99,14 +104,21 @@ class SceneModule(EvaluatedModule):
         return [(window, name) for name in window.counts(headers=False)]
 
     def _read_window(self, window: Window) -> tuple[list[dict[str, float]], dict[str, float]]:
-        """Return the chances at each boundary of a window, and the nats of each one's words."""
+        """Return the chances at each boundary of a window, and the nats of each one's words.
+
+        Who speaks is given, so with S2 the words are those of somebody who is not silent:
+        P(words | header) / (1 - P(SILENCE | header)).
+        """
         tree, keys = self.encoder().tree(window, scoring=True)
         batch = collate_trees([tree], pad_id=self.tokenizer.pad_token_id).to(self.device)
         values = node_log_probs(self(batch), batch, *self.output_head).tolist()
         nats: dict[str, float] = defaultdict(float)
-        for (kind, _, name), value in zip(keys, values, strict=True):
+        silences: dict[tuple[int, str], float] = {}
+        for (kind, turn, name), value in zip(keys, values, strict=True):
             if kind == "words":
-                nats[name] -= value
+                nats[name] += log_speaking(silences[turn, name]) - value
+            elif kind == "speaker":
+                silences[turn, name] = value if self.encoder().in_trees else -math.inf
         return self.distributions(keys, values), nats
 
     def _read_pair(self, window: Window, name: str) -> tuple[list[Any], dict[str, float]]:
@@ -133,11 +145,20 @@ class SceneModule(EvaluatedModule):
 
     @evaluating
     def generate(self, records: Sequence[Scene], *, temperature: float = 0.0) -> list[str]:
-        """Return words for the last turn of each scene, whose speaker is known."""
-        encoder = self.encoder()
-        prompts = [encoder.prompt(scene) for scene in records]
-        speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
-        return answer(self.new_decoder(len(records)), encoder, prompts, speak=speak)
+        """Return words for the last turn of each scene, whose speaker is known and not silent."""
+        encoder, decoder = self.encoder(), self.new_decoder(len(records))
+        decoder.feed([encoder.prompt(scene) for scene in records], 0)
+        begin = first_words(self.tokenizer)
+        ids = decoder.decode(
+            0,
+            self.last_logits,
+            stop_id=encoder.stop_id,
+            max_new_tokens=self.max_answer_tokens,
+            temperature=temperature,
+            close=False,
+            allowed=lambda row, tokens: None if tokens else begin,
+        )
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     @evaluating
     def simulate(

@@ -30,7 +30,9 @@ word, the end of a scene is an empty turn of nobody. L_spk takes the end of a sc
 Unknown in the paper, chosen here: what its two strategies are; S1 and S2 are both reconstructions.
 lambda = 1. A long scene is cut between turns, its windows are samples of their own. Order of the
 people and other names are drawn once per scene (datamodules/scene_data.py). In S2 a scene ends
-where everybody would rather be silent. Before training, S1 prefers short names.
+where everybody would rather be silent, and the words of a known speaker are read and written given
+that this one is not: P(u | header) / (1 - P(SILENCE | header)). Before training, S1 prefers short
+names.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ class SceneReading:
         chances: P(r_t = i) of each turn, and of the one after the last, by name, each given the
             turns before it in its window, that of a window's first turn given the window before;
             none without names (pairwise).
-        nats: Negative log-likelihood of the words of each who speaks, the speakers given.
+        nats: Negative log-likelihood of the words of each who speaks, the speakers given
+            (with S2, that they are not silent).
         tokens: Number of these tokens.
         reply: Words for the last turn, given what is before and who speaks.
     """

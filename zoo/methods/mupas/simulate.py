@@ -24,6 +24,7 @@ from zoo.prompts.truncation import first_kept
 from zoo.records import Scene, Turn
 
 SPARE = 0.25  # share of the window that is freed where a scene outgrows it
+SURE = 1e-12  # what is left to speak where silence is certain
 NO_WORDS = "..."  # a turn of blanks
 
 
@@ -88,9 +89,7 @@ class Stage:
 
     def __init__(self, module: Any, scene: Scene) -> None:
         self.module, self.scene, self.encoder = module, scene, module.encoder()
-        tokenizer = module.tokenizer
-        silent = control_ids(tokenizer, len(tokenizer))
-        self.first_words = [token for token in range(len(tokenizer)) if token not in silent]
+        self.first_words = first_words(module.tokenizer)
         self.headers = self.encoder.headers(scene)
         self._run()
 
@@ -183,6 +182,17 @@ class Stage:
         return turn
 
 
+def first_words(tokenizer: Any) -> list[int]:
+    """Return the tokens a turn can begin with: whoever speaks is not silent (equation 5)."""
+    silent = control_ids(tokenizer, len(tokenizer))
+    return [token for token in range(len(tokenizer)) if token not in silent]
+
+
+def log_speaking(silence: float) -> float:
+    """Return log(1 - P(SILENCE)) from log P(SILENCE), which is below 0."""
+    return math.log(-math.expm1(min(silence, -SURE)))
+
+
 def chances_of(values: Mapping[str, float], silences: bool) -> dict[str, float]:
     """Return a distribution over names from log P(header), or from log P(SILENCE).
 
@@ -192,7 +202,7 @@ def chances_of(values: Mapping[str, float], silences: bool) -> dict[str, float]:
     """
     scores = torch.tensor(list(values.values()), dtype=torch.float64)
     if silences:
-        speaking = -torch.expm1(scores.clamp(max=0)) + 1e-12  # nobody at all: all alike
+        speaking = -torch.expm1(scores.clamp(max=0)) + SURE  # nobody at all: all alike
         shares = speaking / speaking.sum()
     else:
         shares = scores.softmax(0)
