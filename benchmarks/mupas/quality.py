@@ -29,15 +29,16 @@ import torch
 import datamodules
 import zoo
 from benchmarks import trials
-from benchmarks.mupas import scores
+from benchmarks.mupas import over_seeds, scores
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, quiet_trainer
 from zoo.methods.mupas.speaker_rules import RULES
 from zoo.records import Scene
 
+TOKEN_MEAN = "token-mean SFT"
 TRAINED: dict[str, dict[str, Any]] = {
     "MuPaS": {},
-    "token-mean SFT": {"objective": "token_mean"},
+    TOKEN_MEAN: {"objective": "token_mean"},
     "single-role SFT": {"objective": "single_role"},
     "pairwise SFT": {"objective": "pairwise"},
     "MuPaS, speak or silence": {"strategy": "speak_or_silence"},
@@ -172,7 +173,23 @@ def table(entries: Sequence[trials.Entry], data: str) -> list[str]:
             ["row", "seeds", *PAIRED],
             [[row, *_paired(ours, theirs)] for row, theirs in mine if row != "MuPaS" and ours],
         ),
+        *_over_seeds(list(ours.values()), mine, data),
     ]
+
+
+def _over_seeds(
+    ours: Sequence[trials.Entry], rows: Sequence[tuple[str, list[trials.Entry]]], data: str
+) -> list[str]:
+    """Return the tables of `over_seeds` that the entries are enough for."""
+    others = [(row, theirs) for row, theirs in rows if row != "MuPaS"]
+    token_mean = dict(rows).get(TOKEN_MEAN)
+    lines = over_seeds.by_seed(ours, others)
+    if lines:
+        lines = ["", f"{data}: MuPaS minus the row, by seed (95 % t interval)", "", *lines]
+    if token_mean and (thirds := over_seeds.least(ours, token_mean)):
+        title = f"{data}: nats per token of who says least, MuPaS minus {TOKEN_MEAN}"
+        lines += ["", title, "", *thirds]
+    return lines
 
 
 def _means(
