@@ -42,6 +42,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "single-role SFT": {"objective": "single_role"},
     "pairwise SFT": {"objective": "pairwise"},
     "MuPaS, speak or silence": {"strategy": "speak_or_silence"},
+    "MuPaS, lambda = 0.1": {"speaker_weight": 0.1},
     "MuPaS, lambda = 0": {"speaker_weight": 0.0},
 }
 RULE = "rule: "
