@@ -1,4 +1,4 @@
-"""A first stage that the tests of LaMsS share."""
+"""A first stage that the tests of LaMsS share, and a cache of a test's own."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved = ("--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
     main("export", "--config", str(run / "config.yaml"), *saved, "--output", str(out))
     return out
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label afresh in every test."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
