@@ -1,0 +1,167 @@
+"""CoCT's one call: its parts in order, kinds, delimiters and lists, and those of baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dialogues import TALK
+from methods.coct.coct_answers import TWO, WIDE, WORDS, answering
+
+from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
+from zoo.decoding.shared_context import SharedContext
+from zoo.errors import InputError
+from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts
+from zoo.methods.esc_baselines.recipes import RECIPES
+from zoo.support.decisions import decisions
+from zoo.support.labels import ACTS, SUPPORT
+
+# -- 1: one call, three parts in their order ---------------------------------------------------
+
+
+@pytest.mark.fidelity("coct", 1)
+def test_one_call_with_the_three_parts_in_order(make: Any, monkeypatch: Any) -> None:
+    module = make("CoCT", "tiny-llama", **WIDE)
+    prompts = answering(monkeypatch, WORDS, "Hi.")
+    found = module.respond(decisions(TALK))
+    assert len(prompts) == 1
+    assert [one.calls for one in found] == [1, 1]
+    (_, text) = prompts[0]
+    parts = [
+        "Available emotions: anxiety",
+        *(f"\n- {name}: {told}" for name, told in SUPPORT.definitions.items()),
+        "Begin every sentence of your reply with one tag, such as <XX>",
+        "Use a chain of concepts",
+        "Seeker: I lost my job.\nSupporter: When?\nSeeker: Last week.\n",
+        "Reply as the supporter.",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+# -- 5, 6: what can be switched ----------------------------------------------------------------
+
+
+@pytest.mark.fidelity("coct", 5)
+def test_kinds_and_free_concepts(make: Any) -> None:
+    """A kind that is off is neither listed nor recognised; `free` drops the list alone."""
+    whole = make("CoCT", "tiny-llama", concepts="daily_dialog", **WIDE).concepts.instruction()
+    for kind, title, name in (
+        ("emotion", "Available emotions", "surprise"),
+        ("strategy", "Available strategies", "commissive"),
+        ("topic", "Available topics", "food and drink"),
+    ):
+        rest = [k for k in ("emotion", "strategy", "topic") if k != kind]
+        module = make("CoCT", "tiny-llama", concepts="daily_dialog", kinds=rest, **WIDE)
+        text = module.concepts.instruction()
+        assert title in whole
+        assert title not in text
+        assert module.concepts.kind_of(name) == ("other", name)
+        assert (
+            len([k for k in ("emotions", "strategies", "topics") if f"Available {k}" in text]) == 2
+        )
+    full, free = Concepts(INVENTORIES["esconv"]), Concepts(INVENTORIES["esconv"], free=True)
+    assert free.listing() == ""
+    assert free.chain_rule() == full.chain_rule()
+    assert full.tag_rule() == free.tag_rule()
+    one = Concepts({"emotion": INVENTORIES["esconv"]["emotion"]}).instruction()
+    assert not {"strategy", "topic"} & set(one.replace(",", " ").split())  # kinds that are off
+    single = Concepts(INVENTORIES["esconv"], limit=1).instruction()
+    assert "every sentence" not in single
+    reminders = [
+        Concepts(INVENTORIES["esconv"], limit=1, free=free).reminder() for free in (False, True)
+    ]
+    assert all(text.startswith("Begin your reply with ") for text in reminders)
+    assert free.kind_of("questions") == ("strategy", "Question")  # still recognised, for scores
+    assert free.reminder() == "Begin every sentence with a tag, such as <XX>."  # names no concept
+    assert "in this form: <XX>" in full.reminder()
+    assert not [name for name in full.names() if name.lower() in full.reminder().lower()]
+    assert (
+        Concepts(INVENTORIES["esconv"], limit=1).chain_rule() == "Use one tag in the whole reply."
+    )
+
+
+@pytest.mark.fidelity("coct", 6)
+def test_six_delimiters(make: Any) -> None:
+    assert list(DELIMITERS) == ["<>", "^", "#", "@", "[]", "&"]
+    for delimiter, shown in (("<>", "<XX>"), ("^", "^XX^"), ("[]", "[XX]"), ("&", "&XX&")):
+        assert shown in Concepts(INVENTORIES["esconv"], delimiter).instruction()
+    with pytest.raises(InputError, match=r"model.delimiter: no preset '<<>>'"):
+        make("CoCT", "tiny-llama", delimiter="<<>>", **WIDE)
+    with pytest.raises(InputError, match="model.kinds: the lists have none of topic"):
+        make("CoCT", "tiny-llama", concepts="esconv", kinds=["topic"], **WIDE)
+
+
+# -- 7: which lists on which data --------------------------------------------------------------
+
+
+@pytest.mark.fidelity("coct", 7)
+def test_lists_by_data(make: Any) -> None:
+    """In domain the data's own lists; DailyDialog's and Cskills' on MultiWOZ, ESConv's on ED."""
+    module = make("CoCT", "tiny-llama", **WIDE)
+    for data, kinds, labels, known in (
+        (ESConv(), ["emotion", "strategy"], SUPPORT, "jealousy"),
+        (DailyDialog(), ["emotion", "strategy", "topic"], ACTS, "happiness"),
+        (MultiWOZ(), ["emotion", "strategy", "topic"], ACTS, "travel"),
+        (EmpatheticDialogues(), ["emotion", "strategy"], SUPPORT, "depression"),
+    ):
+        module.check_data(data)
+        assert list(module.concepts.lists) == kinds
+        assert module.labels is labels
+        assert module.concepts.kind_of(known)[0] != "other"
+        examples = module.encoder()(data.records("test")[0])
+        text = module.tokenizer.decode(examples[0].input_ids)
+        assert known in text
+        assert all(example.head_weights() == {} for example in examples)
+    other = make("CoCT", "tiny-llama", concepts="cskills", **WIDE)
+    other.check_data(DailyDialog())  # the data's acts are read all the same
+    assert other.encoder()(DailyDialog().records("test")[0])
+    assert (list(other.lists), other.labels, other.plans) == (["topic"], ACTS, False)
+    topics = make("CoCT", "tiny-llama", kinds=["topic"], **WIDE)
+    topics.check_data(DailyDialog())
+    assert list(topics.lists) == ["topic"]
+    with pytest.raises(InputError, match="model.kinds: the lists have none of topic"):
+        topics.check_data(ESConv())
+    fixed = make("CoCT", "tiny-llama", concepts="empathetic_dialogues", **WIDE)
+    fixed.check_data(ESConv())
+    assert fixed.concepts.kind_of("nostalgic") == ("emotion", "nostalgic")
+    named = make("CoCT", "tiny-llama", concepts="daily_dialog", **WIDE)
+    named.check_data(type("Mine", (ESConv,), {})())  # data that no list is known for
+    assert named.labels is ACTS
+
+
+# -- 9: the baselines share everything but the recipe ------------------------------------------
+
+
+@pytest.mark.fidelity("coct", 9)
+@pytest.mark.parametrize("two", TWO)
+def test_baselines_share_history_and_decoding(make: Any, two: str, monkeypatch: Any) -> None:
+    """Window, kept lines, form of the prompt and limit are those of CoCT, for every kind."""
+    seen = []
+    original = SharedContext.ask
+
+    def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
+        decoder = context._run()
+        lines = [context.tokenizer.decode(p) for p in context.pieces[0][context.starts[0] :]]
+        plain = {k: v for k, v in options.items() if k != "choices"}
+        seen.append((context.budget, lines, plain, int(decoder.mask_BL.sum()) > 0))
+        return original(context, questions, **options)
+
+    monkeypatch.setattr(SharedContext, "ask", ask)
+    options = {"max_length": 2600, "reserve": 1000, "max_new_tokens": 3}
+    module = make("CoCT", two, concepts="cskills", **options)
+    module.respond(decisions(TALK)[1:])
+    for kind in RECIPES:
+        hidden = {"kind": kind, "show_strategies": False}
+        make("ESCBaseline", two, **hidden, **options).respond(decisions(TALK)[1:])
+    assert len(seen) > len(RECIPES)
+    assert all(one == seen[0] for one in seen)
+    assert seen[0][:3] == (
+        *(1600, ["Seeker: I lost my job.\n", "Supporter: When?\n", "Seeker: Last week.\n"]),
+        {"max_new_tokens": 3, "temperature": 0.0},
+    )
+    shown = make("CoCT", two, concepts="cskills", keep_tags=True, delimiter="[]", **options)
+    shown.respond(decisions(TALK)[1:])
+    make("ESCBaseline", two, **options).respond(decisions(TALK)[1:])  # past strategies: default
+    assert seen[-2] == seen[-1]
+    assert seen[-1][1][1] == "Supporter: [Question] When?\n"
