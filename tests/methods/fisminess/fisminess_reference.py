@@ -1,7 +1,7 @@
 """FiSMiness once more, for its fidelity tests (its sheet of arXiv 2504.11837).
 
 The reference writes prompts and walks turns plainly: one dialogue, one call at a time, the whole
-prompt run again for every token. Two dialogues and a model that notes its questions stand beside it.
+prompt run again for every token. Two dialogues and a recorder of questions stand beside it.
 """
 
 from __future__ import annotations

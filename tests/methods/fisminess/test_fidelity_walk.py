@@ -76,7 +76,7 @@ def test_agents_may_have_models_of_their_own(make: Any) -> None:
     assert mixed.respond(first)[0].strategy in STRATEGIES
 
 
-# -- 8: an intervention on g -------------------------------------------------------------------
+# -- dialogues apart --------------------------------------------------------------------------
 
 
 def test_dialogues_that_begin_alike_are_walked_apart(make: Any) -> None:

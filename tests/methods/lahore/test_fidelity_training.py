@@ -182,6 +182,12 @@ def test_dpo_is_the_logistic_loss_of_the_shift_of_the_odds(make: Any, shape: str
     assert batch.normalizers[PAIR] == 4
 
 
+def test_dpo_by_hand() -> None:
+    """-log sigmoid(0.5 [(-1 + 2) - (-3 + 2.5)]) = ln(1 + e^-0.75)."""
+    one = [torch.tensor([value]) for value in (-1.0, -3.0, -2.0, -2.5)]
+    assert dpo_loss(*one, beta=0.5).item() == pytest.approx(math.log1p(math.exp(-0.75)))
+
+
 # -- 5: pairs ----------------------------------------------------------------------------------
 
 
@@ -212,12 +218,3 @@ def test_sampled_negatives_keep_every_positive(make: Any) -> None:
     assert {p.key[2:] for p in first} != {p.key[2:] for p in second}
     again = encoder(Ranking("q", pool, (("7", 1), ("40", 2)), id="a"))
     assert [p.key for p in again] == [p.key for p in first]
-
-
-# -- 9: no new parameters ----------------------------------------------------------------------
-
-
-def test_dpo_by_hand() -> None:
-    """-log sigmoid(0.5 [(-1 + 2) - (-3 + 2.5)]) = ln(1 + e^-0.75)."""
-    one = [torch.tensor([value]) for value in (-1.0, -3.0, -2.0, -2.5)]
-    assert dpo_loss(*one, beta=0.5).item() == pytest.approx(math.log1p(math.exp(-0.75)))
