@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from zoo.judges.judge import Messages
+from zoo.judges.judge import Messages, persist
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import Decision, decisions
+from zoo.support.judging import SupportJudge
 
 
 class ScriptedJudge:
@@ -80,3 +81,14 @@ class Flaky:
 
     def score(self, messages: Messages, candidates: Sequence[str], begun: str = "") -> list[float]:
         raise AssertionError
+
+
+def grades(
+    judge: SupportJudge, pairs: Iterable[tuple[Decision, Turn]], retries: int
+) -> list[tuple[float | None, list[str]]]:
+    """Return the grade of each reply, None for a failure, and why attempts failed."""
+    graded = []
+    for decision, reply in pairs:
+        grade, why = persist(lambda n, d=decision, r=reply: judge.grade(d, r, n), retries)
+        graded.append((grade and grade.value, why))
+    return graded
