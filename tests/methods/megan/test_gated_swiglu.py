@@ -1,25 +1,21 @@
-"""The bent gate: gradients, memory, pieces, low precision; hypernetwork; recomputed blocks."""
+"""The bent gate: gradients, pieces, low precision, and what it keeps in memory."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from methods.megan.megan_samples import Make
 from torch import Tensor, nn
 
-from zoo.errors import InputError
 from zoo.methods.megan import gate_function as bent
-from zoo.methods.megan.gate_function import BentDown, make_delta
-from zoo.methods.megan.gated_swiglu import Gating, StaticGating, condition, replace_gates
-from zoo.methods.megan.hypernetwork import Hyper, Hypernetwork, build
+from zoo.methods.megan.gate_function import BentDown
+from zoo.methods.megan.gated_swiglu import condition
+from zoo.methods.megan.hypernetwork import Hypernetwork
 from zoo.nn.swiglu import SwiGLU
-from zoo.records import Conditioned
 
-Make = Callable[..., Any]
 N, R, INNER, WIDTH = 6, 3, 5, 4
 
 
@@ -134,9 +130,6 @@ def test_low_precision_follows_float64(mixed: bool) -> None:
             torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=8e-2, atol=8e-2)
 
 
-# -- memory ------------------------------------------------------------------------------------
-
-
 class Eager(nn.Module):
     """The same part written down as it is read."""
 
@@ -220,182 +213,3 @@ def test_adapted_down_projection_is_called_as_a_module(make: Make) -> None:
     trained = [n for n, p in adapted.named_parameters() if p.requires_grad]
     assert all(n.startswith("hypers.") or ".lora_" in n for n in trained)
     assert any("down_proj.lora_B" in n for n in trained)
-
-
-# -- blocks ------------------------------------------------------------------------------------
-
-
-def two_batches(module: Any) -> list[Any]:
-    """Return two batches with different conditions and lengths."""
-    from zoo.encoding import sum_head_weights
-
-    texts = [("warm", "Hi", "yes"), ("very cold indeed", "Why is that so", "no")]
-    found = []
-    for i in range(2):
-        records = [Conditioned(c + "!" * i, p, r) for c, p, r in texts[i:] + texts[: i + 1]]
-        examples = [e for record in records for e in module.encoder()(record)]
-        found.append(module.encoder().collate(examples, sum_head_weights(examples)))
-    return found
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_recomputed_blocks_see_their_own_condition(make: Make, shared: bool) -> None:
-    """Two forward passes before one backward pass: the first one's recomputation comes last."""
-    hyper, found = {"bottleneck": 8, "shared": shared}, []
-    state: dict[str, Any] = {}
-    for again in (False, True):
-        backbone = {"gradient_checkpointing": again}
-        module = make(
-            "MeGan", "tiny-llama", spread=5.0, hyper=hyper, backbone=backbone, lambda_beta=1e-4
-        )
-        state = state or copy.deepcopy(module.state_dict())
-        module.load_state_dict(state)
-        module.log = lambda *args, **kwargs: None
-        module.train()
-        losses = [module.training_step(batch, 0) for batch in two_batches(module)]
-        torch.stack(losses).sum().backward()
-        found.append({n: p.grad for n, p in module.named_parameters() if p.grad is not None})
-    plain, recomputed = found
-    assert plain.keys() == recomputed.keys()
-    for name, gradient in plain.items():
-        torch.testing.assert_close(recomputed[name], gradient, rtol=1e-6, atol=1e-9)
-
-
-def test_compiled_blocks(make: Make) -> None:
-    """A compiled block takes the gating as its argument; values and gradients stay."""
-    module = make("MeGan", "tiny-llama", spread=5.0, hyper={"bottleneck": 8})
-    module.log = lambda *args, **kwargs: None
-    batches, found = two_batches(module), []
-    for compiled in (False, True):
-        if compiled:
-            for block in module.blocks():
-                block.compile(backend="eager")
-        module.zero_grad()
-        losses = [module.training_step(batch, 0) for batch in batches]
-        torch.stack(losses).sum().backward()
-        found.append([p.grad.clone() for p in module.hypers.parameters()])
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-9)
-
-
-def test_a_backbone_without_swiglu(make: Make) -> None:
-    module = make("SFT", "tiny-gemma")
-    with pytest.raises(InputError, match="block 0 of GemmaForCausalLM has no SwiGLU"):
-        replace_gates(module.lm)
-
-
-def test_static_gating() -> None:
-    """Equation (4) with a free beta, and its mean by block."""
-    beta = 0.6 + 0.8 * torch.rand(3, 8)
-    gate, up = torch.randn(1, 4, 8), torch.randn(1, 4, 8)
-    gating = StaticGating(beta)
-    out = gating(1, torch.empty(0), gate, up, None)
-    torch.testing.assert_close(out, gate * torch.sigmoid(beta[1] * gate) * up)
-    down = torch.randn(5, 8)
-    torch.testing.assert_close(gating(1, torch.empty(0), gate, up, down), out @ down.t())
-    assert gating.mean_betas(torch.ones(2, 4)).tolist() == [beta.mean(1).tolist()] * 2
-
-
-# -- hypernetwork ------------------------------------------------------------------------------
-
-
-class Config:
-    hidden_size, intermediate_size, num_hidden_layers, initializer_range = 64, 96, 5, 0.02
-
-
-def test_initialisation() -> None:
-    """Normal(0.02), zero biases, Xavier-uniform packed map; beta near 1 and not 1, or exactly 1."""
-    (hyper,) = build(Hyper(bottleneck=48, head_bias=True), Config, torch.device("cpu"))
-    for name, parameter in hyper.named_parameters():
-        if name.endswith("bias"):
-            assert not parameter.any(), name
-        elif name == "attention.in_proj_weight":
-            limit = (6 / (48 + 3 * 48)) ** 0.5
-            assert 0.95 * limit < float(parameter.abs().max()) <= limit
-        else:
-            assert float(parameter.std()) == pytest.approx(0.02, rel=0.15), name
-    embedded = 0.1 * torch.randn(1, 6, 64)
-    for init, is_one in (("official", False), ("zero", True)):
-        (hyper,) = build(Hyper(bottleneck=48, beta_init=init), Config, torch.device("cpu"))
-        state = hyper(torch.randn(1, 7, 64), *hyper.project(embedded), None, 3)
-        delta = make_delta(hyper.head(state), None)
-        assert bool((delta == 0).all()) == is_one
-        assert float(delta.abs().max()) < 0.05
-    state.sum().backward()
-    loss = make_delta(hyper.head(state.detach()), None).sum()
-    assert torch.autograd.grad(loss, hyper.head.weight)[0].any()  # a zero start can be left
-
-
-def test_one_for_each_block_has_no_layer_embedding() -> None:
-    many = build(Hyper(bottleneck=8, shared=False), Config, torch.device("cpu"))
-    assert len(many) == 5
-    assert all(one.layer_embedding is None for one in many)
-    assert not torch.equal(many[0].head.weight, many[1].head.weight)
-
-
-def test_frozen_layer_embedding() -> None:
-    (hyper,) = build(Hyper(bottleneck=8, freeze_layer_emb=True), Config, torch.device("cpu"))
-    frozen = [n for n, p in hyper.named_parameters() if not p.requires_grad]
-    assert frozen == ["layer_embedding.weight"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"bottleneck": -1}, "bottleneck: -1 is less than 0"),
-        ({"heads": 0}, "heads: 0 is less than 1"),
-        ({"heads": 2}, "heads: 2, but a bottleneck has 1; set bottleneck to 0 for more"),
-        ({"heads": 5, "bottleneck": 0}, "heads: 5 do not divide the backbone's width 64"),
-        ({"beta_init": "zeros"}, "beta_init: 'zeros'; did you mean 'zero'?"),
-    ],
-)
-def test_sizes_that_do_not_fit(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=r"model\.hyper\." + said.replace("?", r"\?")):
-        Hyper(**options).check(64)
-    Hyper(bottleneck=0, heads=4).check(64)
-
-
-def test_gating_of_packed_sequences_looks_at_its_own_condition() -> None:
-    """The mask lets a token see its own sequence's words and no padding, in any order of sizes."""
-    (hyper,) = build(Hyper(bottleneck=8), Config, torch.device("cpu"))
-    words = torch.randn(3, 4, 64)
-    shown = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
-    gating = condition([hyper], words, shown, lengths=[2, 3, 1])
-    assert gating.mask.shape == (1, 1, 6, 12)
-    own = [[0, 1], [0, 1], [4], [4], [4], [8, 9, 10, 11]]  # the second looks at one token, unused
-    assert [row.nonzero().flatten().tolist() for row in gating.mask[0, 0]] == own
-    assert gating.rows is not None
-    assert gating.rows.flatten().tolist() == [True, True, False, False, False, True]
-    x = torch.randn(1, 6, 64)
-    packed = hyper(x, gating.keys[0], gating.values[0], gating.mask, 2)
-    for i, part in ((0, slice(0, 2)), (2, slice(5, 6))):
-        keys, values = hyper.project(words[i : i + 1, : int(shown[i].sum())])
-        torch.testing.assert_close(packed[:, part], hyper(x[:, part], keys, values, None, 2))
-
-
-def test_no_product_with_ones_where_all_have_a_condition() -> None:
-    """Unless padding's beta has to be 1."""
-    hypers = build(Hyper(bottleneck=8), Config, torch.device("cpu"))
-    words, shown = torch.randn(2, 3, 64), torch.ones(2, 3, dtype=torch.bool)
-    assert condition(hypers, words, shown, unconditioned=False).rows is None
-    held = torch.tensor([[1, 1], [1, 0]])
-    padded = condition(hypers, words, shown, held_BT=held, unconditioned=False).rows
-    assert padded is not None
-    assert padded.flatten().tolist() == [True, True, True, False]
-    shown[1] = False
-    some = condition(hypers, words, shown).rows
-    assert some is not None
-    assert some.flatten().tolist() == [True, False]
-
-
-def test_penalty_leaves_padding_out() -> None:
-    (hyper,) = build(Hyper(bottleneck=8), Config, torch.device("cpu"))
-    words, shown = torch.randn(2, 3, 64), torch.ones(2, 3, dtype=torch.bool)
-    held = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    x, gate = torch.randn(2, 3, 64), torch.randn(2, 3, 96)
-    gating: Gating = condition([hyper], words, shown, held_BT=held, unconditioned=False)
-    gating.sizes = {}
-    gating(1, x, gate, gate, None)
-    state = hyper(x, gating.keys[0], gating.values[0], gating.mask, 1)
-    delta = make_delta(hyper.head(state), held[:, :, None])
-    torch.testing.assert_close(gating.size(), delta.abs().sum())
-    assert bool((delta[0] != 0).all())
