@@ -1,10 +1,13 @@
 """Fixtures of the data module tests."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stored_texts import WORDS
 
 from zoo.errors import InputError
 
@@ -32,3 +35,16 @@ def zoo_data() -> Path:
     if not folder:
         pytest.skip("ZOO_DATA is not set: the real datasets are not part of the project")
     return Path(folder)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "examples"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    lines = [" ".join(WORDS[: 1 + i * 5 % 13]) + f" {i}" for i in range(40)]
+    (tmp_path / "texts.txt").write_text("\n".join(lines))
+    return str(tmp_path / "texts.txt")
