@@ -1,8 +1,7 @@
-"""`python -m zoo study`: every cell once, whoever works and whoever dies; no mixed settings."""
+"""`python -m zoo study`: every cell once, whoever works and whoever dies."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -13,79 +12,17 @@ from typing import Any
 
 import optuna
 import pytest
-import yaml
 from optuna.trial import TrialState
-from running import refusal, start, tiny
-from torch.utils.tensorboard import SummaryWriter
+from running import start
+from small_study import LR, SIZE, Fits, settings, written
 
-from zoo.cli import study_cells
 from zoo.cli.study import Study
-from zoo.cli.study_cells import KilledError, cell_name
+from zoo.cli.study_cells import cell_name
 from zoo.cli.study_queue import run_next
 from zoo.errors import InputError
 from zoo.study import StudyCell, StudyResults
 
-LR, SIZE = "model.optimizer.lr", "data.batch_size"
-SHORT = {
-    "trainer.max_steps": 8,
-    "trainer.val_check_interval": 4,
-    "data.max_train": 16,
-    "data.max_val": 2,
-    "model.max_generated": 1,
-    "checkpoint.every_n_train_steps": 1,
-}
-
-
-def settings(folder: Path, **changed: Any) -> dict[str, Any]:
-    """A study of two learning rates and two batch sizes of a tiny SFT."""
-    return {
-        "fit": list(tiny("sft")[1::2]),
-        "vary": {LR: [1e-3, 1e-2], SIZE: [2, 4]},
-        "measure": {"answers": "val/speak_loss"},
-        "folder": str(folder / "small"),
-        "fixed": SHORT,
-        **changed,
-    }
-
-
-def written(folder: Path, **changed: Any) -> str:
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(settings(folder, **changed), sort_keys=False))
-    return str(path)
-
-
 # -- the queue, with fits that only log ---------------------------------------------------------
-
-
-class Fits:
-    """Takes the place of the processes: a fit logs 1 + ln(lr)^2; some are killed, or fail."""
-
-    def __init__(self) -> None:
-        self.run: list[str] = []
-        self.kills: dict[str, int] = {}
-        self.lock = threading.Lock()
-
-    def __call__(self, verb: str, folder: Path, given: list[str], lock: int) -> None:
-        with self.lock:
-            self.run.append(folder.name)
-            left = self.kills.get(folder.name, 0)
-            self.kills[folder.name] = left - 1
-        if left > 0:
-            raise KilledError(folder.name)
-        time.sleep(0.05)
-        lr = float(given[given.index(f"--{LR}") + 1]) if verb == "fit" else 1.0
-        with SummaryWriter(str(folder)) as board:
-            board.add_scalar("val/speak_loss", 9.0, 3)
-            board.add_scalar("val/speak_loss", 1.0 + math.log(lr) ** 2, 7)
-
-
-@pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
-    made = Fits()
-    monkeypatch.setattr(study_cells, "_run", made)
-    monkeypatch.setattr("zoo.cli.study.HEARTBEAT", 1)
-    monkeypatch.setattr("zoo.cli.study_queue.HEARTBEAT", 1)
-    return made
 
 
 def test_workers_share_the_grid(tmp_path: Path, fits: Fits) -> None:
@@ -207,85 +144,6 @@ def test_a_sampler_chooses_among_the_values(tmp_path: Path, fits: Fits) -> None:
     results = StudyResults.load(tmp_path / "small" / "results.json")
     assert len(results.cells) == len(set(fits.run)) <= 9
     assert {cell.settings[LR] for cell in results.cells} <= set(vary[LR])
-
-
-# -- what is refused ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changed", "name"),
-    [
-        ({"fixed": {**SHORT, "trainer.max_steps": 9}}, "fixed.trainer.max_steps 8, now it is 9"),
-        ({"fixed": {**SHORT, "trainer.devices": 1}}, "fixed.trainer.devices not set, now it is 1"),
-        ({"vary": {LR: [1e-3], SIZE: [2, 4]}}, "vary.model.optimizer.lr"),
-        ({"measure": {"answers": "val/x"}}, 'measure.answers "val/speak_loss", now it is "val/x"'),
-        ({"fit": list(tiny("sft_thought")[1::2])}, "learn_thought false, now it is true"),
-    ],
-)
-def test_changed_settings_are_refused_by_name(
-    tmp_path: Path, fits: Fits, changed: dict[str, Any], name: str
-) -> None:
-    """Also what a config file of the fits says; nothing is run."""
-    Study(**settings(tmp_path)).run()
-    with pytest.raises(InputError) as refused:
-        Study(**settings(tmp_path, **changed)).run()
-    assert name in str(refused.value)
-    assert str(tmp_path / "small") in str(refused.value)
-    assert len(fits.run) == 4
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"vary": {}}, "vary: empty"),
-        ({"vary": {LR: []}}, f"vary.{LR}: a list of at least one value"),
-        ({"fixed": {LR: 1}}, f"fixed.{LR}: is varied too"),
-        ({"extra": [{LR: 1}]}, f"extra.0: needs a value for each of {LR}, {SIZE}"),
-        ({"minimise": {"answer": 1.0}}, "minimise.answer: no such measure; did you mean 'answers'"),
-        ({"trials": 3}, "sampler and trials belong together"),
-        ({"parallel": 0}, "parallel: 0 is not above 0"),
-        ({"fit": ["sftt"]}, "no such config file; did you mean 'sft'"),
-        ({"folde": "x"}, "no such key 'folde'; did you mean 'folder'"),
-        ({"parallel": "two"}, "parallel: 'two' does not fit"),
-    ],
-)
-def test_bad_studies_are_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    changed: dict[str, Any],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = written(tmp_path, **changed)
-    given = ("--config", path)
-    assert message in refusal(capfd, tmp_path, verb="study", given=given)
-
-
-def test_a_measure_that_no_fit_logs_is_named(tmp_path: Path, fits: Fits) -> None:
-    study = Study(**settings(tmp_path, measure={"answers": "val/spek_loss"}))
-    with pytest.raises(InputError, match=r"measure.answers: .* did you mean 'val/speak_loss'"):
-        study.run()
-
-
-def test_names_of_cells_differ() -> None:
-    assert cell_name({"data.ratio": 0.5, LR: 1e-3}) == "ratio=0.5,lr=0.001"
-    assert cell_name({"a.lr": 1, "b.lr": 2}) == "a.lr=1,b.lr=2"
-    long = [cell_name({"k": "a/b" * 50 + end}) for end in ("1", "2")]
-    assert len(set(long)) == 2
-    assert all(len(name) < 120 and "/" not in name for name in long)
-
-
-def test_results_of_another_kind_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    with pytest.raises(InputError, match="no such file"):
-        StudyResults.load(path)
-    path.write_text(json.dumps({"cells": 3}))
-    with pytest.raises(InputError, match="no results of a study"):
-        StudyResults.load(path)
-    found = StudyResults((StudyCell({"k": 1}, {"m": 2.0}, {"m": [(1, 2.0)]}),), {"m": 3.0})
-    found.save(path)
-    assert StudyResults.load(path).cells[0].measures == {"m": 2.0}
 
 
 # -- real fits, killed -------------------------------------------------------------------------
