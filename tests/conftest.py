@@ -185,6 +185,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("runs"))
 
 
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 18 steps over one and a quarter epochs."""
+    from killed_runs import STEPS, arguments
+    from running import last, load, main
+
+    tmp_path = tmp_path_factory.mktemp("unbroken")
+    main(*arguments(tmp_path, "run", "log"))
+    assert load(last(tmp_path / "run"))["global_step"] == STEPS
+    return tmp_path
+
+
 @pytest.fixture
 def refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import kill_after, same_weights
 from process_pair import DDP, ProcessPair, recorded
 from recorder import lines, overlay
 from running import METHANOL, last, load, main, start, tiny
-from test_resume import kill_after, same_weights
 
 STEPS = 15
 EPOCH = 20  # micro-batches, two of them a step
