@@ -21,6 +21,7 @@ from benchmarks.alpo.scores import corpus_scores, line_reference, of_lines
 from benchmarks.hdlm import from_scratch, wos_folds
 from benchmarks.lamss import table as lamss_table
 from benchmarks.methanol import tomi_small
+from benchmarks.mupas.quality import table as scenes_table
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
 from benchmarks.sova import dilemma_table, dilemmas
@@ -162,11 +163,27 @@ def test_straq_planners() -> None:
                 assert planner_scores.by_dialogue(asked, plans) == entry["found"]
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("mupas-small-2026-11-30", "meld"), ("mupas-small-emorynlp-2026-11-30", "emorynlp")],
+)
+def test_scenes(name: str, data: str) -> None:
+    """The page's tables, and scores as means of those of the scenes over turns or tokens."""
+    kept = entries(name)
+    page = (RESULTS / "2026-11-30-mupas.md").read_text("utf-8")
+    assert [line for line in scenes_table(kept, data) if line not in page] == []
+    for entry in kept:
+        for score, items in entry["items"].items():
+            sizes = [entry["sizes"][score][name] for name in items]
+            total = sum(size * value for size, value in zip(sizes, items.values(), strict=True))
+            assert entry["metrics"][score] == pytest.approx(total / sum(sizes), abs=1e-3)
+
+
 @pytest.mark.usefixtures("needs_data")
 def test_dilemmas() -> None:
     """All tables of choices in dilemmas, their bootstrap intervals included."""
-    page = (RESULTS / "2026-11-29-sova.md").read_text("utf-8")
-    kept = entries("sova-dilemmas-2026-11-29")
+    page = (RESULTS / "2026-11-30-sova.md").read_text("utf-8")
+    kept = entries("sova-dilemmas-2026-11-30")
     lines = dilemma_table.tables(kept, dilemmas.in_order(), list(dilemmas.ROWS))
     assert len(lines) > 20
     assert [line for line in lines if line not in page] == []
