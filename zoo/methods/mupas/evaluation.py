@@ -24,6 +24,7 @@ from zoo.methods.mupas.simulate import (
     log_speaking,
     simulate,
     write_scenes,
+    write_turns,
 )
 from zoo.methods.mupas.windows import Window
 from zoo.metrics.text_metrics import CorpusBleu, Distinct, ReplyPerplexity, RougeL
@@ -149,15 +150,7 @@ class SceneModule(EvaluatedModule):
         encoder, decoder = self.encoder(), self.new_decoder(len(records))
         decoder.feed([encoder.prompt(scene) for scene in records], 0)
         begin = first_words(self.tokenizer)
-        ids = decoder.decode(
-            0,
-            self.last_logits,
-            stop_id=encoder.stop_id,
-            max_new_tokens=self.max_answer_tokens,
-            temperature=temperature,
-            close=False,
-            allowed=lambda row, tokens: None if tokens else begin,
-        )
+        ids = write_turns(self, decoder, begin, temperature, close=False)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     @evaluating

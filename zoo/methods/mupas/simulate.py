@@ -164,14 +164,8 @@ class Stage:
     def speak(self, name: str, temperature: float, top_p: float) -> Turn:
         """Write a turn; add and return it."""
         self.decoder.feed([self.headers[name]], 0)
-        (ids,) = self.decoder.decode(
-            0,
-            self.module.last_logits,
-            stop_id=self.encoder.stop_id,
-            max_new_tokens=self.module.max_answer_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            allowed=lambda row, tokens: None if tokens else self.first_words,
+        (ids,) = write_turns(
+            self.module, self.decoder, self.first_words, temperature, top_p, close=True
         )
         text = self.encoder.tokenizer.decode(ids, skip_special_tokens=True)
         turn = Turn(name, " ".join(text.split()) or NO_WORDS)
@@ -180,6 +174,37 @@ class Stage:
         if self.used > self.budget:
             self._run()
         return turn
+
+
+def write_turns(
+    module: Any,
+    decoder: Any,
+    begin: list[int],
+    temperature: float,
+    top_p: float = 1.0,
+    *,
+    close: bool,
+) -> list[list[int]]:
+    """Write a turn of the known speaker of each row; return its tokens without the end.
+
+    Args:
+        module: The model.
+        decoder: Has read everything up to the header of who speaks.
+        begin: Tokens a turn can begin with, `first_words`.
+        temperature: 0 takes the most likely.
+        top_p: A sampled token is one of the likeliest whose chances sum up to this.
+        close: Let the decoder read the end too, so that another turn can follow.
+    """
+    return decoder.decode(
+        0,
+        module.last_logits,
+        stop_id=module.encoder().stop_id,
+        max_new_tokens=module.max_answer_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        close=close,
+        allowed=lambda row, tokens: None if tokens else begin,
+    )
 
 
 def first_words(tokenizer: Any) -> list[int]:
