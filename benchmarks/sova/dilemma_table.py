@@ -17,6 +17,7 @@ import torch
 from torchmetrics.functional.classification import binary_auroc
 
 from benchmarks import trials
+from zoo.methods.sova.asking import policy_choice
 from zoo.methods.sova.expected import RULES, expected_action
 from zoo.methods.sova.metrics import (
     Choice,
@@ -29,6 +30,7 @@ from zoo.ranking.metrics import bootstrap
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 
 DIRECT = "direct"
+POLICIES = ("always_do", "always_not", "random", "oracle")
 TITLES = ("row", "n", "order 1", "order 2", "both", "both - direct", "shift, nats", "AUROC")
 FOR = {"Maslow": "maslow", "growth": "maslow", "Plutchik": "emotion", "valence": "emotion"}
 """Whose values a row is about, by the end of its name; other rows are about nobody's."""
@@ -63,24 +65,29 @@ def choices(dilemmas: Sequence[Dilemma], odds: Odds, which: Sequence[int]) -> li
 
 
 def rule_table(odds: dict[str, Odds], dilemmas: Sequence[Dilemma], rule: str) -> list[str]:
-    """Return the table of one rule of expected actions, its constant policies above it."""
+    """Return the table of one rule of expected actions, the policies above it."""
     theory, name = RULES[rule][0], f"expected_{rule}"
     done = [d for d in dilemmas if d.id in odds[DIRECT]]
     counts = ExpectedRatio(rule)(done, constant_choices(TO_DO, len(done)))
     if name not in counts:
         return []
-    always = trials.percent(counts[f"{name}_always_do"], counts[f"{name}_always_not"])
-    lines = [
-        "",
-        f"{rule}: {counts[f'{name}_decisive']:.0f} of {len(done)} dilemmas are decisive; always do "
-        f"{always[0]}, always not {always[1]}",
-        "",
-    ]
+    head = f"{rule}: {counts[f'{name}_decisive']:.0f} of {len(done)} dilemmas are decisive; "
+    lines = ["", head + policies(done, rule), ""]
     about = {row: FOR.get(row.replace(",", "").split()[-1]) for row in odds}
     shown = [row for row in odds if about[row] in (None, theory) and row != "SoVA, virtues"]
     decisive = [d for d in done if expected_action(d, rule)]
     cells = [cells_of(row, odds, decisive, rule) for row in shown]
     return lines + trials.markdown(TITLES, cells)
+
+
+def policies(dilemmas: Sequence[Dilemma], rule: str) -> str:
+    """Return the ratio of each policy that reads nothing, in percent, in words."""
+    found = []
+    for policy in POLICIES:
+        chosen = [policy_choice(policy, dilemma, rule).choice() for dilemma in dilemmas]
+        ratio = ExpectedRatio(rule)(dilemmas, chosen)[f"expected_{rule}"]
+        found.append(f"{policy.replace('_', ' ')} {trials.percent(ratio)[0]}")
+    return ", ".join(found)
 
 
 def cells_of(row: str, odds: dict[str, Odds], dilemmas: Sequence[Dilemma], rule: str) -> list[str]:

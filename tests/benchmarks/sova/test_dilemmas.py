@@ -129,6 +129,10 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
     share = sum(expected_action(d, "maslow_growth") == TO_DO for d in decisive) / len(decisive)
     assert always[2:5] == [f"{100 * s:.1f}" for s in (share, 1 - share, share)]
     assert cells[2:4] == always[2:4]
+    head = next(line for line in lines if line.startswith("maslow_growth: "))
+    random, oracle = head.partition("always not ")[2].split(", ")[1:]
+    assert 0 <= float(random.removeprefix("random ")) <= 100
+    assert oracle == "oracle 100.0"
     half = len(records)
     assert f"| direct | {len(records)} | 0.0 | 100.0 | 1.00 | {half} of {2 * half} |" in lines
 
