@@ -14,10 +14,10 @@ adapters beside the weights, since a small update is lost where it is rounded in
 Scores: chrF and BLEU over all lines, blocks whose lines are whole at the first, greedy attempt, the
 mean over lines of chrF and of the reference-based score that candidates get, and with `--judge` the
 expected grade by likelihood, by the training rubric and of vividness alone. Differences to SFT are
-paired over test blocks, with 95 % bootstrap intervals. `--overfit N` trains on N blocks and tests
-on the same. `--greedy` scores that attempt, and only lines that are not whole are written anew, in
-pieces; without it lines are sampled. The data are TVsub of `ZOO_DATA`, or `--data`, a folder for
-`datamodules.Subtitles`.
+paired over test blocks, seeds averaged, with 95 % bootstrap intervals. `--overfit N` trains on N
+blocks and tests on the same. `--greedy` scores that attempt, and only lines that are not whole are
+written anew, in pieces; without it lines are sampled. The data are TVsub of `ZOO_DATA`, or
+`--data`, a folder for `datamodules.Subtitles`.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
         cells += trials.percent(trials.mean_metric(mine, "valid"))
         for kind in kinds:
             both = [(entry, base[entry["seed"]]) for entry in mine if entry["seed"] in base]
-            ours = [x for entry, _ in both for x in entry["of_block"][kind]]
-            theirs = [x for _, entry in both for x in entry["of_block"][kind]]
+            ours = block_means([entry["of_block"][kind] for entry, _ in both])
+            theirs = block_means([entry["of_block"][kind] for _, entry in both])
             if row == "SFT" or not ours:
                 cells.append("-")
                 continue
@@ -191,3 +191,8 @@ def table(entries: Sequence[trials.Entry]) -> list[str]:
             cells.append(f"{middle:+.2f} ({low:+.2f} to {high:+.2f})")
         rows.append(cells)
     return trials.markdown(titles, rows)
+
+
+def block_means(scores: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean over seeds for each block; nothing without seeds."""
+    return [statistics.mean(of_seeds) for of_seeds in zip(*scores, strict=True)]

@@ -64,6 +64,16 @@ def test_table_compares_with_the_same_seed():
     assert list(ROWS)[:2] == ["zero-shot", "SFT"]
 
 
+def test_table_averages_seeds_before_it_draws_blocks():
+    def entry(row, seed, blocks):
+        metrics = {"chrf": 20.0, "bleu": 10.0, "valid": 0.5}
+        return {"row": row, "seed": seed, "metrics": metrics, "of_block": {"chrf": blocks}}
+
+    ours = [entry("ALPO", 0, [22.0, 20.0]), entry("ALPO", 1, [20.0, 22.0])]
+    lines = table([entry("SFT", seed, [20.0, 20.0]) for seed in (0, 1)] + ours)
+    assert lines[-1] == "| ALPO | 2 | 20.0 | 10.0 | 50.0 | +1.00 (+1.00 to +1.00) |"
+
+
 def options(tmp_path, *more):
     given = ["--json", str(tmp_path / "rows.json"), "--folder", str(tmp_path / "stages")]
     given += ["--data", str(SAMPLES / "subtitles"), "--backbone", "tiny-llama", "--core", "2"]
