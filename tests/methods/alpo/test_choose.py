@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
+import torch
 from methods.alpo.alpo_blocks import OPEN, scored
 
-from zoo.methods.alpo.choose import Gate, carry_on, choose, mixing, whole_outcomes
+import zoo
+from zoo.methods.alpo.choose import PairRule, carry_on, choose, mixing, whole_outcomes
 
 
 def test_a_gate_can_read_the_variance_and_keep_a_least_beta() -> None:
     """The variance of all candidates, not of a sample of them; both limits are to be exceeded."""
     scores = [10.0, 12.0, 14.0, 16.0]  # variance 5, range 6
-    assert Gate("variance", 4.99).opens(scores, 3, 0)
-    assert not Gate("variance", 5.0).opens(scores, 3, 0)
-    assert Gate("range", 5.99).opens(scores, 3, 0)
-    assert not Gate("range", 6.0).opens(scores, 3, 0)
-    assert not Gate("range", 1.0).opens(scores[:3], 2, 0)
-    assert not Gate("range", 1.0).opens(scores, 0, 0)
+    assert PairRule("variance", 4.99).opens(scores, 3, 0)
+    assert not PairRule("variance", 5.0).opens(scores, 3, 0)
+    assert PairRule("range", 5.99).opens(scores, 3, 0)
+    assert not PairRule("range", 6.0).opens(scores, 3, 0)
+    assert not PairRule("range", 1.0).opens(scores[:3], 2, 0)
+    assert not PairRule("range", 1.0).opens(scores, 0, 0)
     record = scored([OPEN, [50.0, 52.0, 54.0, 56.0, 58.0, 60.0]])
-    free, kept = choose(record, 0), choose(record, 0, Gate(min_beta=0.9))
+    free, kept = choose(record, 0), choose(record, 0, PairRule(min_beta=0.9))
     assert min(c.beta for c in free) < 0.9
     assert [c.beta for c in kept] == [max(c.beta, 0.9) for c in free]
+
+
+def test_a_researchers_rule_reaches_the_batch() -> None:
+    """One method of a subclass changes beta and w of the pairs that are learned from."""
+
+    class RootRule(PairRule):
+        """beta grows with the root of the gap; every open gate counts alike."""
+
+        def weight(self, candidates: int, total: int) -> float:
+            return 1.0
+
+        def beta(self, gap: float, widest: float) -> float:
+            return math.sqrt(gap / widest)
+
+    class RootALPO(zoo.ALPO):
+        """ALPO with another rule."""
+
+        def pair_rule(self) -> PairRule:
+            return RootRule()
+
+    record = scored([OPEN, [50.0, 52.0, 54.0, 56.0, 58.0, 60.0], None])
+    batches = []
+    for kind in (zoo.ALPO, RootALPO):
+        module = kind({"name": "tiny-llama"}, objective="alpo")
+        module.configure_model()
+        encoder = module.encoder()
+        batches.append(encoder.collate(encoder(record), {}))
+    assert batches[1].pair_weights.tolist() == [1.0, 1.0]
+    torch.testing.assert_close(batches[1].pair_betas, batches[0].pair_betas.sqrt())
+    assert len(set(batches[0].pair_betas.tolist())) == 2
 
 
 def test_the_share_of_chosen_prefixes_rises_and_stays() -> None:

@@ -13,7 +13,7 @@ import zoo
 from zoo.errors import InputError
 from zoo.methods.alpo import __main__ as command
 from zoo.methods.alpo.candidates import Sampling
-from zoo.methods.alpo.choose import Gate
+from zoo.methods.alpo.choose import PairRule
 from zoo.methods.alpo.translate import Translating
 from zoo.methods.alpo.writing import Nucleus
 
@@ -39,9 +39,9 @@ def test_defaults_are_those_of_the_paper_and_the_release() -> None:
     assert (sampling.k, sampling.mode) == (15, "sequential")
     assert (scoring.votes, scoring.retries, scoring.temperature) == (4, 3, 0.3)
     assert (how.nucleus, how.retries) == (Nucleus(0.5, 0.7, 30), 2)
-    assert (Gate().statistic, Gate().spread, Gate().min_beta) == ("range", 5.0, 0.0)
+    assert (PairRule().statistic, PairRule().spread, PairRule().min_beta) == ("range", 5.0, 0.0)
     module = zoo.ALPO({"name": "tiny-llama"})
-    assert module.gate == Gate()
+    assert module.pair_rule() == PairRule()
     assert how.max_new_tokens == module.max_answer_tokens
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from methods.straq.straq_dialogue import DIALOGUE, TWO, batch_of, repeated
 from methods.straq.straq_reference import NAMES, Reference, prompt
-from support_judges import ScriptedJudge, strategy
+from support_judges import strategy
 from training import quiet_trainer
 
 import zoo
 from datamodules import ESConv
+from zoo.judges.judge import ScriptedJudge
 from zoo.methods.straq.encoder import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import decisions

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from methods.straq.straq_dialogue import DIALOGUE, batch_of, talk
 from methods.straq.straq_reference import NAMES
-from support_judges import ScriptedJudge
 
 import zoo
 from datamodules import ESConv
 from zoo.errors import InputError
+from zoo.judges.judge import ScriptedJudge
 from zoo.methods.straq.encoder import Transition
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.judging import SupportJudge

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from methods.straq.straq_rated_talk import talk
-from support_judges import ScriptedJudge, strategy
+from support_judges import strategy
 
 import zoo
 from datamodules import ESConv
 from zoo.errors import InputError
-from zoo.judges.judge import JudgeError
+from zoo.judges.judge import JudgeError, ScriptedJudge
 from zoo.methods.straq.grading import Distilled, open_grader
 from zoo.methods.straq.rewards import Imitated, Judged
 from zoo.support.decisions import Decision, decisions

@@ -5,9 +5,8 @@ from __future__ import annotations
 from urllib.error import URLError
 
 import pytest
-from support_judges import ScriptedJudge
 
-from zoo.judges.judge import Judge, JudgeError, persist
+from zoo.judges.judge import Judge, JudgeError, ScriptedJudge, persist
 
 
 def test_what_fails_is_asked_again() -> None:

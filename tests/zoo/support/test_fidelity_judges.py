@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support_judges import ScriptedJudge, by_length, points, replies
+from support_judges import by_length, points, replies
 
+from zoo.judges.judge import ScriptedJudge
 from zoo.support.judging import SupportJudge, against_data, both_orders, win_rates
 
 

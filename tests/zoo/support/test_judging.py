@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support_judges import Flaky, ScriptedJudge, by_length, grades, points, replies
+from support_judges import Flaky, by_length, grades, points, replies
 
 from zoo.errors import InputError
-from zoo.judges.judge import JudgeError
+from zoo.judges.judge import JudgeError, ScriptedJudge
 from zoo.records import SUPPORTER, Turn
 from zoo.support.judge_prompts import comparison, grading, read_choice, read_grade
 from zoo.support.judging import Grade, SupportJudge, Verdict, against_data, win_rates

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_judges import Flaky, ScriptedJudge, grades, points
+from support_judges import Flaky, grades, points
 
 from zoo.errors import InputError
+from zoo.judges.judge import ScriptedJudge
 from zoo.records import SEEKER, Turn
 from zoo.support.judging import Grade, SupportJudge, against_data, both_orders
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from support_judges import ScriptedJudge
-
 from zoo.backbone import Backbone, load
-from zoo.judges.judge import Messages
+from zoo.judges.judge import Messages, ScriptedJudge
 from zoo.judges.local import LocalLLM
 from zoo.records import SEEKER, SUPPORTER, Turn
 from zoo.support.simulation import (

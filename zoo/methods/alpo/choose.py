@@ -29,8 +29,10 @@ DIGITS = 2  # of a score
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """When a segment is learned from.
+class PairRule:
+    """When a segment is learned from, and how much its pair counts.
+
+    For another rule, override a method and return yours from `ALPO.pair_rule`.
 
     Attributes:
         statistic: Of the scores: `range` in points, or `variance` (of all candidates).
@@ -43,12 +45,30 @@ class Gate:
     min_beta: float = 0.0
 
     def opens(self, scores: Sequence[float], chosen: int, rejected: int) -> bool:
-        """Say whether a segment with these rounded scores is learned from."""
+        """Return g: whether a segment with these rounded scores is learned from."""
         spread = max(scores) - min(scores)
         if self.statistic == "variance":
             spread = statistics.pvariance(scores)
         better = scores[chosen] > scores[rejected]
         return len(scores) > MIN_CANDIDATES and spread > self.spread and better
+
+    def weight(self, candidates: int, total: int) -> float:
+        """Return w of an open gate.
+
+        Args:
+            candidates: Of the segment.
+            total: Candidates of all segments of the block.
+        """
+        return candidates / total
+
+    def beta(self, gap: float, widest: float) -> float:
+        """Return beta of an open gate, before `beta_scale`.
+
+        Args:
+            gap: r(chosen) - r(rejected) of the segment, in points.
+            widest: The largest gap among the open gates of the block.
+        """
+        return max(gap / widest, self.min_beta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +90,27 @@ class Choice:
     is_open: bool = False
 
 
-def choose(record: ScoredBlock, seed: int, gate: Gate | None = None) -> tuple[Choice, ...]:
+def choose(record: ScoredBlock, seed: int, rule: PairRule | None = None) -> tuple[Choice, ...]:
     """Return what is learned of each segment of a block; drawn once, by the seed and its index.
 
     Args:
         record: Candidates with scores.
         seed: The run's.
-        gate: When a segment is learned from.
+        rule: When a segment is learned from, and how much its pair counts.
     """
-    gate, rng = gate or Gate(), drawing(seed, record)
+    rule, rng = rule or PairRule(), drawing(seed, record)
     pairs = [pick_pair(segment, rng) for segment in record.segments]
     rounded = [rounded_scores(segment) for segment in record.segments]
     gaps = [
-        scores[chosen] - scores[rejected] if scores and gate.opens(scores, chosen, rejected) else 0
+        scores[chosen] - scores[rejected] if scores and rule.opens(scores, chosen, rejected) else 0
         for scores, (chosen, rejected) in zip(rounded, pairs, strict=True)
     ]
     total, widest = sum(len(segment.candidates) for segment in record.segments), max(gaps)
     return tuple(
         Choice(
             *pair,
-            weight=len(segment.candidates) / total,
-            beta=max(gap / widest, gate.min_beta),
+            weight=rule.weight(len(segment.candidates), total),
+            beta=rule.beta(gap, widest),
             is_open=True,
         )
         if gap

@@ -18,7 +18,7 @@ from zoo.encoding import NO_HEAD, Example, Segment, join, unlearned
 from zoo.errors import TooLongError
 from zoo.methods.alpo.choose import (
     Choice,
-    Gate,
+    PairRule,
     choose,
     choose_every_segment,
     whole_outcomes,
@@ -91,7 +91,7 @@ class PreferenceEncoder(TranslationEncoder):
 
     Attributes:
         objective: `alpo`, `segment_dpo` or `outcome_dpo`.
-        gate: When a segment is learned from (ALPO).
+        rule: When a segment is learned from, and how much its pair counts (ALPO).
         beta: The constant beta of the baselines, 1 / nats.
         seed: Of what is drawn once per block.
     """
@@ -99,7 +99,7 @@ class PreferenceEncoder(TranslationEncoder):
     records: ClassVar[tuple[type, ...]] = (ScoredBlock,)
 
     objective: Objective = field(default="alpo", kw_only=True)
-    gate: Gate = field(default_factory=Gate, kw_only=True)
+    rule: PairRule = field(default_factory=PairRule, kw_only=True)
     beta: float = field(default=0.1, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
@@ -130,7 +130,7 @@ class PreferenceEncoder(TranslationEncoder):
             for (start, _), segment in zip(block.spans, record.segments, strict=True)
         )
         if self.objective == "alpo":
-            return ids, choose(record, self.seed, self.gate)
+            return ids, choose(record, self.seed, self.rule)
         if self.objective == "segment_dpo":
             return ids, choose_every_segment(record, self.seed, self.beta)
         outcomes = whole_outcomes(record, self.seed)

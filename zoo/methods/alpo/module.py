@@ -45,7 +45,7 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss, total_loss
 from zoo.losses.preference import dpo_loss, node_log_probs
-from zoo.methods.alpo.choose import Gate, Statistic, mixing
+from zoo.methods.alpo.choose import PairRule, Statistic, mixing
 from zoo.methods.alpo.encoder import TRANSLATION, BlockEncoder, Objective, PreferenceEncoder
 from zoo.methods.alpo.evaluation import TranslatingModule
 from zoo.methods.alpo.figures import Margins, pair_figures
@@ -105,7 +105,7 @@ class ALPO(TranslatingModule):
         )
         self.save_hyperparameters()
         self.objective, self.beta_scale, self.dpo_beta = objective, beta_scale, dpo_beta
-        self.gate = Gate(gate_statistic, gate_spread, min_beta)
+        self.gate_statistic, self.gate_spread, self.min_beta = gate_statistic, gate_spread, min_beta
         self.normalize, self.mixing_stages, self.seed = normalize, mixing_stages, seed
         self.max_length = max_length
         self.reference = WeightCopy()
@@ -123,6 +123,10 @@ class ALPO(TranslatingModule):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: {getattr(self, name)} is not above 0")
 
+    def pair_rule(self) -> PairRule:
+        """Return the gate, equation (3) and equation (4); override it for another rule."""
+        return PairRule(self.gate_statistic, self.gate_spread, self.min_beta)
+
     def build_encoder(self, tokenizer: Any) -> BlockEncoder | PreferenceEncoder:
         """Return the encoder of the objective: sequences, or trees of equations (2) to (5)."""
         if self.objective == "sft":
@@ -131,7 +135,7 @@ class ALPO(TranslatingModule):
             tokenizer,
             max_length=self.max_length,
             objective=self.objective,
-            gate=self.gate,
+            rule=self.pair_rule(),
             beta=self.dpo_beta,
             seed=self.seed,
         )
