@@ -20,7 +20,8 @@ from pathlib import Path
 
 from datamodules.streams import hidden, open_bytes
 from zoo.errors import InputError
-from zoo.records.subtitle_files import FORMATS, Cue, cues, decode, one_line, parse
+from zoo.records.subtitle_files import FORMATS, Cue, cues, decode, parse
+from zoo.records.subtitle_markup import one_line
 
 TOLERANCE = 700  # milliseconds
 ARCHIVES = (".tar", ".tar.gz", ".tgz")

@@ -74,6 +74,14 @@ def test_parts_of_the_own_sample_are_the_whole():
     assert sft == preference == Subtitles().records("train") != []
 
 
+def test_braces_and_backslashes_are_text_of_pairs(tmp_path):
+    """But for tags; pysubs2 takes all of them for tags and breaks."""
+    lines = ("{\\an8}he {the boss} is here", "{laughs}", "C:\\New")
+    write(tmp_path, a__zh__srt=srt("一", "二", "三"), a__en__srt=srt(*lines))
+    (block,) = _train(tmp_path)
+    assert block.target == ("he {the boss} is here", "{laughs}", "C:\\New")
+
+
 def test_lines_without_partner_are_counted(tmp_path, caplog):
     later = srt("x", "y", "z").replace("00:00:04,000", "00:00:07,000")
     later = later.replace("00:00:05,000", "00:00:08,000")

@@ -18,6 +18,12 @@ from pathlib import Path
 import pysubs2
 
 from zoo.errors import InputError, nearest
+from zoo.records.subtitle_markup import (
+    SUBRIP,
+    shown,
+    with_stand_ins,
+    without_stand_ins,
+)
 
 FORMATS = {".srt": "srt", ".vtt": "vtt", ".ass": "ass", ".ssa": "ssa"}
 """Suffix -> pysubs2's name of the format."""
@@ -33,7 +39,6 @@ _EXAMPLES = {
     "vtt": "00:00:01.000 --> 00:00:02.500",
     "ass": "0:00:01.00,0:00:02.50",
 }
-_STARTING_TAGS = re.compile(r"(\{[^}]*\})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +115,8 @@ def parse(text: str, where: Path) -> pysubs2.SSAFile:
         problem = _problem(line, kind)
         if problem:
             raise InputError(f"{where}:{number}: {problem}")
-    if kind in ("srt", "vtt"):
-        text += "\n\n0\n"  # pysubs2 drops a number at the end of a text, as the next one's
     try:
-        subtitles = pysubs2.SSAFile.from_string(text, format_=kind)
+        subtitles = _read(text, kind)
     except (pysubs2.Pysubs2Error, ValueError) as error:
         raise InputError(f"{where}: cannot be read as {kind}: {error}") from error
     for event in subtitles:
@@ -122,7 +125,7 @@ def parse(text: str, where: Path) -> pysubs2.SSAFile:
             raise InputError(f"{where}: the subtitle at {at} ends before it starts")
     if not texts(subtitles):
         raise InputError(f"{where}: there is no subtitle with a text in it")
-    number = _without_time(rows) if kind in ("srt", "vtt") else 0
+    number = _without_time(rows) if kind in SUBRIP else 0
     if number:
         raise InputError(
             f"{where}:{number}: no time after the number of this subtitle; expected "
@@ -133,29 +136,42 @@ def parse(text: str, where: Path) -> pysubs2.SSAFile:
 
 def texts(subtitles: pysubs2.SSAFile) -> list[pysubs2.SSAEvent]:
     """Return the subtitles that show a text, in the order of the file."""
-    return [event for event in subtitles if event.is_text and one_line(event.plaintext)]
+    return [event for event in subtitles if event.is_text and shown(event)]
 
 
 def cues(subtitles: pysubs2.SSAFile) -> list[Cue]:
     """Return the subtitles that show a text, by the time when they appear."""
-    shown = [Cue(e.start, e.end, one_line(e.plaintext)) for e in texts(subtitles)]
-    return sorted(shown, key=lambda cue: cue.start)
+    found = [Cue(e.start, e.end, shown(e)) for e in texts(subtitles)]
+    return sorted(found, key=lambda cue: cue.start)
 
 
-def replace_text(event: pysubs2.SSAEvent, text: str) -> None:
-    """Write another text into a subtitle; the tags that it begins with (its place) stay."""
-    tags = _STARTING_TAGS.match(event.text)
-    event.text = (tags[0] if tags else "") + text
+def write(subtitles: pysubs2.SSAFile, kind: str) -> tuple[str, list[str]]:
+    """Return subtitles as the text of a file, and what it shows.
+
+    Args:
+        subtitles: What to write; those of `.vtt` are put in order of time.
+        kind: pysubs2's name of the format.
+
+    Returns:
+        The text, and for each subtitle that is one of text, in the order of `subtitles`, the line
+        that is read from there.
+    """
+    if kind == "vtt":
+        subtitles.events.sort(key=lambda event: event.start)  # as pysubs2 writes it
+    text = without_stand_ins(subtitles.to_string(kind))
+    return text, [shown(event) for event in _read(text, kind) if event.is_text]
 
 
-def one_line(text: str) -> str:
-    """Return a text of several lines as one, without blanks around it."""
-    return " ".join(text.split())
+def _read(text: str, kind: str) -> pysubs2.SSAFile:
+    if kind in SUBRIP:
+        text = with_stand_ins(text)
+        text += "\n\n0\n"  # pysubs2 drops a number at the end of a text, as the next one's
+    return pysubs2.SSAFile.from_string(text, format_=kind)
 
 
 def _problem(line: str, kind: str) -> str:
     """Return what is wrong with the times of a line; empty if nothing is, or it has none."""
-    if kind in ("srt", "vtt"):
+    if kind in SUBRIP:
         if _ARROW not in line:
             return ""
         left, _, right = line.partition(_ARROW)

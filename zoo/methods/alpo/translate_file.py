@@ -1,6 +1,8 @@
-"""Translating a subtitle file, or a text with a line a subtitle: time codes and styles stay.
+r"""Translating a subtitle file, or a text with a line a subtitle: time codes and styles stay.
 
-pysubs2 keeps no cue settings of `.vtt`, and of the tags of `.srt` those of italics and their like.
+pysubs2 keeps no cue settings of `.vtt`; of the tags of `.srt` those of italics and their like stay,
+and those in braces (`{\an8}`). What the written file shows is compared with the translation: lines
+that the format cannot hold as they are (`zoo.records.subtitle_markup`) are counted.
 """
 
 from __future__ import annotations
@@ -10,13 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pysubs2 import SSAEvent, SSAFile
+
 from zoo.cache import whole_file
 from zoo.errors import InputError
 from zoo.methods.alpo.translate import Translating, translate
 from zoo.records import SubtitleBlock
 from zoo.records.subtitle_blocks import cut
-from zoo.records.subtitle_files import decode, format_of, one_line, parse, replace_text, texts
+from zoo.records.subtitle_files import decode, format_of, parse, texts, write
+from zoo.records.subtitle_markup import one_line, replace_text, shown
 
+CHANGED = "lines changed to fit the format"
 PLAIN = ".txt"
 ToBlocks = Callable[[Sequence[SubtitleBlock]], list[SubtitleBlock]]
 """Cuts episodes into blocks."""
@@ -61,22 +67,33 @@ def translate_file(
     else:
         subtitles = parse(text, source)
         events = texts(subtitles)
-        lines = [one_line(event.plaintext) for event in events]
+        lines = [shown(event) for event in events]
     counts = Counter[str]()
     episode = SubtitleBlock(
         tuple(lines), source_language=languages[0], target_language=languages[1], id=source.name
     )
     blocks = cut(episode) if to_blocks is None else to_blocks([episode])
     parts = translate(model, blocks, how or Translating(), counts)
-    translated = [line for part in parts for line in part]
+    translated = [one_line(line) for part in parts for line in part]
     if plain:
         for i, line in zip(places, translated, strict=True):
             rows[i] = line
         data = "\n".join(rows) + "\n"
     else:
-        for event, line in zip(events, translated, strict=True):
-            replace_text(event, line)
-        data = subtitles.to_string(kind)
+        data, changed = _with_lines(subtitles, events, translated, kind)
+        counts += Counter({CHANGED: changed})
     with whole_file(output) as scratch:
         scratch.write_text(data, "utf-8")
     return counts
+
+
+def _with_lines(
+    subtitles: SSAFile, events: Sequence[SSAEvent], lines: Sequence[str], kind: str
+) -> tuple[str, int]:
+    """Return a file with other lines in it, and how many of them it does not show as they are."""
+    for event, line in zip(events, lines, strict=True):
+        replace_text(event, line, kind)
+    data, there = write(subtitles, kind)
+    wanted = dict(zip(map(id, events), lines, strict=True))
+    meant = [wanted.get(id(event), "") for event in subtitles if event.is_text]
+    return data, sum(a != b for a, b in zip(meant, there, strict=True))
