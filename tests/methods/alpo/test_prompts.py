@@ -55,3 +55,11 @@ def test_lines_are_read_as_they_are_written() -> None:
         assert read_lines(number, 1, 1) == ("a",)
     for text in ("1. a", "1. a\n2. b\n3. c", "2. a\n3. b", "1. a\nb", "1. a\n2. ", "1. a\n1. b"):
         assert read_lines(text, 1, 2) is None
+
+
+def test_a_number_of_the_text_is_not_that_of_the_line() -> None:
+    """A line that lacks its number does not lose one of its own, but makes the block not valid."""
+    for text in ("1. a\n2.5 million", "1. a\n2:30", "1. a\n2、3 of us"):
+        assert read_lines(text, 1, 2) is None
+    assert read_lines("006. a\n007. Bond", 6, 2) is None
+    assert read_lines("1. a\n2. 5 million", 1, 2) == ("a", "5 million")

@@ -12,7 +12,6 @@ from zoo.methods.alpo import translate as translating
 from zoo.methods.alpo.translate import Translating, translate
 from zoo.methods.alpo.translate_file import translate_file
 from zoo.records import SubtitleBlock
-from zoo.records.subtitle_files import cues, parse
 
 BLOCK = SubtitleBlock(
     tuple(f"s{i}" for i in range(7)), before=("b0", "b1"), after=("a0",), id="e:1"
@@ -96,14 +95,35 @@ def test_then_in_pieces_of_five_lines(write):
 
 
 def test_then_line_by_line(write):
-    """The first line counts, whatever its number; one that is empty stays and is counted."""
-    said = {"s0": "4. X", "s1": "no number\nmore", "s2": "", "s3": "1. ", "s4": "1. S4"}
+    """The first line counts, without the number 1 that was asked for; an empty one stays."""
+    said = {"s0": "1、X", "s1": "no number\nmore", "s2": "", "s3": "1. ", "s4": "1. S4"}
     write(lambda block, _: said[block.source[0]] if len(block.lines) == 1 else "1. x")
     counts = Counter()
     block = SubtitleBlock(BLOCK.source[:5], id="e")
     found = translate(None, [block], Translating(retries=0), counts)
     assert found == [("X", "no number", "s2", "s3", "S4")]
     assert counts == {"in pieces": 1, "lines left as they were": 2}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("10:30 we meet.", "10:30 we meet."),
+        ("1:30 is late", "1:30 is late"),
+        ("1.5 million people", "1.5 million people"),
+        ("1999: the year", "1999: the year"),
+        ("007. Bond", "007. Bond"),
+        ("2) Go!", "2) Go!"),  # the line was number 1
+        ("1. 10:30 we meet.", "10:30 we meet."),
+        ("1. 1. Mai", "1. Mai"),
+        ("1.你好", "你好"),
+        ("1：你好", "你好"),
+    ],
+)
+def test_a_number_of_the_text_stays_where_a_line_is_written_alone(write, written, said):
+    write(lambda block, _: written)
+    block = SubtitleBlock(("s0",), id="e", before=("b",))
+    assert translate(None, [block], Translating(retries=0), Counter()) == [(said,)]
 
 
 def test_srt_keeps_its_time_codes(write, tmp_path):
@@ -131,67 +151,6 @@ def test_ass_keeps_styles_places_and_comments(write, tmp_path):
     assert "Style: Top,Arial" in output.read_text("utf-8")
     translate_file(None, source, tmp_path / "y.vtt", ("zh", "en"))
     assert "00:00:02.500 --> 00:00:03.750\nNI HAO" in (tmp_path / "y.vtt").read_text("utf-8")
-
-
-CUE = "1\n00:00:01,000 --> 00:00:02,000\n{}\n\n"
-ODD = ("I {really} mean {it}", "{laughs}", "C:\\New \\hello", "a } b { c", "\\", "{{a}")
-EVENT = "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{}\n"
-
-
-def translated(write, tmp_path, source, target, output):
-    """Return what the translator sees, the counts, and the file of the translation."""
-    seen = []
-    write(lambda block, _: seen.extend(block.lines) or f"1. {target}")
-    for path in tmp_path.iterdir():
-        path.unlink()
-    path = tmp_path / ("x.ass" if source.startswith("Dialogue") else "x.srt")
-    path.write_text(source if path.suffix == ".srt" else f"[Events]\n{source}", "utf-8")
-    counts = translate_file(None, path, tmp_path / output, ("zh", "en"))
-    (seen,) = seen
-    return seen, counts, tmp_path / output
-
-
-@pytest.mark.parametrize("text", ODD)
-def test_braces_and_backslashes_are_text(write, tmp_path, text):
-    """Of the source and of the translation; pysubs2 takes them for tags and breaks."""
-    for name in ("y.srt", "y.vtt"):
-        seen, counts, output = translated(write, tmp_path, CUE.format(text), text, name)
-        assert (seen, counts) == (text, {"at once": 1})
-        assert output.read_text("utf-8").split("\n")[-3] == text
-        assert [cue.text for cue in cues(parse(output.read_text("utf-8"), output))] == [text]
-
-
-def test_a_tag_in_braces_stays_where_it_is_one(write, tmp_path):
-    source = CUE.format("{\\an8}<i>ni</i> {\\b1}hao")
-    seen, counts, output = translated(write, tmp_path, source, "hello", "y.srt")
-    assert (seen, counts) == ("ni hao", {"at once": 1})
-    assert output.read_text("utf-8") == CUE.format("{\\an8}<i>hello</i>")
-    _, _, output = translated(write, tmp_path, source, "hello", "y.ass")
-    assert output.read_text("utf-8").endswith(",,{\\an8}{\\i1}hello\n")
-
-
-@pytest.mark.parametrize(
-    ("said", "name", "kept"),
-    [
-        ("I {really} do", "y.ass", "I (really) do"),
-        ("I {really} do", "y.ssa", "I (really) do"),
-        ("<laughs> 2 < 3", "y.srt", "(laughs) 2 < 3"),
-        ("</i> {\\an8} no", "y.vtt", "(/i) (\\an8) no"),
-        ("a --> b", "y.srt", "a -> b"),
-    ],
-)
-def test_what_a_format_cannot_hold_is_changed_and_counted(write, tmp_path, said, name, kept):
-    _, counts, output = translated(write, tmp_path, CUE.format("ni hao"), said, name)
-    assert counts == {"at once": 1, "lines changed to fit the format": 1}
-    assert [cue.text for cue in cues(parse(output.read_text("utf-8"), output))] == [kept]
-
-
-def test_ass_reads_back_as_it_was_written(write, tmp_path):
-    """A backslash is no break there; braces that libass and ffmpeg escape are text."""
-    source = EVENT.format("{a note}\\{laughs\\} ni\\Nhao")
-    seen, counts, output = translated(write, tmp_path, source, "C:\\New \\h", "y.ass")
-    assert (seen, counts) == ("{laughs} ni hao", {"at once": 1})
-    assert [cue.text for cue in cues(parse(output.read_text("utf-8"), output))] == ["C:\\New \\h"]
 
 
 def test_a_text_keeps_its_empty_lines(write, tmp_path):

@@ -68,7 +68,8 @@ REQUIREMENTS = (
 OPTIONAL = 4
 """Position of the requirement that is left out at random: a block has four or five."""
 
-NUMBERED = re.compile(r"(\d+)[.．、:：)] ?(.*)")  # as Chinese typography has it
+NUMBERED = re.compile(r"((?!0)\d+)[.．、:：)](?!\d) ?(.*)")
+"""A line and its number, also as Chinese typography has it; `3.5 million` and `10:30` have none."""
 
 
 def instruction(block: SubtitleBlock) -> str:
@@ -118,7 +119,8 @@ def read_lines(text: str, first: int, count: int) -> tuple[str, ...] | None:
     """Return the lines of a response, without their numbers; None if it is not valid.
 
     It is valid if it has `count` lines that are numbered from `first` on and none is empty. Empty
-    lines between them are passed over.
+    lines between them are passed over. A digit right after the number and its point belongs to the
+    line: it is one without a number.
     """
     rows = [row.strip() for row in text.split("\n") if row.strip()]
     found = [NUMBERED.fullmatch(row) for row in rows]
@@ -126,3 +128,13 @@ def read_lines(text: str, first: int, count: int) -> tuple[str, ...] | None:
     numbers = [int(match[1]) for match in found if match]
     valid = len(rows) == len(lines) and numbers == list(range(first, first + count)) and all(lines)
     return lines if valid else None
+
+
+def read_line(text: str) -> str:
+    """Return a line that was written alone, so as number 1: the first one, without that number.
+
+    Another number belongs to the line (`1999: the year`).
+    """
+    line = text.split("\n")[0].strip()
+    found = NUMBERED.fullmatch(line)
+    return found[2].strip() if found and int(found[1]) == 1 else line

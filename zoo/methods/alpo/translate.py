@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from zoo.decoding.batching import BUDGET, chunks
-from zoo.methods.alpo.prompts import NUMBERED, read_lines
+from zoo.methods.alpo.prompts import read_line, read_lines
 from zoo.methods.alpo.writing import Nucleus, write_lines
 from zoo.records import SubtitleBlock
 from zoo.records.subtitles import Lines
@@ -75,13 +75,11 @@ def _in_pieces(model: Any, block: SubtitleBlock, how: Translating, counts: Count
 def _line_by_line(
     model: Any, piece: SubtitleBlock, how: Translating, counts: Counter[str]
 ) -> list[str]:
-    """Translate each line alone; the first line that is written counts, whatever its number."""
+    """Translate each line alone; the first line that is written counts, with a number or not."""
     found = []
     singles = _pieces(piece, 1)
     for single, text in zip(singles, _write(model, singles, how), strict=True):
-        written = next(iter(text.split("\n")), "").strip()
-        match = NUMBERED.fullmatch(written)
-        said = match[2].strip() if match else written
+        said = read_line(text)
         if not said:
             counts["lines left as they were"] += 1
         found.append(said or single.source[0])
