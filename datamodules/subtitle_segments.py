@@ -1,6 +1,8 @@
 """Files of segments: where the segments of an episode begin, a JSON object a line.
 
 {"id": "train/night", "lines": 3, "starts": [0, 2]}
+
+`text`, the digest of the lines, is there for `segment` and may be missing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from datamodules.json_files import read_objects
 from datamodules.tables import only
 from zoo.errors import InputError
 
-FIELDS = ("id", "lines", "starts")
+FIELDS = ("id", "lines", "starts", "text")
 
 
 def read_starts(path: Path) -> dict[str, tuple[tuple[int, ...], int]]:

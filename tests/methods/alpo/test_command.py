@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import zoo
+from zoo.cache import digest
 from zoo.errors import InputError
 from zoo.methods.alpo import __main__ as command
 from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer
@@ -44,8 +45,10 @@ def test_a_scorers_judge_has_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
 class Episodes:
     """What `segment` asks of the data."""
 
+    lines = ("a", "b", "c")
+
     def episodes(self, split: str) -> list[SubtitleBlock]:
-        return [SubtitleBlock(("a", "b", "c"), id=split)]
+        return [SubtitleBlock(self.lines, id=split)]
 
 
 def test_segments_of_single_lines_need_no_judge(
@@ -56,7 +59,11 @@ def test_segments_of_single_lines_need_no_judge(
     for _ in range(2):
         command.segment(Episodes(), str(output), "line")
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert rows == [{"id": s, "lines": 3, "starts": [0, 1, 2]} for s in ("train", "val", "test")]
+    text = digest(["a", "b", "c"])
+    assert rows == [
+        {"id": split, "lines": 3, "text": text, "starts": [0, 1, 2]}
+        for split in ("train", "val", "test")
+    ]
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "train: 3 lines, 3 segments"
     assert said[3:] == [f"segments    {output}: 3 episodes"] * 2
@@ -67,6 +74,25 @@ def test_segments_of_single_lines_need_no_judge(
     with pytest.raises(InputError, match="max_lines: 0 is not above 0"):
         command.segment(Episodes(), str(output), "line", max_lines=0)
     command.segment(Episodes(), str(output), "line", max_lines=8)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fields"), [(("a", "b"), "lines, text"), (("a", "b", "x"), "text")]
+)
+def test_segments_of_other_lines_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], fields: str
+) -> None:
+    """Also where their number is the same; a file of before the digests is gone on with."""
+    output = tmp_path / "lines.jsonl"
+    command.segment(Episodes(), str(output), "line")
+    old = [{"id": name, "lines": 3, "starts": [0, 1, 2]} for name in ("train", "val")]
+    monkeypatch.setattr(Episodes, "lines", lines)
+    with pytest.raises(InputError, match=rf"jsonl:1: train was made of .* now, by {fields}; name"):
+        command.segment(Episodes(), str(output), "line")
+    monkeypatch.undo()
+    output.write_text("".join(json.dumps(row) + "\n" for row in old))
+    command.segment(Episodes(), str(output), "line")
+    assert [json.loads(row)["id"] for row in output.read_text().splitlines()][2:] == ["test"]
 
 
 def test_counts_are_told_in_words() -> None:

@@ -147,6 +147,49 @@ def test_a_file_holds_blocks_of_one_split_part_and_folder(data, translator, tmp_
     assert (output.read_bytes(), card.read_bytes()) == whole
 
 
+def test_a_translator_or_a_reference_that_changed_is_refused(data, translator, tmp_path, capsys):
+    """Both lie where they lay; what was sampled before does not fit to them."""
+    mine, output = shutil.copytree(data, tmp_path / "mine"), tmp_path / "scored.jsonl"
+    own = shutil.copytree(translator, tmp_path / "translator")
+    arguments = [*given(mine, own, output), "--sampling.k", "1"]
+    main(arguments)
+    whole = output.read_bytes()
+    (mine / "train/a.en").write_text("Hi!\nGo!\n", "utf-8")
+    with pytest.raises(SystemExit):
+        main(arguments)
+    said = f"{output}:1: train/a:1 was made of other data than there is now, by block; name a new"
+    assert said in capsys.readouterr().err
+    (mine / "train/a.en").write_text("Hi.\nGo!\n", "utf-8")
+    shutil.rmtree(own)
+    other = zoo.load(translator)
+    other.lm.lm_head.weight.data[0, 0] += 1
+    zoo.save(other, own)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "begun with other settings: weights (see" in capsys.readouterr().err
+    assert output.read_bytes() == whole
+
+
+def test_a_block_beyond_the_window_may_be_left_out(data, translator, tmp_path, capsys):
+    """Else it would stop the run for good; the others are sampled, and its number is told."""
+    mine, output = shutil.copytree(data, tmp_path / "mine"), tmp_path / "scored.jsonl"
+    (mine / "train/a.zh").write_text(f"{'甲' * 2000}\n乙\n", "utf-8")
+    arguments = [*given(mine, translator, output), "--sampling.k", "1"]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    said = capsys.readouterr().err
+    assert "error: train/a:1: " in said
+    assert said.endswith("data.too_long: drop leaves such blocks out\n")
+    main([*arguments, "--data.too_long", "drop"])
+    out = capsys.readouterr().out
+    assert "1/2 train/a:1: left out: train/a:1: " in out
+    assert out.endswith(f"{output}: 1 blocks, 1 longer than the window left out\n")
+    (mine / "train/b.zh").write_text(f"{'甲' * 2000}\n乙\n", "utf-8")
+    with pytest.raises(SystemExit):
+        main([*arguments, "--data.too_long", "drop", "--output", str(tmp_path / "new.jsonl")])
+    assert "data.too_long: no block of 'train' fits" in capsys.readouterr().err
+
+
 def test_a_judge_scores_by_likelihood(data, translator, tmp_path):
     """A language model of random weights as judge: scores are there and in range."""
     output = tmp_path / "scored.jsonl"

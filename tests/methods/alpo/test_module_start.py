@@ -44,3 +44,23 @@ def test_a_new_file_says_what_its_lines_depend_on(tmp_path: Path) -> None:
     path.write_bytes(b'{"id": "1')  # not one whole line
     assert GrowingFile(path, {"a": (1, 2), "name": "é"}).done == set()
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("text", ["{broken", "[1]", ""])
+def test_broken_settings_are_bad_input(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.jsonl"
+    GrowingFile(path, {"a": 1}).append("1", {"id": "1"})
+    (tmp_path / "x.jsonl.settings.json").write_text(text)
+    with pytest.raises(InputError, match=r"x.jsonl.settings.json: no settings \(.*name a new file"):
+        GrowingFile(path, {"a": 1})
+
+
+def test_an_object_of_other_data_is_refused(tmp_path: Path) -> None:
+    """Its settings are the same; one that this run does not make stays, as with fewer records."""
+    path = tmp_path / "x.jsonl"
+    GrowingFile(path, {}).append("a", {"id": "a", "lines": 3})
+    said = r"x.jsonl:1: a was made of other data than there is now, by lines; name a new file"
+    with pytest.raises(InputError, match=said):
+        GrowingFile(path, {}, {"a": {"lines": 2}})
+    for known in ({"a": {"lines": 3}}, {"a": {"lines": 3, "text": "new"}}, {"b": {"lines": 2}}):
+        assert GrowingFile(path, {}, known).done == {"a"}

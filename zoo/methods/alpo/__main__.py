@@ -3,7 +3,8 @@
     segment   divides episodes into segments           -> data.segments of datamodules.Subtitles
     sample    writes candidates and scores them        -> data.train of datamodules.ScoredBlocks
 
-Both write a line an episode or block, and go on where they stopped.
+Both write a line an episode or block, and go on where they stopped, unless the translator or the
+subtitles have changed since.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from jsonargparse import auto_cli
 from lightning.pytorch import LightningDataModule
 
 from zoo.backbone import Backbone
-from zoo.errors import InputError, check_counts
+from zoo.cache import digest, weights_digest
+from zoo.errors import InputError, TooLongError, check_counts
 from zoo.export import load
 from zoo.judges.local import LocalLLM
 from zoo.methods.alpo.candidates import Sampling, scored
@@ -86,7 +88,8 @@ def sample(
 
     Args:
         translator: Exported folder of a translator (`python -m zoo export`).
-        data: Blocks with a translation: `datamodules.Subtitles`.
+        data: Blocks with a translation: `datamodules.Subtitles`. Its `too_long` says whether a
+            block that does not fit into the translator's window is left out.
         output: JSONL file; one that was begun is gone on with.
         split: Which blocks.
         sampling: How candidates are written.
@@ -94,23 +97,49 @@ def sample(
     """
     sampling.check()
     blocks = list(records_of(data, split))
+    scorer = scoring.scorer(sampling.seed)
+    model = load(translator).to(device())
     settings = {
         "split": split,
         "translator": str(Path(translator).resolve()),
+        "weights": weights_digest(model.state_dict().items()),
         "sampling": asdict(sampling),
         "scoring": asdict(scoring),
         "data": settings_of(data, (*READ, *CUT)),
     }
-    scorer = scoring.scorer(sampling.seed)
-    model = load(translator).to(device())
     file = GrowingFile(Path(output), settings, {b.id: {"block": asdict(b)} for b in blocks})
-    counts = Counter[str]()
+    drop = getattr(data, "too_long", "error") == "drop"
+    left_out = _sample_blocks(model, blocks, scorer, sampling, file, drop)
+    if blocks and not file.done:
+        raise InputError(f"data.too_long: no block of {split!r} fits into the window")
+    longer = f", {left_out} longer than the window left out" if left_out else ""
+    say(f"scored      {output}: {len(file.done)} blocks{longer}")
+
+
+def _sample_blocks(
+    model: Any,
+    blocks: list[Any],
+    scorer: Scorer,
+    sampling: Sampling,
+    file: GrowingFile,
+    drop: bool,
+) -> int:
+    """Write the blocks that the file lacks; return how many are too long, which `drop` allows."""
+    counts, left_out = Counter[str](), 0
     todo = [block for block in blocks if block.id not in file.done]
     for done, block in enumerate(todo, start=1):
-        record = scored(model, block, scorer, sampling, counts)
+        try:
+            record = scored(model, block, scorer, sampling, counts)
+        except TooLongError as error:
+            if not drop:
+                said = f"{error}; data.too_long: drop leaves such blocks out"
+                raise TooLongError(said) from error
+            left_out += 1
+            say(f"{done}/{len(todo)} {block.id}: left out: {error}")
+            continue
         file.append(block.id, asdict(record))
         say(f"{done}/{len(todo)} {block.id}: {told(counts + scorer.counts)}")
-    say(f"scored      {output}: {len(file.done)} blocks")
+    return left_out
 
 
 def segment(
@@ -142,7 +171,10 @@ def segment(
         "max_lines": max_lines,
         "data": settings_of(data, READ),
     }
-    known = {episode.id: {"lines": len(episode.source)} for episode in episodes}
+    known: dict[str, Any] = {
+        episode.id: {"lines": len(episode.source), "text": digest(episode.source)}
+        for episode in episodes
+    }
     file = GrowingFile(Path(output), settings, known)
     for episode in episodes:
         if episode.id in file.done:
@@ -150,9 +182,8 @@ def segment(
         starts = (
             line_starts(episode) if asked is None else semantic_starts(episode, asked, max_lines)
         )
-        lines = len(episode.source)
-        file.append(episode.id, {"id": episode.id, "lines": lines, "starts": starts})
-        say(f"{episode.id}: {lines} lines, {len(starts)} segments")
+        file.append(episode.id, {"id": episode.id, **known[episode.id], "starts": starts})
+        say(f"{episode.id}: {len(episode.source)} lines, {len(starts)} segments")
     say(f"segments    {output}: {len(file.done)} episodes")
 
 

@@ -4,8 +4,9 @@ A line is written and synchronised at once, so a run that is cut off loses the o
 making. Beside the file stand the settings that its lines depend on: another run with other settings
 is refused.
 
-A file whose settings lack some is older than these. It is gone on with, and they are added, if each
-of its objects is one that this run would make too.
+An object that this run would make from other data than the file's is refused, too. A file whose
+settings lack some is older than these: it is gone on with, and they are added, if each of its
+objects is one that this run would make.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ class GrowingFile:
     Args:
         path: The file; it need not exist.
         settings: What its lines depend on, JSON-like.
-        known: Of each object of this run, by its id, what is known before it is made, JSON-like.
+        known: Of each object of this run, by its id, what is known before it is made, JSON-like; a
+            field that an older object lacks is not compared.
 
     Raises:
-        InputError: It was made with other settings, or a line is no object with an id.
+        InputError: It was made with other settings or data, or a line is no object with an id.
     """
 
     def __init__(
@@ -62,7 +64,10 @@ class GrowingFile:
         """Return the settings that the card lacks."""
         if not self.card.is_file():
             raise InputError(f"{self.path}: exists, but {self.card.name} does not; name a new file")
-        before = flat(json.loads(self.card.read_text("utf-8")))
+        try:
+            before = flat(json.loads(self.card.read_text("utf-8")))
+        except (ValueError, AttributeError) as error:  # AttributeError: no object
+            raise InputError(f"{self.card}: no settings ({error}); name a new file") from error
         lacking = sorted(settings.keys() - before.keys())
         same = [name for name in before if name in settings and before[name] == settings[name]]
         if len(same) < len(before):
@@ -82,11 +87,17 @@ class GrowingFile:
                 self.done.add(name)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{self.path}:{number}: no line of this file ({error})") from error
-            wanted = known.get(name)
-            if lacking and (wanted is None or any(item.get(k) != wanted[k] for k in wanted)):
+            wanted = known.get(name, {})
+            other = [field for field in wanted if item.get(field, wanted[field]) != wanted[field]]
+            if lacking and (other or name not in known):
                 raise InputError(
                     f"{self.path}:{number}: {name} is of other data, by {', '.join(lacking)}, "
                     f"which {self.card.name} lacks; name a new file"
+                )
+            if other:
+                raise InputError(
+                    f"{self.path}:{number}: {name} was made of other data than there is now, by "
+                    f"{', '.join(other)}; name a new file"
                 )
         if rest:  # a line that was cut off
             os.truncate(self.path, len(whole) + len(newline))
