@@ -2,7 +2,8 @@
 
 The inputs are divided into chunks, a chunk is a file, and a file appears whole or not at all: a
 killed process loses the chunk that it was computing. Processes that want the same results wait for
-the one that computes them. The digests of settings and of weights, which name files, are here too.
+the one that computes them. The digests of settings and of weights, which name files, are here too,
+and what is asked of a place before hours of work end in a file there.
 """
 
 from __future__ import annotations
@@ -92,16 +93,60 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return hasher.hexdigest()[:16]
 
 
+def check_new_file(path: Path, name: str = "output") -> None:
+    """Refuse a file that exists or could not be written; nothing is left behind.
+
+    Args:
+        path: What `whole_file` will write.
+        name: The option that named it.
+
+    Raises:
+        InputError: It exists, or its folder is none or not ours to write to, or a name is too long.
+    """
+    if exists_or_writable(path, name):
+        raise InputError(f"{name}: {path} exists; name a new file")
+
+
+def exists_or_writable(path: Path, name: str = "output") -> bool:
+    """Return whether a file exists.
+
+    Args:
+        path: The file.
+        name: The option that named it.
+
+    Raises:
+        InputError: It does not, and could not be written.
+    """
+    try:
+        if path.exists():
+            return True
+        folder = next(parent for parent in path.parents if parent.exists())
+        longest = max(path.relative_to(folder).parts, key=lambda part: len(os.fsencode(part)))
+        scratch = _scratch(folder / longest)
+        scratch.touch()
+        scratch.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{name}: {path} cannot be written ({error.strerror}); name a file in a folder where "
+            f"it can"
+        ) from error
+    return False
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield where to write a file, which then appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    scratch = _scratch(path)
     try:
         yield scratch
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _fill(path: Path, part: Sequence[Any], compute: Callable[..., Sequence[Any]]) -> None:

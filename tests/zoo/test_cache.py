@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.cache import fingerprint, remember, root
+from zoo.cache import check_new_file, fingerprint, remember, root
 from zoo.errors import InputError
 
 
@@ -54,6 +54,21 @@ def test_failure_leaves_no_file() -> None:
     with pytest.raises(RuntimeError, match="1 results for 2 inputs"):
         remember("x", "key", [1, 2], lambda part: [0])
     assert remember("x", "key", [1, 2], lambda part: [3, 4]) == [3, 4]
+
+
+def test_a_place_is_checked_before_hours_of_work(tmp_path: Path) -> None:
+    """Nothing is left there; folders that are missing will be made."""
+    file, long = tmp_path / "x.srt", tmp_path / ("a" * 260)
+    file.touch()
+    with pytest.raises(InputError, match=r"output: .*/x.srt exists; name a new file"):
+        check_new_file(file)
+    with pytest.raises(InputError, match="output: .* exists"):
+        check_new_file(tmp_path)
+    for path in (file / "y.srt", file / "new" / "y.srt", long, long / "y", Path("/proc/no/y.srt")):
+        with pytest.raises(InputError, match=r"queries: .* cannot be written \(.*; name a file in"):
+            check_new_file(path, "queries")
+    check_new_file(tmp_path / "new" / "folder" / "y.srt")
+    assert list(tmp_path.iterdir()) == [file]
 
 
 SLOW = """

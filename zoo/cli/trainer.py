@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from zoo import export as exporting
 from zoo import precision
+from zoo.cache import check_new_file, whole_file
 from zoo.cli import chat as chatting
 from zoo.cli.argument_errors import check_trained
 from zoo.cli.data_summary import HEAD, data_summary
@@ -228,8 +229,8 @@ class ZooTrainer(Trainer):
             engine: `faiss` searches vectors, if the method has them.
         """
         check_counts("", {"k": k})
-        if output is not None and Path(output).exists():
-            raise InputError(f"output: {output} exists; name a new file")
+        if output is not None:
+            check_new_file(Path(output))
         if engine == "faiss":
             check_vectors(model)
         asked, excluded = questions(datamodule, query, queries)
@@ -243,7 +244,8 @@ class ZooTrainer(Trainer):
             row = {"id": name, "query": text, "ranking": kept}
             lines.append(json.dumps(row, ensure_ascii=False))
         if output is not None:
-            Path(output).write_text("\n".join(lines) + "\n", "utf-8")
+            with whole_file(Path(output)) as scratch:
+                scratch.write_text("\n".join(lines) + "\n", "utf-8")
             print(f"rankings    {output}")  # noqa: T201
             return
         print("\n".join(lines))  # noqa: T201

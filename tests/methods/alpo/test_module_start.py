@@ -55,6 +55,14 @@ def test_broken_settings_are_bad_input(tmp_path: Path, text: str) -> None:
         GrowingFile(path, {"a": 1})
 
 
+def test_a_file_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    for path in (tmp_path / "x" / "y.jsonl", tmp_path / ("a" * 260)):
+        with pytest.raises(InputError, match=r"output: .* cannot be written"):
+            GrowingFile(path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_an_object_of_other_data_is_refused(tmp_path: Path) -> None:
     """Its settings are the same; one that this run does not make stays, as with fewer records."""
     path = tmp_path / "x.jsonl"

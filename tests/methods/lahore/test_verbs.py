@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import main, tiny
+from running import main, refusal, tiny
 from runs import Runs
 from transformers import AutoModelForCausalLM
 
@@ -58,8 +58,9 @@ def test_from_training_to_rankings(
     main("index", *given, "--output", str(tmp_path / "i"))
     assert f"index       {tmp_path / 'i'}: 8 documents, 8 new" in capsys.readouterr().out
     search = ("--index", str(tmp_path / "i"), "--k", "3")
-    main("search", *given, *search, "--output", str(tmp_path / "r.jsonl"))
-    for line, row in zip((tmp_path / "r.jsonl").open(), rows, strict=True):
+    found = tmp_path / "new" / "r.jsonl"
+    main("search", *given, *search, "--output", str(found))
+    for line, row in zip(found.open(), rows, strict=True):
         result = json.loads(line)
         assert result["id"] == row["id"]
         assert [n for n, _ in result["ranking"]] == [n for n, _ in row["ranking"][:3]]
@@ -67,6 +68,9 @@ def test_from_training_to_rankings(
     main("search", *given, *search, "--query", "seeker: hello")
     (line,) = capsys.readouterr().out.splitlines()
     assert len(json.loads(line)["ranking"]) == 3
+    below = ("--output", str(found / "r.jsonl"))
+    said = refusal(capsys, tmp_path, *search, *below, verb="search", given=given)
+    assert "r.jsonl cannot be written (Not a directory)" in said
 
 
 def dpo(folder: Path, steps: int, data: Any, **options: Any) -> Any:

@@ -47,8 +47,11 @@ def test_scenes_are_written_whole(
     written = output.read_bytes()
     again = ("--output", str(output))
     line = refusal(capfd, tmp_path, *again, verb="generate", given=given)
-    assert line == f"output: {output} exists; give a new name"
+    assert line == f"output: {output} exists; name a new file"
     assert output.read_bytes() == written
+    below = str(output / "y.jsonl")
+    line = refusal(capfd, tmp_path, "--output", below, verb="generate", given=given)
+    assert line.startswith(f"output: {below} cannot be written (Not a directory)")
     main("generate", *given, "--num_records", "1", "--data.path", str(output))  # and it is data
     assert "turn 2 (given):" in capfd.readouterr().out
 

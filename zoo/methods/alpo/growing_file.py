@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.cache import whole_file
+from zoo.cache import exists_or_writable, whole_file
 from zoo.errors import InputError
 
 
@@ -31,7 +31,8 @@ class GrowingFile:
             field that an older object lacks is not compared.
 
     Raises:
-        InputError: It was made with other settings or data, or a line is no object with an id.
+        InputError: It was made with other settings or data, a line is no object with an id, or it
+            cannot be written.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class GrowingFile:
         self.card = path.with_name(f"{path.name}.settings.json")
         plain = json.loads(json.dumps(settings))
         lacking = []
-        if path.exists():
+        exists_or_writable(self.card)
+        begun = path.exists()
+        if begun:
             lacking = self._check(flat(plain))
             self._read(json.loads(json.dumps(known or {})), lacking)
-        if lacking or not path.exists():
+        if lacking or not begun:
             with whole_file(self.card) as scratch:
                 scratch.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pysubs2 import SSAEvent, SSAFile
 
-from zoo.cache import whole_file
+from zoo.cache import check_new_file, whole_file
 from zoo.errors import InputError
 from zoo.methods.alpo.translate import Translating, translate
 from zoo.records import SubtitleBlock
@@ -49,13 +49,13 @@ def translate_file(
         to_blocks: Cuts it into blocks, which may have terms; None for the usual size and no terms.
 
     Raises:
-        InputError: A file is bad, `output` exists, or one has times and the other has not.
+        InputError: A file is bad, `output` exists or cannot be written, or one has times and the
+            other has not.
     """
     plain = source.suffix.lower() == PLAIN
     if not source.is_file():
         raise InputError(f"{source}: no such file")
-    if output.exists():
-        raise InputError(f"output: {output} exists; name a new file")
+    check_new_file(output)
     if plain != (output.suffix.lower() == PLAIN):
         raise InputError(f"output: {output} and {source} must both have times, or both be {PLAIN}")
     kind = "" if plain else format_of(output)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from zoo.cache import check_new_file
 from zoo.decoding.batching import in_step
 from zoo.encoding import join
 from zoo.errors import InputError
@@ -251,10 +252,10 @@ class SceneModule(EvaluatedModule):
             temperature: Of speakers and words; 0 takes the most likely.
 
         Raises:
-            InputError: The file exists.
+            InputError: The file exists, or cannot be written.
         """
-        if output is not None and Path(output).exists():
-            raise InputError(f"output: {output} exists; give a new name")
+        if output is not None:
+            check_new_file(Path(output))
         begun = [replace(scene, turns=scene.turns[:SEED_TURNS]) for scene in records]
         if prompt:
             begun = [replace(records[0], setting=prompt, turns=(), id="prompt")]
