@@ -93,11 +93,12 @@ def _block(item: Mapping[str, Any], where: str) -> SubtitleBlock:
         for name in ("source_language", "target_language")
         if name in item
     }
+    terms = field(item, "terms", list, where) if "terms" in item else []
     return SubtitleBlock(
         source=source,
         target=target,
         starts=check_starts(starts, len(source), where) if starts else (),
-        terms=tuple(_term(term, where) for term in item.get("terms", ())),
+        terms=tuple(_term(term, where) for term in terms),
         id=text_field(item, "id", where),
         index=field(item, "index", int, where) if "index" in item else 0,
         **around,

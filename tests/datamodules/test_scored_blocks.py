@@ -69,6 +69,8 @@ def change(path, value):
         (("block", "target_after"), ["a"], ["'after' and 'target_after'"]),
         (("block", "starts"), [0, 4], ["'starts' must rise from 0 to below 4"]),
         (("block", "terms"), [["a", "b"]], ["three strings"]),
+        (("block", "terms"), None, ["field 'terms' must be a list"]),
+        (("block", "terms"), 5, ["field 'terms' must be a list"]),
         (("block", "ids"), "x", ["block", "unknown field 'ids'"]),
     ],
 )

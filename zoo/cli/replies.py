@@ -27,8 +27,10 @@ def shown(
         options: See the method's `show`.
 
     Raises:
-        InputError: A record or the prompt is too long, or all records are.
+        InputError: A record or the prompt is too long, or all records are; the prompt is blank.
     """
+    if prompt is not None and not prompt.strip():
+        raise InputError("prompt: has no text; leave it out to answer the test records")
     records = datamodule.records("test")
     if "input" in options:  # a file, read by the settings of the data
         options = {**options, "data": datamodule}

@@ -75,3 +75,5 @@ def test_lines_of_a_prompt_are_translated_in_the_datas_languages(make: Any) -> N
     assert (seen[0].source_language, seen[0].target_language) == ("zh", "en")
     with pytest.raises(InputError, match="input and output: give both"):
         module.show([block(1)], output="x.srt")
+    with pytest.raises(InputError, match="prompt: has no text"):
+        module.show([block(1)], prompt=" \n ")

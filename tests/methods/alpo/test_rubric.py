@@ -53,6 +53,13 @@ def test_scores_are_integers_from_0_to_100(words: str, found: list[int] | None) 
         read_scores(words, 2)
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 10**5 + "]" * 10**5])
+def test_json_that_python_cannot_read_is_a_failure_of_the_judge(value: str) -> None:
+    """Which is asked again and counted: a number of too many digits, lists in lists."""
+    with pytest.raises(zoo.judges.judge.JudgeError, match="no JSON object"):
+        read_scores(f'{{"A": {value}, "B": 3}}', 2)
+
+
 def test_the_example_of_the_prompt_is_no_answer() -> None:
     """Whether a judge repeats it before its own scores, after them, or instead of them."""
     own = 'Mine: {"A": 5, "B": 6, "C": 7}'

@@ -24,6 +24,8 @@ from zoo.methods.alpo.writing import Nucleus
         ({"mixing_stages": 1}, "model.mixing_stages: 1 is below 2"),
         ({"beta_scale": 0.0}, "model.beta_scale: 0.0 is not above 0"),
         ({"dpo_beta": 0.0}, "model.dpo_beta: 0.0 is not above 0"),
+        ({"min_beta": 3.0}, "model.min_beta: 3.0 is not from 0 to 1"),
+        ({"min_beta": -0.1}, "model.min_beta: -0.1 is not from 0 to 1"),
     ],
 )
 def test_settings_that_mean_nothing(options: dict[str, Any], said: str) -> None:

@@ -183,6 +183,8 @@ def test_a_file_is_whole_or_not_there(write, tmp_path):
         ("x.srt", "y.txt", SRT, "must both have times"),
         ("x.srt", "y.doc", SRT, "no subtitle file by its suffix"),
         ("x.srt", "x.srt", SRT, "x.srt exists"),
+        ("x.srt", "x.srt/y.srt", SRT, "y.srt cannot be written (Not a directory)"),
+        ("x.srt", f"{'a' * 260}.srt", SRT, "cannot be written (File name too long)"),
         ("no.srt", "y.srt", SRT, "no such file"),
         ("x.srt", "y.srt", "hello", "there is no subtitle"),
     ],
@@ -205,6 +207,8 @@ def test_generate_translates_a_file(runs: Runs, capsys, tmp_path) -> None:
     assert re.findall(r"\d\d:\d\d:\d\d,\d{3}", text) == re.findall(r"\d\d:\d\d:\d\d,\d{3}", SRT)
     said = refusal(capsys, tmp_path, "--input", str(source), verb="generate", given=given)
     assert said.startswith("input and output: give both")
+    said = refusal(capsys, tmp_path, "--prompt", "  ", verb="generate", given=given)
+    assert said.startswith("prompt: has no text; leave it out")
     main("generate", *given, "--prompt", "你好")
     assert "source:  你好\n" in capsys.readouterr().out
 

@@ -121,7 +121,7 @@ class TranslatingModule(EvaluatedModule):
                 UTF-8, blocks of the usual size, and no terms.
 
         Raises:
-            InputError: One of `input` and `output` is missing, or a file is bad.
+            InputError: `input` or `output` is missing, a file is bad, or the prompt is blank.
         """
         block = block_of(records[0])
         languages = block.source_language, block.target_language
@@ -134,6 +134,8 @@ class TranslatingModule(EvaluatedModule):
             return [{"output": output, "blocks": told}]
         if prompt:
             lines = tuple(filter(None, map(str.strip, prompt.split("\n"))))
+            if not lines:
+                raise InputError("prompt: has no text, so no line to translate")
             records = [
                 SubtitleBlock(lines, source_language=languages[0], target_language=languages[1])
             ]

@@ -68,7 +68,7 @@ class ALPO(TranslatingModule):
             prefixes) and `outcome_dpo` (whole blocks).
         beta_scale: Factor of beta of equation (4), 1 / nats.
         dpo_beta: beta of the baselines, 1 / nats.
-        min_beta: Smallest beta of an open gate, before `beta_scale`.
+        min_beta: Smallest beta of an open gate, 0 to 1, before `beta_scale`.
         gate_statistic: Of a segment's scores: `range`, or `variance`.
         gate_spread: A gate opens where that is above this, in points (or their square).
         normalize: `blocks`, equation (7); `micro_batch` divides by the sum of the weights of a
@@ -115,13 +115,15 @@ class ALPO(TranslatingModule):
         """Refuse settings that mean nothing.
 
         Raises:
-            InputError: One stage, or a beta that is not above 0.
+            InputError: One stage, a beta that is not above 0, or a smallest one beyond 0 to 1.
         """
         if self.mixing_stages is not None and self.mixing_stages < 2:
             raise InputError(f"model.mixing_stages: {self.mixing_stages} is below 2")
         for name in ("beta_scale", "dpo_beta"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: {getattr(self, name)} is not above 0")
+        if not 0 <= self.min_beta <= 1:
+            raise InputError(f"model.min_beta: {self.min_beta} is not from 0 to 1")
 
     def pair_rule(self) -> PairRule:
         """Return the gate, equation (3) and equation (4); override it for another rule."""

@@ -157,7 +157,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
     """Return the JSON object that a text in braces is; None if it is none."""
     try:
         said: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError: also of a number of thousands of digits
         return None
     return said
 
