@@ -28,7 +28,7 @@ from benchmarks.peers import hugging_face
 from benchmarks.result import Peer, Result, agree, compare
 from benchmarks.workload import BACKBONE, shuffled
 from zoo.backbone import Backbone
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.module import SoVA
 from zoo.methods.sova.principles import curated
 from zoo.methods.sova.prompts import OPTIONS, ORDERS

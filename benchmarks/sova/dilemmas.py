@@ -41,7 +41,7 @@ from zoo.errors import InputError
 from zoo.methods.sova.expected import RULES, Rule, expected_action
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.index_files import FORMAT
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.kinds import WRONG, Kind, Theory
 from zoo.methods.sova.module import SoVA
 from zoo.methods.sova.sentence_encoder import SentenceEncoder

@@ -137,17 +137,19 @@ def query(args: Sequence[str]) -> list[str]:
     check_counts("", {"top": given.top, "prefilter": given.prefilter})
     index = zoo.ValueIndex.open(given.index)
     reports = index.reports_of(given.theory)
-    near = None
-    if given.prefilter is not None:
-        if given.encoder is None:
-            raise InputError("prefilter: name the encoder that the index was built with: --encoder")
-        encoder = zoo.SentenceEncoder.load(given.encoder)
-        near = index.near(given.theory, [given.text], encoder, given.prefilter)
+    near, fits = None, None
+    if given.prefilter is not None and given.encoder is None:
+        raise InputError("prefilter: name the encoder that the index was built with: --encoder")
+    if given.encoder is not None:
+        text_1D = index.embed([given.text], zoo.SentenceEncoder.load(given.encoder))
+        fits = index.fits(text_1D)
+        if given.prefilter is not None:
+            near = index.near(given.theory, text_1D, given.prefilter)
     model = _writer(given)
     mapper = zoo.MapScore(
         model.lm, model.tokenizer, reports, how=given.how, tau=given.tau, top=given.top
     )
-    found = mapper([given.text], near)
+    found = mapper([given.text], near, fits)
     texts = {principle.id: principle for principle in index.principles}
     return [*_listed(found.kept[0], texts), _sum(found.counts, len(reports), given.tau)]
 

@@ -11,7 +11,7 @@ import torch
 
 from zoo.methods.sova.communities import communities, finest
 from zoo.methods.sova.graph import build_graph
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.principles import Principle, corpus
 from zoo.methods.sova.reports import Report, template_reports
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma, PrincipleText

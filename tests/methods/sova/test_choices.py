@@ -11,7 +11,7 @@ from methods.sova.graph_parts import GIVEN
 from zoo.methods.sova.asking import policy_choice, told
 from zoo.methods.sova.evaluation import DilemmaChoice
 from zoo.methods.sova.expected import expected_action
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 
 

@@ -12,7 +12,7 @@ from methods.sova.graph_parts import POISON, poisoned
 from datamodules import DailyDilemmas
 from zoo.methods.sova import prompts
 from zoo.methods.sova.expected import RULES, expected_action
-from zoo.methods.sova.instruct import Instruction, keep
+from zoo.methods.sova.instruction import Instruction, keep
 from zoo.methods.sova.kinds import Kind, Policy
 from zoo.methods.sova.metrics import ExpectedRatio
 from zoo.methods.sova.prompts import steering

@@ -95,9 +95,11 @@ def test_an_opened_index_is_the_one_that_was_built(
     assert opened.card == made.card
     assert list(opened.graph.nodes(data=True)) == list(made.graph.nodes(data=True))
     assert list(opened.graph.edges(data=True)) == list(made.graph.edges(data=True))
-    assert torch.equal(opened.vectors, made.vectors)
+    assert opened.vectors.keys() == made.vectors.keys() == {"reports", "rules"}
+    assert all(torch.equal(opened.vectors[name], made.vectors[name]) for name in made.vectors)
+    situations_SD = opened.embed(SITUATIONS, encoder)
     for theory in STEERING:
-        near = opened.near(theory, SITUATIONS, encoder, 2)
+        near = opened.near(theory, situations_SD, 2)
         assert [len(set(places)) for places in near] == [2] * len(SITUATIONS)
 
 
@@ -153,7 +155,7 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     ValueIndex.build(tmp_path, TABLE)
     card = json.loads((tmp_path / "index.json").read_text())
     (tmp_path / "index.json").write_text(json.dumps(card | {"format": 9}))
-    with pytest.raises(InputError, match="format 9, and this version reads 2"):
+    with pytest.raises(InputError, match="format 9, and this version reads 3"):
         ValueIndex.open(tmp_path)
 
 
@@ -164,7 +166,7 @@ def test_an_index_of_the_first_format_is_neither_opened_nor_built_upon(tmp_path:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     for use in (ValueIndex.open, lambda folder: ValueIndex.build(folder, TABLE)):
-        with pytest.raises(InputError, match="format 1, and this version reads 2; build it again"):
+        with pytest.raises(InputError, match="format 1, and this version reads 3; build it again"):
             use(tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
@@ -192,7 +194,7 @@ def test_an_empty_table_is_refused_before_anything_is_written(tmp_path: Path) ->
 def test_prefilter_needs_the_encoder_of_the_index(encoder: SentenceEncoder, tmp_path: Path) -> None:
     made = ValueIndex.build(tmp_path, TABLE)
     with pytest.raises(InputError, match="prefilter: built with encoder None"):
-        made.near("maslow", SITUATIONS, encoder, 2)
+        made.embed(SITUATIONS, encoder)
     with pytest.raises(InputError, match="did you mean 'maslow'"):
         made.reports_of("maslov")
 
@@ -260,7 +262,9 @@ def test_the_whole_way_needs_no_network(
     index = ValueIndex.open(tmp_path)
     lm, tokenizer = load(Backbone("tiny-llama"))
     mapper = MapScore(lm.eval(), tokenizer, index.reports_of("maslow"), tau=-1)
-    kept = mapper(SITUATIONS, index.near("maslow", SITUATIONS, encoder, 3)).kept
+    situations_SD = index.embed(SITUATIONS, encoder)
+    near = index.near("maslow", situations_SD, 3)
+    kept = mapper(SITUATIONS, near, index.fits(situations_SD)).kept
     assert [len(items) for items in kept] == [3, 3, 3]
     assert {name for items in kept for i in items for name in i.principle_ids} <= {
         principle.id for principle in made.principles

@@ -30,8 +30,11 @@ def check_instructions(mapper: MapScore) -> None:
     None of them quotes a rule that somebody published for assistants.
     """
     found = mapper(SITUATIONS[:1])
-    assert len(found.kept[0]) == len(mapper.reports)
-    for text in (item.text for item in found.kept[0]):
+    assert len(found.kept[0]) == len({item.principle_ids for item in found.kept[0]})
+    assert len(found.kept[0]) + found.counts["says what a better one says"] == len(mapper.reports)
+    rules = {f.rule for report in mapper.reports for f in report.findings if f.advises}
+    assert {item.text for item in found.kept[0]} <= rules
+    for text in rules:
         assert re.fullmatch(r"When .+, .+; avoid .+\.", text)
         assert re.search(r"\byou", text, re.IGNORECASE)
         assert not re.search(r"action\s*[12]|assistant|response|\"", text, re.IGNORECASE)

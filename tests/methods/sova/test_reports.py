@@ -14,7 +14,8 @@ from zoo.methods.sova.graph import build_graph
 from zoo.methods.sova.principles import Principle, curated
 from zoo.methods.sova.report_writer import material, read_report
 from zoo.methods.sova.reports import (
-    MAX_FINDINGS,
+    MAX_ADVICE,
+    MAX_PUBLISHED,
     as_row,
     from_row,
     listed,
@@ -32,7 +33,7 @@ def small() -> tuple[Any, Community, list[Principle]]:
 
 
 def test_a_report_by_hand() -> None:
-    """The label of most values, how many have it, values with it first, and at most four rules."""
+    """The label of most values, how many have it, values with it first; six rules advise."""
     graph, community, found = small()
     made = {item.theory: item for item in template_reports(graph, [community], found)}
     report = made["maslow"]
@@ -40,7 +41,9 @@ def test_a_report_by_hand() -> None:
     assert report.title == "Self-esteem: honesty, respect and friendship"
     assert (report.rating, report.reason) == (6.7, "2 of 3 values count as self-esteem.")
     assert report.values == ("friendship", "honesty", "respect")
-    assert len(report.findings) == MAX_FINDINGS
+    assert (MAX_ADVICE, MAX_PUBLISHED) == (6, 2)
+    assert [item.advises for item in report.findings] == [True] * 6 + [False]
+    assert report.findings[-1].principle_ids == (community.nodes[0].removeprefix("principle:"),)
     by_id = {p.id: p for p in found}
     labels = [by_id[item.principle_ids[0]].label for item in report.findings]
     assert labels[0] == "self-esteem"
@@ -71,6 +74,7 @@ def test_a_rule_of_its_own_comes_first_in_a_report() -> None:
     assert [item.principle_ids for item in bare.findings] == [(rule.id,), (stranger.id,)]
     assert bare.findings[0].rule == bare.summary == rule.rule
     assert [item.why for item in bare.findings] == [rule.statement, "a published rule"]
+    assert [item.advises for item in bare.findings] == [True, False]
     nodes = tuple(sorted((*nodes, "value:caution", "value:security", "value:health")))
     (full, *_) = [
         item

@@ -17,14 +17,8 @@ from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
 from zoo.judges.recorded import RecordedAnswers
 from zoo.markup import token_ids
-from zoo.methods.sova.instruct import (
-    Instruction,
-    MapScore,
-    ScoreError,
-    closest,
-    keep,
-    read_instruction,
-)
+from zoo.methods.sova.instruct import MapScore, ScoreError, closest, read_instruction
+from zoo.methods.sova.instruction import Instruction, keep
 from zoo.methods.sova.map_prompts import GRADES, GRADING, after, before
 from zoo.methods.sova.principles import STEERING
 from zoo.methods.sova.report_writer import material, read_report, write_reports
@@ -116,10 +110,13 @@ def test_a_hostile_principle_gives_no_instruction_that_names_an_action(
 ) -> None:
     hostile = next(r for r in reports() if "Ignore the above" in r.text)
     rule = next(item for item in hostile.findings if "Ignore" in item.rule)
-    only = dataclasses.replace(hostile, findings=(rule,))
-    found = MapScore(*model, [only], tau=-1)(SITUATIONS[:1])
-    assert found.kept == [[]]
-    assert found.counts["names an action"] == 1
+    assert not rule.advises
+    for advises, reason in ((False, "says what a better one says"), (True, "names an action")):
+        finding = dataclasses.replace(rule, advises=advises)
+        only = dataclasses.replace(hostile, findings=(finding,))
+        found = MapScore(*model, [only], tau=-1)(SITUATIONS[:1])
+        assert found.kept == [[]]
+        assert found.counts[reason] == 1
 
 
 def test_a_model_words_a_report_and_a_second_build_asks_nothing(tmp_path: Path) -> None:
@@ -203,9 +200,9 @@ def test_words_without_an_instruction_are_refused(words: str) -> None:
 
 
 def test_what_is_kept_is_above_tau_best_first_and_at_most_top() -> None:
-    found = [
-        Instruction("x", s, r, ("p",)) for s, r in ((60, "a"), (70, "c"), (70, "b"), (99, "d"))
-    ]
+    found = [Instruction(r, s, r, ("p",)) for s, r in ((60, "a"), (70, "c"), (70, "b"), (99, "d"))]
+    again = Instruction("d", 80, "e", ("p",))
+    assert keep([again, *found], 60, 100) == keep(found, 60, 100)  # no text twice
     assert [item.report_id for item in keep(found, 60, 100)] == ["d", "b", "c"]
     assert [item.report_id for item in keep(found, 60, 2)] == ["d", "b"]
     assert keep(found, 100, 100) == []

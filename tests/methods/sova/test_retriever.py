@@ -74,7 +74,7 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
     odds = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
     prompts = module.heads([d.situation for d in dilemmas[:2]], [[], []])
     start = float(loss_of(module, dilemmas).detach())
-    for _ in range(15):
+    for _ in range(30):
         optimizer.zero_grad()
         loss_of(module, dilemmas).backward()
         optimizer.step()

@@ -19,7 +19,7 @@ from zoo.decoding.option_logits import option_logits, relevance_score
 from zoo.methods.sova.encoder import DilemmaEncoder
 from zoo.methods.sova.evaluation import DilemmaChoice
 from zoo.methods.sova.expected import expected_action
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.prompts import MEANINGS, OPTIONS, ORDERS
 from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 

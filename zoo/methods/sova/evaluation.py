@@ -10,7 +10,7 @@ import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.sova.expected import RULES, expected_action
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.metrics import Choice, ExpectedRatio, ReplyOverlap, ValuePreference
 from zoo.methods.sova.prompts import ORDERS, listed, read_choice
 from zoo.methods.sova.replies import ValueReply, gold, situation

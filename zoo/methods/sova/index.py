@@ -5,7 +5,8 @@
     principles.parquet      the corpus
     communities.parquet     the hierarchy
     reports.parquet         the reports of the finest communities, for each theory
-    vectors.safetensors     with an encoder: a vector for each report, in the order of their ids
+    vectors.safetensors     with an encoder: a vector for each report, and for the advice of each
+                            curated principle, in the order of their ids
     answers.jsonl           with a language model: its answers, by a hash of what it was asked
 
 The same inputs and settings give the same bytes, in whatever order documents and rows come (the
@@ -65,7 +66,8 @@ class ValueIndex:
         graph: See `zoo.methods.sova.graph`.
         communities: Of all levels.
         reports: Of the finest communities, ordered by id.
-        vectors: A vector of each report, `(R, D)`; None without an encoder.
+        vectors: With an encoder, `reports`, a vector of each, `(R, D)`, and `rules`, one of the
+            advice of each curated principle, `(P, D)`.
         card: What `index.json` says.
     """
 
@@ -73,7 +75,7 @@ class ValueIndex:
     graph: nx.DiGraph
     communities: list[Community]
     reports: list[Report]
-    vectors: Tensor | None
+    vectors: dict[str, Tensor] | None
     card: dict[str, Any]
 
     @staticmethod
@@ -142,7 +144,7 @@ class ValueIndex:
             nx.read_graphml(target / GRAPH),
             [Community(**row) for row in read_rows(target / "communities.parquet")],
             [from_row(row) for row in read_rows(target / "reports.parquet")],
-            load_file(target / VECTORS)["reports"] if VECTORS in card["files"] else None,
+            load_file(target / VECTORS) if VECTORS in card["files"] else None,
             card,
         )
 
@@ -156,10 +158,8 @@ class ValueIndex:
             raise InputError(f"theory: {theory!r}; {nearest(theory, STEERING)}")
         return [report for report in self.reports if report.theory == theory]
 
-    def near(
-        self, theory: str, situations: Sequence[str], encoder: Encoder, k: int
-    ) -> list[list[int]]:
-        """Return for each situation the places, among `reports_of`, of the k closest reports.
+    def embed(self, situations: Sequence[str], encoder: Encoder) -> Tensor:
+        """Return vectors of situations by the encoder that the index was built with, `(S, D)`.
 
         Raises:
             InputError: The index was built without an encoder, or with another one.
@@ -167,8 +167,18 @@ class ValueIndex:
         built = self.card["settings"]["encoder"]
         if self.vectors is None or built != encoder.name:
             raise InputError(f"prefilter: built with encoder {built}, asked with {encoder.name}")
+        return encoder.embed(situations)
+
+    def near(self, theory: str, situations_SD: Tensor, k: int) -> list[list[int]]:
+        """Return for each situation the places, among `reports_of`, of the k closest reports."""
         places = [i for i, report in enumerate(self.reports) if report.theory == theory]
-        return closest(self.vectors[places], encoder.embed(situations), k)
+        return closest((self.vectors or {})["reports"][places], situations_SD, k)
+
+    def fits(self, situations_SD: Tensor) -> list[dict[str, float]]:
+        """Return for each situation the cosine of the advice of each curated principle, by id."""
+        names = [principle.id for principle in self.principles if principle.curated]
+        similar_SP = situations_SD @ (self.vectors or {})["rules"].T
+        return [dict(zip(names, row, strict=True)) for row in similar_SP.tolist()]
 
 
 def _make(
@@ -202,7 +212,11 @@ def _make(
         reports, written = write_reports(reports, judge, answers)
         counts += written
     bar.update()
-    vectors = encoder.embed([report.text for report in reports]) if encoder else None
+    vectors = None
+    if encoder is not None:
+        advice = [principle.rule for principle in principles if principle.curated]
+        whole = [report.text for report in reports]
+        vectors = {"reports": encoder.embed(whole), "rules": encoder.embed(advice)}
     bar.update()
     bar.close()
     sizes = {"principles": len(principles), "nodes": len(graph), "edges": graph.size()}
@@ -227,7 +241,7 @@ def _write(target: Path, made: ValueIndex, card: dict[str, Any]) -> dict[str, An
         "reports.parquet": lambda path: write_rows(path, map(as_row, made.reports)),
     }
     if made.vectors is not None:
-        vectors = {"reports": made.vectors.contiguous()}
+        vectors = {name: found.contiguous() for name, found in made.vectors.items()}
         files[VECTORS] = lambda path: save_file(vectors, path)
     for name, write in files.items():
         with whole_file(target / name) as scratch:

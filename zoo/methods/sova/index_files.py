@@ -17,7 +17,7 @@ from zoo.errors import InputError
 CARD, ANSWERS = "index.json", "answers.jsonl"
 GRAPH, VECTORS = "graph.graphml", "vectors.safetensors"
 TABLES = ("principles.parquet", "communities.parquet", "reports.parquet")
-FORMAT = 2  # rises when the same inputs give another index
+FORMAT = 3  # rises when the same inputs give another index
 
 
 def as_plain(item: Any) -> dict[str, Any]:

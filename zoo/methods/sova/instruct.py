@@ -4,12 +4,15 @@
           and its score from 0 to 100
     (R2)  kept = those with s > tau, by falling score, then by report, the first N
 
-`likelihood`: i is the report's first finding, s = sum_g P(g) value(g), the expected value of fixed
-grades g under the model's probabilities of their tokens. A small model that is asked for a number
-copies the one that it has just read; this score needs no number. `model`: the model writes i and s
-as JSON; where no instruction can be read from its words, i and s are those of `likelihood`, and one
-with a score that is none is dropped. Both are counted. With `prefilter: k` only the k reports
-closest to c by a sentence encoder are mapped.
+`likelihood`: s = sum_g P(g) value(g), the expected value of fixed grades g under the model's
+probabilities of their tokens. A small model that is asked for a number copies the one that it has
+just read; this score needs no number. i is that finding of the report, among those that advise,
+which is closest to c by a sentence encoder (the first one without an encoder); the report with the
+best score chooses first, and no two reports give the same principle.
+
+`model`: the model writes i and s as JSON; where no instruction can be read from its words, i and s
+are those of `likelihood`, and one with a score that is none is dropped. Both are counted. With
+`prefilter: k` only the k reports closest to c by a sentence encoder are mapped.
 
 Shapes: R reports, S situations, K grades, D width of the encoder.
 """
@@ -17,7 +20,7 @@ Shapes: R reports, S situations, K grades, D width of the encoder.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +35,7 @@ from zoo.decoding.shared_context import SharedContext
 from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
 from zoo.markup import token_ids
+from zoo.methods.sova.instruction import Fit, Instruction, advice, keep
 from zoo.methods.sova.json_answer import ACTION_NAME, first_object, number_field, text_field
 from zoo.methods.sova.map_prompts import GRADES, GRADING, WRITING, after, before
 from zoo.methods.sova.reports import Report
@@ -46,23 +50,6 @@ TAU, TOP = 60.0, 100
 MAX_TOKENS = 160  # of the JSON: an instruction of up to 120, its score and the names
 KEPT_BYTES = 2**30  # of prefixes between calls
 ROW_TOKENS = 16384  # of reports that write at once
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """What to do in a situation.
-
-    Attributes:
-        text: The instruction, to the reader as you.
-        score: How well it fits the situation, 0 to 100.
-        report_id: The report that it comes from.
-        principle_ids: The principles behind it; at least one.
-    """
-
-    text: str
-    score: float
-    report_id: str
-    principle_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,24 +106,30 @@ class MapScore:
         self.prefixes: dict[int, Prefixes] = {}
 
     def __call__(
-        self, situations: Sequence[str], near: Sequence[Sequence[int]] | None = None
+        self,
+        situations: Sequence[str],
+        near: Sequence[Sequence[int]] | None = None,
+        fits: Sequence[Fit] | None = None,
     ) -> Retrieved:
         """Return the kept instructions of each situation.
 
         Args:
             situations: Texts; nothing else of a dilemma is seen.
             near: For each situation the places of the reports to map (`prefilter`); None for all.
+            fits: For each situation how close the principles are to it; None for no choice among
+                the findings of a report.
         """
         everything = range(len(self.reports))
         pairs = [(r, s) for s in range(len(situations)) for r in (near[s] if near else everything)]
         pairs = sorted(set(pairs))
         counts: Counter[str] = Counter()
-        if self.how == "likelihood":
-            mapped = self._by_likelihood(pairs, situations)
-        else:
-            mapped = self._by_model(pairs, situations, counts)
+        mapped: list[tuple[int, Instruction]] = []
+        unread = pairs
+        if self.how == "model":
+            mapped, unread = self._by_model(pairs, situations, counts)
+        mapped += self._by_likelihood(unread, situations, fits or [{}] * len(situations), counts)
         found: list[list[Instruction]] = [[] for _ in situations]
-        for (_, s), instruction in mapped:
+        for s, instruction in mapped:
             if ACTION_NAME.search(instruction.text):
                 counts["names an action"] += 1
             else:
@@ -147,12 +140,19 @@ class MapScore:
         return Retrieved(kept, counts)
 
     def _by_likelihood(
-        self, pairs: Sequence[Pair], situations: Sequence[str]
-    ) -> list[tuple[Pair, Instruction]]:
-        scores = self.scores(pairs, situations).tolist()
+        self,
+        pairs: Sequence[Pair],
+        situations: Sequence[str],
+        fits: Sequence[Fit],
+        counts: Counter[str],
+    ) -> list[tuple[int, Instruction]]:
+        scored: dict[int, list[tuple[Report, float]]] = {}
+        for (r, s), score in zip(pairs, self.scores(pairs, situations).tolist(), strict=True):
+            scored.setdefault(s, []).append((self.reports[r], score))
         return [
-            (pair, _from_report(self.reports[pair[0]], score))
-            for pair, score in zip(pairs, scores, strict=True)
+            (s, instruction)
+            for s, reports in scored.items()
+            for instruction in advice(reports, fits[s], counts)
         ]
 
     @torch.no_grad()
@@ -188,8 +188,12 @@ class MapScore:
 
     def _by_model(
         self, pairs: Sequence[Pair], situations: Sequence[str], counts: Counter[str]
-    ) -> list[tuple[Pair, Instruction]]:
-        """Ask all reports of a group about one situation after the other, in one batch."""
+    ) -> tuple[list[tuple[int, Instruction]], list[Pair]]:
+        """Ask all reports of a group about one situation after the other, in one batch.
+
+        Returns:
+            Place of a situation and an instruction for it; the pairs without a readable answer.
+        """
         asked, mapped, unread = set(pairs), [], []
         lengths = [len(ids) for ids in self.befores]
         for group in chunks(range(len(self.reports)), lengths, ROW_TOKENS):
@@ -204,12 +208,12 @@ class MapScore:
                     if (r, s) not in asked:
                         continue
                     try:
-                        mapped.append(((r, s), read_instruction(words, self.reports[r], counts)))
+                        mapped.append((s, read_instruction(words, self.reports[r], counts)))
                     except JudgeError as error:
                         counts[str(error).partition(":")[0]] += 1
                         unread += [] if isinstance(error, ScoreError) else [(r, s)]
         counts["best finding instead"] += len(unread)
-        return [*mapped, *self._by_likelihood(unread, situations)]
+        return mapped, unread
 
     def _context(self, group: Sequence[int]) -> SharedContext:
         return SharedContext(
@@ -220,12 +224,6 @@ class MapScore:
             window=self.window,
             room=0,
         )
-
-
-def keep(found: Iterable[Instruction], tau: float, top: int) -> list[Instruction]:
-    """Return (R2): what scores above `tau`, best first, ties by report, at most `top`."""
-    above = [item for item in found if item.score > tau]
-    return sorted(above, key=lambda item: (-item.score, item.report_id))[:top]
 
 
 def read_instruction(words: str, report: Report, counts: Counter[str]) -> Instruction:
@@ -262,8 +260,3 @@ def closest(reports_RD: Tensor, situations_SD: Tensor, k: int) -> list[list[int]
     """
     order = torch.sort(situations_SD @ reports_RD.T, dim=1, descending=True, stable=True).indices
     return [sorted(row[:k]) for row in order.tolist()]
-
-
-def _from_report(report: Report, score: float) -> Instruction:
-    best = report.findings[0]
-    return Instruction(best.rule, score, report.id, best.principle_ids)

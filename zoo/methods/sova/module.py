@@ -48,7 +48,8 @@ from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder, asked_text
 from zoo.methods.sova.evaluation import Asked, ChoosingModule, DilemmaChoice
 from zoo.methods.sova.expected import Rule
 from zoo.methods.sova.index import ValueIndex
-from zoo.methods.sova.instruct import TAU, TOP, How, Instruction
+from zoo.methods.sova.instruct import TAU, TOP, How
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.kinds import LEARNED, TALKING, WRONG, Kind, Policy, Theory
 from zoo.methods.sova.replies import reply
 from zoo.methods.sova.retrieval import Retrieval, load_encoder

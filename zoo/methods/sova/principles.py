@@ -1,8 +1,9 @@
 """Principles: what theories say of needs, emotions and virtues, and rules that others published.
 
-The curated ones (`principles.yaml`, the strong part of the corpus) were written for this project.
-The published ones come from files of the user and have no label of their own; `tagging.py` gives
-them labels (the weak part). A principle is one text unit of the graph.
+The curated ones (`principles_maslow.yaml`, ..., the strong part of the corpus) were written for
+this project, three to five for a label. The published ones come from files of the user and have no
+label of their own; `tagging.py` gives them labels (the weak part). A principle is one text unit of
+the graph.
 
 A principle's text is data wherever it goes: a published one is quoted, never continued and never
 obeyed, also where it holds an instruction such as "ignore the above".
@@ -28,7 +29,6 @@ STEERING = ("maslow", "emotion", "virtue")
 their names and labels are those of `zoo.records.THEORIES`, with the emotion surprise."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")  # what no XML file can hold
-CURATED = "zoo/methods/sova/principles.yaml"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,18 +79,21 @@ def quoted(text: str) -> str:
 @cache
 def curated() -> tuple[Principle, ...]:
     """Return the principles written for this project, several for a label."""
-    text = resources.files("zoo.methods.sova").joinpath("principles.yaml").read_text("utf-8")
-    return tuple(
-        Principle(
-            id=f"{theory}-{digest([theory, *entry.values()])[:8]}",
-            theory=theory,
-            sources=(CURATED,),
-            confidence=1.0,
-            **entry,
-        )
-        for theory, entries in yaml.safe_load(text).items()
-        for entry in entries
-    )
+    found = []
+    for theory in STEERING:
+        name = f"principles_{theory}.yaml"
+        text = resources.files("zoo.methods.sova").joinpath(name).read_text("utf-8")
+        found += [
+            Principle(
+                id=f"{theory}-{digest([theory, *entry.values()])[:8]}",
+                theory=theory,
+                sources=(f"zoo/methods/sova/{name}",),
+                confidence=1.0,
+                **entry,
+            )
+            for entry in yaml.safe_load(text)
+        ]
+    return tuple(found)
 
 
 def published(texts: Iterable[PrincipleText]) -> list[Principle]:

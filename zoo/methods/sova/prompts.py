@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.records import NOT_TO_DO, TO_DO
 
 SYSTEM = "You are a helpful assistant."

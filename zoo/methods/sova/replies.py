@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.methods.sova import prompts
-from zoo.methods.sova.instruct import Instruction
+from zoo.methods.sova.instruction import Instruction
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.thoughts import supporter_turns
 from zoo.prompts.truncation import first_kept

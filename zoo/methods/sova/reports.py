@@ -1,15 +1,15 @@
 """Reports: what a theory prescribes where the values of a community come into play.
 
-A report is made for each community and theory that has a label there. It holds up to
-`MAX_FINDINGS` principles: the community's own and those of the labels that its members have, by
-the number of members that point to them. Each finding is a rule of the form "When ..., ..." with
-the reason for it and the id of its principle.
+A report is made for each community and theory that has a label there. It holds up to `MAX_ADVICE`
+curated principles and up to `MAX_PUBLISHED` published ones: the community's own and those of the
+labels that its members have, by the number of members that point to them. Each finding is a rule of
+the form "When ..., ..." with the reason for it and the id of its principle.
 
-The first finding is the instruction that the report gives. Decided here: it comes from a curated
-principle, which says to the one who decides what to do and what to avoid. Published rules tell an
-assistant which of two answers is better. That is no advice for a person, and no template can make
-it one, so they are no instruction: they stand behind the curated principles, those with a label
-first, as material for the model that scores or words a report.
+What a report instructs is one of its findings that advise (see `instruct.py`). Decided here: these
+come from curated principles, which say to the one who decides what to do and what to avoid.
+Published rules tell an assistant which of two answers is better. That is no advice for a person,
+and no template can make it one, so they stand behind the curated ones, those with a label first, as
+material for the model that scores or words a report.
 
 The wording is a template's, or a language model's (`write_reports`), whose JSON is read by a real
 parser; where a model fails, the template's wording stays.
@@ -29,17 +29,25 @@ from zoo.methods.sova.communities import Community
 from zoo.methods.sova.graph import KIND_OF
 from zoo.methods.sova.principles import STEERING, Principle
 
-MAX_FINDINGS, MAX_VALUES = 4, 3
+MAX_ADVICE, MAX_PUBLISHED, MAX_VALUES = 6, 2, 3
 MAX_CHARS = 5000  # of a report that a prompt holds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule, why it holds, and the ids of the principles that it comes from."""
+    """A rule of a report.
+
+    Attributes:
+        rule: "When ..., ...".
+        why: Why it holds.
+        principle_ids: The principles that it comes from.
+        advises: Whether it tells the one who decides what to do.
+    """
 
     rule: str
     why: str
     principle_ids: tuple[str, ...]
+    advises: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,9 +62,8 @@ class Report:
         summary: "When [conditions], [actions]."
         rating: How much of the community the theory speaks of, 0 to 10.
         reason: Why this rating, in a sentence.
-        findings: At least one. The first is the instruction; in a template's words curated
-            principles stand first, then published ones with a label, then those without, and of
-            each kind the strongest first.
+        findings: At least one that advises; in a template's words these stand first, then
+            published rules with a label, then those without, of each kind the strongest first.
         values: The values of the community.
         by: Who worded it: `template`, or the model's name.
     """
@@ -160,18 +167,14 @@ def _weak(principle: Principle) -> bool:
 
 
 def _chosen(order: Sequence[Principle]) -> list[Principle]:
-    """Return the findings' principles: the strongest, at least one curated, the curated ones first.
+    """Return the findings' principles: the strongest that advise, then the strongest others.
 
     Args:
         order: The strongest first; without a curated one among them nothing is chosen.
     """
-    best = next((principle for principle in order if principle.curated), None)
-    if best is None:
-        return []
-    chosen = list(order[:MAX_FINDINGS])
-    if best not in chosen:
-        chosen[-1] = best
-    return sorted(chosen, key=lambda item: (not item.curated, not item.label))
+    advice = [principle for principle in order if principle.curated][:MAX_ADVICE]
+    others = [principle for principle in order if not principle.curated][:MAX_PUBLISHED]
+    return advice and [*advice, *sorted(others, key=lambda item: not item.label)]
 
 
 def _labels(graph: nx.DiGraph, node: str, theory: str) -> set[str]:
@@ -192,7 +195,7 @@ def _finding(
     if values:
         rule = f"{_occasion(principle, values, labels)} and {rule.removeprefix('When ')}"
     why = principle.statement if principle.curated else "a published rule"
-    return Finding(rule, why, (principle.id,))
+    return Finding(rule, why, (principle.id,), principle.curated)
 
 
 def _summary(principle: Principle, values: Sequence[str], labels: Mapping[str, set[str]]) -> str:
@@ -227,7 +230,7 @@ def as_row(report: Report) -> dict[str, Any]:
 def from_row(row: Mapping[str, Any]) -> Report:
     """Return a report from its plain values."""
     found = [
-        Finding(item["rule"], item["why"], tuple(item["principle_ids"]))
+        Finding(**item | {"principle_ids": tuple(item["principle_ids"])})
         for item in json.loads(row["findings"])
     ]
     plain = {name: value for name, value in row.items() if name != "principle_ids"}

@@ -24,7 +24,8 @@ from zoo.markup import token_ids
 from zoo.methods.sova.communities import communities, finest
 from zoo.methods.sova.graph import build_graph
 from zoo.methods.sova.index import ValueIndex
-from zoo.methods.sova.instruct import How, Instruction, MapScore
+from zoo.methods.sova.instruct import How, MapScore
+from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.json_answer import ACTION_NAME
 from zoo.methods.sova.principles import Principle, corpus, quoted
 from zoo.methods.sova.reports import Report, template_reports
@@ -83,10 +84,13 @@ class Retrieval:
                 tau=self.tau,
                 top=self.top,
             )
-        near = None
-        if self.prefilter is not None and self.index is not None and self.encoder is not None:
-            near = self.index.near(theory, situations, self.encoder, self.prefilter)
-        found = self.maps[theory](situations, near)
+        near, fits = None, None
+        if self.index is not None and self.encoder is not None:
+            situations_SD = self.index.embed(situations, self.encoder)
+            fits = self.index.fits(situations_SD)
+            if self.prefilter is not None:
+                near = self.index.near(theory, situations_SD, self.prefilter)
+        found = self.maps[theory](situations, near, fits)
         self.counts += found.counts
         return found.kept
 
