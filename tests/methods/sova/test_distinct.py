@@ -37,11 +37,10 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[ValueIndex, list[str
 def instructions(index: ValueIndex, theory: str, texts: list[str]) -> list[list[Instruction]]:
     """Return what the closest reports instruct, the closest one first, without their scores."""
     reports, texts_SD = index.reports_of(theory), index.embed(texts, WordCounts())
+    near, fits = index.near(theory, texts_SD, NEAR), index.fits(texts_SD)
     return [
         advice([(reports[place], -i) for i, place in enumerate(places)], fit, Counter())
-        for places, fit in zip(
-            index.near(theory, texts_SD, NEAR), index.fits(texts_SD), strict=True
-        )
+        for places, fit in zip(near, fits, strict=True)
     ]
 
 

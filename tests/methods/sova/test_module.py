@@ -144,10 +144,8 @@ def test_an_index_without_a_theory_is_refused(agent, dilemmas, tmp_path, monkeyp
     """Without an index the curated principles give reports of every theory."""
     (choice,) = agent(theory="virtue", threshold=0.0).generate(dilemmas[:1])
     assert choice.instructions
-    monkeypatch.setattr(
-        "zoo.methods.sova.index.corpus",
-        lambda texts: [p for p in curated() if p.theory != "virtue"],
-    )
+    others = [principle for principle in curated() if principle.theory != "virtue"]
+    monkeypatch.setattr("zoo.methods.sova.index.corpus", lambda texts: others)
     ValueIndex.build(tmp_path / "i", {"honesty": {"maslow": "self-esteem"}})
     with pytest.raises(InputError, match="no report of 'virtue'; set model.index"):
         agent(theory="virtue", index=str(tmp_path / "i")).generate(dilemmas[:1])
