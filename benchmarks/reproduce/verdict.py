@@ -2,8 +2,9 @@
 
 Rows are compared on what they share. Over seeds: a row's score minus the other's, seed by seed.
 Over items: the same difference for each test item, averaged over the shared seeds. Both have a
-t interval, and the wider one is taken, since both the seed and the choice of items are chance;
-the difference is the one that this interval is of. A row's own score may weigh items otherwise.
+t interval, and the wider one is taken, since both the seed and the choice of items are chance; the
+difference and both scores are those that this interval is of. Over items all items, or groups of
+them, count alike, where a row's own score may count an item by its turns or tokens.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class Verdict:
     """What came out.
 
     Attributes:
-        row: Mean score of the claim's row; nan where it was not run.
-        than: Mean score of the other row, or the number.
-        difference: Mean of row - than over the shared seeds, or over the shared items or groups of
-            them, in the claim's unit.
+        row: Mean score of the claim's row over the shared seeds, or over the shared items or groups
+            of them, in the claim's unit; nan where it was not run.
+        than: That of the other row, or the number.
+        difference: row - than.
         low, high: Ends of the 95 % interval; nan where too little was run.
         smallest: Smallest true difference that would have been seen with probability 0.8.
         p: Two-sided p value; Holm's correction replaces it.
@@ -86,15 +87,16 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
     pairs = [(ours[seed], theirs[seed]) for seed in seeds]
     unit = 100 if claim.percent else 1
     values = unit * np.array([scores_of(claim, *pair) for pair in pairs]).T
-    spreads = [interval(values[0] - values[1])] if len(seeds) >= FEWEST_SEEDS else []
-    items = item_differences(claim, pairs)
-    if len(items) >= FEWEST_ITEMS:
-        spreads.append(interval(unit * items))
-    paired = unit * items if len(items) else values[0] - values[1]
-    unknown = (np.nan, float(np.mean(paired)), np.nan, np.nan)
-    half, difference, smallest, p = max(spreads, default=unknown)
+    spreads = [(*interval(values[0] - values[1]), values)] if len(seeds) >= FEWEST_SEEDS else []
+    items = unit * item_scores_of(claim, pairs)
+    if items.shape[1] >= FEWEST_ITEMS:
+        spreads.append((*interval(items[0] - items[1]), items))
+    found = items if items.shape[1] else values
+    unknown = (np.nan, np.nan, np.nan, np.nan, found)
+    half, _, smallest, p, found = max(spreads, key=lambda spread: spread[0], default=unknown)
     days = sorted({str(entry["date"]) for pair in pairs for entry in pair})
-    row, than = values.mean(axis=1)
+    row, than = found.mean(axis=1)
+    difference = float(row - than)
     return Verdict(
         row=float(row),
         than=float(than),
@@ -104,7 +106,7 @@ def measure(claim: Claim, entries: Sequence[Entry]) -> Verdict:
         smallest=smallest,
         p=p,
         seeds=len(seeds),
-        items=len(items),
+        items=items.shape[1],
         dates=(days[0], days[-1]),
     )
 
@@ -120,23 +122,23 @@ def scores_of(claim: Claim, ours: Entry, theirs: Entry) -> tuple[float, float]:
     return float(at(ours, claim.value)), float(other)
 
 
-def item_differences(claim: Claim, pairs: Sequence[tuple[Entry, Entry]]) -> np.ndarray:
-    """Return one mean difference per group of test items that all these entries share.
+def item_scores_of(claim: Claim, pairs: Sequence[tuple[Entry, Entry]]) -> np.ndarray:
+    """Return the mean scores of both rows for each group of shared test items, `(2, groups)`.
 
     Seeds that share none are folds of a cross-validation: each gives the items of its own.
     """
     if not claim.items:
-        return np.zeros(0)
+        return np.zeros((2, 0))
     scores = [[item_scores(entry, claim.items) for entry in pair] for pair in pairs]
     fixed = None if isinstance(claim.than, str) else float(claim.than)
     tested = [a.keys() & b.keys() for a, b in scores]
     shared = set.intersection(*map(set, tested))
-    groups: dict[str, list[float]] = defaultdict(list)
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for (a, b), own in zip(scores, tested, strict=True):
         for name in sorted(shared or own):
             group = name.partition(claim.cluster)[0] if claim.cluster else name
-            groups[group].append(a[name] - (b[name] if fixed is None else fixed))
-    return np.array([np.mean(differences) for differences in groups.values()])
+            groups[group].append((a[name], b[name] if fixed is None else fixed))
+    return np.array([np.mean(both, axis=0) for both in groups.values()]).reshape(-1, 2).T
 
 
 def item_scores(entry: Entry, place: str) -> Mapping[str, float]:

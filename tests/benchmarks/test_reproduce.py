@@ -80,6 +80,8 @@ def test_items_widen_or_alone_make_the_interval():
     weighed = [{**e, "metrics": {"acc": 0.5}} for e in entries]  # by the items' lengths, say
     assert verdict(claim, weighed).difference == pytest.approx(found.difference)
     assert verdict(claim, weighed).p == pytest.approx(found.p)
+    scores = [100 * mean(hits[row]) for row in ("ours", "theirs")]
+    assert [verdict(claim, weighed).row, verdict(claim, weighed).than] == pytest.approx(scores)
     lists = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="found == gold")
     gold = [{**e, "found": e["hits"], "gold": [1] * 200} for e in entries]
     assert verdict(lists, gold).p == pytest.approx(expected.pvalue)
