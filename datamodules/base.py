@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 from lightning.pytorch import LightningDataModule
 
 from datamodules.examples import encoded, is_large, stored_name
-from datamodules.files import one_of
 from datamodules.loader import StepLoader
 from datamodules.stored_examples import is_stored
+from zoo.choices import check_choices
 from zoo.errors import InputError, arguments, check_counts, nearest
 from zoo.records import Record
 
@@ -52,8 +52,8 @@ class ZooDataModule(LightningDataModule):
         **unknown: Refused.
 
     Raises:
-        InputError: An argument that neither the subclass nor this class has, or a count that is
-            not above 0.
+        InputError: An argument that neither the subclass nor this class has, one that is none of
+            its choices, or a count that is not above 0.
     """
 
     record_types: ClassVar[tuple[type, ...]] = ()
@@ -76,12 +76,13 @@ class ZooDataModule(LightningDataModule):
         **unknown: Any,
     ) -> None:
         super().__init__()
+        check_choices(self, "data")
         if unknown:
             name, valid = next(iter(unknown)), arguments(type(self)) or ()
             raise InputError(f"{type(self).__name__}: no argument {name!r}; {nearest(name, valid)}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
-        self.too_long = one_of("data.too_long", too_long, ("error", "drop"))
+        self.too_long = too_long
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
         self.group_by_length = group_by_length
         self.keep_in_memory, self.num_proc = keep_in_memory, num_proc

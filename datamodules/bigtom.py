@@ -75,8 +75,6 @@ class BigToM(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        if questions not in ("belief", "action"):
-            raise InputError(f"questions is {questions!r}; one of: action, belief")
         self.path = path
         self.questions = questions
         self.initial_belief = initial_belief

@@ -20,7 +20,6 @@ log.addFilter(SaidOnce())  # a file may be read for two splits
 T = TypeVar("T")
 
 OnBad = Literal["error", "skip"]
-ON_BAD = ("error", "skip")
 PARQUET_ROWS = 1000  # that are held as Python objects at a time
 
 

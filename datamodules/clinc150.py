@@ -29,7 +29,6 @@ from datamodules.taxonomy import Row, label_paths
 from zoo.errors import InputError, nearest
 from zoo.records import LabelPath, Record, Taxonomy
 
-VARIANTS = ("full", "small", "imbalanced", "oos_plus")
 OUT_OF_SCOPE = "out of scope"
 
 
@@ -57,8 +56,6 @@ class CLINC150(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        if variant not in VARIANTS:
-            raise InputError(f"variant is {variant!r}; {nearest(variant, VARIANTS)}")
         self.path, self.variant, self.out_of_scope = path, variant, out_of_scope
         self.domains = domains
         self._taxonomy: Taxonomy | None = None

@@ -41,12 +41,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.conditioned_chat_samples import CONDITIONS, PLACES, WORDINGS, Sample, read_samples
+from datamodules.conditioned_chat_samples import CONDITIONS, Sample, read_samples
 from datamodules.files import data_path, first_few, shuffled
 from datamodules.split_files import RowFiles
 from datamodules.tables import SHARES, digest, divide
 from datamodules.task_descriptions import read_task_texts, task_text
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.records import Conditioned, Record
 
 Field = Literal["", "task_description", "user_profiles", "domain", "style", "sentiment"]
@@ -93,9 +93,6 @@ class ConditionedChat(RowFiles):
         **files: Any,
     ) -> None:
         super().__init__(seed=seed, **files)
-        _check("condition", condition, ("", *CONDITIONS))
-        _check("wording", wording, WORDINGS)
-        _check("place", place, PLACES)
         if path is not None and any(self.paths.values()):
             raise InputError("set path, which is divided, or train, val and test, not both")
         self.path, self.condition, self.wording, self.place = path, condition, wording, place
@@ -152,11 +149,6 @@ def shuffled_conditions(records: Sequence[Conditioned], seed: int) -> list[Condi
     return [
         replace(record, condition=records[donors[i]].condition) for i, record in enumerate(records)
     ]
-
-
-def _check(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise InputError(f"{name} is {value!r}; {nearest(value, filter(None, valid))}")
 
 
 def described(samples: Iterable[Sample], path: Path) -> list[Sample]:

@@ -16,8 +16,6 @@ from zoo.records import Conditioned
 BESIDE = ("task_description", "user_profiles", "domain")
 IN_REPLY = ("style", "sentiment")
 CONDITIONS = BESIDE + IN_REPLY
-WORDINGS = ("paper", "raw")
-PLACES = ("system", "query", "none")
 FIELDS = ("task", "context", "history", *BESIDE)
 MESSAGE_FIELDS = {"user": ("instruction",), "assistant": IN_REPLY, **dict.fromkeys(IN_REPLY, ())}
 

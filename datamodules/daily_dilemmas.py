@@ -32,7 +32,7 @@ from datamodules.daily_dilemmas_rows import (
     read_situations,
     read_values,
 )
-from datamodules.files import SAMPLES, data_path, find, one_of
+from datamodules.files import SAMPLES, data_path, find
 from datamodules.tables import SHARES, divide, read_csv
 from zoo.errors import InputError, nearest
 from zoo.records import ACTION_TYPES, Dilemma, Record
@@ -71,8 +71,6 @@ class DailyDilemmas(ZooDataModule):
     ) -> None:
         super().__init__(**loader)
         self.path, self.table, self.divided = path, table, divided
-        if table is not None:
-            one_of("data.table", table, (*TABLES, "derived"))
 
     def load(self, split: str) -> list[Record]:
         """Read the dilemmas of a split.

@@ -38,10 +38,8 @@ from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
 from datamodules.fact_world_generator import NUM_OPTIONS, World
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.records import PlainText, Question, Record, Triple
-
-STAGES, FORMS = ("text", "questions"), ("open", "choice")
 
 
 class FactWorld(ZooDataModule):
@@ -73,9 +71,6 @@ class FactWorld(ZooDataModule):
     ) -> None:
         super().__init__(**loader)
         self.frequencies = [0, 1, 4, 16] if frequencies is None else frequencies
-        for name, value, options in (("stage", stage, STAGES), ("form", form, FORMS)):
-            if value not in options:
-                raise InputError(f"{name} is {value!r}; {nearest(value, options)}")
         if not self.frequencies or min(self.frequencies) < 0:
             raise InputError(f"frequencies: {self.frequencies} must be counts, at least one")
         if max(self.frequencies) == 0:

@@ -36,7 +36,7 @@ from typing import Any, Literal
 from datamodules.base import ZooDataModule
 from datamodules.two_moves import KINDS as HARDER_KINDS
 from datamodules.two_moves import make_two_moves
-from zoo.errors import InputError, check_counts
+from zoo.errors import check_counts
 from zoo.records import Record, Triple
 
 KINDS = ("false_belief", "memory", "true_belief", "reality")
@@ -107,8 +107,6 @@ class FalseBelief(ZooDataModule):
     ) -> None:
         super().__init__(seed=seed, **loader)
         self.counts = {"train": num_train, "val": num_val, "test": num_test}
-        if moves not in (1, 2):
-            raise InputError(f"data.moves: {moves} is neither 1 nor 2")
         self.moves = moves
         check_counts("data", {f"num_{name}": count for name, count in self.counts.items()})
 

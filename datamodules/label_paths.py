@@ -22,12 +22,11 @@ from datamodules.files import SAMPLES, data_path, field, find, text_field
 from datamodules.json_files import read_objects
 from datamodules.tables import SHARES, cell, divide, only, present, read_csv, text_list
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.records import LabelPath, Record, Taxonomy
 
 STEMS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 ENDINGS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
-SCOPES = ("train", "all")
 
 
 class LabelPaths(ZooDataModule):
@@ -54,8 +53,6 @@ class LabelPaths(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        if taxonomy not in SCOPES:
-            raise InputError(f"taxonomy is {taxonomy!r}; {nearest(taxonomy, SCOPES)}")
         self.path, self.taxonomy, self.allow_shared_names = path, taxonomy, allow_shared_names
         self._taxonomy: Taxonomy | None = None
 

@@ -25,15 +25,14 @@ from functools import partial
 from typing import Any
 
 from datamodules.base import ZooDataModule
-from datamodules.chat_rows import ON_BAD, OnBad
-from datamodules.files import SAMPLES, one_of
+from datamodules.chat_rows import OnBad
+from datamodules.files import SAMPLES
 from datamodules.mixture_loader import MixtureLoader, complete_shares
 from datamodules.mixture_schedule import Order
 from datamodules.text_shards import TextShards
 from zoo.errors import InputError, check_counts
 from zoo.records import PlainText, Record
 
-ORDERS = ("exact", "random")
 HELD_OUT = {"val": 0, "test": 1}
 
 
@@ -79,8 +78,6 @@ class MixtureCorpus(ZooDataModule):
         **loader: Any,
     ) -> None:
         super().__init__(**loader)
-        one_of("data.order", order, ORDERS)
-        one_of("data.on_bad", on_bad, ON_BAD)
         counts = {"num_tokens": num_tokens, "shuffle": shuffle, "max_epochs": max_epochs}
         check_counts("data", {**counts, "held_out": held_out})
         if sources is None:

@@ -36,7 +36,6 @@ STRATEGIES = (
     "Others",
 )
 SHARES = {"train": 80, "val": 10, "test": 10}
-POSITIVES = ("all", "each")
 
 
 class PsyQA(ZooDataModule):
@@ -55,8 +54,6 @@ class PsyQA(ZooDataModule):
         self, path: str | None = None, *, positives: Literal["all", "each"] = "all", **loader: Any
     ) -> None:
         super().__init__(**loader)
-        if positives not in POSITIVES:
-            raise InputError(f"positives is {positives!r}; {nearest(positives, POSITIVES)}")
         self.path, self.positives = path, positives
         self.corpus = names_corpus(STRATEGIES)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datamodules.base import ZooDataModule
-from datamodules.chat_rows import ON_BAD, OnBad
-from datamodules.files import SAMPLES, data_path, one_of
+from datamodules.chat_rows import OnBad
+from datamodules.files import SAMPLES, data_path
 from datamodules.tables import divide
 from zoo.errors import InputError
 from zoo.records import Record
@@ -77,5 +77,4 @@ class RowFiles(SplitFiles):
         self, *splits: Any, ignore: Sequence[str] = (), on_bad: OnBad = "error", **files: Any
     ) -> None:
         super().__init__(*splits, **files)
-        one_of("data.on_bad", on_bad, ON_BAD)
         self.ignore, self.on_bad = ignore, on_bad

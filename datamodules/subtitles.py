@@ -97,8 +97,7 @@ class Subtitles(ZooDataModule):
         self.folder = SAMPLES / "subtitles" if path is None else data_path(path)
         self.source, self.target, self.encoding, self.moses = source, target, encoding, moses
         check_encoding(encoding)
-        self.part = one_of("data.part", part, ("all", "sft", "preference"))
-        self.on_bad = one_of("data.on_bad", on_bad, ("error", "skip"))
+        self.part, self.on_bad = part, on_bad
         self.core, self.context = core, context
         self.segments, self.terms = segments, terms
         self._paired: list[Paired] = []

@@ -85,7 +85,6 @@ WORDINGS = {
 HELD_OUT = 2  # wordings of each view, the last ones
 OPTIONS = 4
 LONGEST = 300  # characters of a text
-PLACES = ("none", "options")
 SOURCES = ("clinc150", "esconv")
 
 
@@ -132,7 +131,6 @@ class TaskViews(ZooDataModule):
         super().__init__(seed=seed, **loader)
         self.sources = [*SOURCES] if sources is None else sources
         for key, value, valid in (
-            ("place", place, PLACES),
             *(("sources", source, SOURCES) for source in self.sources),
             ("held_out", held_out, ("", *(v for v in WORDINGS if v.split()[0] in self.sources))),
         ):

@@ -40,7 +40,7 @@ KNOWN_SHARED = {
 }
 LAYERS = (  # a room imports rooms of its own line and of those above it
     {"errors"},
-    {"records", "markup", "cache", "parallel", "precision", "tiny_models"},
+    {"choices", "records", "markup", "cache", "parallel", "precision", "tiny_models"},
     {"encoding", "trees", "media", "sample_preview", "plots", "nn", "model_files", "optimizer"},
     {"weights", "weight_copy", "backbone", "adapters", "copies"},
     {"resuming", "export", "sharding", "given_loaders"},
@@ -176,8 +176,8 @@ def test_zoo_never_imports_datamodules() -> None:
     assert [use for path in files("zoo") for use in names(path, "datamodules")] == []
 
 
-def test_datamodules_import_records_errors_and_cache_only() -> None:
-    allowed = ("zoo.records", "zoo.errors", "zoo.cache")
+def test_datamodules_import_records_errors_choices_and_cache_only() -> None:
+    allowed = ("zoo.records", "zoo.errors", "zoo.choices", "zoo.cache")
     used = {use for path in files("datamodules") for use in names(path, "zoo")}
     assert {n for n, _ in used if not n.startswith(allowed)} == set(), used
 
@@ -190,11 +190,21 @@ def test_only_methods_import_a_method() -> None:
 
 
 def test_lightning_stays_out_of_the_pure_rooms() -> None:
-    pure = {"nn", "losses", "metrics", "prompts", "encoding", "records", "decoding", "errors"}
+    pure = {
+        "nn",
+        "losses",
+        "metrics",
+        "prompts",
+        "encoding",
+        "records",
+        "decoding",
+        "errors",
+        "choices",
+    }
     for path in files("zoo"):
         if room(path) in pure:
             assert names(path, "lightning") == []
-        if room(path) in {"records", "errors"}:
+        if room(path) in {"records", "errors", "choices"}:
             assert names(path, "torch") == []
 
 

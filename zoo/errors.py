@@ -6,7 +6,8 @@ import difflib
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar, get_type_hints
 
 MAY_BE_NONE = ("num_workers", "max_generated", "max_ranked", "negatives", "reserve")  # counts
@@ -92,13 +93,22 @@ def arguments(cls: type) -> dict[str, Any] | None:
         constructor = vars(base).get("__init__")
         if constructor is None:
             continue
-        try:
-            hints = get_type_hints(constructor)
-        except NameError:  # names imported for type checkers only
-            hints = {}
+        hints = types_of(constructor)
         _, *declared = inspect.signature(constructor).parameters.values()
         named = {item.name: hints.get(item.name) for item in declared if item.kind not in ANY_NAME}
         types = {**named, **types}
         if all(item.kind is not item.VAR_KEYWORD for item in declared):
             return types
     return None
+
+
+def types_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type of each argument of a function, without those that cannot be read."""
+    types: dict[str, Any] = {}
+    for name, written in inspect.get_annotations(function).items():
+        alone = SimpleNamespace(__annotations__={name: written})
+        try:
+            types |= get_type_hints(alone, getattr(function, "__globals__", {}))
+        except (NameError, AttributeError, TypeError, SyntaxError):
+            continue  # of a name that is imported for type checkers only, or no type
+    return types

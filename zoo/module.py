@@ -23,6 +23,7 @@ from zoo import backbone as backbones
 from zoo import loss_logs, parallel, precision, resuming, weights
 from zoo.adapters import DEFAULT, add_adapters
 from zoo.backbone import Backbone, LoRA, as_config
+from zoo.choices import check_choices
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError, check_counts, counts_among
 from zoo.export import Pretrained
@@ -43,6 +44,9 @@ class ZooModule(LightningModule):
     Args:
         backbone: Which language model to build on; a mapping is taken as its fields.
         optimizer: AdamW and its schedule; a mapping is taken as its fields.
+
+    Raises:
+        InputError: An argument of the method is none of its choices.
     """
 
     takes: ClassVar[tuple[type, ...]] = ()
@@ -58,6 +62,7 @@ class ZooModule(LightningModule):
         optimizer: Optimizer | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        check_choices(self, "model")
         self.backbone = as_config(Backbone, backbone)
         self.optimizer = as_config(Optimizer, optimizer)
         self.lm: Any = None

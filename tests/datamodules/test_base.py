@@ -268,7 +268,7 @@ def test_too_long_records_are_counted_and_three_named(make: Any, refused: Any, c
     data.given = data.given[1:]
     data._records.clear()
     refused(lambda: data.examples("test", encoder), "no record of 'test' fits into the window")
-    refused(lambda: Given(TRIPLE, TRIPLE, too_long="cut"), "data.too_long is 'cut'", "drop")
+    refused(lambda: Given(TRIPLE, TRIPLE, too_long="cut"), "data.too_long: 'cut'", "drop")
 
 
 def test_answers_are_kept_by_id_so_two_records_may_not_share_one(

@@ -48,7 +48,7 @@ def test_gzip_and_variant(folder, refused):
     text = (folder / "data_full.json").read_bytes()
     (folder / "data_small.json.gz").write_bytes(gzip.compress(text))
     assert len(CLINC150(str(folder), variant="small").records("train")) == 8
-    refused(lambda: CLINC150(variant="tiny"), "variant is 'tiny'", "small")
+    refused(lambda: CLINC150(variant="tiny"), "data.variant: 'tiny'", "small")
     refused(
         lambda: CLINC150(str(folder), variant="imbalanced").records("val"), "data_imbalanced.json"
     )

@@ -211,9 +211,9 @@ def test_splits_and_arguments(tmp_path, refused):
     refused(lambda: ConditionedChat(train=str(path)).records("test"), "'test'", "set test to")
     refused(lambda: ConditionedChat(test=str(path)).records("val"), "'val'", "set val to")
     refused(lambda: ConditionedChat(str(path), train="x"), "not both")
-    refused(lambda: ConditionedChat(condition="domian"), "condition is 'domian'", "'domain'?")
-    refused(lambda: ConditionedChat(wording="raws"), "wording is 'raws'")
-    refused(lambda: ConditionedChat(place="sytem"), "place is 'sytem'")
+    refused(lambda: ConditionedChat(condition="domian"), "data.condition: 'domian'", "'domain'?")
+    refused(lambda: ConditionedChat(wording="raws"), "data.wording: 'raws'")
+    refused(lambda: ConditionedChat(place="sytem"), "data.place: 'sytem'")
     refused(lambda: ConditionedChat(str(tmp_path / "no.jsonl")).records("val"), "no such file")
 
 

@@ -179,8 +179,8 @@ def test_other_frequencies(frequencies):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stage": "texts"}, "stage is 'texts'; did you mean 'text'"),
-        ({"form": "closed"}, "form is 'closed'; did you mean"),
+        ({"stage": "texts"}, "data.stage: 'texts'; did you mean 'text'"),
+        ({"form": "closed"}, "data.form: 'closed'; did you mean"),
         ({"num_entities": 39}, "num_entities is 39; 4 groups of facts need at least 40"),
         ({"num_values": 3}, "num_values is 3; it must be at least 4"),
         ({"frequencies": []}, "frequencies: [] must be counts, at least one"),

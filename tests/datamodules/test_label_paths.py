@@ -79,7 +79,7 @@ def test_folder(folder, refused):
     (folder / "test.csv").unlink()
     refused(lambda: LabelPaths(str(folder)).records("test"), "no file for 'test'", ".jsonl")
     refused(lambda: LabelPaths(str(folder / "no.zip")).records("test"), "no such file or folder")
-    refused(lambda: LabelPaths(taxonomy="al"), "taxonomy is 'al'")
+    refused(lambda: LabelPaths(taxonomy="al"), "data.taxonomy: 'al'")
 
 
 def test_long_lists_of_names_are_not_printed(folder, refused):

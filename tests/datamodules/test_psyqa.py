@@ -78,5 +78,5 @@ def test_bad_items(refused, tmp_path, bad, parts):
 
 
 def test_bad_options(refused):
-    refused(lambda: PsyQA(positives="first"), "positives is 'first'", "all, each")
+    refused(lambda: PsyQA(positives="first"), "data.positives: 'first'", "all, each")
     refused(lambda: PsyQA(str(SAMPLES / "psyqa.json")).records("val"), "too few to split 80")

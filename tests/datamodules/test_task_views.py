@@ -76,7 +76,7 @@ def test_shuffled():
 
 
 def test_bad_values():
-    with pytest.raises(InputError, match="place is 'option'; did you mean 'options'"):
+    with pytest.raises(InputError, match="data.place: 'option'; did you mean 'options'"):
         TaskViews(place="option")
     with pytest.raises(InputError, match="held_out is 'esconv'"):
         TaskViews(held_out="esconv")

@@ -129,4 +129,4 @@ def test_a_thought_says_what_was_seen() -> None:
 
 
 def test_the_world_is_one_of_two(refused: Callable[..., None]) -> None:
-    refused(lambda: FalseBelief(moves=3), "data.moves: 3 is neither 1 nor 2")
+    refused(lambda: FalseBelief(moves=3), "data.moves: 3; one of: 1, 2")

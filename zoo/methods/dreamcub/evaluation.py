@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.adapters import using
 from zoo.evaluation import Pair
-from zoo.methods.dreamcub.belief import Belief, Factor, belief_line
+from zoo.methods.dreamcub.belief import Belief, belief_line, factors_of
 from zoo.methods.dreamcub.encoder import BeliefStateEncoder, State, heard
 from zoo.methods.dreamcub.imagination import planned
 from zoo.methods.dreamcub.metrics import BeliefScores, confusion
@@ -21,7 +21,7 @@ from zoo.plots import heat_map
 from zoo.records import Dialogue, Turn
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.evaluation import TalkingModule
-from zoo.support.labels import EMOTION_SETS, Labels
+from zoo.support.labels import EMOTION_SETS, LABELS
 from zoo.support.reply import SupportReply
 from zoo.support.scores import ReplyScores
 
@@ -55,8 +55,8 @@ class BeliefModule(TalkingModule):
     Args:
         backbone: Which language model to build on.
         optimizer: AdamW and its schedule.
-        labels: Names of strategies or acts.
-        factors: What a belief consists of.
+        labels: Which strategies or acts, a key of `LABELS`.
+        factors: Names of what a belief consists of.
         dataset: Whose emotions.
         max_generated: Decisions to answer in each validation; None for all.
     """
@@ -72,16 +72,17 @@ class BeliefModule(TalkingModule):
         backbone: Any,
         optimizer: Any,
         *,
-        labels: Labels,
-        factors: tuple[Factor, ...],
+        labels: str,
+        factors: Sequence[str],
         dataset: str,
         max_generated: int | None,
     ) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)
-        self.labels, self.factors, self.dataset = labels, factors, dataset
+        self.labels, self.dataset = LABELS[labels], dataset
+        self.factors = factors_of(factors, dataset)
         self.emotions = EMOTION_SETS[dataset]
-        self.metrics["replies"] = ReplyScores(labels)
-        self.metrics["beliefs"] = BeliefScores(factors)
+        self.metrics["replies"] = ReplyScores(self.labels)
+        self.metrics["beliefs"] = BeliefScores(self.factors)
 
     def write(self, prompts: Sequence[list[int]], temperature: float) -> list[list[int]]:
         """Return what the active adapter writes, with the token that ends it where one does."""

@@ -48,7 +48,6 @@ from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss, total_loss
 from zoo.methods.dreamcub.actor_critic import ActorCritic
-from zoo.methods.dreamcub.belief import factors_of
 from zoo.methods.dreamcub.encoder import BeliefStateEncoder
 from zoo.methods.dreamcub.environment import User
 from zoo.methods.dreamcub.evaluation import BeliefModule
@@ -61,7 +60,6 @@ from zoo.module import evaluating
 from zoo.optimizer import Optimizer, adamw, total_steps
 from zoo.records import Dialogue
 from zoo.support.encoder import SPEAK
-from zoo.support.labels import LABELS
 
 R = TypeVar("R")
 
@@ -149,8 +147,8 @@ class DreamCUB(BeliefModule):
         super().__init__(
             backbone,
             optimizer,
-            labels=LABELS[labels],
-            factors=factors_of(names, dataset),
+            labels=labels,
+            factors=names,
             dataset=dataset,
             max_generated=max_generated,
         )

@@ -40,7 +40,7 @@ from zoo.backbone import Backbone
 from zoo.decoding.constrained import only
 from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.encoding import Batch
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.lamss.baseline_encoder import (
     ANSWER,
@@ -106,9 +106,6 @@ class ConfidentSFT(SelectiveModule):
         )
         self.save_hyperparameters()
         self.confidence: list[str] = list(NAMES[:5] if confidence is None else confidence)
-        for name in self.confidence:
-            if name not in NAMES:
-                raise InputError(f"model.confidence: no {name!r}; {nearest(name, NAMES)}")
         if not self.confidence or len(set(self.confidence)) < len(self.confidence):
             raise InputError(f"model.confidence: {self.confidence} is empty or repeats itself")
         self.max_length, self.padding_free = max_length, padding_free

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from zoo.backbone import Backbone, as_config, read_config
 from zoo.decoding.think_answer import Phase, answer
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.megan.decoding import GatedDecoder
 from zoo.methods.megan.encoder import REPLY, ConditionedBatch, ConditionEncoder, Conditions
@@ -53,7 +53,6 @@ from zoo.records import Conditioned
 Source = Literal["hyper", "static", "none"]
 Part = Literal["hyper", "full"]
 HEAD = "head.weight"  # name of W_b in a hypernetwork
-CHOICES = {"gate": ("hyper", "static", "none"), "train": ("hyper", "full")}
 
 
 class MeGan(ConditioningModule):
@@ -109,14 +108,11 @@ class MeGan(ConditioningModule):
         self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
 
     def validate(self) -> None:
-        """Check the choices, and the sizes against the backbone.
+        """Check the settings against each other and against the backbone.
 
         Raises:
             InputError: The backbone has no SwiGLU, or a setting does not fit.
         """
-        for key, value in {"gate": self.gate, "train": self.trained}.items():
-            if value not in CHOICES[key]:
-                raise InputError(f"model.{key}: {value!r}; {nearest(str(value), CHOICES[key])}")
         config, fixed = read_config(self.backbone.name), self.official_condition_len
         check_swiglu(config, self.backbone.name)
         self.hyper.check(config.hidden_size)

@@ -20,7 +20,7 @@ from zoo.module import evaluating
 from zoo.records import SUPPORTER, Dialogue, Turn, opened_by_seeker
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.evaluation import DRAWS, state_text
-from zoo.support.labels import EMOTION_SETS, Labels
+from zoo.support.labels import EMOTION_SETS, LABELS
 from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.scores import ReplyScores, reply_figures
 from zoo.support.strategy_metrics import StrategyScores
@@ -64,7 +64,7 @@ class PlanningModule(EvaluatedModule):
     Args:
         backbone: Which language model to build on.
         optimizer: AdamW and its schedule.
-        labels: Names of strategies or acts.
+        labels: Which strategies or acts, a key of `LABELS`.
         max_generated: Replies to write in each validation or test; None for all.
     """
 
@@ -72,12 +72,12 @@ class PlanningModule(EvaluatedModule):
     responder: Respond | None = None
 
     def __init__(
-        self, backbone: Any, optimizer: Any, *, labels: Labels, max_generated: int | None
+        self, backbone: Any, optimizer: Any, *, labels: str, max_generated: int | None
     ) -> None:
         super().__init__(backbone, optimizer, max_generated=max_generated)
-        self.labels = labels
-        self.metrics["plans"] = StrategyScores(labels)
-        self.metrics["replies"] = PlanReplyScores(labels)
+        self.labels = LABELS[labels]
+        self.metrics["plans"] = StrategyScores(self.labels)
+        self.metrics["replies"] = PlanReplyScores(self.labels)
         self.metrics["planned_value"] = RecordMean()
 
     def losses_and_values(self, batch: TransitionBatch) -> tuple[dict[str, Term], Tensor]:

@@ -58,7 +58,6 @@ from zoo.optimizer import Optimizer
 from zoo.records import Dialogue
 from zoo.support.evaluation import DEFAULTS
 from zoo.support.judging import MAX_GRADE, SupportJudge
-from zoo.support.labels import LABELS
 from zoo.weight_copy import WeightCopy
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class StraQ(PlanningModule):
         max_generated: int | None = 8,
         seed: int = 0,
     ) -> None:
-        super().__init__(backbone, optimizer, labels=LABELS[labels], max_generated=max_generated)
+        super().__init__(backbone, optimizer, labels=labels, max_generated=max_generated)
         self.save_hyperparameters()
         self.reward, self.grades = reward, grades
         self.judge: SupportJudge | Backbone | None = judge and as_config(Backbone, judge)
