@@ -176,6 +176,23 @@ def pick(plan: BlockPlan) -> tuple[int, int]:
     return plan.choices[0].chosen, plan.choices[0].rejected
 
 
+@pytest.mark.fidelity("alpo", 6)
+def test_the_released_normaliser_is_the_mean_by_weight_of_a_micro_batch(make: Any) -> None:
+    """sum_i w_i l_i / sum_i w_i over both blocks, where equation (7) is sum_i w_i l_i / 2."""
+    module = moved(build(make))
+    both = [*plans(module, scored([OPEN])), *plans(module, scored([OPEN, FEW], 1))]
+    assert [choice.weight for plan in both for choice in plan.choices] == [1.0, 6 / 9, 0.0]
+
+    def loss(*blocks: BlockPlan) -> float:
+        batch = module.encoder().collate(list(blocks), {})
+        return float(module.losses(batch)["preference"].loss)
+
+    apart = [loss(plan) for plan in both]
+    assert loss(*both) == pytest.approx(sum(apart) / 2)
+    module.normalize = "micro_batch"
+    assert loss(*both) == pytest.approx(sum(apart) / (1 + 6 / 9))
+
+
 @pytest.mark.fidelity("alpo", 7)
 @pytest.mark.parametrize("step", [0, 500, 1000])
 def test_the_share_of_chosen_prefixes_follows_the_step(make: Any, step: int) -> None:
