@@ -32,15 +32,25 @@ def batch_of(module: Any, *scenes: Scene) -> Any:
     return encoder.collate([e for scene in scenes for e in encoder(scene)], {})
 
 
-def role_tokens(module: Any, scene: Scene) -> tuple[torch.Tensor, dict[str, list[int]]]:
-    """Return the ids of a scene, written out by hand, and where the tokens of each role stand."""
+def role_tokens(
+    module: Any, scene: Scene, *, headers: bool = False
+) -> tuple[torch.Tensor, dict[str, list[int]]]:
+    """Return the ids of a scene, written out by hand, and where the tokens of each role stand.
+
+    With `headers` those are a role's too, and the end of the scene is of who spoke last.
+    """
     encoder = module.encoder()
     ids = list(encoder.prefix(scene))
     places: dict[str, list[int]] = {}
     for turn in scene.turns:
+        begin = len(ids)
         ids += encoder.header(turn.speaker)
+        begin = begin if headers else len(ids)
         words = [*encoder.tokenizer(turn.text, add_special_tokens=False)["input_ids"]]
         words.append(encoder.tokenizer.convert_tokens_to_ids("<|im_end|>"))
-        places.setdefault(turn.speaker, []).extend(range(len(ids), len(ids) + len(words)))
         ids += words
+        places.setdefault(turn.speaker, []).extend(range(begin, len(ids)))
+    if headers and scene.ended:
+        places[scene.turns[-1].speaker].append(len(ids))
+        ids.append(encoder.stop_id)
     return torch.tensor([ids]), places

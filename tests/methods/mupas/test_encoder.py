@@ -47,6 +47,27 @@ def test_the_protagonist_alone_is_learned(mupas: Made) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("ended", [True, False])
+def test_only_the_last_window_of_a_scene_ends_it(mupas: Made, strategy: str, ended: bool) -> None:
+    """A cut is no end: nobody learns one there, nor is anybody asked for silence there."""
+    size = len(mupas().encoder().prefix(scene_of())) + 60
+    encoder = mupas(max_length=size, strategy=strategy).encoder()
+    scene, stop = scene_of(ended=ended), encoder.stop_id
+    windows, examples = encoder.windows(scene), encoder(scene)
+    assert len(windows) > 2
+    for window, example in zip(windows, examples, strict=True):
+        turns, ends = len(window.turns), ended and window is windows[-1]
+        if (
+            strategy == "speak_or_silence"
+        ):  # two of three are silent beside a turn, three at the end
+            silences = [node for node in example.nodes if list(node.ids) == [stop]]
+            assert len(silences) == 2 * turns + 3 * ends
+            continue
+        learned = zip(example.labels, example.weights, strict=True)
+        assert sum(weight > 0 and label == stop for label, weight in learned) == turns + ends
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_people_whose_headers_are_the_same_are_refused(mupas: Made, strategy: str) -> None:
     """Nobody could tell who is next among them, in an example or in a scene that goes on."""
     module = mupas(strategy=strategy)

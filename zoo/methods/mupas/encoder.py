@@ -1,7 +1,8 @@
 """From scenes to examples: who learns which token with which weight, and the trees of silences.
 
 A token's weight makes one weighted cross-entropy the loss of the paper: with n_i learned tokens of
-role i in a window and R roles that speak in it, each weighs 1 / (R n_i), so a window weighs 1.
+role i in a window and R roles that speak in it, each weighs 1 / (R n_i), so a window weighs 1. With
+one trained role that is 1 / n_i: the mean over a batch is one of means, not of all its tokens.
 """
 
 from __future__ import annotations
@@ -77,13 +78,13 @@ class SceneEncoder(SceneWindows):
     def word_weights(self, window: Window) -> dict[str, float]:
         """Return the weight of each learned token of a person; those who learn nothing lack."""
         with_headers = not (self.headers_apart or self.in_trees)
-        counts = window.counts(headers=with_headers)
+        counts = dict(window.counts(headers=with_headers))
         if self.objective == "single_role":
-            name = protagonist(window.scene)
-            counts = type(counts)({name: counts[name]})
-        if self.objective == "role_mean":
-            return {name: 1 / (len(counts) * count) for name, count in counts.items()}
-        return dict.fromkeys(counts, 1.0)  # a mean over tokens
+            trained = protagonist(window.scene)
+            counts = {name: count for name, count in counts.items() if name == trained}
+        if self.objective == "token_mean":
+            return dict.fromkeys(counts, 1.0)
+        return {name: 1 / (len(counts) * count) for name, count in counts.items()}
 
     # -- S1: one stream ------------------------------------------------------------------------
 

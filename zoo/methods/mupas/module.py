@@ -61,8 +61,8 @@ class MuPaS(SceneModule):
         strategy: `speaker_as_token` (S1): names are written in the stream. `speak_or_silence` (S2):
             each person is asked whether to speak.
         objective: `role_mean`, equation (2). Baselines: `token_mean` over all words; `single_role`,
-            the words of who has most turns; `pairwise`, each person in turn as `assistant` before
-            all others as `user`, which knows no names.
+            equation (2) for who has most turns alone; `pairwise`, each person in turn as
+            `assistant` before all others as `user`, which knows no names.
         speaker_weight: lambda.
         max_length: Window in tokens.
         max_answer_tokens: Limit of a turn.
