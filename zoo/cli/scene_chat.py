@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, TooLongError, nearest
 from zoo.records import Scene, Turn
 
 MIN_TURNS = 4
@@ -28,7 +28,7 @@ def perform(
         cast: Its people, and its setting.
         setting: Another setting; empty for its own.
         role: Who the user is: their lines are read from the standard input, where an empty line or
-            `/quit` ends. None to watch.
+            `/quit` ends, and one that is too long is asked for again. None to watch.
         temperature: Of speakers and words; 0 takes the most likely.
         min_turns: The scene does not end before so many turns, the user's too; it never has more
             than the model's `max_turns`.
@@ -41,22 +41,12 @@ def perform(
     if role is not None and role not in cast.names:
         raise InputError(f"role: nobody here is called {role!r}; {nearest(role, cast.names)}")
     scene = replace(cast, setting=setting or cast.setting, turns=())
-    terminal = sys.stdin.isatty()
-
-    def write(line: str) -> None:
-        print(line, flush=True)  # noqa: T201
 
     def told(turn: Turn) -> None:
-        write(f"{turn.speaker}: {turn.text}")
+        print(f"{turn.speaker}: {turn.text}", flush=True)  # noqa: T201
 
     def listen() -> str | None:
-        if terminal:
-            print(f"{role}> ", end="", flush=True)  # noqa: T201
-        text = " ".join(sys.stdin.readline().split())
-        return None if text in ("", "/quit") else text
-
-    def note(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        return line_of(str(role), model, scene)
 
     if scene.setting:
         note(scene.setting)
@@ -67,3 +57,24 @@ def perform(
     played = model.simulate(scene, user=role, listen=listen, told=told, **asked)
     note("(the scene is over)" if played.ended else f"(stopped after {len(played.turns)} turns)")
     return played
+
+
+def line_of(role: str, model: Any, scene: Scene) -> str | None:
+    """Return what the user says, None where they leave; a line that is too long is asked again."""
+    while True:
+        if sys.stdin.isatty():
+            print(f"{role}> ", end="", flush=True)  # noqa: T201
+        text = " ".join(sys.stdin.readline().split())
+        if text in ("", "/quit"):
+            return None
+        try:
+            model.check_turn(scene, Turn(role, text))
+        except TooLongError as error:
+            note(f"{error}; say it in fewer words")
+        else:
+            return text
+
+
+def note(line: str) -> None:
+    """Write a line beside the scene."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,19 @@ def test_the_user_has_turns_with_an_untrained_model(
     assert len(said(out)) + heard == 4
     assert "Otto" not in {name for name, _ in said(out)}
     assert "(the scene is over)" in err
+
+
+def test_a_line_that_is_longer_than_the_window_is_asked_for_again(
+    monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The scene goes on with the next line; what was too long is nowhere."""
+    lines = io.StringIO("long " * 500 + "\n" + "I am here.\n/quit\n")
+    monkeypatch.setattr("sys.stdin", lines)
+    main("chat", *tiny("mupas"), "--model.max_turns", "9", "--role", "Otto")
+    _, err = capfd.readouterr()
+    assert re.search(r"a turn of 25\d\d tokens does not fit .*; say it in fewer words", err)
+    assert lines.tell() > 2501, "the next line was read"
+    assert "(the scene is over)" in err or "(stopped after" in err
 
 
 @pytest.mark.parametrize("config", ["mupas_token_mean", "mupas_single_role", "mupas_pairwise"])

@@ -11,6 +11,7 @@ import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, scene_of
 
 from datamodules import Scenes
+from zoo.errors import TooLongError
 from zoo.methods.mupas.simulate import SPARE, Stage, simulate, write_scenes
 from zoo.records import Turn
 
@@ -67,6 +68,34 @@ def test_a_scene_that_outgrows_the_window_begins_again_with_room(mupas: Made) ->
         used = stage.used
     assert begun == 2
     assert len(stage.scene.turns) == 18, "nothing is forgotten of the scene itself"
+
+
+def test_people_who_fill_the_window_are_refused_before_anybody_speaks(mupas: Made) -> None:
+    """Two turns have to fit beside them: one that was written and the next one."""
+    scene, encoder = scene_of((), ended=False), mupas().encoder()
+    turn = 50 + max(len(encoder.header(name)) for name in scene.names) + 2
+    needed = len(encoder.prefix(scene)) + 2 * turn
+    Stage(mupas(max_answer_tokens=50, max_length=needed), scene)
+    heard: list[Turn] = []
+    said = (
+        rf"scene:1: its setting and people are \d+ tokens; the window max_length={needed - 1} has"
+    )
+    with pytest.raises(TooLongError, match=said):
+        mupas(max_answer_tokens=50, max_length=needed - 1).simulate(scene, told=heard.append)
+    assert not heard
+
+
+def test_a_turn_that_is_checked_fits_the_scene(mupas: Made) -> None:
+    """To the token, of which a letter has one; a longer one is refused with what would fit."""
+    module, scene = mupas(max_length=420), scene_of(SAID[:1], ended=False)
+    stage = Stage(module, scene)
+    room = stage.budget - len(module.encoder().prefix(scene))
+    letters = room - len(stage.headers["Bob"]) - 1  # the end of the turn
+    module.check_turn(scene, Turn("Bob", "x" * letters))
+    stage.add(Turn("Bob", "x" * letters))
+    said = f"a turn of {room + 1} tokens does not fit the window: max_length leaves {room} for it"
+    with pytest.raises(TooLongError, match=said):
+        module.check_turn(scene, Turn("Bob", "x" * (letters + 1)))
 
 
 def test_a_turn_of_blanks_is_three_dots(mupas: Made) -> None:

@@ -21,6 +21,7 @@ from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.methods.mupas.reading import SceneReading, continued, expected, spoken
 from zoo.methods.mupas.simulate import (
     chances_of,
+    check_turn,
     first_words,
     log_speaking,
     simulate,
@@ -186,6 +187,10 @@ class SceneModule(EvaluatedModule):
             temperature=temperature,
             top_p=top_p,
         )
+
+    def check_turn(self, scene: Scene, turn: Turn) -> None:
+        """Raise `TooLongError` for a turn that does not fit the window as `simulate` goes on."""
+        check_turn(self, scene, turn)
 
     # -- the life cycle ------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import torch
 
 from zoo.cache import whole_file
 from zoo.decoding.constrained import pick
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, TooLongError, nearest
 from zoo.markup import control_ids
 from zoo.prompts.truncation import first_kept
 from zoo.records import Scene, Turn
@@ -57,6 +57,7 @@ def simulate(
     Raises:
         InputError: Nobody is called like the user, the scene has fewer than two people, two have
             the same header, or the temperature is below 0.
+        TooLongError: The people, or what is said for one of them, do not fit the window.
     """
     if temperature < 0:
         raise InputError(f"temperature: {temperature} is below 0")
@@ -95,10 +96,11 @@ class Stage:
 
     def _run(self) -> None:
         """Run the scene from its beginning; without its oldest turns where it is too long."""
-        prefix = self.encoder.prefix(self.scene)
+        prefix, budget = (
+            self.encoder.prefix(self.scene),
+            window_before_a_turn(self.module, self.scene),
+        )
         turns = [self._ids(turn) for turn in self.scene.turns]
-        room = self.module.max_answer_tokens + max(map(len, self.headers.values())) + 2
-        budget = self.encoder.max_length - room
         start = first_kept(len(prefix), [len(turn) for turn in turns], budget, SPARE)
         ids = [*prefix, *(token for turn in turns[start:] for token in turn)]
         self.decoder = self.module.new_decoder(1)
@@ -174,6 +176,32 @@ class Stage:
         if self.used > self.budget:
             self._run()
         return turn
+
+
+def window_before_a_turn(module: Any, scene: Scene) -> int:
+    """Return how many tokens may stand before a turn that is written, so that it fits too.
+
+    Raises:
+        TooLongError: Beside setting and people the window holds no two turns.
+    """
+    encoder = module.encoder()
+    turn = module.max_answer_tokens + max(map(len, encoder.headers(scene).values())) + 2
+    people = len(encoder.prefix(scene))
+    if people + 2 * turn > encoder.max_length:
+        raise TooLongError(
+            f"{scene.id or 'scene'}: its setting and people are {people} tokens; the window "
+            f"max_length={encoder.max_length} has no room for two turns of {turn} beside them; "
+            "raise max_length or shorten them"
+        )
+    return encoder.max_length - turn
+
+
+def check_turn(module: Any, scene: Scene, turn: Turn) -> None:
+    """Raise `TooLongError` for a turn that does not fit the window of a scene that goes on."""
+    encoder = module.encoder()
+    spoken = encoder.spoken(turn)
+    size = len(spoken.header) + len(spoken.words)
+    first_kept(len(encoder.prefix(scene)), [size], window_before_a_turn(module, scene))
 
 
 def write_turns(
