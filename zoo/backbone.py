@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from zoo.choices import check_choices
 from zoo.errors import InputError
 from zoo.model_files import cause, from_folder, resolve
 from zoo.tiny_models import TINY, TINY_TOWERS, byte_tokenizer, tiny_config, tiny_model
@@ -64,6 +65,9 @@ class Backbone:
         freeze: Train nothing of the backbone.
         gradient_checkpointing: Recompute each block in the backward pass.
         compile: Compile each block.
+
+    Raises:
+        InputError: There is no such type of weights or attention.
     """
 
     name: str = "smollm2-135m"
@@ -74,6 +78,10 @@ class Backbone:
     freeze: bool = False
     gradient_checkpointing: bool = False
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        check_choices(self, "backbone")
 
 
 def load(backbone: Backbone, *, meta: bool = False) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import parallel
+from zoo.choices import check_choices
 from zoo.errors import InputError
 
 
@@ -31,7 +32,7 @@ class Optimizer:
             all it slows the rest down.
 
     Raises:
-        InputError: A number is outside of its range.
+        InputError: There is no such schedule, or a number is outside of its range.
     """
 
     lr: float = 1e-5
@@ -44,7 +45,8 @@ class Optimizer:
     clip_heads_apart: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the schedule's name and the numbers."""
+        check_choices(self, "optimizer")
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"optimizer.{name}: {getattr(self, name)} is not 0 or more")

@@ -119,3 +119,18 @@ def test_types_that_list_nothing_are_not_looked_at() -> None:
         check_choice("key", object(), kind)
     with pytest.raises(InputError, match="^key: None; one of: 1, 2$"):
         check_choice("key", None, Literal[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: zoo.Backbone(dtype="bf16"), "backbone.dtype: 'bf16'; did you mean 'bfloat16'"),
+        (lambda: zoo.Backbone(attention="eager"), "backbone.attention: 'eager'"),
+        (lambda: zoo.Tower("tiny-bert", dtype="half"), "tower.dtype: 'half'"),
+        (lambda: zoo.Optimizer(schedule="cosin"), "optimizer.schedule: 'cosin'; did you mean"),
+    ],
+)
+def test_settings_of_backbones_and_optimizers_are_refused_too(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+    assert zoo.Backbone("tiny-llama", dtype="bfloat16").dtype == "bfloat16"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from zoo.backbone import DTYPES
+from zoo.choices import check_choices
 from zoo.errors import InputError
 from zoo.methods.m3_jepa import efficientnet_lite
 from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder, find_blocks
@@ -60,6 +61,10 @@ class Tower:
     freeze: bool = True
     picture_size: int | None = None
     cache_gib: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the type of the weights."""
+        check_choices(self, "tower")
 
 
 def load(tower: Tower, key: str, *, meta: bool = False) -> SplitEncoder:
