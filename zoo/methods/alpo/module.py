@@ -26,7 +26,8 @@ Deviates from the released code: weights are not divided by their sum in a micro
 cancel (`normalize: micro_batch` does); lambda follows the training step, not a file's order
 (`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes change; an
 example is a block and not a pair; a block that is longer than the window is refused instead of cut
-on the left; blocks without an open gate are left out of the mean.
+on the left; blocks without an open gate are left out of the mean; a block's terms come from a
+glossary whose entries stand in its lines, where the paper trains a model to find them.
 Unknown, chosen here: from other accounts of the paper beta is normalised over the block, not the
 batch, and the gate reads the range (`gate_statistic: variance` the other reading). Judge, segments
 and sampling: scoring.py, segments.py, candidates.py.
