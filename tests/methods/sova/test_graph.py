@@ -182,6 +182,27 @@ def test_a_star_that_cannot_be_split_ends() -> None:
     assert max(len(item.nodes) for item in communities(star, max_size=10)) > 10
 
 
+def drawn(*edges: tuple[str, str, str, int]) -> list[tuple[str, ...]]:
+    """Return the coarsest communities of edges: start, kind, end, weight."""
+    graph = nx.DiGraph()
+    for start, kind, end, weight in edges:
+        graph.add_edge(start, end, kind=kind, weight=weight)
+    return [item.nodes for item in communities(graph) if item.level == 0]
+
+
+def test_order_and_opposites_draw_nothing_together() -> None:
+    pairs = [("a", "belongs_to", "x", 1), ("b", "supports", "y", 1)]
+    for kind in ("precedes", "conflicts_with"):
+        assert drawn(*pairs, ("x", kind, "y", 99), ("y", kind, "z", 99)) == [("a", "x"), ("b", "y")]
+
+
+def test_what_is_mentioned_more_often_is_drawn_closer() -> None:
+    """Of a ring of four the heavy sides stay whole, whichever they are."""
+    for weights, halves in (((9, 1), [("a", "b"), ("c", "d")]), ((1, 9), [("a", "d"), ("b", "c")])):
+        ring = zip("abcd", "bcda", (*weights, *weights), strict=True)
+        assert drawn(*((a, "belongs_to", b, weight) for a, b, weight in ring)) == halves
+
+
 def test_a_graph_without_edges_is_refused() -> None:
     with pytest.raises(InputError, match="no edge joins"):
         communities(nx.DiGraph())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from methods.sova.graph_parts import GIVEN, reports
 
 from zoo.methods.sova import prompts
@@ -49,6 +51,8 @@ def test_what_a_model_reads_of_a_report() -> None:
     (report, *_) = reports("emotion")
     text = str(before(CHATML, report) + after(CHATML, "Do\nyou?", "How well?"))
     assert f"You judge advice by {LENS['emotion']}" in text
+    shares = re.findall(r"(four|two) tenths.*?(agrees|fits|clear)", text, re.IGNORECASE)
+    assert shares == [("Four", "agrees"), ("four", "fits"), ("two", "clear")]
     assert f"Report:\n{quote(report.text)}\n\nSituation:\n> Do\n> you?\n\nHow well?" in text
     assert text.endswith("<|im_start|>assistant\n")
     assert len(GRADES) == 5

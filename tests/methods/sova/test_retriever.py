@@ -13,7 +13,8 @@ import zoo
 from zoo.backbone import LoRA
 from zoo.errors import InputError
 from zoo.methods.sova.expected import RULES, expected_action
-from zoo.methods.sova.principles import curated
+from zoo.methods.sova.principles import corpus, curated
+from zoo.methods.sova.retrieval import as_chunk
 from zoo.methods.sova.retriever import candidates, positives, query
 from zoo.records import Dilemma
 
@@ -83,6 +84,20 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
     module.heads = lambda situations, kept: prompts
     after = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
     assert after == odds
+
+
+def test_vectors_of_principles_follow_the_training(retriever, dilemmas):
+    """Between two steps and after the last one, they are those of the weights of then."""
+    module = retriever()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, fused=True)
+    rule = as_chunk(corpus()[0])
+    for _ in range(3):
+        loss_of(module, dilemmas).backward()
+        optimizer.step()
+        with torch.no_grad():
+            module.retrieval.principles_near([dilemmas[0].situation], 400)
+            assert torch.allclose(module.retrieval.vectors_PD[0], vector(module, rule), atol=1e-5)
 
 
 def test_a_retriever_is_an_adapter(make):
