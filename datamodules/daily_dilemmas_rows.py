@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datamodules.files import one_of
+from datamodules.principle_headings import mended
 from datamodules.tables import cell, hint, read_csv
 from zoo.errors import InputError, nearest
 from zoo.records import ACTION_TYPES, THEORIES, Action, PrincipleText
@@ -26,10 +26,6 @@ COLUMN_OF = {
 }
 """Column of each theory in `values.csv`."""
 
-SECTIONS = {"rules", "defaults"}
-"""Sources of the file of principles whose headings are shifted by one row."""
-
-HEADING = re.compile(r"([^.\n-]+)-(\S.*)", re.DOTALL)
 GROUPS = ("direct", "indirect")
 OFFICIAL_COLUMNS = (
     *("idx", "dilemma_situation", "action", "negative_consequence"),
@@ -192,9 +188,10 @@ def read_situations(path: Path) -> dict[str, str]:
 def read_principles(path: Path) -> list[PrincipleText]:
     """Return the principles of a file with the columns `principle` and `source`.
 
-    Two defects of the published files are mended. Where the headings are shifted by one row, each
-    text gets its own: a row holds the heading of the row before it. A row that is the heading of
-    the section below it is no principle and is left out.
+    Defects of the published files are mended, see `datamodules.principle_headings`.
+
+    Raises:
+        InputError: A cell is empty, or no row stands below the header line.
     """
     rows = [
         PrincipleText(
@@ -204,31 +201,9 @@ def read_principles(path: Path) -> list[PrincipleText]:
         )
         for number, row in read_csv(path, "principle", "source")
     ]
-    below = [*(row.source for row in rows[1:]), ""]
-    return _realigned([row for row, name in zip(rows, below, strict=True) if not _heads(row, name)])
-
-
-def _heads(row: PrincipleText, below: str) -> bool:
-    """Return whether a row is the heading of the next section, whose source it ends with."""
-    return row.source != below != "" and row.text.casefold().endswith(below.casefold())
-
-
-def _realigned(rows: list[PrincipleText]) -> list[PrincipleText]:
-    """Return texts with their own headings, `heading: text`, where those are one row too low.
-
-    That is so if all sources are the sections of that file, and each row but the first has a
-    heading, which a hyphen without blanks ends. The last text is left without one.
-    """
-    found = [HEADING.fullmatch(row.text) for row in rows]
-    shifted = {row.source for row in rows} <= SECTIONS and len(rows) > 1 and not found[0]
-    if not shifted or not all(found[1:]):
-        return rows
-    parts = [hit.groups() if hit else ("", row.text) for hit, row in zip(found, rows, strict=True)]
-    headings = [*(heading for heading, _ in parts[1:]), ""]
-    return [
-        replace(row, text=f"{heading}: {text}" if heading else text)
-        for row, heading, (_, text) in zip(rows, headings, parts, strict=True)
-    ]
+    if not rows:
+        raise InputError(f"{path}: no principle stands below the header line")
+    return mended(rows)
 
 
 def _row(

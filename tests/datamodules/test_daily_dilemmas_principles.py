@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.daily_dilemmas_rows import read_principles
+from zoo.errors import InputError
 
 REAL = Path(os.environ.get("ZOO_DATA", "")) / "daily_dilemmas"
 
@@ -77,7 +78,8 @@ def test_other_hyphens_are_no_headings(rows, tmp_path):
     assert [(item.text, item.source) for item in found] == list(rows)
 
 
-def test_the_heading_of_a_section_is_no_principle(tmp_path):
+def test_the_heading_of_a_section_is_no_principle(tmp_path, caplog):
+    """It is left out, and the reader is told."""
     rows = [
         ("Be kind.", "one"),
         ("Principles for Others", "one"),
@@ -87,3 +89,25 @@ def test_the_heading_of_a_section_is_no_principle(tmp_path):
     found = read_principles(written(tmp_path / "own.csv", *rows))
     assert [item.text for item in found] == ["Be kind.", "Think for others", "Speak for others"]
     assert [item.id for item in found] == ["own.csv:2", "own.csv:4", "own.csv:5"]
+    assert "own.csv:3 is the heading of 'For others', no principle: left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "below"),
+    [
+        ("Tell people the truth about us", "us"),  # ends with it, as a word
+        ("Put your trust in locus", "us"),  # ends with its letters
+        ("Principles about us", "us"),  # says more than the source
+        ("us", "us"),
+    ],
+)
+def test_a_principle_that_ends_with_the_next_source_is_kept(text, below, tmp_path, caplog):
+    rows = [(text, "Anna"), ("Put the guest first", below), ("Be on time", below)]
+    found = read_principles(written(tmp_path / "own.csv", *rows))
+    assert [(item.text, item.source) for item in found] == rows
+    assert not caplog.records
+
+
+def test_a_file_without_principles_is_refused(tmp_path):
+    with pytest.raises(InputError, match="own.csv: no principle stands below the header line"):
+        read_principles(written(tmp_path / "own.csv"))
