@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from datamodules.files import one_of
 from datamodules.principle_headings import mended
@@ -155,12 +156,14 @@ def read_values(path: Path) -> dict[str, dict[str, str]]:
     """Return the value table, `values.csv`: for each value the label of every theory, or blank.
 
     Raises:
-        InputError: A value that is there twice, or an unknown label.
+        InputError: A value with a control character or there twice, or an unknown label.
     """
     table: dict[str, dict[str, str]] = {}
     for number, row in read_csv(path, "value", *COLUMN_OF.values()):
         where = f"{path}:{number}"
         value = cell(row, "value", where)
+        if any(category(letter) == "Cc" for letter in value):
+            raise InputError(f"{where}: column 'value': {value!r} has a control character")
         if value in table:
             raise InputError(f"{where}: the value {value!r} is there twice")
         table[value] = {

@@ -108,6 +108,10 @@ def test_a_page_overwrites_no_index(
         (",value,WVS,MFT,Virtue,Emotion,Maslow\n", "the table of values is empty"),
         (",value,WVS,MFT,Virtue,Emotion,Maslow\n0,honesty,,,,trsut,\n", "'trsut'"),
         ("value,Maslow\nhonesty,safety\n", "WVS"),
+        (
+            ",value,WVS,MFT,Virtue,Emotion,Maslow\n0,hon\x01esty,,,,,\n",
+            "values.csv:2: column 'value': 'hon\\x01esty' has a control character",
+        ),
     ],
 )
 def test_a_bad_table_is_named_and_nothing_written(

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import networkx as nx
 
 from zoo.errors import InputError, nearest
-from zoo.methods.sova.principles import Principle
+from zoo.methods.sova.principles import CONTROL, Principle
 from zoo.records import THEORIES
 
 ValueTable = Mapping[str, Mapping[str, str]]
@@ -130,14 +130,16 @@ def build_graph(
 
 
 def check_labels(table: ValueTable) -> None:
-    """Refuse a table with a theory or a label that there is not.
+    """Refuse a table with a value that no file can hold, or a theory or label that there is not.
 
     Raises:
         InputError: Names the value and the nearest theory or label.
     """
     for value, labels in table.items():
+        where = f"values: {value!r}"
+        if CONTROL.search(value):
+            raise InputError(f"{where}: has a control character; write the value without it")
         for theory, label in labels.items():
-            where = f"values: {value!r}"
             if theory not in KIND_OF:
                 raise InputError(f"{where}: theory {theory!r}; {nearest(theory, KIND_OF)}")
             known = labels_of(theory)
@@ -205,9 +207,13 @@ def _name_finder(table: ValueTable) -> Callable[[Principle], set[str]]:
     """Return a function that gives the values which a principle's text names as whole words."""
     longest_first = sorted(table, key=lambda value: (-len(value), value))
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
+    spelled: dict[str, set[str]] = {}  # small letters -> as the table writes it
+    for value in table:
+        spelled.setdefault(value.casefold(), set()).add(value)
 
     def named(principle: Principle) -> set[str]:
         texts = (principle.statement, principle.when, principle.do, principle.avoid)
-        return {hit.lower() for text in texts for hit in pattern.findall(text)} & table.keys()
+        hits = {hit.casefold() for text in texts for hit in pattern.findall(text)}
+        return {value for hit in hits for value in spelled.get(hit, ())}
 
     return named

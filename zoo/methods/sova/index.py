@@ -21,7 +21,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import networkx as nx
 from safetensors.torch import load_file, save_file
@@ -46,6 +46,7 @@ from zoo.methods.sova.index_files import (
     file_hash,
     read_card,
     read_rows,
+    reading,
     write_rows,
 )
 from zoo.methods.sova.instruct import closest
@@ -55,6 +56,8 @@ from zoo.methods.sova.reports import Report, as_row, from_row, template_reports
 from zoo.methods.sova.sentence_encoder import Encoder
 from zoo.methods.sova.tagging import similar_values, tag
 from zoo.records import PrincipleText
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,17 +137,25 @@ class ValueIndex:
         """Open an index.
 
         Raises:
-            InputError: There is none, it is unfinished, or a file is not the one that was written.
+            InputError: There is none, it is unfinished, or a file is damaged or not the one that
+                was written.
         """
         target = Path(folder)
         card = read_card(target)
         check_files(target, card["files"])
+        with reading(target / GRAPH):
+            graph = nx.read_graphml(target / GRAPH)
+        vectors = None
+        if VECTORS in card["files"]:
+            with reading(target / VECTORS):
+                found = load_file(target / VECTORS)
+                vectors = {name: found[name] for name in ("reports", "rules")}
         return ValueIndex(
-            [Principle(**row) for row in read_rows(target / "principles.parquet")],
-            nx.read_graphml(target / GRAPH),
-            [Community(**row) for row in read_rows(target / "communities.parquet")],
-            [from_row(row) for row in read_rows(target / "reports.parquet")],
-            load_file(target / VECTORS) if VECTORS in card["files"] else None,
+            _read(target / "principles.parquet", Principle, lambda row: Principle(**row)),
+            graph,
+            _read(target / "communities.parquet", Community, lambda row: Community(**row)),
+            _read(target / "reports.parquet", Report, from_row),
+            vectors,
             card,
         )
 
@@ -223,6 +234,12 @@ def _make(
     sizes |= {"communities": len(found), "reports": len(reports)}
     sizes |= dict(sorted(counts.items()))
     return ValueIndex(principles, graph, found, reports, vectors, sizes)
+
+
+def _read(path: Path, kind: type, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what a table holds, each row made an item of a kind."""
+    with reading(path):
+        return [make(row) for row in read_rows(path, kind)]
 
 
 def with_labels(principles: Sequence[Principle], labelled: Sequence[Principle]) -> list[Principle]:
