@@ -49,7 +49,7 @@ def agent(make: Any) -> Any:
     def build(kind: str, *, threshold: float = 60.0, **options: Any) -> Any:
         options = {"max_length": 8192, "max_reasoning_tokens": 4, **options}
         module = make("SoVA", "tiny-llama", kind=kind, threshold=threshold, **options)
-        module._retrieval = BySituation(threshold)
+        module.make_retrieval = lambda: BySituation(threshold)
         return module
 
     return build

@@ -236,7 +236,7 @@ def test_a_conversation_without_instructions_has_the_plain_prompt(agent, dialogu
     """And neither the reply that is to be written nor an annotation stands in the prompt."""
     sova, direct = agent(threshold=100.0), agent("direct")
     heads = [
-        replies.prompt(m.encoder(), dialogue, m.kept_instructions([dialogue])[0], m.theory, 8)
+        replies.prompt(m.encoder(), dialogue, *m.steer(m.kept_instructions([dialogue])[0]), 8)
         for m in (sova, direct)
     ]
     assert heads[0] == heads[1]
@@ -249,7 +249,8 @@ def test_a_conversation_without_instructions_has_the_plain_prompt(agent, dialogu
 def test_the_oldest_turns_are_left_out_of_a_full_window(agent, dialogue):
     module = agent(max_length=960)
     given = [Instruction("You care. " * 20, 90.0, "r", ())]
-    text = module.tokenizer.decode(replies.prompt(module.encoder(), dialogue, given, "maslow", 8))
+    head = replies.prompt(module.encoder(), dialogue, *module.steer(given), 8)
+    text = module.tokenizer.decode(head)
     assert "Seeker: Last week." in text
     assert "I lost my job." not in text
     assert given[0].text in text

@@ -86,7 +86,7 @@ def test_poisoned_labels_change_nothing_behind_the_real_index(
     )
     module.encoder().study(dilemmas, "test")
     clean = module.generate(dilemmas)
-    module._retrieval = None
+    module.forget_retrieval()
     assert module.generate([poisoned(d) for d in dilemmas]) == clean
     kept = [len(answer.instructions) for answer in clean]
     assert (min(kept) > 0) == (kind in ("sova", "shuffled", "wrong_theory"))

@@ -77,7 +77,7 @@ class DilemmaEncoder(PromptEncoder):
         Where nothing is expected there is nothing to learn, and in conversations there never is.
         """
         if isinstance(record, Dialogue):
-            return [unlearned(replies.prompt(self, record, (), "", 1), record)]
+            return [unlearned(replies.prompt(self, record, prompts.SYSTEM, "", 1), record)]
         expected = expected_action(record, self.rule) if self.learns else None
         if expected is None:
             ids = [*self.head(record.situation), *self.tail(prompts.ORDERS[0])]

@@ -8,13 +8,14 @@ agent decides. No weight of the agent changes.
 
     (1)  (i_r, s_r) = map(theory, report r, c)             one scored call per report, s in 0..100
     (2)  K = the N best of {i_r : s_r > tau}, by falling score, ties by report
-    (3)  x = plain(c) if K is empty else steer(role(theory), K, c)
+    (3)  x = plain(c) if K is empty else steer(role(theory), K, c)     written by `SoVA.steer`
     (4)  z = log p(option of `to do` | x) - log p(option of `not to do` | x);  to do if z > 0
 
 (4) is read off one state: the options "Action 1" and "Action 2" differ in their last token. The
 choice is also read from greedy text, which has to begin with an option. Both are done for both
 orders of the actions; the dataset's own order has Action 1 = do. In a conversation c is what was
-said so far, and the agent replies in one or two sentences.
+said so far, and the agent replies in one or two sentences. To steer in another way, in dilemmas,
+conversations and plain retrieval alike, override `SoVA.steer`.
 
 Follows: retrieval by one scored call per report instead of embeddings; all kept instructions, best
 first, each with its importance, in the user turn, the role in the system turn; tau 60 and N 100;
@@ -41,26 +42,24 @@ from zoo.backbone import Backbone
 from zoo.encoding import Batch
 from zoo.errors import InputError, check_counts
 from zoo.losses.cross_entropy import Term, head_loss
-from zoo.methods.sova import prompts
-from zoo.methods.sova.asking import Asker, policy_choice, told
+from zoo.methods.sova import prompts, replies
+from zoo.methods.sova.asking import Asker, policy_choice
 from zoo.methods.sova.community_map import community_map
-from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder, asked_text
-from zoo.methods.sova.evaluation import Asked, ChoosingModule, DilemmaChoice
+from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder
+from zoo.methods.sova.evaluation import Answer, Asked, DilemmaChoice
 from zoo.methods.sova.expected import Rule
-from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruct import TAU, TOP, How
 from zoo.methods.sova.instruction import Instruction
-from zoo.methods.sova.kinds import LEARNED, TALKING, WRONG, Kind, Policy, Theory
-from zoo.methods.sova.replies import reply
-from zoo.methods.sova.retrieval import Retrieval, load_encoder
+from zoo.methods.sova.kinds import LEARNED, TALKING, Kind, Policy, Theory
+from zoo.methods.sova.replies import ValueReply
 from zoo.methods.sova.retriever import retriever_loss
+from zoo.methods.sova.retrieving import RetrievingModule
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
-from zoo.parallel import is_sharded
 from zoo.records import Dialogue, Dilemma
 
 
-class SoVA(ChoosingModule):
+class SoVA(RetrievingModule):
     """A language model that decides dilemmas under retrieved value instructions; its baselines.
 
     Args:
@@ -118,7 +117,6 @@ class SoVA(ChoosingModule):
         self.chunk_tokens, self.read_text = chunk_tokens, read_text
         self.max_reasoning_tokens, self.max_reply_tokens = max_reasoning_tokens, max_reply_tokens
         self.max_length, self.padding_free = max_length, padding_free
-        self._retrieval: Retrieval | None = None
 
     def validate(self) -> None:
         """Check the threshold, the counts and the options against the tokenizer.
@@ -160,74 +158,50 @@ class SoVA(ChoosingModule):
         if not self.learns:
             return {}
         if self.kind == "retriever":
-            self._retrieval = None  # its vectors are those of other weights
+            self.forget_retrieval()  # its vectors are those of other weights
             found = retriever_loss(self.lm, self.tokenizer, self(batch), batch, self.rule)
             return {"retriever": found}
         return {"action": head_loss(self(batch), batch, SPEAK, *self.output_head)}
 
-    # -- equations (1) to (3): instructions and prompts ----------------------------------------
+    # -- equation (3): prompts; (1) and (2) are those of `RetrievingModule` --------------------
 
-    @property
-    def retrieval(self) -> Retrieval:
-        """What instructions are retrieved from; opened at the first use.
+    def steer(self, instructions: Sequence[Instruction] | Sequence[str]) -> tuple[str, str]:
+        """Return the system line, and what the user says before the dilemma or conversation.
 
-        Raises:
-            InputError: The index cannot be opened.
+        Every prompt is steered here: of dilemmas, of replies and of plain retrieval.
+
+        Args:
+            instructions: K of equation (2); with `rag` and `retriever`, texts of principles.
         """
-        if self._retrieval is None:
-            self._retrieval = Retrieval(
-                self.lm,
-                self.tokenizer,
-                ValueIndex.open(self.index) if self.index else None,
-                None if self.kind == "retriever" else load_encoder(self.encoder_name),
-                how=self.map_by,
-                tau=self.threshold,
-                top=self.top_n,
-                prefilter=self.prefilter,
-            )
-        return self._retrieval
+        kept = [item for item in instructions if not isinstance(item, str)]
+        if kept:
+            return prompts.role(self.theory), prompts.steering(kept)
+        if self.kind == "steerlm":
+            return prompts.SYSTEM, prompts.graded(max(prompts.GRADES))
+        texts = [item for item in instructions if isinstance(item, str)]
+        return prompts.SYSTEM, prompts.pasted(texts)
 
-    def kept_instructions(self, records: Sequence[Asked]) -> list[list[Instruction]]:
-        """Return the instructions in each prompt; sharded weights score no report."""
-        situations = [asked_text(record) for record in records]
-        theory = WRONG[self.theory] if self.kind == "wrong_theory" else self.theory
-        if self.kind == "told":
-            return [told(record, self.rule) for record in records if isinstance(record, Dilemma)]
-        if self.kind not in ("sova", "shuffled", "wrong_theory"):
-            return [[] for _ in records]
-        if self.kind == "shuffled":
-            situations = [self.encoder().donor(text) for text in situations]
-        if is_sharded(self):  # each process scores reports as often as its own dilemmas need
-            raise InputError(f"trainer.strategy: model.kind {self.kind} scores reports: use ddp")
-        return self.retrieval.instructions(situations, theory)
-
-    def head(self, situation: str, instructions: Sequence[Instruction]) -> list[int]:
+    def head(
+        self, situation: str, instructions: Sequence[Instruction] | Sequence[str]
+    ) -> list[int]:
         """Return the token ids of equation (3) before the actions are named.
 
         Args:
             situation: The dilemma.
-            instructions: K of equation (2).
+            instructions: What `steer` takes.
         """
-        encoder = self.encoder()
-        if instructions:
-            return encoder.head(
-                situation, before=prompts.steering(instructions), system=prompts.role(self.theory)
-            )
-        if self.kind == "steerlm":
-            return encoder.head(situation, before=prompts.graded(max(prompts.GRADES)))
-        if self.kind in prompts.REASONING:
-            return encoder.head(situation, after=prompts.REASONING[self.kind])
-        return encoder.head(situation)
+        system, before = self.steer(instructions)
+        after = prompts.REASONING.get(self.kind, "")
+        return self.encoder().head(situation, before=before, system=system, after=after)
 
     def heads(
         self, situations: Sequence[str], kept: Sequence[Sequence[Instruction]]
     ) -> list[list[int]]:
         """Return `head` for each situation; where principles are retrieved they stand in it."""
-        if self.kind not in ("rag", "retriever"):
-            return [self.head(text, k) for text, k in zip(situations, kept, strict=True)]
-        found = self.retrieval.principles_near(situations, self.chunk_tokens)
-        pairs = zip(situations, found, strict=True)
-        return [self.encoder().head(text, before=prompts.pasted(near)) for text, near in pairs]
+        given: Sequence[Sequence[Instruction] | Sequence[str]] = kept
+        if self.kind in ("rag", "retriever"):
+            given = self.retrieval.principles_near(situations, self.chunk_tokens)
+        return [self.head(text, k) for text, k in zip(situations, given, strict=True)]
 
     def figures(self) -> dict[str, Any]:
         """Return the ratios by label, and a map of the index that was retrieved from."""
@@ -257,32 +231,34 @@ class SoVA(ChoosingModule):
         Raises:
             InputError: A prompt fills the window, or a kind does not talk.
         """
-        dilemmas = [record for record in records if isinstance(record, Dilemma)]
-        if self.kind in get_args(Policy) and dilemmas:
-            return [policy_choice(self.kind, record, self.rule) for record in dilemmas]
-        if not dilemmas and self.kind not in TALKING:
+        if not records:
+            return []
+        if self.kind not in TALKING and any(isinstance(record, Dialogue) for record in records):
             raise InputError(
                 f"model.kind: {self.kind} decides dilemmas; in conversations there are "
                 f"{', '.join(TALKING)}"
             )
         kept = self.kept_instructions(records) if instructions is None else instructions
+        if len(kept) != len(records):
+            raise InputError(f"instructions: {len(kept)} lists for {len(records)} records")
+        dilemmas = {i: item for i, item in enumerate(records) if isinstance(item, Dilemma)}
+        dialogues = {i: item for i, item in enumerate(records) if isinstance(item, Dialogue)}
+        found: dict[int, Answer] = {}
         if dilemmas:
-            return self.decide(dilemmas, kept)
-        return reply(
-            self.new_decoder(len(records)),
-            self.encoder(),
-            [record for record in records if isinstance(record, Dialogue)],
-            kept,
-            self.theory,
-            self.last_logits,
-            max_new_tokens=self.max_reply_tokens,
-            temperature=temperature,
-        )
+            choices = self.decide([*dilemmas.values()], [kept[i] for i in dilemmas])
+            found |= zip(dilemmas, choices, strict=True)
+        if dialogues:
+            given = [kept[i] for i in dialogues]
+            answers = self.reply([*dialogues.values()], given, temperature=temperature)
+            found |= zip(dialogues, answers, strict=True)
+        return [found[i] for i in range(len(records))]
 
     def decide(
         self, records: Sequence[Dilemma], kept: Sequence[Sequence[Instruction]]
     ) -> list[DilemmaChoice]:
-        """Return the choices of equation (4) under instructions."""
+        """Return the choices of equation (4) under instructions, or those of a policy."""
+        if self.kind in get_args(Policy):
+            return [policy_choice(self.kind, record, self.rule) for record in records]
         encoder = self.encoder()
         heads = self.heads([record.situation for record in records], kept)
         longest = max(len(encoder.tail(order)) for order in prompts.ORDERS)
@@ -293,3 +269,18 @@ class SoVA(ChoosingModule):
         limit = self.max_reasoning_tokens if self.kind in prompts.REASONING else None
         with using(self.lm, None) if self.kind == "retriever" else nullcontext():
             return asker.choose(heads, kept, limit, read_text=self.read_text)
+
+    def reply(
+        self,
+        records: Sequence[Dialogue],
+        kept: Sequence[Sequence[Instruction]],
+        *,
+        temperature: float = 0.0,
+    ) -> list[ValueReply]:
+        """Return a reply in each conversation under instructions."""
+        encoder, limit = self.encoder(), self.max_reply_tokens
+        pairs = zip(records, kept, strict=True)
+        heads = [replies.prompt(encoder, record, *self.steer(k), limit) for record, k in pairs]
+        decoder = self.new_decoder(len(records))
+        texts = replies.write(decoder, encoder, heads, self.last_logits, limit, temperature)
+        return [ValueReply(text, tuple(k)) for text, k in zip(texts, kept, strict=True)]

@@ -63,27 +63,22 @@ def situation(record: Dialogue) -> str:
 
 
 def prompt(
-    encoder: PromptEncoder,
-    record: Dialogue,
-    instructions: Sequence[Instruction],
-    theory: str,
-    room: int,
+    encoder: PromptEncoder, record: Dialogue, system: str, before: str, room: int
 ) -> list[int]:
     """Return the token ids up to the reply.
 
     Args:
         encoder: Of SoVA.
         record: The conversation.
-        instructions: Those that are kept; without any the prompt is the plain one.
-        theory: Whose role the agent has.
+        system: The system line.
+        before: What the user says before the conversation, for example instructions.
         room: Tokens of the window to keep free for the reply.
 
     Raises:
         TooLongError: Not even the last turn fits.
     """
-    system = prompts.role(theory) if instructions else prompts.SYSTEM
     opened = encoder.system_turn(system) + encoder.chat.open("user")
-    head = encoder.ids(opened + prompts.steering(instructions) + "Conversation so far:\n")
+    head = encoder.ids(opened + before + "Conversation so far:\n")
     tail = encoder.ids(TASK + encoder.chat.close("user") + encoder.chat.open("assistant"))
     pieces = [encoder.ids(line) for line in lines(record)]
     budget = encoder.max_length - room - len(tail)
@@ -91,31 +86,25 @@ def prompt(
     return [*head, *(token for piece in pieces[first:] for token in piece), *tail]
 
 
-def reply(
+def write(
     decoder: DepthDecoder,
     encoder: PromptEncoder,
-    records: Sequence[Dialogue],
-    kept: Sequence[Sequence[Instruction]],
-    theory: str,
+    heads: Sequence[Sequence[int]],
     project: Callable[[Tensor], Tensor],
-    *,
     max_new_tokens: int,
     temperature: float,
-) -> list[ValueReply]:
-    """Return a reply in each conversation.
+) -> list[str]:
+    """Return the text of a reply to each prompt.
 
     Args:
-        decoder: Empty, a row for each conversation.
+        decoder: Empty, a row for each prompt.
         encoder: Of SoVA.
-        records: The conversations.
-        kept: Instructions for each.
-        theory: Whose role the agent has.
+        heads: The prompts' token ids.
         project: Maps states to logits.
         max_new_tokens: Limit of a reply.
         temperature: 0 is greedy.
     """
-    pairs = list(zip(records, kept, strict=True))
-    decoder.open([prompt(encoder, record, k, theory, max_new_tokens) for record, k in pairs])
+    decoder.open(heads)
     ids = decoder.decode(
         ONLY,
         project,
@@ -125,9 +114,7 @@ def reply(
         close=False,
     )
     texts = encoder.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return [
-        ValueReply(" ".join(text.split()), tuple(k)) for text, k in zip(texts, kept, strict=True)
-    ]
+    return [" ".join(text.split()) for text in texts]
 
 
 def _last(record: Dialogue) -> int:
