@@ -48,7 +48,7 @@ def measure(folder: Path, encoder: SentenceEncoder | None) -> dict[str, Any]:
     if encoder is not None and index.vectors is not None:
         situations = list(read_situations(data / "dilemma.csv").values())[:QUERIES]
         vectors, embed = timed(lambda: encoder.embed(situations))
-        known = index.vectors
+        known = index.vectors["reports"]
         _, search = timed(lambda: [closest(known, row[None], K) for row in vectors])
         rows |= {"encode a query": embed / QUERIES, "search a query": search / QUERIES}
     return {"seconds": rows, "counts": index.card["counts"]}
