@@ -6,10 +6,11 @@
 The dilemmas come in one seeded random order, a block at a time, every row of it: what is done when
 the run ends is a random subset, the same for all rows, and the next run goes on from there. Reports
 are scored once for each theory and block; `shuffled` gives a dilemma the instructions of another
-one of its block, `best one` the first of its own alone, `wrong theory` those of
-`zoo.methods.sova.kinds.WRONG` under its own role, `told` the expected action. Text is read in the
-first dilemmas only, log-odds in all of them. `--decisive` leaves out the dilemmas in which a row's
-rule expects nothing: most of those of `plutchik_valence`.
+one of its block, `best one` the first of its own alone, `written` what the model writes for each
+report (`map_by: model`), `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role,
+`told` the expected action. Text is read in the first dilemmas only, log-odds in all of them.
+`--decisive` leaves out the dilemmas in which a row's rule expects nothing: most of those of
+`plutchik_valence`.
 
 Needs `ZOO_DATA`; one thread. `dilemma_table` makes the tables.
 """
@@ -41,6 +42,7 @@ from zoo.errors import InputError
 from zoo.methods.sova.expected import RULES, Rule, expected_action
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.index_files import FORMAT
+from zoo.methods.sova.instruct import How
 from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.kinds import WRONG, Kind, Theory
 from zoo.methods.sova.module import SoVA
@@ -54,12 +56,13 @@ Kept = list[list[Instruction]]
 
 @dataclass(frozen=True)
 class Row:
-    """An agent: its kind, whose role it has, where it has to decide, its most instructions."""
+    """An agent: its kind, whose role it has, where it has to decide, how many and whose words."""
 
     kind: Kind
     theory: Theory = "maslow"
     rule: Rule = "maslow_growth"
     most: int | None = None
+    how: How = "likelihood"
 
 
 ROWS = {
@@ -68,6 +71,7 @@ ROWS = {
     "SoVA, Plutchik": Row("sova", "emotion", "plutchik_valence"),
     "SoVA, virtues": Row("sova", "virtue"),
     "best one, Maslow": Row("sova", most=1),
+    "written, Maslow": Row("sova", how="model"),
     "wrong theory, Maslow": Row("wrong_theory"),
     "shuffled, Maslow": Row("shuffled"),
     "plain RAG": Row("rag"),
@@ -216,15 +220,16 @@ def items(odds: Odds, dilemmas: Sequence[Dilemma], rule: str) -> dict[str, int]:
 def instructions(agent: SoVA, row: Row, records: tuple[Dilemma, ...]) -> Kept:
     """Return the kept instructions of a block for one of the rows that retrieve some."""
     theory = WRONG[row.theory] if row.kind == "wrong_theory" else row.theory
-    found = retrieve(agent, tuple(record.situation for record in records), theory)
+    found = retrieve(agent, tuple(record.situation for record in records), theory, row.how)
     kept = [mine[: row.most] for mine in found]
     half = len(kept) // 2
     return [*kept[half:], *kept[:half]] if row.kind == "shuffled" else kept
 
 
 @cache
-def retrieve(agent: SoVA, situations: tuple[str, ...], theory: Theory) -> Kept:
-    """Return the kept instructions of a theory for a block, scored once."""
+def retrieve(agent: SoVA, situations: tuple[str, ...], theory: Theory, how: How) -> Kept:
+    """Return the kept instructions of a theory for a block, scored once for each way of scoring."""
+    agent.map_by = how
     return agent.retrieval.instructions(situations, theory)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,9 +13,8 @@ from methods.sova.graph_parts import SITUATIONS, reports
 from tqdm import tqdm
 
 from zoo.methods.sova.instruct import MapScore
-from zoo.methods.sova.reports import (
-    Report,
-)
+from zoo.methods.sova.instruction import advice
+from zoo.methods.sova.reports import Report
 
 
 def short_reports(count: int) -> list[Report]:
@@ -64,3 +64,18 @@ def test_what_became_of_instructions_is_counted(make: Any, monkeypatch: pytest.M
     assert [len(items) for items in found.kept] == [1]
     assert found.counts == {"kept": 1, "not kept": 2}
     assert [(bar.n, bar.total, bar.disable) for bar in bars] == [(3, 3, True)]
+
+
+def test_the_best_report_chooses_first_and_no_principle_is_told_twice() -> None:
+    """Each report tells the closest of its findings that advise and that no better one has told."""
+    (report, *_) = reports()
+    findings = tuple(
+        dataclasses.replace(report.findings[0], rule=x, principle_ids=(x,), advises=x != "x")
+        for x in ("p", "q", "x")
+    )
+    three = [dataclasses.replace(report, id=name, findings=findings) for name in ("a", "b", "c")]
+    scored, counts = list(zip(three, (60.0, 70.0, 65.0), strict=True)), Counter[str]()
+    told = advice(scored, {"p": 0.1, "q": 0.4, "x": 0.9}, counts)
+    assert [(i.report_id, i.text, i.score) for i in told] == [("b", "q", 70.0), ("c", "p", 65.0)]
+    assert counts == {"says what a better one says": 1}
+    assert [i.text for i in advice(scored, {}, counts)] == ["p", "q"]

@@ -18,7 +18,7 @@ from zoo.judges.judge import JudgeError
 from zoo.judges.recorded import RecordedAnswers
 from zoo.markup import token_ids
 from zoo.methods.sova.instruct import MapScore, ScoreError, closest, read_instruction
-from zoo.methods.sova.instruction import Instruction, advice, keep
+from zoo.methods.sova.instruction import Instruction, keep
 from zoo.methods.sova.map_prompts import GRADES, GRADING, after, before
 from zoo.methods.sova.principles import STEERING
 from zoo.methods.sova.report_writer import material, read_report, write_reports
@@ -197,21 +197,6 @@ def test_words_without_an_instruction_are_refused(words: str) -> None:
     with pytest.raises(JudgeError) as caught:
         read_instruction(words, reports()[0], Counter())
     assert not isinstance(caught.value, ScoreError)
-
-
-def test_the_best_report_chooses_first_and_no_principle_is_told_twice() -> None:
-    """Each report tells the closest of its findings that advise and that no better one has told."""
-    (report, *_) = reports()
-    findings = tuple(
-        dataclasses.replace(report.findings[0], rule=x, principle_ids=(x,), advises=x != "x")
-        for x in ("p", "q", "x")
-    )
-    three = [dataclasses.replace(report, id=name, findings=findings) for name in ("a", "b", "c")]
-    scored, counts = list(zip(three, (60.0, 70.0, 65.0), strict=True)), Counter[str]()
-    told = advice(scored, {"p": 0.1, "q": 0.4, "x": 0.9}, counts)
-    assert [(i.report_id, i.text, i.score) for i in told] == [("b", "q", 70.0), ("c", "p", 65.0)]
-    assert counts == {"says what a better one says": 1}
-    assert [i.text for i in advice(scored, {}, counts)] == ["p", "q"]
 
 
 def test_what_is_kept_is_above_tau_best_first_and_at_most_top() -> None:

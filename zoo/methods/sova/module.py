@@ -24,7 +24,8 @@ Deviates: an empty K gives the plain prompt (the release sends a steering prompt
 nothing was found); what is Action 1 is said after the dilemma instead of before it, so that both
 orders share the rest; no demonstration in dilemmas, which would show one of the two options, and
 none in replies; MIC is not read (there is no such data here), so the weak principles are those of
-published principle files; the graph has no node Stakeholder.
+published principle files; the graph has no node Stakeholder. By default a report's instruction is a
+finding of it, and its score is read off grades; `map_by: model` has both written, as the release.
 Unknown in the paper, chosen here [inferred]: the wording of all prompts; which action is expected
 (`zoo.methods.sova.expected`); the graph's principles for Maslow and the virtues. The baselines SFT
 and SteerLM learn the expected action of `rule`; the others are prompts or policies, and `told` is a

@@ -1,8 +1,7 @@
 """What the agent retrieves: instructions by scored reports, and principles by plain similarity.
 
 Without a folder the index is made in memory of the curated principles alone, with no values, so it
-knows Maslow's needs and Plutchik's emotions and few links between them. A folder is what
-`python -m zoo graph build` writes.
+has few reports and few links between them. A folder is what `python -m zoo graph build` writes.
 
 Shapes: P principles, S situations, D width.
 """
