@@ -250,10 +250,11 @@ def test_scores_on_tomi_are_means_of_their_hits():
 
 
 @pytest.mark.usefixtures("needs_data")
-def test_translations_of_tvsub() -> None:
+@pytest.mark.parametrize("name", ["alpo-tvsub-2026-11-30", "alpo-tvsub-once-2026-11-30"])
+def test_translations_of_tvsub(name: str) -> None:
     path = f"{os.environ['ZOO_DATA']}/tvsub"
     blocks: Any = Subtitles(path, moses=True, core=3, context=0, max_test=104).records("test")
-    found = entries("alpo-tvsub-2026-11-30")
+    found = entries(name)
     for entry in found:
         lines = [tuple(block) for block in entry["lines"]]
         scores = corpus_scores(blocks, lines)
