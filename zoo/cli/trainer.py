@@ -11,11 +11,12 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from zoo import export as exporting
 from zoo import precision
-from zoo.cache import check_new_file, whole_file
+from zoo.cache import check_new_file
 from zoo.cli import chat as chatting
 from zoo.cli.argument_errors import check_trained
 from zoo.cli.data_summary import HEAD, data_summary
 from zoo.cli.listing import describe
+from zoo.cli.rankings import ranked, write_rankings
 from zoo.cli.replies import shown
 from zoo.errors import InputError, check_counts
 from zoo.module import ZooModule
@@ -236,19 +237,7 @@ class ZooTrainer(Trainer):
         asked, excluded = questions(datamodule, query, queries)
         self._ready(model, ckpt_path)
         opened = indexing.Index(model, index)  # type: ignore[arg-type]
-        spare = max(map(len, excluded.values()), default=0)
-        rankings = opened.search([text for _, text in asked], k + spare, engine=engine)
-        lines = []
-        for (name, text), ranking in zip(asked, rankings, strict=True):
-            kept = [pair for pair in ranking if pair[0] not in excluded.get(name, ())][:k]
-            row = {"id": name, "query": text, "ranking": kept}
-            lines.append(json.dumps(row, ensure_ascii=False))
-        if output is not None:
-            with whole_file(Path(output)) as scratch:
-                scratch.write_text("\n".join(lines) + "\n", "utf-8")
-            print(f"rankings    {output}")  # noqa: T201
-            return
-        print("\n".join(lines))  # noqa: T201
+        write_rankings(ranked(opened, asked, excluded, k, engine), output)
 
     def _ready(self, model: ZooModule, ckpt_path: str | None) -> None:
         """Build a method that encodes documents, with its weights.
