@@ -41,7 +41,7 @@ class Verdict:
         seeds: Shared seeds.
         items: Shared test items, or groups of them; 0 where the trial keeps none.
         dates: First and last day of the entries.
-        words: `direction shown`, `opposite`, `cannot tell below x` or why it is not tested; with
+        words: `direction shown`, `opposite`, `cannot tell below x` or why nothing is told; with
             fewer than three seeds a decision holds for these runs alone and says `(one run)`.
     """
 
@@ -203,4 +203,6 @@ def _words(claim: Claim, verdict: Verdict) -> str:
     if verdict.p < 1 - LEVEL:
         wanted = verdict.difference < 0 if claim.smaller_is_better else verdict.difference > 0
         return ("direction shown" if wanted and claim.within is None else "opposite") + one
+    if verdict.smallest == 0:
+        return "cannot tell: all differ by 0"
     return f"cannot tell below {verdict.smallest:.2g}"

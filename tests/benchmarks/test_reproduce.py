@@ -87,6 +87,16 @@ def test_items_widen_or_alone_make_the_interval():
     assert verdict(lists, gold).p == pytest.approx(expected.pvalue)
 
 
+def test_equal_items_tell_nothing():
+    claim = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="hits")
+    hits = [i % 2 for i in range(40)]
+    entries = [
+        {"row": row, "seed": 0, "metrics": {"acc": 0.5}, "hits": hits, "date": "d"}
+        for row in ("ours", "theirs")
+    ]
+    assert verdict(claim, entries).words == "cannot tell: all differ by 0"
+
+
 def test_items_of_a_group_count_once():
     """Ten groups of 20 equal items are ten observations, too few; forty are enough."""
     claim = Claim("c", "p", "t", "ours", "theirs", "metrics.acc", items="hits", cluster=", turn")

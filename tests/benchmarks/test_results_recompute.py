@@ -24,7 +24,7 @@ from benchmarks.methanol import tomi_small
 from benchmarks.mupas.quality import table as scenes_table
 from benchmarks.ranking import baselines
 from benchmarks.ranking.simple_rankers import RANKERS
-from benchmarks.sova import dilemma_table, dilemmas
+from benchmarks.sova import dilemma_table, dilemmas, learned
 from benchmarks.straq import planner_scores, planners
 from benchmarks.support import data as support_data
 from benchmarks.support import lookup
@@ -180,10 +180,18 @@ def test_scenes(name: str, data: str) -> None:
 
 
 @pytest.mark.usefixtures("needs_data")
-def test_dilemmas() -> None:
+@pytest.mark.parametrize("name", ["sova-learned-2026-11-30", "sova-learned-3-passes-2026-11-30"])
+def test_learned_dilemmas(name: str) -> None:
+    page = (RESULTS / "2026-11-30-sova.md").read_text("utf-8").splitlines()
+    assert set(learned.table(entries(name))) <= set(page)
+
+
+@pytest.mark.usefixtures("needs_data")
+@pytest.mark.parametrize("name", ["sova-dilemmas-2026-11-30", "sova-dilemmas-1.5b-2026-11-30"])
+def test_dilemmas(name: str) -> None:
     """All tables of choices in dilemmas, their bootstrap intervals included."""
     page = (RESULTS / "2026-11-30-sova.md").read_text("utf-8")
-    kept = entries("sova-dilemmas-2026-11-30")
+    kept = entries(name)
     lines = dilemma_table.tables(kept, dilemmas.in_order(), list(dilemmas.ROWS))
     assert len(lines) > 20
     assert [line for line in lines if line not in page] == []
