@@ -27,7 +27,7 @@ from zoo.precision import best
 METHODS: dict[str, dict[str, Any]] = {
     "SFT": {},
     "MeTHanol": {"thinking_layer": 1},
-    "HdLM": {"layers": [1], "guide": ["thought"]},
+    "HdLM": {"layers": [1], "guide": ["strategy"]},
 }
 
 
