@@ -24,9 +24,10 @@ CHOSEN = {
     **{"alpo": {"mixing_stages"}, "hdlm": {"layers", "weights"}, "methanol": {"thinking_layer"}},
     **{"m3_jepa": {"mask_padding"}, "megan": {"official_condition_len", "condition_mask"}},
     **{"lahore": {"labels"}, "lahore_dpo": {"labels", "objective"}, "rabtriever": {"labels"}},
-    "dreamcub": {"factors", "temperature"},
+    **{"dreamcub": {"factors", "temperature"}, "sova": {"map_by"}},
 }
-"""Settings of an overlay that are no defaults: of the backbone's depth, the data, the release."""
+"""Settings of an overlay that are no defaults: of the backbone's depth, the data, the release, or
+of a large model (SoVA's reports: small ones copy the score that they have just read)."""
 OF_THEIR_OWN = {
     **{
         "almr": {"draws"},

@@ -172,7 +172,7 @@ def test_export_keeps_weights_and_threshold(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confidence": ["entropie"]}, "no 'entropie'; did you mean 'entropy'"),
+        ({"confidence": ["entropie"]}, "'entropie'; did you mean 'entropy'"),
         ({"confidence": []}, "is empty or repeats itself"),
         ({"confidence": ["sure", "sure"]}, "is empty or repeats itself"),
         ({"eps": 1.5}, "model.eps: 1.5 is not in"),

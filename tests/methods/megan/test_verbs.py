@@ -155,9 +155,8 @@ def test_values_that_are_near(refused: Refused) -> None:
     said = refused("--model.hyper.beta_init", "zeros")
     assert "zero" in said.removeprefix("model.hyper.beta_init: 'zeros'")
     for options, key in (({"gate": "statik"}, "static"), ({"train": "ful"}, "full")):
-        module = zoo.MeGan(backbone={"name": "tiny-llama"}, **options)
         with pytest.raises(InputError, match=f"did you mean '{key}'"):
-            module.validate()
+            zoo.MeGan(backbone={"name": "tiny-llama"}, **options)
 
 
 def test_rows_without_condition(tmp_path: Path, refused: Refused) -> None:
