@@ -96,10 +96,8 @@ class Stage:
 
     def _run(self) -> None:
         """Run the scene from its beginning; without its oldest turns where it is too long."""
-        prefix, budget = (
-            self.encoder.prefix(self.scene),
-            window_before_a_turn(self.module, self.scene),
-        )
+        prefix = self.encoder.prefix(self.scene)
+        budget = window_before_a_turn(self.module, self.scene)
         turns = [self._ids(turn) for turn in self.scene.turns]
         start = first_kept(len(prefix), [len(turn) for turn in turns], budget, SPARE)
         ids = [*prefix, *(token for turn in turns[start:] for token in turn)]
