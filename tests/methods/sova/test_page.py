@@ -63,6 +63,8 @@ def test_texts_are_escaped_and_nodes_drawn(index: ValueIndex) -> None:
     data = json.loads(found.scripts[0])
     assert any(" ".join(ATTACK.split()) == node["text"] for node in data["nodes"])
     assert len(data["reports"]) == len(index.reports)
+    labels = sorted(node["label"] for node in data["nodes"] if node["kind"] == "principle")
+    assert labels == sorted(f"{p.theory}: {p.label}" if p.theory else "" for p in index.principles)
 
 
 def test_the_page_refers_to_nothing_outside(index: ValueIndex) -> None:
@@ -131,6 +133,17 @@ def test_search_finds_a_principle_in_a_browser(index: ValueIndex, tmp_path: Path
         r"<button>Put honesty above loyalty|<button>Put HONESTY above loyalty", results
     )
     assert len(re.findall(r'<circle[^>]*class="hit"', text)) == 1
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_search_finds_the_principles_of_a_label(index: ValueIndex, tmp_path: Path) -> None:
+    write_graph_page(index, tmp_path / "page.html")
+    text = dom(tmp_path / "page.html", "maslow:%20safety", tmp_path)
+    mine = [p for p in index.principles if (p.theory, p.label) == ("maslow", "safety")]
+    assert len(mine) > 2
+    assert f"{len(mine)} found" in text
+    assert text.count('<span class="kind">principle, maslow: safety</span>') == len(mine)
+    assert len(re.findall(r'<circle[^>]*class="hit"', text)) == len(mine)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ def test_a_hostile_principle_is_quoted_or_left_out(make: Any, tmp_path: Path) ->
     assert '- "Put HONESTY above loyalty"\n' in prompt
     module.heads(SITUATIONS[1:], [[], []])
     assert module.retrieval.counts == {"principles that name an action": 1}
+
+
+def test_a_text_of_several_theories_is_pasted_once(make: Any) -> None:
+    """A published principle is tagged once a theory, and plain retrieval knows no theory."""
+    module = make("SoVA", "tiny-llama", kind="rag")
+    (rule,) = published(TEXTS[:1])
+    labels = [("maslow", "self-esteem"), ("emotion", "trust"), ("virtue", "Truthfulness")]
+    tagged = [replace(rule, id=f"{t}-1", theory=t, label=label) for t, label in labels]
+    module.retrieval.principles = [*tagged, curated()[0]]
+    (near,) = module.retrieval.principles_near(SITUATIONS[:1], 10**5)
+    assert sorted(near) == sorted(['"Put honesty above loyalty."', curated()[0].rule])
 
 
 def test_the_closest_reports_are_those_of_the_theory(tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ function element(name, text) {
   return made;
 }
 
+function kindOf(node) {
+  return node.label ? node.kind + ", " + node.label : node.kind;
+}
+
 function nodeButton(place) {
   const item = document.createElement("li");
   const button = element("button", data.nodes[place].text);
-  const kind = element("span", data.nodes[place].kind);
+  const kind = element("span", kindOf(data.nodes[place]));
   kind.className = "kind";
   button.addEventListener("click", () => show(place));
   item.append(kind, button);
@@ -35,7 +39,7 @@ function show(place) {
   });
   const sources = element("p", "Sources: " + node.sources.join("; "));
   sources.className = "kind";
-  detail.replaceChildren(element("h2", node.text), element("p", node.kind), near, sources);
+  detail.replaceChildren(element("h2", node.text), element("p", kindOf(node)), near, sources);
   data.reports.filter((report) => report.community === node.community).forEach((report) => {
     detail.append(element("h3", report.title), element("p", report.theory), element("p", report.summary));
     const rules = element("ul", "");
@@ -48,7 +52,7 @@ function find() {
   const words = search.value.trim().toLowerCase();
   const hits = [];
   data.nodes.forEach((node, i) => {
-    const hit = words !== "" && (node.text + " " + node.kind).toLowerCase().includes(words);
+    const hit = words !== "" && (node.text + " " + kindOf(node)).toLowerCase().includes(words);
     circles[i].classList.toggle("hit", hit);
     if (hit) hits.push(i);
   });

@@ -122,11 +122,13 @@ def _drawing(index: ValueIndex, groups: dict[str, str]) -> str:
 
 def _data(index: ValueIndex, groups: dict[str, str]) -> dict[str, Any]:
     place = {node: i for i, node in enumerate(index.graph)}
+    labels = {f"principle:{p.id}": f"{p.theory}: {p.label}" for p in index.principles if p.theory}
     return {
         "nodes": [
             {
                 "text": data["description"],
                 "kind": data["kind"],
+                "label": labels.get(node, ""),
                 "community": groups[node],
                 "sources": json.loads(data["sources"]),
             }

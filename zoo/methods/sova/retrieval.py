@@ -111,13 +111,14 @@ class Retrieval:
     def principles_near(self, situations: Sequence[str], budget: int) -> list[list[str]]:
         """Return the principles closest to each situation by cosine, while they fit.
 
-        One that names an action is never among them; `counts` says how many are left out so.
+        One that names an action is never among them; `counts` says how many are left out so. A
+        published text that has labels of several theories is one text here.
 
         Args:
             situations: Texts.
             budget: Tokens of them all; the first one that does not fit ends the list.
         """
-        every = [as_chunk(principle) for principle in self.principles]
+        every = list(dict.fromkeys(as_chunk(principle) for principle in self.principles))
         texts = [text for text in every if not ACTION_NAME.search(text)]
         if self.vectors_PD is None:
             self.counts["principles that name an action"] += len(every) - len(texts)
