@@ -32,6 +32,10 @@ from zoo.records import NOT_TO_DO, TO_DO, Dilemma
 DIRECT = "direct"
 POLICIES = ("always_do", "always_not", "random", "oracle")
 TITLES = ("row", "n", "order 1", "order 2", "both", "both - direct", "shift, nats", "AUROC")
+ORDERS_TITLES = (
+    *("row", "dilemmas", "same in both orders", "Action 1"),
+    *("instructions", "invalid texts", "cut reasoning"),
+)
 FOR = {"Maslow": "maslow", "growth": "maslow", "Plutchik": "emotion", "valence": "emotion"}
 """Whose values a row is about, by the end of its name; other rows are about nobody's."""
 
@@ -129,7 +133,7 @@ def auroc(odds: Odds, mine: Sequence[Dilemma], rule: str) -> str:
 
 
 def orders_table(entries: Sequence[trials.Entry], rows: Sequence[str]) -> list[str]:
-    """Return how the orders agree, how much was kept, how often text was no answer."""
+    """Return how the orders agree, what was kept, how often text was no answer or was cut."""
     cells = []
     for row, (entry,) in trials.by_row(entries, rows):
         pairs = list(entry["odds"].values())
@@ -140,9 +144,10 @@ def orders_table(entries: Sequence[trials.Entry], rows: Sequence[str]) -> list[s
         kept = statistics.mean(len(scores) for scores in entry["scores"].values())
         read = [choice for pair in entry["texts"].values() for choice in pair]
         none = f"{read.count(None)} of {len(read)}" if read else "-"
-        cells.append([row, str(len(pairs)), *trials.percent(same, first), f"{kept:.2f}", none])
-    titles = ("row", "dilemmas", "same in both orders", "Action 1", "instructions", "invalid texts")
-    return ["", *trials.markdown(titles, cells)] if cells else []
+        thought = list(entry.get("cut", {}).values())
+        cut = f"{sum(thought)} of {len(thought)}" if thought else "-"
+        cells.append([row, str(len(pairs)), *trials.percent(same, first), f"{kept:.2f}", none, cut])
+    return ["", *trials.markdown(ORDERS_TITLES, cells)] if cells else []
 
 
 def preference_table(odds: dict[str, Odds], dilemmas: Sequence[Dilemma]) -> list[str]:

@@ -8,7 +8,8 @@ the run ends is a random subset, the same for all rows, and the next run goes on
 are scored once for each theory and block; `shuffled` gives a dilemma the instructions of another
 one of its block, `best one` the first of its own alone, `written` what the model writes for each
 report (`map_by: model`), `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role,
-`told` the expected action. Text is read in the first dilemmas only, log-odds in all of them.
+`told` the expected action. Text is read in the first dilemmas only, log-odds in all of them; of a
+reasoning baseline it is kept there, and everywhere whether it was cut at its limit.
 `--decisive` leaves out the dilemmas in which a row's rule expects nothing: most of those of
 `plutchik_valence`.
 
@@ -118,7 +119,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--index", default="runs/sova_index", help="made with it if not there")
     parser.add_argument("--prefilter", type=int, default=3, help="reports to score for a dilemma")
-    parser.add_argument("--reasoning", type=int, default=96, help="tokens of a reasoning baseline")
+    parser.add_argument("--reasoning", type=int, default=256, help="tokens of a reasoning baseline")
 
 
 def in_order() -> list[Dilemma]:
@@ -149,9 +150,13 @@ def missing(
 
 
 def setting_of(row: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the numbers of a row depend on; the index only where the row reads it."""
+    """Return what a row depends on; the index, or the limit of reasoning, only where it does."""
     setting = {"model": model_name(options.model), "prefilter": options.prefilter, "seed": SEED}
-    return setting | ({"index": FORMAT} if ROWS[row].kind in INDEXED else {})
+    if ROWS[row].kind in INDEXED:
+        setting["index"] = FORMAT
+    if row in REASONING:
+        setting["reasoning_tokens"] = options.reasoning
+    return setting
 
 
 def model_name(name: str) -> str:
@@ -197,6 +202,10 @@ def decide(
     for record, answer in zip(records, answers, strict=True):
         entry["odds"][record.id] = [round(z, 4) for z in answer.odds]
         entry["scores"][record.id] = [round(item.score, 1) for item in answer.instructions]
+        if entry["row"] in REASONING:
+            entry.setdefault("cut", {})[record.id] = answer.cut
+            if block < options.text:
+                entry.setdefault("reasoning", {})[record.id] = answer.reasoning
         if agent.read_text:
             texts = [answer.choice("text_"), answer.choice("text_swapped_")]
             entry["texts"][record.id] = texts

@@ -65,6 +65,10 @@ def test_blocks_of_all_rows_are_resumed(
     assert best["scores"] == {name: [max(scores)] for name, scores in mine.items()}
     assert best["odds"] != by["SoVA, Maslow"]["odds"]
     assert by["direct"]["scores"] == {i: [] for i in order[:4]}
+    assert by["ECoT"]["cut"] == dict.fromkeys(order[:4], True)
+    assert all(by["ECoT"]["reasoning"][i] for i in order[:2])
+    assert list(by["ECoT"]["reasoning"]) == order[:2]
+    assert not {"cut", "reasoning"} & by["direct"].keys()
     decisive = {d.id for d in dilemmas.in_order()[:4] if expected_action(d, "maslow_growth")}
     assert by["told, growth"]["odds"].keys() == decisive == by["direct"]["items"][RULE].keys()
     assert by["direct"]["metrics"][RULE] == mean(by["direct"]["items"][RULE].values())
@@ -73,6 +77,8 @@ def test_blocks_of_all_rows_are_resumed(
     assert capsys.readouterr().out in printed
     with pytest.raises(InputError, match="holds rows of .* name a new file"):
         dilemmas.main([*options, "--prefilter", "1"])
+    with pytest.raises(InputError, match="'reasoning_tokens': 3.* name a new file"):
+        dilemmas.main([*options, "--reasoning", "4"])
     monkeypatch.setattr(dilemmas, "FORMAT", 0)
     with pytest.raises(InputError, match="'index': .* name a new file"):
         dilemmas.main(options)
@@ -113,6 +119,7 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
             "odds": {i: [1.0 + by * z, -0.9 + by * z] for i, z in towards.items()},
             "scores": {i: [70.0] for i in towards},
             "texts": {i: ["to_do", None] for i in towards},
+            "cut": {i: place < 3 for place, i in enumerate(towards) if place < 4 and by},
         }
         for row, by in (("direct", 0.0), ("SoVA, Maslow", 1.0))
     ]
@@ -134,7 +141,9 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
     assert 0 <= float(random.removeprefix("random ")) <= 100
     assert oracle == "oracle 100.0"
     half = len(records)
-    assert f"| direct | {len(records)} | 0.0 | 100.0 | 1.00 | {half} of {2 * half} |" in lines
+    orders = f"{len(records)} | 0.0 | 100.0 | 1.00 | {half} of {2 * half}"
+    assert f"| direct | {orders} | - |" in lines
+    assert f"| SoVA, Maslow | {orders} | 3 of 4 |" in lines
 
 
 def test_both_replies_of_a_dialogue_are_graded(

@@ -53,6 +53,9 @@ def test_a_choice_is_shown_in_both_orders() -> None:
         "text_swapped_choice": None,
     }
     assert plain["instructions"][0]["principle_ids"] == ("p1",)
+    cut = dataclasses.replace(choice, cut=True)
+    assert cut.notes()["reasoning"] == "Think. [cut at the limit]"
+    assert cut.plain()["cut"]
     silent = DilemmaChoice((0.0, 0.1), None)
     assert silent.notes().keys() == {"instructions", "choice", "swapped"}
     assert silent.choice() == NOT_TO_DO
@@ -98,6 +101,19 @@ def test_text_that_was_not_read_counts_nowhere(
     undecided = dataclasses.replace(decisive[0], not_to_do=decisive[0].to_do)
     assert module.sample(undecided, answers[0])[f"expected by {rule}"] == "-"
     assert module.prediction(decisive[0], answers[0])["id"] == decisive[0].id
+
+
+def test_reasonings_that_were_cut_are_counted(make: Any, dilemmas: list[Dilemma]) -> None:
+    """Of those that reasoned; a kind that does not reason has no such number."""
+    module = make("SoVA", "tiny-llama", kind="ecot")
+    answers = [DilemmaChoice((1.0, 1.0), None, (), *thought) for thought in (("a", True), ("b",))]
+    answers.append(DilemmaChoice((1.0, 1.0), None))
+    scores = module.score_answers(list(zip(dilemmas[:3], answers, strict=True)), "val")
+    assert scores["cut_reasoning"] == 1 / 2
+    plain = make("SoVA", "tiny-llama", kind="direct").score_answers(
+        [(dilemmas[0], answers[2])], "val"
+    )
+    assert "cut_reasoning" not in plain
 
 
 def test_empty_texts_are_invalid_answers(make: Any, dilemmas: list[Dilemma]) -> None:

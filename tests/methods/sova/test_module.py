@@ -17,6 +17,7 @@ import datamodules
 from datamodules import DailyDilemmas
 from datamodules.daily_dilemmas_rows import read_values
 from datamodules.files import SAMPLES
+from zoo.decoding.depth_decoder import DepthDecoder
 from zoo.errors import InputError
 from zoo.methods.sova import replies
 from zoo.methods.sova.expected import expected_action
@@ -79,7 +80,15 @@ def test_told_names_the_expected_action(agent, dilemmas):
 def test_reasoning_comes_before_the_question_for_an_action(agent, dilemmas, kind):
     (answer,) = agent(kind, max_reasoning_tokens=5, read_text=True).generate(dilemmas[:1])
     assert answer.reasoning
+    assert answer.cut
     assert all(len(text) <= 20 for text in answer.texts)
+
+
+def test_reasoning_that_ends_by_itself_is_not_cut(agent, dilemmas, monkeypatch):
+    """Exactly at the limit it is: its end was not seen."""
+    module = agent("ecot", max_reasoning_tokens=5, read_text=False)
+    monkeypatch.setattr(DepthDecoder, "decode", lambda *_, **__: [[9] * 5, [9] * 4])
+    assert [answer.cut for answer in module.generate(dilemmas[:2])] == [True, False]
 
 
 def test_text_that_is_no_answer_is_invalid():

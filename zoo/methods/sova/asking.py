@@ -44,20 +44,23 @@ class Asker:
     head: Callable[[], tuple[Tensor, Callable[[Tensor], Tensor]]]
     reasoned: bool = field(default=False, init=False)
 
-    def read(self, heads: Sequence[Sequence[int]]) -> list[str]:
-        """Run what both orders share; return the reasoning of each row, which is empty."""
+    def read(self, heads: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
+        """Run what both orders share; return what `reason` does: an empty text for each row."""
         self._open(heads)
-        return [""] * len(heads)
+        return [("", False)] * len(heads)
 
-    def reason(self, heads: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
-        """Run requests for reasoning; return what was written to each."""
+    def reason(self, heads: Sequence[Sequence[int]], max_new_tokens: int) -> list[tuple[str, bool]]:
+        """Run requests for reasoning; return what was written to each, and whether it was cut."""
         start, end = self.encoder.reasoning_start(), self.encoder.reasoning_end()
         self._open([[*head, *start] for head in heads])
         stop = self.encoder.stop_id
         ids = self.decoder.decode(ONLY, self.project, stop_id=stop, max_new_tokens=max_new_tokens)
         self.decoder.feed([end] * len(heads), ONLY)
         self.reasoned = True
-        return self._texts(ids)
+        return [
+            (text, len(row) == max_new_tokens)
+            for text, row in zip(self._texts(ids), ids, strict=True)
+        ]
 
     def choose(
         self,
@@ -84,7 +87,7 @@ class Asker:
         if read_text:
             texts = list(zip(*(self.write(order) for order in ORDERS), strict=True))
         rows = zip(odds, texts, kept, reasoning, strict=True)
-        return [DilemmaChoice(z, text, tuple(k), thought) for z, text, k, thought in rows]
+        return [DilemmaChoice(z, text, tuple(k), *thought) for z, text, k, thought in rows]
 
     def odds(self, order: Sequence[str]) -> list[float]:
         """Return z of SoVA's equation (4) for each row, in nats."""

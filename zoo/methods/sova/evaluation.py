@@ -40,12 +40,14 @@ class DilemmaChoice:
         texts: What was written as an answer, for both orders; None if text was not read.
         instructions: Those in the prompt, best first.
         reasoning: What was thought before the answer; may be empty.
+        cut: Whether the reasoning reached its limit of tokens, so that its end is missing.
     """
 
     odds: tuple[float, float]
     texts: tuple[str, str] | None
     instructions: tuple[Instruction, ...] = ()
     reasoning: str = ""
+    cut: bool = False
 
     def choice(self, reading: str = "") -> Choice:
         """Return the choice by one of `READINGS`; None for text that is no answer or not read."""
@@ -58,7 +60,7 @@ class DilemmaChoice:
         """Return the parts by name, to be shown."""
         shown = {"instructions": listed(self.instructions)}
         if self.reasoning:
-            shown["reasoning"] = self.reasoning
+            shown["reasoning"] = self.reasoning + " [cut at the limit]" * self.cut
         shown["choice"] = f"{self.choice()} (log-odds of to_do {self.odds[0]:+.2f})"
         shown["swapped"] = f"{self.choice('swapped_')} ({self.odds[1]:+.2f})"
         if self.texts is not None:
@@ -84,8 +86,9 @@ class ChoosingModule(EvaluatedModule):
 
     For every rule of expected actions and every reading of a choice an `ExpectedRatio` is kept,
     and the preferences for the dataset's labels by log-odds; for replies their overlap with the
-    annotated ones. `mean_instructions` and
-    `without_instructions` say how many a prompt held, and the share that held none.
+    annotated ones. `mean_instructions` and `without_instructions` say how many a prompt held, and
+    the share that held none; `cut_reasoning`, of a kind that reasons, the share of reasonings that
+    reached their limit.
 
     Args:
         backbone: Which language model to build on.
@@ -127,6 +130,10 @@ class ChoosingModule(EvaluatedModule):
                 said = [row for row in named if isinstance(row[0], Dialogue)]
                 golds = [gold(record).text for record, _, _ in said]
                 metric.update([a.text for _, a, _ in said], golds, [n for _, _, n in said])
+            elif name == "cut_reasoning":
+                thought = [row for row in chosen if row[1].reasoning]
+                cut = [float(answer.cut) for _, answer, _ in thought]
+                cast(RecordMean, metric).update(cut, [n for _, _, n in thought])
             else:
                 counts = [len(answer.instructions) for _, answer, _ in named]
                 none = name == "without_instructions"

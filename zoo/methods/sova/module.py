@@ -57,6 +57,7 @@ from zoo.methods.sova.kinds import LEARNED, TALKING, Kind, Policy, Theory
 from zoo.methods.sova.replies import ValueReply
 from zoo.methods.sova.retriever import retriever_loss
 from zoo.methods.sova.retrieving import RetrievingModule
+from zoo.metrics.records import RecordMean
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
 from zoo.records import Dialogue, Dilemma
@@ -120,6 +121,8 @@ class SoVA(RetrievingModule):
         self.chunk_tokens, self.read_text = chunk_tokens, read_text
         self.max_reasoning_tokens, self.max_reply_tokens = max_reasoning_tokens, max_reply_tokens
         self.max_length, self.padding_free = max_length, padding_free
+        if kind in prompts.REASONING:
+            self.metrics["cut_reasoning"] = RecordMean()
 
     def validate(self) -> None:
         """Check the threshold, the counts and the options against the tokenizer.
