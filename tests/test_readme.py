@@ -30,7 +30,7 @@ def test_every_path_exists() -> None:
 
 
 def test_every_verb_exists() -> None:
-    from zoo.cli.main import ZooCLI
+    from zoo.cli.lightning_cli import ZooCLI
 
     verbs = set(re.findall(r"python -m zoo (\w+)", README))
     assert {"fit", "check", "generate", "export", "list"} <= verbs

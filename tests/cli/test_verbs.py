@@ -13,7 +13,7 @@ import pytest
 import yaml
 from running import LORA, METHANOL, ROOT, main, overlays
 
-from zoo.cli.main import ZooCLI
+from zoo.cli.lightning_cli import ZooCLI
 
 CONFIG = METHANOL[1]
 VERBS = sorted(ZooCLI.subcommands())
