@@ -3,9 +3,11 @@
 Hugging Face's `sdpa` path turns a packed batch into an (N, N) mask; here each sequence runs its own
 causal attention, so the cost is the sum of squares and no mask exists. It is registered as one
 more attention implementation, the extension point that transformers documents. Unpacked input
-(padded rows, decoding with a cache) goes to the stock `sdpa` code, except that on a CPU several
-masked queries share the keys of their group: the stock code writes keys and values out once per
-head. (For a single query it lays the heads of a group out as queries, which is as good.)
+(padded rows, decoding with a cache) goes to the stock `sdpa` code, except on a CPU, where the heads
+of a group share keys in two more cases. Several masked queries: the stock code writes keys and
+values out once per head. A single query without a mask (a chat, rows of one length): the stock code
+leaves the heads to torch's kernel, which is slow with them in bfloat16; here the heads of a group
+are laid out as queries, as the stock code does under a mask.
 
 `flex_attention` is the same, and runs trees of tokens (`zoo.trees`) by FlexAttention: there a mask
 is a list of blocks that are not empty, and no (L, L) tensor exists.
@@ -112,6 +114,11 @@ def varlen_attention(
             query, key, value, attention_mask, dropout, scale=scaling, enable_gqa=True
         )
         return out.transpose(1, 2).contiguous(), None
+    if lengths is None and _is_one_query(query, key, attention_mask, kwargs):
+        rows, heads, _, width = query.shape
+        grouped = query.reshape(rows, key.shape[1], -1, width)
+        out = F.scaled_dot_product_attention(grouped, key, value, None, dropout, scale=scaling)
+        return out.reshape(rows, 1, heads, -1), None
     if lengths is None:
         return sdpa_attention_forward(
             module,
@@ -238,9 +245,17 @@ def _each_alone(
 
 def _shares_keys(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[str, Any]) -> bool:
     """Say whether heads can read the keys of their group where they are, under a mask."""
+    return _is_grouped(query, key, more) and mask is not None and query.shape[2] > 1
+
+
+def _is_one_query(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[str, Any]) -> bool:
+    """Say whether the heads of a group can stand as queries that see everything."""
+    return _is_grouped(query, key, more) and mask is None and query.shape[2] == 1
+
+
+def _is_grouped(query: Tensor, key: Tensor, more: dict[str, Any]) -> bool:
     plain = more.get("position_bias") is None and more.get("softcap") is None
-    grouped = query.device.type == "cpu" and query.shape[1] != key.shape[1]
-    return plain and grouped and mask is not None and query.shape[2] > 1
+    return plain and query.device.type == "cpu" and query.shape[1] != key.shape[1]
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:

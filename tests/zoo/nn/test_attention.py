@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from zoo.errors import InputError
+from zoo.nn import attention
 from zoo.nn.attention import NAME, implementation, varlen_attention
 
 B, H, G, L, C = 2, 6, 2, 40, 8
@@ -45,9 +46,10 @@ def drawn(queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return q, k, v, (before & held) | torch.eye(L, dtype=torch.bool)[-queries:]
 
 
-@pytest.mark.parametrize("queries", [1, 7])
-def test_masked_heads_of_a_group_read_the_same_keys(queries: int) -> None:
+@pytest.mark.parametrize(("queries", "masked"), [(1, True), (7, True), (1, False)])
+def test_heads_of_a_group_read_the_same_keys(queries: int, masked: bool) -> None:
     q, k, v, mask = drawn(queries)
+    mask = mask if masked else None
     weights = torch.randn(B, queries, H, C)
     found = []
     for attend in (varlen_attention, sdpa_attention_forward):
@@ -66,6 +68,22 @@ def test_no_keys_are_written_out_per_head() -> None:
             attend(LAYER, q, k, v, mask)
         sizes.append(largest.size)
     assert sizes[0] < per_head <= sizes[1]
+
+
+def test_one_query_without_a_mask_stands_as_a_query_for_each_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So torch's kernel reads the keys of a group once."""
+    q, k, v, _ = (x.detach() for x in drawn(1))
+    attend, shapes = attention.F.scaled_dot_product_attention, []
+
+    def watched(query: Tensor, *given: Any, **options: Any) -> Tensor:
+        shapes.append(tuple(query.shape))
+        return attend(query, *given, **options)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", watched)
+    varlen_attention(LAYER, q, k, v, None)
+    assert shapes == [(B, G, H // G, C)]
 
 
 def test_what_is_not_plain_attention_goes_to_the_stock_code() -> None:
