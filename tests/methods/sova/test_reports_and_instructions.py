@@ -272,22 +272,58 @@ def test_written_instructions_reach_their_situations_and_others_are_counted(
     }
     near = [[0, 1], [1], [1]]
 
+    rounds = []
+
     class Answering:
         def __init__(self, group: Any) -> None:
             self.group = group
 
         def ask(self, questions: Any, *, max_new_tokens: int) -> list[str]:
-            (s,) = {i for q in questions if q for i, text in enumerate(SITUATIONS) if text in q}
-            assert [q is not None for q in questions] == [r in near[s] for r in self.group]
-            return [words.get((mapper.reports[r].id, s), "") for r in self.group]
+            places = [
+                next(
+                    (s for s, text in enumerate(SITUATIONS) if question and text in question), None
+                )
+                for question in questions
+            ]
+            rounds.append(
+                {(r, s) for r, s in zip(self.group, places, strict=True) if s is not None}
+            )
+            pairs = zip(self.group, places, strict=True)
+            return [words.get((mapper.reports[r].id, s), "") for r, s in pairs]
 
     monkeypatch.setattr(mapper, "_context", Answering)
     found = mapper(SITUATIONS, near)
+    assert rounds == [{(0, 0), (1, 0)}, {(1, 1)}, {(1, 2)}]
     assert found.kept == [[Instruction('Say "no".', 60.5, first.id, first.principle_ids)], [], []]
     assert found.counts["names an action"] == 1
     assert found.counts["'score' is no number from 0 to 100"] == 1
     assert found.counts["kept"] == found.counts["not kept"] == 1
     assert found.counts["best finding instead"] == 0  # a bad score is dropped, like a named action
+
+
+def test_reports_answer_about_different_situations_in_one_round(
+    model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rounds as the most asked report has situations; reports nobody asks are not read."""
+    mapper = MapScore(*model, reports()[:3], how="model")
+    asked, contexts = [], []
+    context, ask = mapper._context, mapper._ask
+
+    def counted(group: Any) -> Any:
+        contexts.append(list(group))
+        return context(group)
+
+    def watched(made: Any, pairs: Any, situations: Any) -> list[str]:
+        asked.append(list(pairs))
+        return ask(made, pairs, situations)
+
+    monkeypatch.setattr(mapper, "_context", counted)
+    monkeypatch.setattr(mapper, "_ask", watched)
+    mapper(SITUATIONS[:3], [[0], [2], [2]])
+    (group,) = contexts
+    assert sorted(group) == [0, 2]
+    first = {0: (0, 0), 2: (2, 1)}
+    assert asked == [[first[r] for r in group], [None if r == 0 else (2, 2) for r in group]]
 
 
 def test_no_reports_is_an_error(model: tuple[Any, Any]) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import torch
@@ -189,31 +190,44 @@ class MapScore:
     def _by_model(
         self, pairs: Sequence[Pair], situations: Sequence[str], counts: Counter[str]
     ) -> tuple[list[tuple[int, Instruction]], list[Pair]]:
-        """Ask all reports of a group about one situation after the other, in one batch.
+        """Ask the reports of a group in one batch, in each round about one more situation each.
 
         Returns:
             Place of a situation and an instruction for it; the pairs without a readable answer.
         """
-        asked, mapped, unread = set(pairs), [], []
-        lengths = [len(ids) for ids in self.befores]
-        for group in chunks(range(len(self.reports)), lengths, ROW_TOKENS):
+        waiting: dict[int, list[int]] = {}
+        for r, s in pairs:
+            waiting.setdefault(r, []).append(s)
+        mapped: list[tuple[int, Instruction]] = []
+        unread: list[Pair] = []
+        bar = tqdm(total=len(pairs), desc="reports", leave=False, delay=2)
+        lengths = [len(self.befores[r]) for r in waiting]
+        for group in chunks(list(waiting), lengths, ROW_TOKENS):
             context = self._context(group)
-            for s, situation in enumerate(tqdm(situations, "reports", leave=False, delay=2)):
-                text = after(self.chat, situation, WRITING)
-                questions = [text if (r, s) in asked else None for r in group]
-                if not any(questions):
-                    continue
-                answers = context.ask(questions, max_new_tokens=MAX_TOKENS)
-                for r, words in zip(group, answers, strict=True):
-                    if (r, s) not in asked:
+            for places in zip_longest(*(waiting[r] for r in group)):
+                asked = [None if s is None else (r, s) for r, s in zip(group, places, strict=True)]
+                for pair, words in zip(asked, self._ask(context, asked, situations), strict=True):
+                    if pair is None:
                         continue
+                    r, s = pair
                     try:
                         mapped.append((s, read_instruction(words, self.reports[r], counts)))
                     except JudgeError as error:
                         counts[str(error).partition(":")[0]] += 1
-                        unread += [] if isinstance(error, ScoreError) else [(r, s)]
+                        unread += [] if isinstance(error, ScoreError) else [pair]
+                bar.update(len(asked) - asked.count(None))
+        bar.close()
         counts["best finding instead"] += len(unread)
         return mapped, unread
+
+    def _ask(
+        self, context: SharedContext, pairs: Sequence[Pair | None], situations: Sequence[str]
+    ) -> list[str]:
+        """Return what each report's row says about its situation; a row of None is not asked."""
+        questions = [
+            None if p is None else after(self.chat, situations[p[1]], WRITING) for p in pairs
+        ]
+        return context.ask(questions, max_new_tokens=MAX_TOKENS)
 
     def _context(self, group: Sequence[int]) -> SharedContext:
         return SharedContext(
