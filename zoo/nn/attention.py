@@ -115,10 +115,7 @@ def varlen_attention(
         )
         return out.transpose(1, 2).contiguous(), None
     if lengths is None and _is_one_query(query, key, attention_mask, kwargs):
-        rows, heads, _, width = query.shape
-        grouped = query.reshape(rows, key.shape[1], -1, width)
-        out = F.scaled_dot_product_attention(grouped, key, value, None, dropout, scale=scaling)
-        return out.reshape(rows, 1, heads, -1), None
+        return _heads_as_queries(query, key, value, scaling, dropout), None
     if lengths is None:
         return sdpa_attention_forward(
             module,
@@ -256,6 +253,16 @@ def _is_one_query(query: Tensor, key: Tensor, mask: Tensor | None, more: dict[st
 def _is_grouped(query: Tensor, key: Tensor, more: dict[str, Any]) -> bool:
     plain = more.get("position_bias") is None and more.get("softcap") is None
     return plain and query.device.type == "cpu" and query.shape[1] != key.shape[1]
+
+
+def _heads_as_queries(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float
+) -> Tensor:
+    """Return the attention of one query per head, `(B, 1, H, C)`; it sees all keys."""
+    rows, heads, _, width = query.shape
+    grouped = query.reshape(rows, key.shape[1], -1, width)
+    out = F.scaled_dot_product_attention(grouped, key, value, None, dropout, scale=scaling)
+    return out.reshape(rows, 1, heads, -1)
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
