@@ -10,6 +10,7 @@ one of its block, `best one` the first of its own alone, `written` what the mode
 report (`map_by: model`), `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role,
 `told` the expected action. Text is read in the first dilemmas only, log-odds in all of them; of a
 reasoning baseline it is kept there, and everywhere whether it was cut at its limit.
+A block is larger there, as many rows that are written at once take less time each.
 `--decisive` leaves out the dilemmas in which a row's rule expects nothing: most of those of
 `plutchik_valence`.
 
@@ -50,7 +51,7 @@ from zoo.methods.sova.module import SoVA
 from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import Dilemma
 
-BLOCK, SEED = 16, 0
+BLOCK, REASONING_BLOCK, SEED = 16, 64, 0  # dilemmas
 RAG_TOKENS = 192  # of principles: about what three instructions take
 Kept = list[list[Instruction]]
 
@@ -143,10 +144,17 @@ def missing(
     for row in options.rows:
         if not trials.of_row(entries, row=row):
             entries.append({**setting_of(row, options), "row": row, **copy.deepcopy(new)})
-    for block in range(-(-min(total, options.dilemmas or total) // BLOCK)):
+    total = min(total, options.dilemmas or total)
+    for block in range(-(-total // BLOCK)):
         for entry in entries:
-            if entry["row"] in options.rows and entry["blocks"] == block:
+            inside = block * block_size(entry["row"]) < total
+            if entry["row"] in options.rows and entry["blocks"] == block and inside:
                 yield entry, block
+
+
+def block_size(row: str) -> int:
+    """Return how many dilemmas a row takes at once."""
+    return REASONING_BLOCK if row in REASONING else BLOCK
 
 
 def setting_of(row: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def setting_of(row: str, options: argparse.Namespace) -> dict[str, Any]:
     if ROWS[row].kind in INDEXED:
         setting["index"] = FORMAT
     if row in REASONING:
-        setting["reasoning_tokens"] = options.reasoning
+        setting |= {"reasoning_tokens": options.reasoning, "block": REASONING_BLOCK}
     return setting
 
 
@@ -191,7 +199,8 @@ def decide(
     options: argparse.Namespace,
 ) -> None:
     """Decide a block of dilemmas as one row; add the choices and the new scores to its entry."""
-    row, records = ROWS[entry["row"]], dilemmas[block * BLOCK : (block + 1) * BLOCK]
+    row, size = ROWS[entry["row"]], block_size(entry["row"])
+    records = dilemmas[block * size : (block + 1) * size]
     agent.kind, agent.theory, agent.rule = row.kind, row.theory, row.rule
     agent.read_text = block < options.text and row.kind not in ("ecot", "told")
     start = time.time()

@@ -29,6 +29,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_tiny: Any) -> 
     shutil.copy(SAMPLES / "daily_dilemmas.csv", data / "dilemmas_with_detail_by_action.csv")
     monkeypatch.setenv("ZOO_DATA", str(tmp_path))
     monkeypatch.setattr(dilemmas, "BLOCK", 2)
+    monkeypatch.setattr(dilemmas, "REASONING_BLOCK", 4)
     keep = instruct.keep
     monkeypatch.setattr(instruct, "keep", lambda found, tau, top: keep(found, 0.0, top))
     shutil.copy(SAMPLES / "daily_dilemmas_values.csv", data / "values.csv")
@@ -52,7 +53,8 @@ def test_blocks_of_all_rows_are_resumed(
     assert [(row, first[row]["blocks"]) for row in first] == [(row, 1) for row in rows]
     dilemmas.main([*options, "--dilemmas", "4", "--rows", *rows])
     by = {e["row"]: e for e in json.loads((tmp_path / "rows.json").read_text())}
-    assert [(row, by[row]["blocks"]) for row in by] == [(row, 2) for row in rows]
+    blocks = {row: 1 if row == "ECoT" else 2 for row in rows}  # reasoning is in blocks of 4
+    assert {row: by[row]["blocks"] for row in by} == blocks
     order = [d.id for d in dilemmas.in_order()]
     for row in rows:
         assert first[row]["odds"].items() <= by[row]["odds"].items()
@@ -66,13 +68,19 @@ def test_blocks_of_all_rows_are_resumed(
     assert best["odds"] != by["SoVA, Maslow"]["odds"]
     assert by["direct"]["scores"] == {i: [] for i in order[:4]}
     assert by["ECoT"]["cut"] == dict.fromkeys(order[:4], True)
-    assert all(by["ECoT"]["reasoning"][i] for i in order[:2])
-    assert list(by["ECoT"]["reasoning"]) == order[:2]
+    assert all(by["ECoT"]["reasoning"][i] for i in order[:4])
+    assert by["ECoT"]["odds"].keys() == set(order[:4])
     assert not {"cut", "reasoning"} & by["direct"].keys()
     decisive = {d.id for d in dilemmas.in_order()[:4] if expected_action(d, "maslow_growth")}
     assert by["told, growth"]["odds"].keys() == decisive == by["direct"]["items"][RULE].keys()
     assert by["direct"]["metrics"][RULE] == mean(by["direct"]["items"][RULE].values())
+    capsys.readouterr()
+    dilemmas.main([*options, "--dilemmas", "5", "--rows", "ECoT"])
     printed = capsys.readouterr().out
+    (ecot,) = (e for e in json.loads((tmp_path / "rows.json").read_text()) if e["row"] == "ECoT")
+    assert ecot["blocks"] == 2
+    assert list(ecot["odds"]) == order
+    assert list(ecot["reasoning"]) == order[:4]
     dilemmas.main([*options, "--table"])
     assert capsys.readouterr().out in printed
     with pytest.raises(InputError, match="holds rows of .* name a new file"):
