@@ -8,8 +8,9 @@ theories that give a value at most one label each:
   alone; their labels stand in `values.csv` beside it;
 - derived: values recovered from published choices, of 128 dilemmas (`daily_dilemmas_derived`).
 
-Where `dilemma.csv` lies beside a table, the texts of the dilemmas are taken from it (12 rows of the
-aggregated table have damaged apostrophes). Columns of models' answers are not read.
+Where `dilemma.csv` lies beside a table, in a folder or in a zip archive, the texts of the dilemmas
+are taken from it (12 rows of the aggregated table have damaged apostrophes). Columns of models'
+answers are not read.
 
 Cells with lists are Python literals in which `nan` stands alone for a missing label; nothing is
 evaluated. There is no training part: `test` holds all dilemmas. To train on some, `divided` gives
@@ -33,6 +34,7 @@ from datamodules.daily_dilemmas_rows import (
     read_values,
 )
 from datamodules.files import SAMPLES, data_path, find
+from datamodules.streams import is_file
 from datamodules.tables import SHARES, divide, read_csv
 from zoo.errors import InputError, nearest
 from zoo.records import ACTION_TYPES, Dilemma, Record
@@ -119,7 +121,7 @@ def read_dilemmas(path: Path) -> Iterator[Dilemma]:
             )
         actions[row.action_type] = row
     beside = path.parent / SITUATIONS
-    situations = read_situations(beside) if beside.is_file() else None
+    situations = read_situations(beside) if is_file(beside) else None
     for name, actions in rows.items():
         first = next(iter(actions.values()))
         for action_type in ACTION_TYPES:
@@ -145,7 +147,7 @@ def read_rows(path: Path) -> Iterator[ActionRow]:
         if "values_names" not in row and "values_aggregated" not in row:
             hint = nearest("values_names", row)
             raise InputError(f"{where}: no column 'values_names' or 'values_aggregated'; {hint}")
-        if table is None and ("values_names" not in row or beside.is_file()):
+        if table is None and ("values_names" not in row or is_file(beside)):
             table = read_values(beside)
         if "values_names" in row:
             yield official_row(row, where, table)

@@ -31,9 +31,9 @@ def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes, through gzip or zip where its path says so."""
-    archive_path = next((parent for parent in path.parents if parent.suffix == ".zip"), None)
+    archive_path = _archive_of(path)
     try:
-        if archive_path is not None and archive_path.is_file():
+        if archive_path is not None:
             member = path.relative_to(archive_path).as_posix()
             with open_archive(archive_path) as archive, _opened(archive, member, path) as stream:
                 yield stream
@@ -53,6 +53,21 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: is a folder, expected a file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is such a file, in a folder or inside a zip archive."""
+    archive_path = _archive_of(path)
+    if archive_path is None:
+        return path.is_file()
+    with open_archive(archive_path) as archive:
+        return path.relative_to(archive_path).as_posix() in archive.namelist()
+
+
+def _archive_of(path: Path) -> Path | None:
+    """Return the zip archive that a path points into; None for none."""
+    archive_path = next((parent for parent in path.parents if parent.suffix == ".zip"), None)
+    return archive_path if archive_path is not None and archive_path.is_file() else None
 
 
 @contextmanager

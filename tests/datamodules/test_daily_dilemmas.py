@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,27 @@ real = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def all_dilemmas() -> list[Dilemma]:
     return DailyDilemmas(str(REAL)).records("test")
+
+
+def test_a_zip_reads_as_the_folder(tmp_path: Path) -> None:
+    """With the texts of `dilemma.csv` and the check of labels against `values.csv`."""
+    rows = list(csv.DictReader(SAMPLE.open(encoding="utf-8")))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / TABLES["official"][0]).write_bytes(SAMPLE.read_bytes())
+    shutil.copy(SAMPLES / "daily_dilemmas_values.csv", folder / "values.csv")
+    told = {row["idx"]: f"Told anew {number}." for number, row in enumerate(rows)}
+    with (folder / "dilemma.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("idx", "dilemma_situation"), *told.items()])
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "data")
+    zipped = DailyDilemmas(str(tmp_path / "packed.zip")).records("test")
+    assert zipped == DailyDilemmas(str(folder)).records("test")
+    assert {d.situation for d in zipped} == set(told.values())
+    (folder / "values.csv").write_text("value,maslow\nnothing,safety\n")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "data")
+    for path in (folder, tmp_path / "packed.zip"):
+        with pytest.raises(InputError):
+            DailyDilemmas(str(path)).records("test")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from zoo.judges.local import LocalLLM
 
 READERS = "datamodules.daily_dilemmas_rows"
 REPORT_TOKENS = 700  # of a report's JSON
+PROMPT_TOKENS = 8192
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -135,29 +136,31 @@ def query(args: Sequence[str]) -> list[str]:
     if not 0 <= given.tau <= 100:
         raise InputError(f"tau: {given.tau:g} is not in 0..100")
     check_counts("", {"top": given.top, "prefilter": given.prefilter})
-    index = zoo.ValueIndex.open(given.index)
-    reports = index.reports_of(given.theory)
-    near, fits = None, None
     if given.prefilter is not None and given.encoder is None:
         raise InputError("prefilter: name the encoder that the index was built with: --encoder")
-    if given.encoder is not None:
-        text_1D = index.embed([given.text], zoo.SentenceEncoder.load(given.encoder))
-        fits = index.fits(text_1D)
-        if given.prefilter is not None:
-            near = index.near(given.theory, text_1D, given.prefilter)
+    index = zoo.ValueIndex.open(given.index)
+    reports = index.reports_of(given.theory)
     model = _writer(given)
-    mapper = zoo.MapScore(
-        model.lm, model.tokenizer, reports, how=given.how, tau=given.tau, top=given.top
+    retrieval = zoo.ValueRetrieval(
+        model.lm,
+        model.tokenizer,
+        index,
+        zoo.SentenceEncoder.load(given.encoder) if given.encoder else None,
+        how=given.how,
+        tau=given.tau,
+        top=given.top,
+        prefilter=given.prefilter,
+        window=PROMPT_TOKENS,
     )
-    found = mapper([given.text], near, fits)
+    (kept,) = retrieval.instructions([given.text], given.theory)
     texts = {principle.id: principle for principle in index.principles}
-    return [*_listed(found.kept[0], texts), _sum(found.counts, len(reports), given.tau)]
+    return [*_listed(kept, texts), _sum(retrieval.counts, len(reports), given.tau)]
 
 
 def _writer(given: argparse.Namespace) -> LocalLLM:
     backbone = Backbone(name=given.backbone, dtype=given.dtype)
     return LocalLLM.load(
-        backbone, device=given.device, max_new_tokens=REPORT_TOKENS, max_length=8192
+        backbone, device=given.device, max_new_tokens=REPORT_TOKENS, max_length=PROMPT_TOKENS
     )
 
 

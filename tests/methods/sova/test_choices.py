@@ -103,6 +103,17 @@ def test_text_that_was_not_read_counts_nowhere(
     assert module.prediction(decisive[0], answers[0])["id"] == decisive[0].id
 
 
+def test_the_share_of_instructions_that_the_model_wrote(make: Any, dilemmas: list[Dilemma]) -> None:
+    """Of each prompt that holds some, then their mean; of `likelihood` there is no such number."""
+    kept = [Instruction("Rest.", 70.0, "r", ("p",), written=i < 1) for i in range(4)]
+    answers = [DilemmaChoice((1.0, 1.0), None, tuple(k)) for k in (kept, kept[:1], [])]
+    pairs = list(zip(dilemmas[:3], answers, strict=True))
+    module = make("SoVA", "tiny-llama", map_by="model")
+    assert module.score_answers(pairs, "val")["written_instructions"] == (1 / 4 + 1) / 2
+    plain = make("SoVA", "tiny-llama").score_answers(pairs, "val")
+    assert "written_instructions" not in plain
+
+
 def test_reasonings_that_were_cut_are_counted(make: Any, dilemmas: list[Dilemma]) -> None:
     """Of those that reasoned; a kind that does not reason has no such number."""
     module = make("SoVA", "tiny-llama", kind="ecot")

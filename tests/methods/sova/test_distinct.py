@@ -79,12 +79,17 @@ def test_no_two_instructions_give_one_principle(
 def test_a_reworded_dilemma_keeps_most_of_its_instructions(
     theory: str, real: tuple[ValueIndex, list[str]]
 ) -> None:
+    """Scored by a model; a beginning of words that the encoder counts is another text to it."""
     index, some = real
     lm, tokenizer = load(Backbone("tiny-llama"))
-    mapper = MapScore(lm.eval(), tokenizer, index.reports_of(theory), tau=-1)
-    many = [*some[:TWINS], *(text.replace(" You ", " Now you ") for text in some[:TWINS])]
+    mapper = MapScore(lm.eval(), tokenizer, index.reports_of(theory), tau=-1, window=10**5)
+    many = [*some[:TWINS], *(f"Yesterday evening: {text}" for text in some[:TWINS])]
     many_SD = index.embed(many, WordCounts())
+    similar = (many_SD[:TWINS] * many_SD[TWINS:]).sum(1)
+    assert ((similar > 0.8) & (similar < 0.999)).all()
     kept = mapper(many, index.near(theory, many_SD, NEAR), index.fits(many_SD)).kept
     told = [{item.text for item in items} for items in kept]
-    for own, twin in zip(told[:TWINS], told[TWINS:], strict=True):
-        assert len(own & twin) >= 2
+    same = sum(len(own & twin) for own, twin in zip(told[:TWINS], told[TWINS:], strict=True))
+    others = sum(len(own & told[i - 1]) for i, own in enumerate(told[:TWINS]))
+    assert same >= 2 / 3 * NEAR * TWINS > others
+    assert len(set(map(frozenset, told[:TWINS]))) == TWINS

@@ -12,6 +12,7 @@ from methods.sova.graph_parts import POISON, poisoned
 from datamodules import DailyDilemmas
 from zoo.methods.sova import prompts
 from zoo.methods.sova.expected import RULES, expected_action
+from zoo.methods.sova.instruct import MapScore
 from zoo.methods.sova.instruction import Instruction, keep
 from zoo.methods.sova.kinds import Kind, Policy
 from zoo.methods.sova.metrics import ExpectedRatio
@@ -61,8 +62,8 @@ def test_labels_reach_no_prompt_and_change_no_answer(agent, dilemmas, kind):
     module = agent(kind)
     module.encoder().study(dilemmas, "test")
     seen: list[list[int]] = []
-    heads = module.heads
-    module.heads = lambda *a: seen.extend(heads(*a)) or seen[-len(dilemmas) :]
+    head = module.head
+    module.head = lambda *a: seen.append(head(*a)) or seen[-1]
     clean = module.generate(dilemmas)
     assert module.generate([poisoned(d) for d in dilemmas]) == clean
     assert seen[: len(dilemmas)] == seen[len(dilemmas) :]
@@ -111,6 +112,20 @@ def test_nothing_kept_is_the_plain_prompt(agent, dilemmas):
         assert sova.head(dilemma.situation, kept) == direct.head(dilemma.situation, [])
     assert sova.generate(dilemmas) == direct.generate(dilemmas)
     assert agent("sova").generate(dilemmas) != direct.generate(dilemmas)
+
+
+@pytest.mark.fidelity("sova", 7)
+def test_tau_100_keeps_not_even_a_perfect_score(make, dilemmas, monkeypatch):
+    """Reports of the real retrieval, all of which a model would give 100."""
+
+    def perfect(mapper, pairs, situations):
+        return torch.full((len(pairs),), 100.0)
+
+    monkeypatch.setattr(MapScore, "scores", perfect)
+    direct = make("SoVA", "tiny-llama", kind="direct", max_length=8192).generate(dilemmas[:2])
+    for threshold, plain in ((100.0, True), (99.9, False)):
+        module = make("SoVA", "tiny-llama", threshold=threshold, max_length=8192)
+        assert (module.generate(dilemmas[:2]) == direct) == plain
 
 
 @pytest.mark.fidelity("sova", 7)

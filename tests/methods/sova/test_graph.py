@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -126,6 +127,21 @@ def test_blank_labels_give_no_edge_and_named_values_are_linked() -> None:
         assert len(json.loads(data["sources"])) == data["weight"] > 0
 
 
+def test_a_value_named_only_in_what_to_avoid_is_avoided() -> None:
+    table = {name: {"virtue": "Truthfulness"} for name in ("honesty", "deceit", "praise")}
+    warning = Principle(
+        "p", "Say what is so.", when="you are asked", do="be open", avoid="winning praise by deceit"
+    )
+    both = dataclasses.replace(warning, id="q", do="give praise where it is due")
+    graph = build_graph(table, [warning, both])
+    for kind, values in (("avoids", "praise deceit"), ("supports", "")):
+        found = {b for a, b in edges_of(graph, kind) if a == "principle:p" and b[:6] == "value:"}
+        assert found == {f"value:{value}" for value in values.split()}
+    assert ("principle:q", "value:praise") in edges_of(graph, "supports")
+    assert ("principle:q", "value:deceit") in edges_of(graph, "avoids")
+    assert graph.edges["principle:p", "value:deceit"]["description"].endswith("warns of deceit")
+
+
 def test_a_similar_value_is_linked_too() -> None:
     principles = corpus(TEXTS)
     stranger = next(p.id for p in principles if p.statement.startswith("Ignore"))
@@ -194,6 +210,12 @@ def test_order_and_opposites_draw_nothing_together() -> None:
     pairs = [("a", "belongs_to", "x", 1), ("b", "supports", "y", 1)]
     for kind in ("precedes", "conflicts_with"):
         assert drawn(*pairs, ("x", kind, "y", 99), ("y", kind, "z", 99)) == [("a", "x"), ("b", "y")]
+
+
+def test_what_a_principle_warns_of_is_drawn_to_it_and_its_parts_are_not() -> None:
+    warned = ("p", "avoids", "value:deceit", 1)
+    assert drawn(warned) == [("p", "value:deceit")]
+    assert drawn(warned, ("p", "avoids", "behaviour:lie", 9)) == drawn(warned)
 
 
 def test_what_is_mentioned_more_often_is_drawn_closer() -> None:

@@ -26,7 +26,7 @@ from zoo.records import PrincipleText
 
 
 class Writer:
-    """A judge that words reports after some failures, and dies after a number of answers."""
+    """A judge that words a report at the second try, and dies after a number of answers."""
 
     name = "writer"
 
@@ -40,8 +40,10 @@ class Writer:
         if self.asked == self.until:
             raise KeyboardInterrupt
         self.asked += 1
+        if seed is None:  # the first answer to each question
+            return "I would rather not."
         rule = f"When you think of {json.loads(messages[1][1])['values']}, act well."
-        finding = {"rule": rule, "why": "It helps."}
+        finding = {"of": [1], "rule": rule, "why": "It helps."}
         said = {"title": "T", "summary": rule, "rating": 5, "reason": "So.", "findings": [finding]}
         return json.dumps(said)
 
@@ -121,7 +123,8 @@ def test_a_build_that_was_cut_off_asks_nothing_twice(
     whole, options = Writer(), {"encoder": encoder if with_encoder else None}
     made = ValueIndex.build(tmp_path / "whole", TABLE, TEXTS, judge=whole, **options)
     labelled = len(published(TEXTS)) * len(STEERING) if with_encoder else 0
-    assert made.card["counts"]["written"] == len(made.reports) == whole.asked - labelled
+    assert made.card["counts"]["written"] == len(made.reports)
+    assert whole.asked == labelled + 2 * len(made.reports)
     cut = Writer(until=labelled + 3)
     with pytest.raises(KeyboardInterrupt):
         ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=cut, **options)
@@ -129,7 +132,7 @@ def test_a_build_that_was_cut_off_asks_nothing_twice(
         ValueIndex.open(tmp_path / "cut")
     rest = Writer()
     again = ValueIndex.build(tmp_path / "cut", TABLE, TEXTS, judge=rest, **options)
-    assert rest.asked == whole.asked - labelled - 3
+    assert rest.asked == whole.asked - labelled - 2  # one report was whole
     assert again.card == made.card
 
 
@@ -155,7 +158,7 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     ValueIndex.build(tmp_path, TABLE)
     card = json.loads((tmp_path / "index.json").read_text())
     (tmp_path / "index.json").write_text(json.dumps(card | {"format": 9}))
-    with pytest.raises(InputError, match="format 9, and this version reads 3"):
+    with pytest.raises(InputError, match="format 9, and this version reads 4"):
         ValueIndex.open(tmp_path)
 
 
@@ -166,7 +169,7 @@ def test_an_index_of_the_first_format_is_neither_opened_nor_built_upon(tmp_path:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     for use in (ValueIndex.open, lambda folder: ValueIndex.build(folder, TABLE)):
-        with pytest.raises(InputError, match="format 1, and this version reads 3; build it again"):
+        with pytest.raises(InputError, match="format 1, and this version reads 4; build it again"):
             use(tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
@@ -191,9 +194,9 @@ def test_an_empty_table_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
-def test_prefilter_needs_the_encoder_of_the_index(encoder: SentenceEncoder, tmp_path: Path) -> None:
+def test_vectors_need_the_encoder_of_the_index(encoder: SentenceEncoder, tmp_path: Path) -> None:
     made = ValueIndex.build(tmp_path, TABLE)
-    with pytest.raises(InputError, match="prefilter: built with encoder None"):
+    with pytest.raises(InputError, match="the index was built with none, asked with tiny-bert"):
         made.embed(SITUATIONS, encoder)
     with pytest.raises(InputError, match="did you mean 'maslow'"):
         made.reports_of("maslov")

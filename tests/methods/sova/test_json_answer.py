@@ -8,6 +8,7 @@ from zoo.methods.sova.json_answer import ACTION_NAME
 from zoo.methods.sova.principles import corpus
 
 NAMES = [
+    "to do what the question asks about",
     "action 2",
     "Action1",
     "Action #1",

@@ -24,7 +24,7 @@ from zoo.methods.sova.expected import expected_action
 from zoo.methods.sova.index import ValueIndex
 from zoo.methods.sova.instruction import Instruction
 from zoo.methods.sova.principles import corpus, curated
-from zoo.methods.sova.prompts import SYSTEM, read_choice
+from zoo.methods.sova.prompts import ORDERS, SYSTEM, read_choice
 from zoo.methods.sova.sentence_encoder import SentenceEncoder
 from zoo.records import SUPPORTER, Dilemma, opened_by_seeker
 
@@ -52,8 +52,8 @@ def test_instructions_of_the_curated_principles(agent, dilemmas, theory):
         assert all("Action" not in item.text for item in answer.instructions)
         scores = [item.score for item in answer.instructions]
         assert scores == sorted(scores, reverse=True)
-    (head,) = module.heads([dilemmas[0].situation], module.kept_instructions(dilemmas[:1]))
-    text = module.tokenizer.decode(head)
+    (kept,) = module.kept_instructions(dilemmas[:1])
+    text = module.tokenizer.decode(module.head(dilemmas[0].situation, kept))
     assert all(item.text in text for item in module.generate(dilemmas[:1])[0].instructions)
 
 
@@ -62,9 +62,64 @@ def test_plain_retrieval_pastes_whole_principles_that_fit(agent, dilemmas):
     (near,) = module.retrieval.principles_near([dilemmas[0].situation], 600)
     assert 1 <= len(near) < len(corpus())
     assert sum(len(module.encoder().ids(text)) for text in near) <= 600
-    (head,) = module.heads([dilemmas[0].situation], [[]])
+    assert module.near_principles([dilemmas[0].situation]) == [near]
+    head = module.head(dilemmas[0].situation, near)
     assert all(text in module.tokenizer.decode(head) for text in near)
     assert module.retrieval.principles_near([dilemmas[0].situation], 1) == [[]]
+
+
+def test_pasted_principles_stand_beside_the_choice(agent, dilemmas):
+    module = agent("rag", chunk_tokens=600)
+    pasted = module.near_principles([d.situation for d in dilemmas[:2]])
+    answers = module.generate(dilemmas[:2])
+    assert [list(answer.principles) for answer in answers] == pasted
+    assert all(text in answers[0].notes()["principles"] for text in pasted[0])
+    assert answers[0].plain()["principles"] == tuple(pasted[0])
+    assert "principles" not in agent("direct").generate(dilemmas[:1])[0].notes()
+
+
+@pytest.mark.parametrize("kind", ["rag", "retriever"])
+def test_what_pastes_principles_takes_no_instructions(agent, dilemmas, kind):
+    options = {"backbone": {"lora": {"rank": 2}}} if kind == "retriever" else {}
+    given = [Instruction("Rest.", 70.0, "r", ("p",))]
+    with pytest.raises(InputError, match=f"model.kind: {kind} pastes principles"):
+        agent(kind, **options).generate(dilemmas[:1], [given])
+    with pytest.raises(InputError, match="instructions: 2 lists for 1 records"):
+        agent(kind, **options).generate(dilemmas[:1], [given, given])
+
+
+def test_dilemmas_get_findings_of_their_own_without_an_index(agent, dilemmas):
+    """The agent's own states, or an encoder, choose among the findings of a report."""
+    for encoder in (None, "tiny-bert"):
+        module = agent(encoder=encoder, threshold=0.0)
+        answers = module.generate(dilemmas)
+        texts = {tuple(sorted(i.text for i in answer.instructions)) for answer in answers}
+        assert len(texts) > 1
+        rules = {p.id: p.rule for p in curated()}
+        for dilemma, answer in zip(dilemmas[:2], answers, strict=False):
+            item = answer.instructions[0]
+            report = next(r for r in module.retrieval.reports if r.id == item.report_id)
+            names = [name for f in report.findings for name in f.principle_ids]
+            near_SP = (
+                module.retrieval._embed([dilemma.situation])
+                @ module.retrieval._embed([rules[name] for name in names]).T
+            )
+            assert item.principle_ids == (names[int(near_SP.argmax())],)
+
+
+def test_reasoning_that_would_not_fit_is_refused(agent, dilemmas):
+    """With what it may write and the question after it, to the token."""
+    (dilemma,) = dilemmas[:1]
+    module = agent("ecot", max_reasoning_tokens=30)
+    encoder = module.encoder()
+    needed = len(module.head(dilemma.situation, [])) + len(encoder.reasoning_start()) + 30
+    needed += 1 + len(encoder.reasoning_end())
+    needed += max(len(encoder.tail(order, reasoned=True)) for order in ORDERS)
+    agent("ecot", max_reasoning_tokens=30, max_length=needed + 1).generate([dilemma])
+    with pytest.raises(InputError, match=f"{needed} tokens, which leaves no room"):
+        agent("ecot", max_reasoning_tokens=30, max_length=needed).generate([dilemma])
+    direct = len(module.head(dilemma.situation, [])) + max(len(encoder.tail(o)) for o in ORDERS)
+    assert encoder.room(None) == direct - len(module.head(dilemma.situation, []))
 
 
 def test_told_names_the_expected_action(agent, dilemmas):

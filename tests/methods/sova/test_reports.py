@@ -110,7 +110,7 @@ def test_names_are_listed_in_words() -> None:
 def test_a_models_report_has_no_more_rules_than_the_templates(tmp_path: Path) -> None:
     """Those that are no objects are passed over; sources and values stay."""
     (report, *_) = reports()
-    rule = {"rule": "When you rest, sleep.", "why": "It helps."}
+    rule = {"of": [1], "rule": "When you rest, sleep.", "why": "It helps."}
     said = {"title": " A  b ", "summary": "When you rest, sleep.", "rating": 0, "reason": "So."}
     words = json.dumps({**said, "findings": ["x", *[rule] * 9]})
     made = read_report(report, words, "m")
@@ -123,4 +123,5 @@ def test_a_models_report_has_no_more_rules_than_the_templates(tmp_path: Path) ->
     )
     asked = json.loads(material(report)[1][1])
     assert asked["values"] == list(report.values)
-    assert asked["rules"][0] == {"rule": report.findings[0].rule, "why": report.findings[0].why}
+    first = report.findings[0]
+    assert asked["rules"][0] == {"number": 1, "rule": first.rule, "why": first.why}

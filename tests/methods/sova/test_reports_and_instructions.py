@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from zoo.judges.judge import JudgeError
 from zoo.judges.recorded import RecordedAnswers
 from zoo.markup import token_ids
 from zoo.methods.sova.instruct import MapScore, closest
-from zoo.methods.sova.instruction import Instruction, keep
+from zoo.methods.sova.instruction import Instruction, advice, keep
 from zoo.methods.sova.map_prompts import GRADES, GRADING, after, before
 from zoo.methods.sova.principles import STEERING
 from zoo.methods.sova.report_writer import material, read_report, write_reports
@@ -28,8 +29,15 @@ SAID = {
     "summary": 'When you are asked to "bend" the truth, say it kindly.',
     "rating": 7.5,
     "reason": "It is about honesty.",
-    "findings": [{"rule": "When it costs you little, tell the truth.", "why": "Trust grows."}],
+    "findings": [
+        {"of": [2, 1], "rule": "When it costs you little, tell the truth.", "why": "Trust grows."}
+    ],
 }
+
+
+def finding(**change: Any) -> dict[str, Any]:
+    """Return the findings of an answer, one of them changed."""
+    return {"findings": [SAID["findings"][0] | change]}
 
 
 class Scripted:
@@ -76,7 +84,8 @@ def test_reports_and_instructions_name_principles_that_exist(
     for report in found:
         assert report.principle_ids
         assert set(report.principle_ids) <= known
-    kept = MapScore(*model, found, tau=-1).__call__(SITUATIONS).kept
+    kept = MapScore(*model, found, tau=-1, window=10**5)(SITUATIONS).kept
+    assert all(kept)
     for instruction in (item for items in kept for item in items):
         assert instruction.principle_ids
         assert set(instruction.principle_ids) <= known
@@ -124,7 +133,9 @@ def test_a_model_words_a_report_and_a_second_build_asks_nothing(tmp_path: Path) 
     written, counts = write_reports(template, judge, answers(tmp_path))
     assert written[0].summary == SAID["summary"]
     assert written[0].rating == 7.5
-    assert written[0].findings[0].principle_ids == template[0].principle_ids
+    cited = {name for item in template[0].findings[:2] for name in item.principle_ids}
+    assert {*written[0].findings[0].principle_ids} == cited < {*template[0].principle_ids}
+    assert written[0].findings[0].advises
     assert written[0].by == "scripted"
     assert counts["written"] == 1
     again, _ = write_reports(template, Scripted(), answers(tmp_path))
@@ -140,7 +151,12 @@ def test_a_model_words_a_report_and_a_second_build_asks_nothing(tmp_path: Path) 
         ({"summary": "Be honest."}, "is not of the form"),
         ({"findings": []}, "no findings"),
         ({"findings": ["x"]}, "no findings"),
-        ({"findings": [{"rule": "When asked, take Action 1.", "why": "x"}]}, "names an action"),
+        (finding(rule="When you are asked, take Action 1."), "names an action"),
+        (finding(rule="When people lie, trust suffers."), "does not speak to you"),
+        (finding(of=[]), "'of' names no rules from 1 to"),
+        (finding(of=[0]), "'of' names no rules from 1 to"),
+        (finding(of="1"), "'of' names no rules from 1 to"),
+        (finding(of=None), "'of' names no rules from 1 to"),
     ],
 )
 def test_a_bad_report_is_refused_and_the_template_stays(
@@ -153,6 +169,35 @@ def test_a_bad_report_is_refused_and_the_template_stays(
     assert written == reports()[:1]
     assert counts["template"] == 1
     assert counts["failed answers"] == 2
+
+
+def test_a_rule_that_only_published_ones_stand_behind_advises_nobody() -> None:
+    report = next(r for r in reports() if not r.findings[-1].advises)
+    last = len(report.findings)
+    known = {item.rule for item in report.findings}
+    assert {item["rule"] for item in json.loads(material(report)[1][1])["rules"]} == known
+    with pytest.raises(JudgeError, match="no finding of a rule that advises"):
+        read_report(report, json.dumps(SAID | finding(of=[last])), "x")
+    two = [SAID["findings"][0] | {"of": numbers} for numbers in ([last], [1, last])]
+    made = read_report(report, json.dumps(SAID | {"findings": two}), "x")
+    assert [item.advises for item in made.findings] == [False, True]
+    assert made.findings[0].principle_ids == report.findings[-1].principle_ids
+
+
+def test_no_principle_of_several_stands_behind_two_instructions() -> None:
+    """A model's rule may come from several principles; two that share one say it twice."""
+    (report, *_) = reports()
+    shared, other = (
+        dataclasses.replace(report.findings[0], principle_ids=ids)
+        for ids in (("a", "b"), ("b", "c"))
+    )
+    one, two = (
+        dataclasses.replace(report, id=name, findings=(item,))
+        for name, item in (("x", shared), ("y", other))
+    )
+    counts: Counter[str] = Counter()
+    assert [item.report_id for item in advice([(one, 70.0), (two, 60.0)], {}, counts)] == ["x"]
+    assert counts["says what a better one says"] == 1
 
 
 # -- the answer of a map call ------------------------------------------------------------------

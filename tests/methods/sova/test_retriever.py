@@ -73,7 +73,7 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
     optimizer = torch.optim.AdamW(parameters, lr=1e-2)
     before = module.retrieval.principles_near([dilemmas[0].situation], 400)
     odds = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
-    prompts = module.heads([d.situation for d in dilemmas[:2]], [[], []])
+    pasted = module.near_principles([d.situation for d in dilemmas[:2]])
     start = float(loss_of(module, dilemmas).detach())
     for _ in range(30):
         optimizer.zero_grad()
@@ -81,7 +81,7 @@ def test_training_moves_the_retrieval_and_not_the_decision(retriever, make, dile
         optimizer.step()
     assert float(loss_of(module, dilemmas).detach()) < start - 0.1
     assert module.retrieval.principles_near([dilemmas[0].situation], 400) != before
-    module.heads = lambda situations, kept: prompts
+    module.near_principles = lambda situations: pasted
     after = [answer.odds for answer in module.decide(dilemmas[:2], [[], []])]
     assert after == odds
 

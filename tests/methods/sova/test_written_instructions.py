@@ -10,9 +10,13 @@ import pytest
 from methods.sova.graph_parts import SITUATIONS, reports
 
 from zoo.backbone import Backbone, load
+from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
-from zoo.methods.sova.instruct import MapScore, ScoreError, read_instruction
+from zoo.markup import token_ids
+from zoo.methods.sova.instruct import MAX_TOKENS, MapScore
 from zoo.methods.sova.instruction import Instruction
+from zoo.methods.sova.map_prompts import GRADING, WRITING, after
+from zoo.methods.sova.written_instruction import MAX_INSTRUCTION, ScoreError, read_instruction
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,12 @@ def test_a_decimal_score_keeps_its_decimals(score: Any, value: float) -> None:
 def test_a_score_that_is_none_is_refused(score: Any) -> None:
     with pytest.raises(ScoreError, match="'score' is no number from 0 to 100"):
         read_instruction(said({"Instruction": "Rest.", "score": score}), reports()[0], Counter())
+
+
+def test_a_question_is_no_instruction() -> None:
+    words = said({"Instruction": "Should you rest?", "score": 70})
+    with pytest.raises(JudgeError, match="a question instead of an instruction"):
+        read_instruction(words, reports()[0], Counter())
 
 
 def test_the_first_of_several_instructions_is_taken_and_counted() -> None:
@@ -109,11 +119,47 @@ def test_written_instructions_reach_their_situations_and_others_are_counted(
     monkeypatch.setattr(mapper, "_context", Answering)
     found = mapper(SITUATIONS, near)
     assert rounds == [{(0, 0), (1, 0)}, {(1, 1)}, {(1, 2)}]
-    assert found.kept == [[Instruction('Say "no".', 60.5, first.id, first.principle_ids)], [], []]
+    said_no = Instruction('Say "no".', 60.5, first.id, first.principle_ids, written=True)
+    assert found.kept == [[said_no], [], []]
     assert found.counts["names an action"] == 1
     assert found.counts["'score' is no number from 0 to 100"] == 1
     assert found.counts["kept"] == found.counts["not kept"] == 1
     assert found.counts["best finding instead"] == 0  # a bad score is dropped, like a named action
+
+
+def test_a_long_instruction_is_none(
+    model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 120 tokens it is one, of 121 the finding stands in."""
+    mapper = MapScore(*model, reports()[:1], how="model", tau=-1)
+    _, tokenizer = model
+    size = len(tokenizer.encode("a", add_special_tokens=False))
+    assert size == 1
+    for length, written in ((MAX_INSTRUCTION, True), (MAX_INSTRUCTION + 1, False)):
+        words = said({"Instruction": "a" * length, "score": 70})
+        monkeypatch.setattr(mapper, "_ask", lambda *_, words=words: [words])
+        assert len(tokenizer.encode("a" * length, add_special_tokens=False)) == length
+        found = mapper(SITUATIONS[:1])
+        assert [item.written for item in found.kept[0]] == [written]
+        assert found.counts["best finding instead"] == (not written)
+
+
+@pytest.mark.parametrize("how", ["likelihood", "model"])
+def test_the_first_lines_of_a_long_conversation_are_left_out(
+    model: tuple[Any, Any], how: Any
+) -> None:
+    """What is left fits with the longest report, the question and the answer, to the token."""
+    question, answer = (WRITING, MAX_TOKENS) if how == "model" else (GRADING, 1)
+    plain = MapScore(*model, reports()[:2], how=how)
+    last = "User: I lost my keys."
+    longest = max(map(len, plain.befores))
+    needed = longest + answer
+    needed += len(token_ids(plain.tokenizer, after(plain.chat, last, question)))
+    talk = f"User: hello!\nAgent: well?\n{last}"
+    assert MapScore(*model, reports()[:2], how=how, window=needed)._fitting(talk) == last
+    assert plain._fitting(talk) == talk
+    with pytest.raises(InputError, match="situation 'User: I lost my keys.': .* raise max_length"):
+        MapScore(*model, reports()[:2], how=how, window=needed - 1)([talk])
 
 
 def test_reports_answer_about_different_situations_in_one_round(

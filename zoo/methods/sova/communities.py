@@ -16,9 +16,11 @@ import networkx as nx
 
 from zoo.errors import InputError
 
-DRAWN = ("belongs_to", "supports")
-"""Edges that draw nodes together: neither the order of needs nor opposites do. What a principle is
-made of (its situation, its behaviours) follows the principle and takes no place in a community."""
+DRAWN = ("belongs_to", "supports", "avoids")
+"""Edges that draw nodes together: neither the order of needs nor opposites do. A principle is drawn
+to a value that it warns of, too: it speaks of it. What a principle is made of (its situation, its
+behaviours) follows the principle and takes no place in a community."""
+PARTS = ("situation:", "behaviour:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def communities(graph: nx.DiGraph, *, max_size: int = 10, seed: int = 0) -> list
     edges = sorted(
         (*sorted((start, end)), float(data["weight"]))
         for start, end, data in graph.edges(data=True)
-        if data["kind"] in DRAWN
+        if data["kind"] in DRAWN and not end.startswith(PARTS)
     )
     if not edges:
         raise InputError("graph: no edge joins a value or a principle to a label")

@@ -129,6 +129,20 @@ class DilemmaEncoder(PromptEncoder):
         """Return what stands between reasoning, which has ended, and the next question."""
         return self.ids(self.chat.open("user"))
 
+    def room(self, max_reasoning_tokens: int | None) -> int:
+        """Return how many tokens may follow `head`, before those of an option that is written.
+
+        Args:
+            max_reasoning_tokens: Limit of reasoning, which a second question follows; None for no
+                reasoning.
+        """
+        reasoned = max_reasoning_tokens is not None
+        asked = max(len(self.tail(order, reasoned=reasoned)) for order in prompts.ORDERS)
+        if max_reasoning_tokens is None:
+            return asked
+        ends = len(self.reasoning_start()) + 1 + len(self.reasoning_end())  # 1: the end of a turn
+        return ends + max_reasoning_tokens + asked
+
     def _learned(
         self, record: Dilemma, order: Sequence[str], action_type: str, before: str
     ) -> Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import mean
 from typing import Any, ClassVar, cast
 
 import torch
@@ -41,6 +42,7 @@ class DilemmaChoice:
         instructions: Those in the prompt, best first.
         reasoning: What was thought before the answer; may be empty.
         cut: Whether the reasoning reached its limit of tokens, so that its end is missing.
+        principles: Texts in the prompt that plain retrieval pasted, the closest one first.
     """
 
     odds: tuple[float, float]
@@ -48,6 +50,7 @@ class DilemmaChoice:
     instructions: tuple[Instruction, ...] = ()
     reasoning: str = ""
     cut: bool = False
+    principles: tuple[str, ...] = ()
 
     def choice(self, reading: str = "") -> Choice:
         """Return the choice by one of `READINGS`; None for text that is no answer or not read."""
@@ -59,6 +62,8 @@ class DilemmaChoice:
     def notes(self) -> dict[str, str]:
         """Return the parts by name, to be shown."""
         shown = {"instructions": listed(self.instructions)}
+        if self.principles:
+            shown["principles"] = "\n".join(self.principles)
         if self.reasoning:
             shown["reasoning"] = self.reasoning + " [cut at the limit]" * self.cut
         shown["choice"] = f"{self.choice()} (log-odds of to_do {self.odds[0]:+.2f})"
@@ -87,8 +92,9 @@ class ChoosingModule(EvaluatedModule):
     For every rule of expected actions and every reading of a choice an `ExpectedRatio` is kept,
     and the preferences for the dataset's labels by log-odds; for replies their overlap with the
     annotated ones. `mean_instructions` and `without_instructions` say how many a prompt held, and
-    the share that held none; `cut_reasoning`, of a kind that reasons, the share of reasonings that
-    reached their limit.
+    the share that held none; `written_instructions`, where a model maps, the share of instructions
+    that it wrote, while the others are findings of reports; `cut_reasoning`, of a kind that
+    reasons, the share of reasonings that reached their limit.
 
     Args:
         backbone: Which language model to build on.
@@ -134,6 +140,10 @@ class ChoosingModule(EvaluatedModule):
                 thought = [row for row in chosen if row[1].reasoning]
                 cut = [float(answer.cut) for _, answer, _ in thought]
                 cast(RecordMean, metric).update(cut, [n for _, _, n in thought])
+            elif name == "written_instructions":
+                steered = [row for row in named if row[1].instructions]
+                shares = [mean(i.written for i in row[1].instructions) for row in steered]
+                cast(RecordMean, metric).update(shares, [n for _, _, n in steered])
             else:
                 counts = [len(answer.instructions) for _, answer, _ in named]
                 none = name == "without_instructions"

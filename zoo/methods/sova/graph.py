@@ -4,13 +4,15 @@ Nodes: `value` (301 in the dataset's table); the labels of theories (`need`, `em
 `foundation`, `worldview`); `principle`; and what a curated principle is made of: `situation` (when
 it applies) and `behaviour` (what to do or avoid).
 
-Edges: a value or principle `belongs_to` a label; a principle `supports` a value that it names; it
-`arises_in` a situation, `prescribes` or `avoids` a behaviour; a need `precedes` the next one; an
-emotion `conflicts_with` its opposite on the wheel and `belongs_to` the two that it is made of.
+Edges: a value or principle `belongs_to` a label; a principle `supports` a value that it names, and
+`avoids` one that it names only where it says what to avoid; it `arises_in` a situation,
+`prescribes` or `avoids` a behaviour; a need `precedes` the next one; an emotion `conflicts_with`
+its opposite on the wheel and `belongs_to` the two that it is made of.
 
-Each has a `description`, `sources` (ids, as a JSON list) and a `weight` (how often it is
-mentioned). Nodes and edges are added in the order of their names, so the graph, and all that is
-made of it, does not depend on the order of documents or rows.
+Each has a `description`, `sources` (ids, as a JSON list) and a `weight` (how many sources mention
+it; an edge has one, the principle or row that it comes from). Nodes and edges are added in the
+order of their names, so the graph, and all that is made of it, does not depend on the order of
+documents or rows.
 """
 
 from __future__ import annotations
@@ -121,11 +123,17 @@ def build_graph(
     _add_values(found, table)
     named = _name_finder(table)
     for principle in principles:
-        _add_principle(found, principle)
-        for value in sorted({*named(principle), *(similar or {}).get(principle.id, ())}):
+        start = _add_principle(found, principle)
+        about = named(principle.statement, principle.when, principle.do)
+        about |= {*(similar or {}).get(principle.id, ())}
+        for value in sorted(about | named(principle.avoid)):
             node = found.node("value", value, value, principle.id)
-            text = f"the principle is about {value}"
-            found.edge(f"principle:{principle.id}", "supports", node, text, principle.id)
+            if value in about:
+                text = f"the principle is about {value}"
+                found.edge(start, "supports", node, text, principle.id)
+            else:
+                text = f"the principle warns of {value}"
+                found.edge(start, "avoids", node, text, principle.id)
     return found.graph()
 
 
@@ -185,7 +193,8 @@ def _add_values(found: _Mentions, table: ValueTable) -> None:
                 found.edge(node, "belongs_to", label_node(theory, label), text, f"values: {value}")
 
 
-def _add_principle(found: _Mentions, principle: Principle) -> None:
+def _add_principle(found: _Mentions, principle: Principle) -> str:
+    """Add a principle, its label and what it is made of; return its node's id."""
     node = found.node("principle", principle.id, principle.statement, principle.id)
     if principle.label:
         label = found.node(
@@ -201,18 +210,18 @@ def _add_principle(found: _Mentions, principle: Principle) -> None:
         if text:
             end = found.node(part, text, text, principle.id)
             found.edge(node, kind, end, f"{kind.replace('_', ' ')}: {text}", principle.id)
+    return node
 
 
-def _name_finder(table: ValueTable) -> Callable[[Principle], set[str]]:
-    """Return a function that gives the values which a principle's text names as whole words."""
+def _name_finder(table: ValueTable) -> Callable[..., set[str]]:
+    """Return a function that gives the values which texts name as whole words."""
     longest_first = sorted(table, key=lambda value: (-len(value), value))
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
     spelled: dict[str, set[str]] = {}  # small letters -> as the table writes it
     for value in table:
         spelled.setdefault(value.casefold(), set()).add(value)
 
-    def named(principle: Principle) -> set[str]:
-        texts = (principle.statement, principle.when, principle.do, principle.avoid)
+    def named(*texts: str) -> set[str]:
         hits = {hit.casefold() for text in texts for hit in pattern.findall(text)}
         return {value for hit in hits for value in spelled.get(hit, ())}
 

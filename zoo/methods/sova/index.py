@@ -177,7 +177,10 @@ class ValueIndex:
         """
         built = self.card["settings"]["encoder"]
         if self.vectors is None or built != encoder.name:
-            raise InputError(f"prefilter: built with encoder {built}, asked with {encoder.name}")
+            raise InputError(
+                f"encoder: the index was built with {built or 'none'}, asked with {encoder.name}; "
+                f"name the same one, or none"
+            )
         return encoder.embed(situations)
 
     def near(self, theory: str, situations_SD: Tensor, k: int) -> list[list[int]]:
@@ -221,6 +224,7 @@ def _make(
     reports = template_reports(graph, finest(found), principles)
     if judge is not None and answers is not None:
         reports, written = write_reports(reports, judge, answers)
+        del written["failed answers"]  # a build that goes on after a cut sees fewer of them
         counts += written
     bar.update()
     vectors = None
@@ -232,6 +236,9 @@ def _make(
     bar.close()
     sizes = {"principles": len(principles), "nodes": len(graph), "edges": graph.size()}
     sizes |= {"communities": len(found), "reports": len(reports)}
+    members = {node for community in found for node in community.nodes}
+    lone = sum(f"principle:{principle.id}" not in members for principle in principles)
+    sizes |= {"principles in no community": lone} if lone else {}
     sizes |= dict(sorted(counts.items()))
     return ValueIndex(principles, graph, found, reports, vectors, sizes)
 

@@ -21,7 +21,7 @@ from zoo.errors import InputError, nearest
 CARD, ANSWERS = "index.json", "answers.jsonl"
 GRAPH, VECTORS = "graph.graphml", "vectors.safetensors"
 TABLES = ("principles.parquet", "communities.parquet", "reports.parquet")
-FORMAT = 3  # rises when the same inputs give another index
+FORMAT = 4  # rises when the same inputs give another index
 AGAIN = "build the index again in a new folder"
 DAMAGE = (
     *(AttributeError, LookupError, TypeError, ValueError, ParseError),

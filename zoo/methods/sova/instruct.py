@@ -7,12 +7,16 @@
 `likelihood`: s = sum_g P(g) value(g), the expected value of fixed grades g under the model's
 probabilities of their tokens. A small model that is asked for a number copies the one that it has
 just read; this score needs no number. i is that finding of the report, among those that advise,
-which is closest to c by a sentence encoder (the first one without an encoder); the report with the
-best score chooses first, and no two reports give the same principle.
+which is closest to c (`fits`; the first one where no closeness is given); the report with the best
+score chooses first, and no two reports give the same principle.
 
 `model`: the model writes i and s as JSON; where no instruction can be read from its words, i and s
-are those of `likelihood`, and one with a score that is none is dropped. Both are counted. With
-`prefilter: k` only the k reports closest to c by a sentence encoder are mapped.
+are those of `likelihood`, and one with a score that is none is dropped. Both are counted. A
+question, or a text of more than `MAX_INSTRUCTION` tokens, is no instruction. With `prefilter: k`
+only the k reports closest to c by a sentence encoder are mapped.
+
+Of a situation that does not fit the window with a report, the first lines are left out: those of a
+conversation that were said long ago.
 
 Shapes: R reports, S situations, K grades, D width of the encoder.
 """
@@ -37,9 +41,10 @@ from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
 from zoo.markup import token_ids
 from zoo.methods.sova.instruction import Fit, Instruction, advice, keep
-from zoo.methods.sova.json_answer import ACTION_NAME, first_object, number_field, text_field
+from zoo.methods.sova.json_answer import ACTION_NAME
 from zoo.methods.sova.map_prompts import GRADES, GRADING, WRITING, after, before
 from zoo.methods.sova.reports import Report
+from zoo.methods.sova.written_instruction import MAX_INSTRUCTION, ScoreError, read_instruction
 from zoo.prompts.chat_format import chat_format
 from zoo.prompts.option_tokens import option_ids
 
@@ -48,7 +53,7 @@ Pair = tuple[int, int]
 """Places of a report and of a situation."""
 
 TAU, TOP = 60.0, 100
-MAX_TOKENS = 160  # of the JSON: an instruction of up to 120, its score and the names
+MAX_TOKENS = 160  # of the JSON: an instruction, its score and the names
 KEPT_BYTES = 2**30  # of prefixes between calls
 ROW_TOKENS = 16384  # of reports that write at once
 
@@ -59,10 +64,6 @@ class Retrieved:
 
     kept: list[list[Instruction]]
     counts: Counter[str]
-
-
-class ScoreError(JudgeError):
-    """An instruction whose score is missing, or no number from 0 to 100."""
 
 
 class MapScore:
@@ -77,7 +78,7 @@ class MapScore:
         how: `likelihood` or `model`.
         tau: Keep what scores above it; 100 keeps nothing.
         top: Keep at most so many.
-        window: Limit in tokens of a prompt with its answer; `model` alone.
+        window: Limit in tokens of a prompt with its answer.
 
     Raises:
         InputError: There are no reports, or a grade is not one token of this tokenizer.
@@ -119,7 +120,11 @@ class MapScore:
             near: For each situation the places of the reports to map (`prefilter`); None for all.
             fits: For each situation how close the principles are to it; None for no choice among
                 the findings of a report.
+
+        Raises:
+            InputError: Not even the last line of a situation fits the window.
         """
+        situations = [self._fitting(situation) for situation in situations]
         everything = range(len(self.reports))
         pairs = [(r, s) for s in range(len(situations)) for r in (near[s] if near else everything)]
         pairs = sorted(set(pairs))
@@ -211,7 +216,7 @@ class MapScore:
                         continue
                     r, s = pair
                     try:
-                        mapped.append((s, read_instruction(words, self.reports[r], counts)))
+                        mapped.append((s, self._read(words, self.reports[r], counts)))
                     except JudgeError as error:
                         counts[str(error).partition(":")[0]] += 1
                         unread += [] if isinstance(error, ScoreError) else [pair]
@@ -236,32 +241,32 @@ class MapScore:
             [before(self.chat, self.reports[r]) for r in group],
             stop=self.chat.end,
             window=self.window,
-            room=0,
+            room=0,  # `_fitting` has left some to the questions
         )
 
+    def _read(self, words: str, report: Report, counts: Counter[str]) -> Instruction:
+        found = read_instruction(words, report, counts)
+        if len(token_ids(self.tokenizer, found.text)) > MAX_INSTRUCTION:
+            raise JudgeError(f"more than {MAX_INSTRUCTION} tokens in an instruction", words)
+        return found
 
-def read_instruction(words: str, report: Report, counts: Counter[str]) -> Instruction:
-    """Return the first instruction of a model's JSON.
-
-    Args:
-        words: What the model said.
-        report: What it was asked about; its principles stand behind the instruction.
-        counts: `more than one` is added where the first of several is taken.
-
-    Raises:
-        ScoreError: There is an instruction with no score from 0 to 100.
-        JudgeError: There is no JSON or no instruction.
-    """
-    listed = first_object(words).get("Instructions")
-    if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
-        raise JudgeError("no instruction in the answer", words)
-    counts["more than one"] += len(listed) > 1
-    text = text_field(listed[0], "Instruction", words)
-    try:
-        score = number_field(listed[0], "score", 0, 100, words)
-    except JudgeError as error:
-        raise ScoreError(str(error), words) from error
-    return Instruction(text, score, report.id, report.principle_ids)
+    def _fitting(self, situation: str) -> str:
+        """Return as many of the last lines of a situation as fit with the longest report."""
+        question, answer = (WRITING, MAX_TOKENS) if self.how == "model" else (GRADING, 1)
+        room = self.window - max(map(len, self.befores)) - answer
+        lines = situation.splitlines()
+        while True:
+            text = "\n".join(lines)
+            size = len(token_ids(self.tokenizer, after(self.chat, text, question)))
+            if size <= room:
+                return text
+            if len(lines) < 2:
+                raise InputError(
+                    f"situation {text[:40]!r}: {size} tokens with the question, beside the longest "
+                    f"report there is room for {room} in the window max_length={self.window}; "
+                    f"raise max_length or shorten the text"
+                )
+            del lines[0]
 
 
 def closest(reports_RD: Tensor, situations_SD: Tensor, k: int) -> list[list[int]]:

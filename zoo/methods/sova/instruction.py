@@ -24,12 +24,14 @@ class Instruction:
         score: How well it fits the situation, 0 to 100.
         report_id: The report that it comes from.
         principle_ids: The principles behind it; at least one.
+        written: Whether a model wrote it; else it is a finding of the report.
     """
 
     text: str
     score: float
     report_id: str
     principle_ids: tuple[str, ...]
+    written: bool = False
 
 
 def advice(
@@ -42,14 +44,14 @@ def advice(
         fit: How close principles are to the situation; of findings alike the first one is taken.
         counts: `says what a better one says` is added where a report has nothing else to say.
     """
-    told, found = set[tuple[str, ...]](), []
+    told, found = set[str](), []
     for report, score in sorted(scored, key=lambda item: (-item[1], item[0].id)):
-        left = [f for f in report.findings if f.advises and f.principle_ids not in told]
+        left = [f for f in report.findings if f.advises and told.isdisjoint(f.principle_ids)]
         if not left:
             counts["says what a better one says"] += 1
             continue
         best = max(left, key=lambda f: max(fit.get(name, 0.0) for name in f.principle_ids))
-        told.add(best.principle_ids)
+        told.update(best.principle_ids)
         found.append(Instruction(best.rule, score, report.id, best.principle_ids))
     return found
 

@@ -16,6 +16,7 @@ ACTION_NAME = re.compile(
             |(?:and|as|because|for|here|if|instead|is|or|over|rather|since|to|when)\b))
         )
     | \bthe\s+(?:first|second|1st|2nd)\s+(?:of\s+the\s+(?:two\s+)?)?actions?\b
+    | \bwhat\s+the\s+question\s+asks\b                                          # says `to do`
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -30,5 +30,8 @@ LEARNED = ("sft", "steerlm", "retriever")
 TALKING = ("sova", "shuffled", "wrong_theory", "direct")
 """Kinds that reply in conversations too."""
 
+PASTING = ("rag", "retriever")
+"""Kinds whose prompts hold principles in place of instructions."""
+
 WRONG: dict[str, Theory] = {"maslow": "emotion", "emotion": "virtue", "virtue": "maslow"}
 """The theory whose instructions the control `wrong_theory` gets."""

@@ -24,8 +24,13 @@ Deviates: an empty K gives the plain prompt (the release sends a steering prompt
 nothing was found); what is Action 1 is said after the dilemma instead of before it, so that both
 orders share the rest; no demonstration in dilemmas, which would show one of the two options, and
 none in replies; MIC is not read (there is no such data here), so the weak principles are those of
-published principle files; the graph has no node Stakeholder. By default a report's instruction is a
-finding of it, and its score is read off grades; `map_by: model` has both written, as the release.
+published principle files, and they stand in reports as material: an instruction is a finding that a
+curated principle is behind; the graph has no node Stakeholder. By default a report's instruction is
+a finding of it, and its score is read off grades; `map_by: model` has both written, as the release.
+The ratio that is logged first reads log-odds, which are never invalid; that of text stands beside
+it. `retriever` learns among the curated principles of one theory, and like `rag` it pastes those of
+all theories. Left out: retrieval without communities, all theories at once, instructions in the
+system turn.
 Unknown in the paper, chosen here [inferred]: the wording of all prompts; which action is expected
 (`zoo.methods.sova.expected`); the graph's principles for Maslow and the virtues. The baselines SFT
 and SteerLM learn the expected action of `rule`; the others are prompts or policies, and `told` is a
@@ -38,16 +43,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, get_args
 
 from zoo.adapters import using
 from zoo.backbone import Backbone
 from zoo.encoding import Batch
-from zoo.errors import InputError, check_counts
+from zoo.errors import InputError
 from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.sova import prompts, replies
 from zoo.methods.sova.asking import Asker, policy_choice
-from zoo.methods.sova.community_map import community_map
 from zoo.methods.sova.encoder import SPEAK, DilemmaEncoder
 from zoo.methods.sova.evaluation import Answer, Asked, DilemmaChoice
 from zoo.methods.sova.expected import Rule
@@ -75,8 +80,9 @@ class SoVA(RetrievingModule):
         theory: Whose instructions are retrieved.
         rule: Of expected actions, for what is learned, told or known by the oracle.
         index: Folder that `python -m zoo graph build` wrote; None for the curated principles alone.
-        encoder: Encoder of sentences that the index was built with, for `prefilter` and `rag`; None
-            for the agent's own states, with `rag`.
+        encoder: Encoder of sentences that picks a report's finding, the reports of `prefilter` and
+            the principles of `rag`: the one that the index was built with. None for the agent's own
+            states, without `prefilter`.
         prefilter: Score only so many reports for each dilemma, the closest ones; None for all.
         map_by: How a report is scored: `likelihood` of grades, or in the words of the `model`.
         threshold: tau of equation (2), a score from 0 to 100.
@@ -123,18 +129,16 @@ class SoVA(RetrievingModule):
         self.max_length, self.padding_free = max_length, padding_free
         if kind in prompts.REASONING:
             self.metrics["cut_reasoning"] = RecordMean()
+        if map_by == "model":
+            self.metrics["written_instructions"] = RecordMean()
 
     def validate(self) -> None:
-        """Check the threshold, the counts and the options against the tokenizer.
+        """Check what is retrieved by, and the options against the tokenizer.
 
         Raises:
             InputError: They do not fit.
         """
-        if not 0 <= self.threshold <= 100:
-            raise InputError(f"model.threshold: {self.threshold} is not in 0..100")
-        check_counts("model", {"top_n": self.top_n, "prefilter": self.prefilter})
-        if self.prefilter is not None and not (self.index and self.encoder_name):
-            raise InputError("model.prefilter: needs model.index, and the model.encoder of that")
+        self.check_retrieval()
         if self.kind == "retriever" and self.backbone.lora is None:
             raise InputError("model.kind: retriever is an adapter, so it needs model.backbone.lora")
         self.encoder()
@@ -200,20 +204,6 @@ class SoVA(RetrievingModule):
         after = prompts.REASONING.get(self.kind, "")
         return self.encoder().head(situation, before=before, system=system, after=after)
 
-    def heads(
-        self, situations: Sequence[str], kept: Sequence[Sequence[Instruction]]
-    ) -> list[list[int]]:
-        """Return `head` for each situation; where principles are retrieved they stand in it."""
-        given: Sequence[Sequence[Instruction] | Sequence[str]] = kept
-        if self.kind in ("rag", "retriever"):
-            given = self.retrieval.principles_near(situations, self.chunk_tokens)
-        return [self.head(text, k) for text, k in zip(situations, given, strict=True)]
-
-    def figures(self) -> dict[str, Any]:
-        """Return the ratios by label, and a map of the index that was retrieved from."""
-        index = self._retrieval.index if self._retrieval else None
-        return super().figures() | ({"communities": community_map(index)} if index else {})
-
     # -- equation (4): choices -----------------------------------------------------------------
 
     @evaluating
@@ -235,7 +225,8 @@ class SoVA(RetrievingModule):
             A `DilemmaChoice` or a `ValueReply` for each.
 
         Raises:
-            InputError: A prompt fills the window, or a kind does not talk.
+            InputError: A prompt fills the window, a kind does not talk, or it pastes principles
+                and is given instructions.
         """
         if not records:
             return []
@@ -244,9 +235,10 @@ class SoVA(RetrievingModule):
                 f"model.kind: {self.kind} decides dilemmas; in conversations there are "
                 f"{', '.join(TALKING)}"
             )
-        kept = self.kept_instructions(records) if instructions is None else instructions
-        if len(kept) != len(records):
-            raise InputError(f"instructions: {len(kept)} lists for {len(records)} records")
+        if instructions is None:
+            kept = self.kept_instructions(records)
+        else:
+            kept = self.given_instructions(instructions, len(records))
         dilemmas = {i: item for i, item in enumerate(records) if isinstance(item, Dilemma)}
         dialogues = {i: item for i, item in enumerate(records) if isinstance(item, Dialogue)}
         found: dict[int, Answer] = {}
@@ -266,15 +258,19 @@ class SoVA(RetrievingModule):
         if self.kind in get_args(Policy):
             return [policy_choice(self.kind, record, self.rule) for record in records]
         encoder = self.encoder()
-        heads = self.heads([record.situation for record in records], kept)
-        longest = max(len(encoder.tail(order)) for order in prompts.ORDERS)
-        for record, head in zip(records, heads, strict=True):
-            encoder.check_prompt([*head, *[0] * longest], record)
+        pasted = self.near_principles([record.situation for record in records])
+        limit = self.max_reasoning_tokens if self.kind in prompts.REASONING else None
+        room = encoder.room(limit)
+        heads = []
+        for record, own, texts in zip(records, kept, pasted, strict=True):
+            heads.append(self.head(record.situation, own or texts))
+            encoder.check_prompt([*heads[-1], *[0] * room], record)
         decoder = self.new_decoder(len(records))
         asker = Asker(decoder, encoder, self.last_logits, lambda: self.output_head)
-        limit = self.max_reasoning_tokens if self.kind in prompts.REASONING else None
         with using(self.lm, None) if self.kind == "retriever" else nullcontext():
-            return asker.choose(heads, kept, limit, read_text=self.read_text)
+            choices = asker.choose(heads, kept, limit, read_text=self.read_text)
+        found = zip(choices, pasted, strict=True)
+        return [replace(choice, principles=tuple(texts)) for choice, texts in found]
 
     def reply(
         self,

@@ -58,7 +58,7 @@ class Report:
         id: Community and theory, for example `c012/maslow`.
         community: Id of the community.
         theory: One of `STEERING`.
-        title: The label that most members have, and some values.
+        title: The label of the first finding's principle, and some values.
         summary: "When [conditions], [actions]."
         rating: How much of the community the theory speaks of, 0 to 10.
         reason: Why this rating, in a sentence.

@@ -32,7 +32,7 @@ from zoo.methods.sova.sentence_encoder import Encoder, SentenceEncoder
 
 
 @dataclass
-class Retrieval:
+class ValueRetrieval:
     """Instructions and principles for situations, of which nothing but the text is seen.
 
     Attributes:
@@ -44,6 +44,7 @@ class Retrieval:
         tau: Of the kept instructions.
         top: Most of them.
         prefilter: Reports to score for each situation, the closest ones; None for all.
+        window: Limit in tokens of a report with a situation and the answer.
         counts: What became of the instructions so far.
     """
 
@@ -55,6 +56,7 @@ class Retrieval:
     tau: float
     top: int
     prefilter: int | None
+    window: int
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class Retrieval:
             self.principles, self.reports = self.index.principles, self.index.reports
         self.maps: dict[str, MapScore] = {}
         self.vectors_PD: Tensor | None = None
+        self.rules_PD: Tensor | None = None
 
     def instructions(self, situations: Sequence[str], theory: str) -> list[list[Instruction]]:
         """Return the kept instructions of a theory for each situation, best first.
@@ -82,13 +85,16 @@ class Retrieval:
                 how=self.how,
                 tau=self.tau,
                 top=self.top,
+                window=self.window,
             )
-        near, fits = None, None
+        near = None
         if self.index is not None and self.encoder is not None:
             situations_SD = self.index.embed(situations, self.encoder)
             fits = self.index.fits(situations_SD)
             if self.prefilter is not None:
                 near = self.index.near(theory, situations_SD, self.prefilter)
+        else:
+            fits = self._fits(situations)
         found = self.maps[theory](situations, near, fits)
         self.counts += found.counts
         return found.kept
@@ -127,6 +133,15 @@ class Retrieval:
         order = torch.sort(similar_SP, dim=1, descending=True, stable=True).indices.tolist()
         sizes = [len(token_ids(self.tokenizer, text)) for text in texts]
         return [_fitting(row, texts, sizes, budget) for row in order]
+
+    def _fits(self, situations: Sequence[str]) -> list[dict[str, float]]:
+        """Return for each situation the cosine of the advice of each curated principle, by id."""
+        curated = [principle for principle in self.principles if principle.curated]
+        if self.rules_PD is None:
+            self.rules_PD = self._embed([principle.rule for principle in curated])
+        similar_SP = self._embed(situations) @ self.rules_PD.T
+        names = [principle.id for principle in curated]
+        return [dict(zip(names, row, strict=True)) for row in similar_SP.tolist()]
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         if self.encoder is not None:
