@@ -11,5 +11,5 @@ setup(
     packages=[*find_packages(include=["zoo*", "datamodules*"]), *CONFIGS],
     package_dir={"zoo.configs": "configs"},
     package_data={name: ["*.yaml"] for name in CONFIGS}
-    | {"datamodules": ["samples/*"], "zoo.methods.sova": ["*.yaml", "*.html", "*.js"]},
+    | {"datamodules": ["samples/**"], "zoo.methods.sova": ["*.yaml", "*.html", "*.js"]},
 )

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 from lightning.pytorch import LightningDataModule
 
 from datamodules.examples import encoded, is_large, stored_name
+from datamodules.files import data_path
+from datamodules.hub import SCHEME
 from datamodules.loader import StepLoader
 from datamodules.stored_examples import is_stored
 from zoo.choices import check_choices
@@ -152,6 +154,19 @@ class ZooDataModule(LightningDataModule):
             f"data: {type(self).__name__} yields {yields}, but the method takes {takes}; data "
             f"modules that fit: {', '.join(sorted(fitting)) or 'none'}"
         )
+
+    def check_path(self) -> None:
+        """Refuse a `path` that is not there, before a model is loaded.
+
+        Raises:
+            InputError: No file or folder, and nothing inside an archive, has this path.
+        """
+        path = getattr(self, "path", None)
+        if not isinstance(path, str) or path.startswith(SCHEME):
+            return
+        found = data_path(path)
+        if not found.exists() and not any(parent.is_file() for parent in found.parents):
+            raise InputError(f"data.path: {path}: no such file or folder")
 
     def prepare(self, stage: str, encoder: Any) -> None:
         """Read and encode everything a stage needs, so that bad input shows before anything else.

@@ -3,9 +3,9 @@
 trials:
   world:                        # a name of its own
     rung: b                     # a: it learns; b: a world with known truth; c: real data
-    budget: minutes             # minutes, hours or gpu: what a machine of two cores needs
-    command: python -m benchmarks.methanol.world --json {json}
-    json: methanol-world.json   # its finished rows, in benchmarks/results
+    budget: minutes             # of two cores: minutes (less than an hour), hours; or gpu
+    command: python -m benchmarks.methanol.small_worlds --json {json}
+    json: methanol-small.json   # its finished rows, in benchmarks/results
 claims:
   - text: thoughts at a middle block help on false beliefs
     source: paper, table 1

@@ -57,6 +57,15 @@ SIZES = ("dialogues", "decisions", "steps", "per_step", "lr", "window", "new_tok
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that are missing, then print the tables."""
+    options = parse(arguments)
+    finished = trials.FinishedRows(options.json, "row", "set", "seed")
+    if not options.table:
+        run_missing(options, finished)
+    print("\n".join(table(finished.entries)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = trials.make_parser(__doc__, rows=ROWS)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--dialogues", type=int, default=20, help="test dialogues of each set")
@@ -73,11 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="32-true", help="of training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("runs/support"))
-    options = parser.parse_args(arguments)
-    finished = trials.FinishedRows(options.json, "row", "set", "seed")
-    if not options.table:
-        run_missing(options, finished)
-    print("\n".join(table(finished.entries)))
+    return parser.parse_args(arguments)
 
 
 def run_missing(options: argparse.Namespace, finished: trials.FinishedRows) -> None:

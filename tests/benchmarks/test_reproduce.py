@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -17,6 +18,7 @@ from benchmarks.reproduce import claims as claims_file
 from benchmarks.reproduce.claims import Claim, evidence, methods
 from benchmarks.reproduce.table import END, START, readme_with
 from benchmarks.reproduce.verdict import decide, holm, measure
+from benchmarks.support import quality as support
 from zoo.errors import InputError
 
 CLAIM = Claim("ours is better", "paper", trial="t", row="ours", than="theirs", value="metrics.acc")
@@ -194,6 +196,28 @@ def test_committed_claims_have_their_rows_and_at_most_two_lines_each():
         assert sum(claim.headline for claim, _ in found) <= 2, name
     folders = {path.parent.name for path in (ROOT / "zoo" / "methods").glob("*/module.py")}
     assert set(methods()) == folders - {"sft", "esc_baselines"}
+
+
+@pytest.mark.parametrize("method", ["coct", "fisminess", "straq"])
+def test_commands_of_support_have_the_settings_of_their_rows(method):
+    """The rows that claims name: dialogues, steps, dtype; what is trained, or who talks."""
+    known = evidence(method)
+    for claim in known.claims:
+        trial = known.trials.get(claim.trial)
+        if trial is None or "benchmarks.support " not in trial.command:
+            continue
+        options = support.parse(shlex.split(trial.command.format(json="f.json"))[3:])
+        entries = json.loads((claims_file.RESULTS / trial.json).read_text())
+        found = [e for e in entries if e["row"] in (claim.row, claim.than)]
+        assert {e["row"] for e in found} == {claim.row, claim.than} <= {*options.rows}
+        for entry in found:
+            trained = entry["model"] == options.backbone
+            asked = {name: getattr(options, name) for name in entry["settings"]}
+            untouched = () if trained else ("steps", "per_step", "lr")  # the talker learns nothing
+            same = {name for name, value in asked.items() if entry["settings"][name] == value}
+            assert same >= asked.keys() - {*untouched}, (trial.command, entry["settings"])
+            assert entry["dtype"] == (options.precision if trained else options.talker_dtype)
+            assert set(options.sets) >= {entry["set"]}
 
 
 def test_readme_table_is_what_the_files_say():

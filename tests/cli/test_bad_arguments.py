@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import METHANOL, main
+from running import CONFIGS, METHANOL, main
 
 CONFIG = METHANOL[1]
 Refused = Callable[..., str]
@@ -164,7 +165,35 @@ def test_preset_that_is_not_installed(
     assert f"hf download {preset.hub_id} --local-dir" in said
 
 
+def test_a_folder_that_is_not_there_is_said_before_a_model_is_loaded(refused: Refused) -> None:
+    """The model is not there either."""
+    given = ("--config", f"{CONFIGS}/methanol_tomi.yaml", "--trainer.precision", "32-true")
+    given = (*given, "--model.backbone.name", "nowhere/model")
+    said = refused("--data.path", "/nowhere/tomi", given=given)
+    assert said == "data.path: /nowhere/tomi: no such file or folder"
+    assert "nowhere/model" in refused(given=given)
+
+
 # -- commands and config files -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        (["list", "--help"], "usage: python -m zoo list\nmethods, data modules and configs\n"),
+        (["configs", "copy", "-h"], "usage: python -m zoo configs copy [FOLDER]\n"),
+        (["--help"], "usage: python -m zoo [-c CONFIG]"),
+    ],
+)
+def test_help(args: list[str], wanted: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of every command, also of those that read no config."""
+    with contextlib.suppress(SystemExit):
+        main(*args)
+    said = capfd.readouterr().out
+    assert said.startswith(wanted)
+    if args == ["--help"]:
+        words = " ".join(said.split())
+        assert all(f"{verb} (" in words for verb in ("list", "configs copy", "study", "graph"))
 
 
 @pytest.mark.parametrize(
@@ -175,6 +204,10 @@ def test_preset_that_is_not_installed(
             [],
             "no command; one of: chat, check, configs copy, export, fit, generate, graph, index",
         ),
+        (["--config", CONFIG, "fit"], "no command before --config: it comes first; example: "),
+        (["list", "x"], "list x: list takes no arguments"),
+        (["configs"], "configs: write `configs copy FOLDER`"),
+        (["configs", "copy", "a", "b"], "configs copy a b: write `configs copy FOLDER`"),
         (["fit"], "data, model: not given; give them in a config, --config FILE"),
         (["fit", "--config", f"{CONFIG}x"], f"did you mean {CONFIG!r}?"),
         (["fit", "--config", CONFIG, "--ckpt_path", "gone.ckpt"], "gone.ckpt: no such file"),

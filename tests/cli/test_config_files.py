@@ -157,6 +157,12 @@ def test_own_datamodules_are_named(kind: str, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def files_below(folder: Path) -> set[Path]:
+    """Return the files of a folder at any depth, relative to it; none that Python wrote."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in found if "__pycache__" not in path.parts}
+
+
 @pytest.mark.slow
 def test_wheel_has_the_configs(tmp_path: Path) -> None:
     """The installed zoo works from any folder, and has no top-level package but its own two."""
@@ -167,8 +173,9 @@ def test_wheel_has_the_configs(tmp_path: Path) -> None:
     subprocess.run([*pip, "--target", target, source], check=True)
     tops = {path.name for path in target.iterdir() if not path.name.endswith(".dist-info")}
     assert tops == {"zoo", "datamodules"}
-    configs = {p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")}
-    assert {p.relative_to(target / "zoo/configs") for p in target.rglob("*.yaml")} == configs
+    configs = files_below(ROOT / "configs")
+    assert files_below(target / "zoo/configs") == configs
+    assert files_below(target / "datamodules/samples") == files_below(ROOT / "datamodules/samples")
     done = zoo_command(elsewhere, "list", path=target)
     assert "  overlays/lora\n" in done.stdout
     done = zoo_command(elsewhere, "fit", "--config", "methanol", "--print_config", path=target)

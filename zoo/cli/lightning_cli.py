@@ -177,6 +177,7 @@ class ZooCLI(LightningCLI):
                 f"data: {type(self.datamodule).__name__} is a plain LightningDataModule, which has "
                 f"no records; make it a subclass of datamodules.ZooDataModule with load(split)"
             )
+        self.datamodule.check_path()
         self.model.validate()
         check_trained(self.subcommand, self.model)
         self._weights_of_folder()

@@ -22,6 +22,18 @@ from zoo.errors import InputError
 from zoo.module import ZooModule
 
 EXAMPLE = "python -m zoo fit --config configs/methanol.yaml"
+OTHERS = {
+    "list": "methods, data modules and configs",
+    "configs copy": "write all configs where you can change them",
+    "study": "a grid of fits: shared, resumable, reported",
+    "graph": "SoVA's graph of values: build, show, query",
+}
+"""Verbs that read no config."""
+HELP = {
+    "prog": "python -m zoo",
+    "description": "Train, test and use the methods of the zoo.",
+    "epilog": "Further commands: " + "; ".join(f"{n} ({what})" for n, what in OTHERS.items()),
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -49,11 +61,8 @@ def run(args: list[str]) -> None:
         InputError: Something that the user gave is wrong.
     """
     data_modules()  # first: no verb works where another package has their name
-    if args == ["list"]:
-        print("\n".join(listing()))
-        return
-    if args[:2] == ["configs", "copy"] and len(args) <= 3:
-        print(copy_configs(Path(*args[2:] or ["configs"])))
+    if args[:1] in (["list"], ["configs"]):
+        print("\n".join(_list_or_copy(args)))
         return
     if args[:1] in (["study"], ["graph"]):
         from zoo.cli import graph, study  # their libraries are not imported for the other verbs
@@ -62,10 +71,12 @@ def run(args: list[str]) -> None:
         verb = study.run_study if args[0] == "study" else graph.run_graph
         print("\n".join(verb(args[1:])))
         return
-    verbs = [*ZooCLI.subcommands(), "study", "graph", "list", "configs copy"]
+    verbs = [*ZooCLI.subcommands(), *OTHERS]
     if not args or (args[0] not in verbs and args[0] not in ("-h", "--help")):
         if not args:
             raise InputError(f"no command; one of: {', '.join(sorted(verbs))}; example: {EXAMPLE}")
+        if args[0].startswith("-"):
+            raise InputError(f"no command before {args[0]}: it comes first; example: {EXAMPLE}")
         raise InputError(f"no command {args[0]!r}; {hint(args[0], verbs)}; example: {EXAMPLE}")
     quiet()
     args = found(args)
@@ -79,4 +90,22 @@ def run(args: list[str]) -> None:
         save_config_callback=SaveConfig,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_kwargs=HELP,
     )
+
+
+def _list_or_copy(args: list[str]) -> list[str]:
+    """Return what `list` or `configs copy FOLDER` prints.
+
+    Raises:
+        InputError: Other arguments.
+    """
+    if {"-h", "--help"} & {*args}:
+        verb, folder = ("list", "") if args[0] == "list" else ("configs copy", " [FOLDER]")
+        return [f"usage: python -m zoo {verb}{folder}", OTHERS[verb]]
+    if args == ["list"]:
+        return listing()
+    if args[:2] == ["configs", "copy"] and len(args) <= 3:
+        return [copy_configs(Path(*args[2:] or ["configs"]))]
+    usage = "list takes no arguments" if args[0] == "list" else "write `configs copy FOLDER`"
+    raise InputError(f"{' '.join(args)}: {usage}")
