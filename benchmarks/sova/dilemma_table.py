@@ -34,7 +34,7 @@ POLICIES = ("always_do", "always_not", "random", "oracle")
 TITLES = ("row", "n", "order 1", "order 2", "both", "both - direct", "shift, nats", "AUROC")
 ORDERS_TITLES = (
     *("row", "dilemmas", "same in both orders", "Action 1"),
-    *("instructions", "invalid texts", "cut reasoning"),
+    *("instructions", "written", "invalid texts", "cut reasoning"),
 )
 FOR = {"Maslow": "maslow", "growth": "maslow", "Plutchik": "emotion", "valence": "emotion"}
 """Whose values a row is about, by the end of its name; other rows are about nobody's."""
@@ -146,7 +146,11 @@ def orders_table(entries: Sequence[trials.Entry], rows: Sequence[str]) -> list[s
         none = f"{read.count(None)} of {len(read)}" if read else "-"
         thought = list(entry.get("cut", {}).values())
         cut = f"{sum(thought)} of {len(thought)}" if thought else "-"
-        cells.append([row, str(len(pairs)), *trials.percent(same, first), f"{kept:.2f}", none, cut])
+        own = entry.get("written")  # of the model's words; the others are findings of reports
+        total = sum(map(len, entry["scores"].values()))
+        written = f"{sum(own.values())} of {total}" if own is not None else "-"
+        shares = trials.percent(same, first)
+        cells.append([row, str(len(pairs)), *shares, f"{kept:.2f}", written, none, cut])
     return ["", *trials.markdown(ORDERS_TITLES, cells)] if cells else []
 
 

@@ -7,12 +7,12 @@ The dilemmas come in one seeded random order, a block at a time, every row of it
 the run ends is a random subset, the same for all rows, and the next run goes on from there. Reports
 are scored once for each theory and block; `shuffled` gives a dilemma the instructions of another
 one of its block, `best one` the first of its own alone, `written` what the model writes for each
-report (`map_by: model`), `wrong theory` those of `zoo.methods.sova.kinds.WRONG` under its own role,
-`told` the expected action. Text is read in the first dilemmas only, log-odds in all of them; of a
-reasoning baseline it is kept there, and everywhere whether it was cut at its limit.
-A block is larger there, as many rows that are written at once take less time each.
-`--decisive` leaves out the dilemmas in which a row's rule expects nothing: most of those of
-`plutchik_valence`.
+report (`map_by: model`; how many of the kept ones it wrote is counted), `wrong theory` those of
+`zoo.methods.sova.kinds.WRONG` under its own role, `told` the expected action. Text is read in the
+first dilemmas only, log-odds in all of them; of a reasoning baseline it is kept there, and
+everywhere whether it was cut at its limit. A block is larger there, as many rows that are written
+at once take less time each. `--decisive` leaves out the dilemmas in which a row's rule expects
+nothing: most of those of `plutchik_valence`.
 
 Needs `ZOO_DATA`; one thread. `dilemma_table` makes the tables.
 """
@@ -211,6 +211,9 @@ def decide(
     for record, answer in zip(records, answers, strict=True):
         entry["odds"][record.id] = [round(z, 4) for z in answer.odds]
         entry["scores"][record.id] = [round(item.score, 1) for item in answer.instructions]
+        if row.how == "model":
+            own = sum(item.written for item in answer.instructions)
+            entry.setdefault("written", {})[record.id] = own
         if entry["row"] in REASONING:
             entry.setdefault("cut", {})[record.id] = answer.cut
             if block < options.text:

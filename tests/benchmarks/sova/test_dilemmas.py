@@ -47,7 +47,7 @@ def test_blocks_of_all_rows_are_resumed(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows = ["direct", *STEERED, "plain RAG", "told, growth", "ECoT"]
+    rows = ["direct", *STEERED, "written, Maslow", "plain RAG", "told, growth", "ECoT"]
     dilemmas.main([*options, "--dilemmas", "2", "--rows", *rows])
     first = {e["row"]: e for e in json.loads((tmp_path / "rows.json").read_text())}
     assert [(row, first[row]["blocks"]) for row in first] == [(row, 1) for row in rows]
@@ -70,7 +70,10 @@ def test_blocks_of_all_rows_are_resumed(
     assert by["ECoT"]["cut"] == dict.fromkeys(order[:4], True)
     assert all(by["ECoT"]["reasoning"][i] for i in order[:4])
     assert by["ECoT"]["odds"].keys() == set(order[:4])
-    assert not {"cut", "reasoning"} & by["direct"].keys()
+    assert not {"cut", "reasoning", "written"} & by["direct"].keys()
+    assert by["written, Maslow"]["written"] == dict.fromkeys(
+        order[:4], 0
+    )  # a tiny model writes none
     decisive = {d.id for d in dilemmas.in_order()[:4] if expected_action(d, "maslow_growth")}
     assert by["told, growth"]["odds"].keys() == decisive == by["direct"]["items"][RULE].keys()
     assert by["direct"]["metrics"][RULE] == mean(by["direct"]["items"][RULE].values())
@@ -128,6 +131,7 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
             "scores": {i: [70.0] for i in towards},
             "texts": {i: ["to_do", None] for i in towards},
             "cut": {i: place < 3 for place, i in enumerate(towards) if place < 4 and by},
+            **({"written": {i: int(place < 2) for place, i in enumerate(towards)}} if by else {}),
         }
         for row, by in (("direct", 0.0), ("SoVA, Maslow", 1.0))
     ]
@@ -149,9 +153,9 @@ def test_the_tables_say_how_far_a_row_moves() -> None:
     assert 0 <= float(random.removeprefix("random ")) <= 100
     assert oracle == "oracle 100.0"
     half = len(records)
-    orders = f"{len(records)} | 0.0 | 100.0 | 1.00 | {half} of {2 * half}"
-    assert f"| direct | {orders} | - |" in lines
-    assert f"| SoVA, Maslow | {orders} | 3 of 4 |" in lines
+    start, read = f"{len(records)} | 0.0 | 100.0 | 1.00", f"{half} of {2 * half}"
+    assert f"| direct | {start} | - | {read} | - |" in lines
+    assert f"| SoVA, Maslow | {start} | 2 of {half} | {read} | 3 of 4 |" in lines
 
 
 def test_both_replies_of_a_dialogue_are_graded(
