@@ -232,6 +232,11 @@ def test_an_index_and_its_encoder_decide_in_a_test_run(agent, tmp_path):
     (scores,) = quiet_trainer(default_root_dir=tmp_path).test(module, data, verbose=False)
     assert scores["test/mean_instructions"] == 2
     assert scores["test/without_instructions"] == 0
+    every = 2 * len(data.records("test"))
+    told = {n: v for n, v in scores.items() if n.startswith("test/instructions/")}
+    assert told["test/instructions/kept"] == every
+    assert sum(told.values()) == every
+    assert not module.retrieval.counts
     decisive = [d for d in data.records("test") if expected_action(d, "maslow_growth")]
     assert scores["test/expected_maslow_growth_decisive"] == len(decisive)
     by_id = {report.id: report for report in built.reports}

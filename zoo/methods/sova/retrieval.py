@@ -45,7 +45,7 @@ class ValueRetrieval:
         top: Most of them.
         prefilter: Reports to score for each situation, the closest ones; None for all.
         window: Limit in tokens of a report with a situation and the answer.
-        counts: What became of the instructions so far.
+        counts: What became of the instructions since they were logged.
     """
 
     lm: Any

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from zoo import parallel
 from zoo.cache import quick_weights_digest
 from zoo.errors import InputError, check_counts
 from zoo.methods.sova.asking import told
@@ -126,6 +129,16 @@ class RetrievingModule(ChoosingModule):
         if self.kind not in PASTING:
             return [[] for _ in situations]
         return self.retrieval.principles_near(situations, self.chunk_tokens)
+
+    def log_scores(self, stage: str) -> None:
+        """Log, beside the scores, what became of the instructions: kept, or why they were not."""
+        super().log_scores(stage)
+        mine = self._retrieval.counts if self._retrieval else Counter()
+        found = sum(parallel.gathered(mine), Counter[str]())
+        for reason, count in sorted(found.items()):
+            name = re.sub(r"\W+", "_", reason.lower()).strip("_")
+            self.log(f"{stage}/instructions/{name}", float(count))
+        mine.clear()
 
     def figures(self) -> dict[str, Any]:
         """Return the ratios by label, and a map of the index that was retrieved from."""
