@@ -28,7 +28,6 @@ from zoo.records import SUPPORTER, Dialogue, Triple, Turn
 
 if TYPE_CHECKING:
     from process_pair import ProcessPair
-
     from runs import Runs
 
 SHAPES = ("tiny-llama", "tiny-qwen2", "tiny-gemma")
