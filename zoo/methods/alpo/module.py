@@ -109,7 +109,7 @@ class ALPO(TranslatingModule):
         self.gate_statistic, self.gate_spread, self.min_beta = gate_statistic, gate_spread, min_beta
         self.normalize, self.mixing_stages, self.seed = normalize, mixing_stages, seed
         self.max_length = max_length
-        self.reference = WeightCopy()
+        self.reference, self.restored = WeightCopy(), False  # by this fit, from a checkpoint
         self.recent: deque[Margins] = deque(maxlen=100)  # of the last steps, for the figures
 
     def validate(self) -> None:
@@ -210,11 +210,16 @@ class ALPO(TranslatingModule):
         """Return weights, betas and reward margins of the last steps' pairs."""
         return pair_figures(list(self.recent))
 
+    def setup(self, stage: str) -> None:
+        """Begin a run, which has a reference of its own unless a checkpoint restores one."""
+        super().setup(stage)
+        self.restored = False
+
     def on_train_start(self) -> None:
         """Keep the policy as it starts, or lay out what a checkpoint holds; count the steps."""
         self.total_steps = total_steps(self.trainer)
         self.reference.attach(self)
-        if not self.reference.values and self.objective != "sft":
+        if not self.restored and self.objective != "sft":
             self.reference.sync(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,3 +233,4 @@ class ALPO(TranslatingModule):
         super().on_load_checkpoint(checkpoint)
         if checkpoint.get("reference"):  # an SFT run has none
             self.reference.load(checkpoint["reference"])
+            self.restored = True
