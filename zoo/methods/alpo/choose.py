@@ -159,9 +159,11 @@ def _by_rank(segment: ScoredSegment, scores: Sequence[float], *, best: bool) -> 
 
 
 def choose_every_segment(record: ScoredBlock, seed: int, beta: float) -> tuple[Choice, ...]:
-    """Return the pairs of segment DPO: no gate, no weight, one beta.
+    """Return the pairs of segment DPO: one beta, no weight, and nothing about range or number.
 
-    A segment without a verdict, or whose two sides score alike, has no pair.
+    A segment without a verdict, or whose chosen side does not score above its rejected one (half
+    of those with 2 different scores, two thirds with 3, a third with 4, none with more), has no
+    pair. The release has no such gate.
     """
     rng = drawing(seed, record)
     choices = []

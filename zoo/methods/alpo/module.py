@@ -26,7 +26,9 @@ Deviates from the released code: weights are not divided by their sum in a micro
 cancel (`normalize: micro_batch` does); lambda follows the training step, not a file's order
 (`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes change; an
 example is a block and not a pair; a block that is longer than the window is refused instead of cut
-on the left; blocks without an open gate are left out of the mean; a block's terms come from a
+on the left; blocks without an open gate are left out of the mean; segment DPO leaves out
+pairs whose chosen side does not score above its rejected one, where the release has no gate
+(frequent below 5 candidates); a block's terms come from a
 glossary whose entries stand in its lines, where the paper trains a model to find them.
 Unknown, chosen here: from other accounts of the paper beta is normalised over the block, not the
 batch, and the gate reads the range (`gate_statistic: variance` the other reading). Judge, segments
@@ -65,8 +67,9 @@ class ALPO(TranslatingModule):
         backbone: Which language model to build on.
         optimizer: AdamW and its schedule.
         objective: `sft`, equation (1), on blocks with a translation; `alpo`, equation (7), on
-            blocks with scored candidates; its baselines `segment_dpo` (every segment alike, chosen
-            prefixes) and `outcome_dpo` (whole blocks).
+            blocks with scored candidates; its baselines `segment_dpo` (chosen prefixes, and
+            alike every segment whose chosen side scores above the rejected one) and `outcome_dpo`
+            (whole blocks).
         beta_scale: Factor of beta of equation (4), 1 / nats.
         dpo_beta: beta of the baselines, 1 / nats.
         min_beta: Smallest beta of an open gate, 0 to 1, before `beta_scale`.
