@@ -1,4 +1,4 @@
-"""Which policy is the reference: that with which a run starts, and through a resumed run the same."""
+"""Which policy is the reference: that that a run starts with; a resumed run keeps it."""
 
 from __future__ import annotations
 

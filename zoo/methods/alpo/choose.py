@@ -38,11 +38,13 @@ class PairRule:
         statistic: Of the scores: `range` in points, or `variance` (of all candidates).
         spread: It has to be above this.
         min_beta: Smallest beta of an open gate.
+        weighted: Whether w is equation (3); else all pairs count alike, in a mean over pairs.
     """
 
     statistic: Statistic = "range"
     spread: float = MIN_SPREAD
     min_beta: float = 0.0
+    weighted: bool = True
 
     def opens(self, scores: Sequence[float], chosen: int, rejected: int) -> bool:
         """Return g: whether a segment with these rounded scores is learned from."""
@@ -59,7 +61,7 @@ class PairRule:
             candidates: Of the segment.
             total: Candidates of all segments of the block.
         """
-        return candidates / total
+        return candidates / total if self.weighted else 1.0
 
     def beta(self, gap: float, widest: float) -> float:
         """Return beta of an open gate, before `beta_scale`.

@@ -22,14 +22,14 @@ Shapes: B blocks, L tokens, S leaves, P pairs, D width.
 Follows: (2) with its ties, scores rounded before the gate, no verdict (gate closed, the reference
 carries the prefix); chosen drawn once per block; sums of log-probabilities over the segment's
 tokens, no length average; no SFT term; SFT on the response only.
-Deviates from the released code: weights are not divided by their sum in a micro-batch, where they
-cancel (`normalize: micro_batch` does); lambda follows the training step, not a file's order
-(`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes change; an
-example is a block and not a pair; a block that is longer than the window is refused instead of cut
-on the left; blocks without an open gate are left out of the mean; segment DPO leaves out
-pairs whose chosen side does not score above its rejected one, where the release has no gate
-(frequent below 5 candidates); a block's terms come from a
-glossary whose entries stand in its lines, where the paper trains a model to find them.
+Deviates from the released code: weights are not divided by their sum in a micro-batch, which there
+is one pair, where w cancels (`normalize: pairs`); lambda follows the training step, not a file's
+order (`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes
+change; an example is a block and not a pair; a block that is longer than the window is refused
+instead of cut on the left; blocks without an open gate are left out of the mean; segment DPO leaves
+out pairs whose chosen side does not score above its rejected one (frequent below 5 candidates),
+where the release has no gate; a block's terms come from a glossary whose entries stand in its
+lines, where the paper trains a model to find them.
 Unknown, chosen here: from other accounts of the paper beta is normalised over the block, not the
 batch, and the gate reads the range (`gate_statistic: variance` the other reading). Judge, segments
 and sampling: scoring.py, segments.py, candidates.py.
@@ -75,8 +75,9 @@ class ALPO(TranslatingModule):
         min_beta: Smallest beta of an open gate, 0 to 1, before `beta_scale`.
         gate_statistic: Of a segment's scores: `range`, or `variance`.
         gate_spread: A gate opens where that is above this, in points (or their square).
-        normalize: `blocks`, equation (7); `micro_batch` divides by the sum of the weights of a
-            micro-batch, as the released code does.
+        normalize: `blocks`, equation (7); `pairs`, the mean over pairs without w, which is the
+            released code's with its one pair in a micro-batch; `micro_batch` divides by the sum of
+            the weights of a micro-batch of blocks, so that pairs of a block still count by n_i.
         mixing_stages: Let lambda rise in so many stages; None for every step.
         seed: Of what is drawn once per block, and of the prefixes.
         max_length: Window in tokens.
@@ -97,7 +98,7 @@ class ALPO(TranslatingModule):
         min_beta: float = 0.0,
         gate_statistic: Statistic = "range",
         gate_spread: float = 5.0,
-        normalize: Literal["blocks", "micro_batch"] = "blocks",
+        normalize: Literal["blocks", "micro_batch", "pairs"] = "blocks",
         mixing_stages: int | None = None,
         seed: int = 0,
         max_length: int = 8192,
@@ -131,7 +132,8 @@ class ALPO(TranslatingModule):
 
     def pair_rule(self) -> PairRule:
         """Return the gate, equation (3) and equation (4); override it for another rule."""
-        return PairRule(self.gate_statistic, self.gate_spread, self.min_beta)
+        weighted = self.normalize != "pairs"
+        return PairRule(self.gate_statistic, self.gate_spread, self.min_beta, weighted)
 
     def build_encoder(self, tokenizer: Any) -> BlockEncoder | PreferenceEncoder:
         """Return the encoder of the objective: sequences, or trees of equations (2) to (5)."""
