@@ -28,7 +28,8 @@ order (`mixing_stages: 5` in its five stages); the reference is run in the step,
 change; an example is a block and not a pair; a block that is longer than the window is refused
 instead of cut on the left; blocks without an open gate are left out of the mean; segment DPO leaves
 out pairs whose chosen side does not score above its rejected one (frequent below 5 candidates),
-where the release has no gate; a block's terms come from a glossary whose entries stand in its
+where the release has no gate; a judge sees no line beyond the block (rubric.py), where it is shown
+7 on each side; a block's terms come from a glossary whose entries stand in its
 lines, where the paper trains a model to find them.
 Unknown, chosen here: from other accounts of the paper beta is normalised over the block, not the
 batch, and the gate reads the range (`gate_statistic: variance` the other reading). Judge, segments
