@@ -3,10 +3,10 @@
     python -m benchmarks.alpo.judged --rows FILE --judge MODEL --json FILE
 
 The judge is a local model, asked by likelihood (`zoo.methods.alpo.scoring.ChoiceScorer`) with the
-training rubric. All rows of the first seed are graded line by line, and two controls: the
-reference, and `another line`, the reference of another block. A judge that does not tell these two
-apart says nothing about the rows. Differences to SFT are paired over blocks, with 95 % bootstrap
-intervals.
+training rubric, not with those of the evaluation (`benchmarks.alpo.quality`). All rows of the first
+seed are graded line by line, and two controls: the reference, and `another line`, the reference of
+another block. A judge that does not tell these two apart says nothing about the rows. Differences
+to SFT are paired over blocks, with 95 % bootstrap intervals.
 """
 
 from __future__ import annotations

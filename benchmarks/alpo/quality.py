@@ -13,11 +13,12 @@ adapters beside the weights, since a small update is lost where it is rounded in
 
 Scores: chrF and BLEU over all lines, blocks whose lines are whole at the first, greedy attempt, the
 mean over lines of chrF and of the reference-based score that candidates get, and with `--judge` the
-expected grade by likelihood, by the training rubric and of vividness alone. Differences to SFT are
-paired over test blocks, seeds averaged, with 95 % bootstrap intervals. `--overfit N` trains on N
-blocks and tests on the same. `--greedy` scores that attempt, and only lines that are not whole are
-written anew, in pieces; without it lines are sampled. The data are TVsub of `ZOO_DATA`, or
-`--data`, a folder for `datamodules.Subtitles`.
+expected grade of a line by likelihood: by the training rubric, and by the three of the evaluation
+(accuracy, naturalness, vividness), where the paper has three judges of blocks of 25 lines.
+Differences to SFT are paired over test blocks, seeds averaged, with 95 % bootstrap intervals.
+`--overfit N` trains on N blocks and tests on the same. `--greedy` scores that attempt, and only
+lines that are not whole are written anew, in pieces; without it lines are sampled. The data are
+TVsub of `ZOO_DATA`, or `--data`, a folder for `datamodules.Subtitles`.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ from benchmarks.alpo.scores import (
 from benchmarks.alpo.stages import ROWS, judge_model, subtitles, trained_model
 from zoo.methods.alpo.__main__ import device, local_judge
 from zoo.methods.alpo.figures import Margins
-from zoo.methods.alpo.rubric import RUBRIC, VIVIDNESS
+from zoo.methods.alpo.rubric import ACCURACY, NATURALNESS, RUBRIC, VIVIDNESS
 from zoo.methods.alpo.scoring import ChoiceScorer
 from zoo.methods.alpo.translate import Translating, translate
 from zoo.methods.alpo.writing import Nucleus
 from zoo.records import SubtitleBlock
+
+RUBRICS = {
+    "judge": RUBRIC,
+    "accuracy": ACCURACY,
+    "naturalness": NATURALNESS,
+    "vividness": VIVIDNESS,
+}
+"""Of training, and the three of the evaluation, by the names of the table's columns."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,12 +164,12 @@ def groups(blocks: Sequence[SubtitleBlock], size: int = 16) -> list[Sequence[Sub
 def judged(
     blocks: Sequence[SubtitleBlock], found: Sequence[Lines], options: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Return the mean grade of the lines of each block, by both rubrics; nothing without judge."""
+    """Return the mean grade of the lines of each block by each rubric; nothing without a judge."""
     if options.judge is None:
         return {}
     judge = local_judge(judge_model(options.judge), 0.0, 4096, "--judge")
     grades: dict[str, list[float]] = {}
-    for name, rubric in (("judge", RUBRIC), ("vividness", VIVIDNESS)):
+    for name, rubric in RUBRICS.items():
         scorer = ChoiceScorer(judge, rubric)
         grades[name] = []
         for block, lines in zip(blocks, found, strict=True):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import zoo
+from benchmarks.alpo import quality
 from benchmarks.alpo.quality import main, rewards, table
 from benchmarks.alpo.scores import (
     corpus_scores,
@@ -18,6 +19,7 @@ from benchmarks.alpo.scores import (
 from benchmarks.alpo.stages import ROWS, Candidates, learner
 from datamodules.files import SAMPLES
 from zoo.methods.alpo.figures import Margins
+from zoo.methods.alpo.rubric import GRADES
 from zoo.records import SubtitleBlock
 
 BLOCK = SubtitleBlock(("甲", "乙"), ("I see you now.", "Come on, let us go!"), id="b")
@@ -108,3 +110,29 @@ def test_only_the_named_layers_learn():
     assert learned
     assert all(".layers.1." in name for name in learned)
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_lines_are_graded_by_each_rubric_alone(monkeypatch):
+    """By that of training and by the three of the evaluation, each in prompts of its own."""
+    worth = {"accuracy (30 %)": 0, "accuracy (100 %)": 1, "naturalness (100 %)": 2}
+
+    class Judge:
+        def fits(self, messages):
+            return True
+
+        def score(self, messages, letters):
+            text = messages[-1][1]
+            found = [place for name, place in worth.items() if f"- {name}" in text] or [3]
+            grade = GRADES[found[0]]
+            return [float(f"{letter}: {grade}\n" in f"{text}\n") for letter in letters]
+
+    monkeypatch.setattr(quality, "local_judge", lambda *given: Judge())
+    given = argparse.Namespace(judge="one")
+    found = quality.judged([BLOCK, BLOCK], [BLOCK.target] * 2, given)
+    assert found == {
+        "judge": [100, 100],
+        "accuracy": [75, 75],
+        "naturalness": [50, 50],
+        "vividness": [25, 25],
+    }
+    assert quality.judged([BLOCK], [BLOCK.target], argparse.Namespace(judge=None)) == {}

@@ -10,7 +10,14 @@ import torch
 from methods.alpo.alpo_blocks import OPEN, scored
 
 import zoo
-from zoo.methods.alpo.choose import PairRule, carry_on, choose, mixing, whole_outcomes
+from zoo.methods.alpo.choose import (
+    PairRule,
+    carry_on,
+    choose,
+    choose_every_segment,
+    mixing,
+    whole_outcomes,
+)
 
 
 def test_a_gate_can_read_the_variance_and_keep_a_least_beta() -> None:
@@ -70,3 +77,17 @@ def test_outcomes_without_a_verdict_are_alike() -> None:
     pairs = [whole_outcomes(scored([None, OPEN], i), 0)[0] for i in range(20)]
     assert all(chosen == rejected for chosen, rejected in pairs)
     assert {chosen for chosen, _ in pairs} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("count", "share"), [(2, 1 / 2), (3, 1 / 3), (4, 2 / 3), (5, 1.0), (8, 1.0)]
+)
+def test_segment_dpo_has_pairs_whose_chosen_side_scores_above(count: int, share: float) -> None:
+    """Any of the three best is chosen; below five candidates it can be the worse side."""
+    scores = [10.0 * i for i in range(count)]
+    blocks = [scored([scores, [40.0] * count, None], i) for i in range(600)]
+    found = [choose_every_segment(block, 0, 0.1) for block in blocks]
+    opened = sum(first.is_open for first, _, _ in found) / len(found)
+    assert opened == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / len(found)))
+    assert all(scores[c.chosen] > scores[c.rejected] for c, _, _ in found if c.is_open)
+    assert not any(choice.is_open for _, *others in found for choice in others)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from methods.alpo.alpo_blocks import OPEN, block, scored
 from sacrebleu.metrics import BLEU
 
@@ -77,3 +78,20 @@ def test_lines_of_a_prompt_are_translated_in_the_datas_languages(make: Any) -> N
         module.show([block(1)], output="x.srt")
     with pytest.raises(InputError, match="prompt: has no text"):
         module.show([block(1)], prompt=" \n ")
+
+
+def test_a_block_whose_last_line_is_cut_off_is_not_whole(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines end with the end of the turn, for which the limit has to leave a token."""
+    asked = block(2)
+    module = make("ALPO", "tiny-llama")
+    said = module.encoder().response(asked.translation, 1, len(asked.lines))
+    for limit, found in ((len(said), asked.translation), (len(said) - 3, None)):
+        module.max_answer_tokens, left = limit, iter(said)
+        monkeypatch.setattr(module, "last_logits", lambda _, left=left: one_hot(next(left)))
+        assert module.generate([asked]) == [found]
+
+
+def one_hot(token: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor([token]), 400).float()

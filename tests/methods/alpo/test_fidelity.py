@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from zoo.encoding import collate
 from zoo.losses.preference import node_log_probs
-from zoo.methods.alpo.choose import choose, mixing
+from zoo.methods.alpo.choose import Choice, choose, mixing
 from zoo.methods.alpo.preference_tree import BlockPlan
 from zoo.records import ScoredBlock
 
@@ -153,7 +154,7 @@ def test_closed_gates_teach_nothing_but_stand_in_prefixes(make: Any, closed: Any
 def test_weights_change_the_gradient_of_one_pair(make: Any, normalize: str) -> None:
     """Two blocks of one open segment each, alone in their micro-batch; in one w is 6/9, not 1.
 
-    The released normaliser is the control: there the weight cancels.
+    A normaliser over the micro-batch is the control: there the weight of a lone pair cancels.
     """
     module = moved(build(make, normalize=normalize))
     (whole,), (part,) = (plans(module, scored(s)) for s in ([OPEN], [OPEN, FEW]))
@@ -177,7 +178,7 @@ def pick(plan: BlockPlan) -> tuple[int, int]:
 
 
 @pytest.mark.fidelity("alpo", 6)
-def test_the_released_normaliser_is_the_mean_by_weight_of_a_micro_batch(make: Any) -> None:
+def test_a_micro_batch_can_be_a_mean_by_weight(make: Any) -> None:
     """sum_i w_i l_i / sum_i w_i over both blocks, where equation (7) is sum_i w_i l_i / 2."""
     module = moved(build(make))
     both = [*plans(module, scored([OPEN])), *plans(module, scored([OPEN, FEW], 1))]
@@ -191,6 +192,26 @@ def test_the_released_normaliser_is_the_mean_by_weight_of_a_micro_batch(make: An
     assert loss(*both) == pytest.approx(sum(apart) / 2)
     module.normalize = "micro_batch"
     assert loss(*both) == pytest.approx(sum(apart) / (1 + 6 / 9))
+
+
+@pytest.mark.fidelity("alpo", 6)
+def test_the_released_normaliser_is_the_mean_over_pairs(make: Any) -> None:
+    """Of all open ones alike: with one pair in a micro-batch w cancels; gates and betas stay."""
+    module = moved(build(make, normalize="pairs"))
+    records = [scored([OPEN, OPEN[:5], FEW]), scored([OPEN], 1, seed=4)]
+    weighted = [choice for record in records for choice in choose(record, module.seed)]
+    assert [choice.weight for choice in weighted] == [6 / 14, 5 / 14, 0.0, 1.0]
+    pairs, both = [], plans(module, *records)
+    for plan, whole in ((both[0], weighted[:3]), (both[1], weighted[3:])):
+        for i in [i for i, choice in enumerate(whole) if choice.is_open]:
+            alone = [Choice(c.chosen, c.rejected) for c in whole]
+            alone[i] = replace(whole[i], weight=1.0)
+            pairs.append(textbook(module, replace(plan, choices=tuple(alone))))
+    assert len({round(float(value), 4) for value in pairs}) == 3
+    torch.testing.assert_close(loss(module, *records), sum(pairs) / 3, atol=1e-6, rtol=1e-6)
+    batch = module.encoder().collate(both, {})
+    assert batch.pair_betas.tolist() == pytest.approx([c.beta for c in weighted if c.is_open])
+    assert module.losses(batch)["preference"].weight == 3
 
 
 @pytest.mark.fidelity("alpo", 7)

@@ -7,12 +7,16 @@ from methods.alpo.alpo_blocks import block
 
 import zoo
 from zoo.methods.alpo.rubric import (
+    ACCURACY,
     EXAMPLE,
+    NATURALNESS,
     SYSTEM,
+    VIVIDNESS,
     goes_on,
     grade_of_one,
     read_scores,
     scores_of_all,
+    shown,
 )
 
 
@@ -68,3 +72,18 @@ def test_the_example_of_the_prompt_is_no_answer() -> None:
     with pytest.raises(zoo.judges.judge.JudgeError, match="the example of the prompt"):
         read_scores(EXAMPLE, 3)
     assert read_scores(f'{EXAMPLE} {{"A": 62, "B": 20}}', 2) == [62, 20]
+
+
+def test_a_segment_is_shown_with_up_to_seven_lines_of_the_block_on_each_side() -> None:
+    """At the ends of the core that is the block's own context, here a line on each side."""
+    asked = block(20)
+    sizes = {start: len(shown(asked, start, start + 1).split("\n")) for start in (0, 3, 9, 19)}
+    assert sizes == {0: 1 + 1 + 7, 3: 4 + 1 + 7, 9: 7 + 1 + 7, 19: 7 + 1 + 1}
+    assert shown(asked, 9, 10).split("\n")[7] == ">> 源 0 9"
+
+
+def test_each_rubric_of_the_evaluation_is_asked_alone() -> None:
+    """Three prompts of one criterion; the rubric of training stands in none of them."""
+    for rubric in (ACCURACY, NATURALNESS, VIVIDNESS):
+        (_, text) = grade_of_one(block(2), 0, 1, ("Yes.",), rubric=rubric)[-1]
+        assert [row for row in text.split("\n") if row.startswith("- ")] == [f"- {rubric[0]}"]

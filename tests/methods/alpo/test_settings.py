@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +34,33 @@ def test_settings_that_mean_nothing(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         zoo.ALPO({"name": "tiny-llama"}, **options).validate()
     zoo.ALPO({"name": "tiny-llama"}, mixing_stages=2).validate()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "k", "said"),
+    [
+        ({"temperature": 0.0}, 15, r"scoring.temperature: 0.0 is not above 0"),
+        ({}, 26, r"sampling.k: 26; json names at most 26 candidates"),
+    ],
+)
+def test_settings_that_json_can_not_score_are_refused_at_once(
+    tmp_path: Path, wrong: dict[str, Any], k: int, said: str
+) -> None:
+    """Before a model is loaded or a line is written; other scorers take them."""
+    judge, output = zoo.Backbone("no such model"), tmp_path / "scored.jsonl"
+
+    def start(kind: Any) -> None:
+        scoring = command.Scoring(kind, judge, **wrong)
+        data = SimpleNamespace(record_types=())
+        command.sample("no such folder", data, str(output), "train", Sampling(k=k), scoring)
+
+    with pytest.raises(InputError, match=said):
+        start("json")
+    for kind in ("reference", "choice"):
+        with pytest.raises(InputError, match="data: SimpleNamespace has no blocks"):
+            start(kind)
+    command.Scoring("json", judge).check(25)
+    assert not output.exists()
 
 
 def test_defaults_are_those_of_the_paper_and_the_release() -> None:

@@ -28,6 +28,7 @@ from zoo.export import load
 from zoo.judges.local import LocalLLM
 from zoo.methods.alpo.candidates import Sampling, scored
 from zoo.methods.alpo.growing_file import GrowingFile
+from zoo.methods.alpo.rubric import LETTERS
 from zoo.methods.alpo.scoring import ChoiceScorer, JsonScorer, ReferenceScorer, Scorer
 from zoo.methods.alpo.segments import line_starts, semantic_starts
 
@@ -48,7 +49,7 @@ class Scoring:
         judge: The judge's model.
         votes: Votes of `json`, each with the candidates in another order.
         retries: How often `json` asks again where an answer is refused.
-        temperature: Of the judge's words.
+        temperature: Of the judge's words; above 0.
         max_length: The judge's window in tokens.
     """
 
@@ -58,6 +59,23 @@ class Scoring:
     retries: int = 3
     temperature: float = 0.3
     max_length: int = 4096
+
+    def check(self, samples: int) -> None:
+        """Refuse what `json` can not do.
+
+        Args:
+            samples: Of each segment; with the reference they are its candidates.
+
+        Raises:
+            InputError: The temperature is not above 0, or there are more candidates than letters.
+        """
+        if self.kind != "json":
+            return
+        if self.temperature <= 0:
+            raise InputError(f"scoring.temperature: {self.temperature} is not above 0")
+        if samples + 1 > len(LETTERS):
+            said = f"json names at most {len(LETTERS)} candidates, the reference among them"
+            raise InputError(f"sampling.k: {samples}; {said}")
 
     def scorer(self, seed: int) -> Scorer:
         """Return the scorer.
@@ -96,6 +114,7 @@ def sample(
         scoring: Who scores them.
     """
     sampling.check()
+    scoring.check(sampling.k)
     blocks = list(records_of(data, split))
     scorer = scoring.scorer(sampling.seed)
     model = load(translator).to(device())

@@ -40,7 +40,8 @@ class Sampling:
         k: Samples of each segment.
         mode: `sequential` (the paper) or `block` (the release).
         nucleus: How tokens are drawn.
-        max_line_tokens: Limit of a line, `sequential`.
+        max_line_tokens: Limit of a line, `sequential`; a sample that meets it is not valid. Thai
+            takes about two tokens a character where a tokenizer has not learned it.
         max_new_tokens: Limit of a whole block, `block`.
         seed: Of the samples and of what is chosen; a block's samples depend on it, its index and
             the weights alone.
@@ -49,7 +50,7 @@ class Sampling:
     k: int = 15
     mode: Mode = "sequential"
     nucleus: Nucleus = field(default_factory=Nucleus)
-    max_line_tokens: int = 64
+    max_line_tokens: int = 160
     max_new_tokens: int = 650
     seed: int = 0
 

@@ -38,11 +38,13 @@ class PairRule:
         statistic: Of the scores: `range` in points, or `variance` (of all candidates).
         spread: It has to be above this.
         min_beta: Smallest beta of an open gate.
+        weighted: Whether w is equation (3); else all pairs count alike, in a mean over pairs.
     """
 
     statistic: Statistic = "range"
     spread: float = MIN_SPREAD
     min_beta: float = 0.0
+    weighted: bool = True
 
     def opens(self, scores: Sequence[float], chosen: int, rejected: int) -> bool:
         """Return g: whether a segment with these rounded scores is learned from."""
@@ -59,7 +61,7 @@ class PairRule:
             candidates: Of the segment.
             total: Candidates of all segments of the block.
         """
-        return candidates / total
+        return candidates / total if self.weighted else 1.0
 
     def beta(self, gap: float, widest: float) -> float:
         """Return beta of an open gate, before `beta_scale`.
@@ -159,9 +161,11 @@ def _by_rank(segment: ScoredSegment, scores: Sequence[float], *, best: bool) -> 
 
 
 def choose_every_segment(record: ScoredBlock, seed: int, beta: float) -> tuple[Choice, ...]:
-    """Return the pairs of segment DPO: no gate, no weight, one beta.
+    """Return the pairs of segment DPO: one beta, no weight, and nothing about range or number.
 
-    A segment without a verdict, or whose two sides score alike, has no pair.
+    A segment without a verdict, or whose chosen side does not score above its rejected one (half
+    of those with 2 different scores, two thirds with 3, a third with 4, none with more), has no
+    pair. The release has no such gate.
     """
     rng = drawing(seed, record)
     choices = []

@@ -117,7 +117,7 @@ class PreferenceEncoder(TranslationEncoder):
         if longest > self.max_length:
             raise too_long(block, longest, self.max_length)
         blocks = float(any(choice.is_open for choice in choices))
-        if self.objective == "segment_dpo":  # a mean over pairs
+        if self.objective == "segment_dpo" or not self.rule.weighted:  # a mean over pairs
             blocks = float(sum(choice.is_open for choice in choices))
         return [BlockPlan(tuple(prompt), candidates, choices, blocks, block.index, record)]
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from zoo.decoding.think_answer import Phase, answer
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.alpo.metrics import CorpusScore
@@ -15,6 +14,7 @@ from zoo.methods.alpo.prompts import read_lines
 from zoo.methods.alpo.scoring import ReferenceScorer
 from zoo.methods.alpo.translate import Translating
 from zoo.methods.alpo.translate_file import ToBlocks, translate_file
+from zoo.methods.alpo.writing import Nucleus, write_lines
 from zoo.metrics.records import RecordMean
 from zoo.module import evaluating
 from zoo.records import ScoredBlock, SubtitleBlock
@@ -46,11 +46,11 @@ class TranslatingModule(EvaluatedModule):
         self, records: Sequence[SubtitleBlock | ScoredBlock], *, temperature: float = 0.0
     ) -> list[tuple[str, ...] | None]:
         """Translate all lines of each block, context too; None where the lines are not whole."""
-        encoder = self.encoder()
         blocks = [block_of(record) for record in records]
-        speak = Phase(0, self.last_logits, self.max_answer_tokens, temperature)
-        prompts = [encoder.prompt(block) for block in blocks]
-        texts = answer(self.new_decoder(len(blocks)), encoder, prompts, speak=speak)
+        decoder, nucleus = self.new_decoder(len(blocks)), Nucleus(temperature, 1.0, 0)
+        decoder.feed([self.encoder().prompt(block) for block in blocks], 0)
+        count = 1 + max(len(block.lines) for block in blocks)  # one more shows as an error
+        texts = write_lines(self, decoder, count, nucleus, self.max_answer_tokens)
         return [
             read_lines(text, 1, len(block.lines)) for text, block in zip(texts, blocks, strict=True)
         ]

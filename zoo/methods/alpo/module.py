@@ -22,12 +22,15 @@ Shapes: B blocks, L tokens, S leaves, P pairs, D width.
 Follows: (2) with its ties, scores rounded before the gate, no verdict (gate closed, the reference
 carries the prefix); chosen drawn once per block; sums of log-probabilities over the segment's
 tokens, no length average; no SFT term; SFT on the response only.
-Deviates from the released code: weights are not divided by their sum in a micro-batch, where they
-cancel (`normalize: micro_batch` does); lambda follows the training step, not a file's order
-(`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes change; an
-example is a block and not a pair; a block that is longer than the window is refused instead of cut
-on the left; blocks without an open gate are left out of the mean; a block's terms come from a
-glossary whose entries stand in its lines, where the paper trains a model to find them.
+Deviates from the released code: weights are not divided by their sum in a micro-batch, which there
+is one pair, where w cancels (`normalize: pairs`); lambda follows the training step, not a file's
+order (`mixing_stages: 5` in its five stages); the reference is run in the step, since prefixes
+change; an example is a block and not a pair; a block that is longer than the window is refused
+instead of cut on the left; blocks without an open gate are left out of the mean; segment DPO leaves
+out pairs whose chosen side does not score above its rejected one (frequent below 5 candidates),
+where the release has no gate; a judge sees no line beyond the block (rubric.py), where it is shown
+7 on each side; a block's terms come from a glossary whose entries stand in its
+lines, where the paper trains a model to find them.
 Unknown, chosen here: from other accounts of the paper beta is normalised over the block, not the
 batch, and the gate reads the range (`gate_statistic: variance` the other reading). Judge, segments
 and sampling: scoring.py, segments.py, candidates.py.
@@ -65,15 +68,17 @@ class ALPO(TranslatingModule):
         backbone: Which language model to build on.
         optimizer: AdamW and its schedule.
         objective: `sft`, equation (1), on blocks with a translation; `alpo`, equation (7), on
-            blocks with scored candidates; its baselines `segment_dpo` (every segment alike, chosen
-            prefixes) and `outcome_dpo` (whole blocks).
+            blocks with scored candidates; its baselines `segment_dpo` (chosen prefixes, and
+            alike every segment whose chosen side scores above the rejected one) and `outcome_dpo`
+            (whole blocks).
         beta_scale: Factor of beta of equation (4), 1 / nats.
         dpo_beta: beta of the baselines, 1 / nats.
         min_beta: Smallest beta of an open gate, 0 to 1, before `beta_scale`.
         gate_statistic: Of a segment's scores: `range`, or `variance`.
         gate_spread: A gate opens where that is above this, in points (or their square).
-        normalize: `blocks`, equation (7); `micro_batch` divides by the sum of the weights of a
-            micro-batch, as the released code does.
+        normalize: `blocks`, equation (7); `pairs`, the mean over pairs without w, which is the
+            released code's with its one pair in a micro-batch; `micro_batch` divides by the sum of
+            the weights of a micro-batch of blocks, so that pairs of a block still count by n_i.
         mixing_stages: Let lambda rise in so many stages; None for every step.
         seed: Of what is drawn once per block, and of the prefixes.
         max_length: Window in tokens.
@@ -94,7 +99,7 @@ class ALPO(TranslatingModule):
         min_beta: float = 0.0,
         gate_statistic: Statistic = "range",
         gate_spread: float = 5.0,
-        normalize: Literal["blocks", "micro_batch"] = "blocks",
+        normalize: Literal["blocks", "micro_batch", "pairs"] = "blocks",
         mixing_stages: int | None = None,
         seed: int = 0,
         max_length: int = 8192,
@@ -109,7 +114,7 @@ class ALPO(TranslatingModule):
         self.gate_statistic, self.gate_spread, self.min_beta = gate_statistic, gate_spread, min_beta
         self.normalize, self.mixing_stages, self.seed = normalize, mixing_stages, seed
         self.max_length = max_length
-        self.reference = WeightCopy()
+        self.reference, self.restored = WeightCopy(), False  # by this fit, from a checkpoint
         self.recent: deque[Margins] = deque(maxlen=100)  # of the last steps, for the figures
 
     def validate(self) -> None:
@@ -128,7 +133,8 @@ class ALPO(TranslatingModule):
 
     def pair_rule(self) -> PairRule:
         """Return the gate, equation (3) and equation (4); override it for another rule."""
-        return PairRule(self.gate_statistic, self.gate_spread, self.min_beta)
+        weighted = self.normalize != "pairs"
+        return PairRule(self.gate_statistic, self.gate_spread, self.min_beta, weighted)
 
     def build_encoder(self, tokenizer: Any) -> BlockEncoder | PreferenceEncoder:
         """Return the encoder of the objective: sequences, or trees of equations (2) to (5)."""
@@ -210,11 +216,16 @@ class ALPO(TranslatingModule):
         """Return weights, betas and reward margins of the last steps' pairs."""
         return pair_figures(list(self.recent))
 
+    def setup(self, stage: str) -> None:
+        """Begin a run, which has a reference of its own unless a checkpoint restores one."""
+        super().setup(stage)
+        self.restored = False
+
     def on_train_start(self) -> None:
         """Keep the policy as it starts, or lay out what a checkpoint holds; count the steps."""
         self.total_steps = total_steps(self.trainer)
         self.reference.attach(self)
-        if not self.reference.values and self.objective != "sft":
+        if not self.restored and self.objective != "sft":
             self.reference.sync(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,3 +239,4 @@ class ALPO(TranslatingModule):
         super().on_load_checkpoint(checkpoint)
         if checkpoint.get("reference"):  # an SFT run has none
             self.reference.load(checkpoint["reference"])
+            self.restored = True

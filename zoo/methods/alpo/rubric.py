@@ -1,8 +1,12 @@
 """What a judge is asked: scores of the candidates of a segment, or whether a line goes on.
 
 The rubric is the paper's for training: accuracy 30 %, fit to speech and context 30 %,
-expressiveness 40 %. The segment's lines are marked in up to 7 lines of context on both sides. The
-wording is ours. The rubric of the evaluation leaves accuracy out.
+expressiveness 40 %. The segment's lines are marked in up to 7 lines of context on both sides, of
+those that the block has: at the ends of its core that is its own context (5 lines, unless the data
+say otherwise), where the paper shows 7. The wording is ours.
+
+The paper's evaluation has three rubrics of its own, each in a prompt of its own; that of vividness
+leaves accuracy out. There three judges score blocks of 25 lines; here one grades line by line.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ RUBRIC = (
     "fit (30 %): people would say it like this, here",
     "expressiveness (40 %): it is vivid and shows the mood",
 )
+ACCURACY = ("accuracy (100 %): the meaning is that of the original",)
+NATURALNESS = ("naturalness (100 %): people would say it like this, here",)
 VIVIDNESS = ("vividness (100 %): it is lively and expressive; accuracy does not count",)
 EXAMPLE_SCORES = {"A": 62, "B": 20, "C": 91}
 EXAMPLE = (
@@ -48,7 +54,7 @@ class TooFewDistinctError(JudgeError):
 
 
 def shown(block: SubtitleBlock, start: int, stop: int) -> str:
-    """Return the source lines of a segment, marked, with lines around them.
+    """Return the source lines of a segment, marked, with up to 7 of the block's on each side.
 
     Args:
         block: The block.

@@ -2,8 +2,8 @@
 
 A block that comes back with another number of lines is written anew, then in pieces of 5 lines,
 then line by line (the release; the number of retries and the single lines are chosen here). A line
-that comes back empty even alone stays as it is, and is counted. Lines of context are dropped. One
-process.
+that comes back empty or cut off even alone stays as it is, and is counted. Lines of context are
+dropped. One process.
 """
 
 from __future__ import annotations

@@ -88,6 +88,8 @@ def write_lines(
 ) -> list[str]:
     """Write up to `count` lines in every row; the rows are not to be read on.
 
+    A line that the limit cuts off is left out, so that it does not pass for a whole one.
+
     Args:
         model: The translator.
         decoder: Rows that end where a line begins.
@@ -105,7 +107,11 @@ def write_lines(
         close=False,
         allowed=ends_after(tokenizer, count, encoder.stop_id),
     )
-    return [first_lines(text, count) for text in tokenizer.batch_decode(ids)]
+    texts = [
+        text.rpartition("\n")[0] if len(row) >= max_new_tokens else text
+        for text, row in zip(tokenizer.batch_decode(ids), ids, strict=True)
+    ]
+    return [first_lines(text, count) for text in texts]
 
 
 def ends_after(
