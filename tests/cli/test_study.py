@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from running import start
+from running import command, start
 from small_study import LR, SIZE, Fits, settings, written
 
 from zoo.cli.study import Study
@@ -146,7 +146,43 @@ def test_a_sampler_chooses_among_the_values(tmp_path: Path, fits: Fits) -> None:
     assert {cell.settings[LR] for cell in results.cells} <= set(vary[LR])
 
 
-# -- real fits, killed -------------------------------------------------------------------------
+@pytest.mark.parametrize("where", ["gradient", "loss"])
+def test_a_diverged_cell_is_left_out_and_named(tmp_path: Path, fits: Fits, where: str) -> None:
+    """The study finishes, without that cell; it is not run again."""
+    name = cell_name({LR: 1e-2, SIZE: 2})
+    fits.diverges = {name: where}
+    for _ in range(2):
+        lines = Study(**settings(tmp_path)).run()
+        assert f"diverged    left out: {name}" in lines
+        assert len(fits.run) == len(set(fits.run)) == 4
+    results = StudyResults.load(tmp_path / "small" / "results.json")
+    kept = [{LR: 1e-3, SIZE: 2}, {LR: 1e-3, SIZE: 4}, {LR: 1e-2, SIZE: 4}]
+    assert [cell.settings for cell in results.cells] == kept
+    assert results.diverged == (name,)
+
+
+def test_a_diverged_cell_is_one_of_those_that_a_sampler_chooses(tmp_path: Path, fits: Fits) -> None:
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    vary = {LR: [1e-3, 1e-2], SIZE: [2]}
+    fits.diverges = {cell_name({LR: 1e-2, SIZE: 2}): "loss"}
+    study = Study(**settings(tmp_path, sampler=sampler, trials=9, vary=vary))
+    study.run()
+    trials = study.open().get_trials()
+    assert len(trials) == 9
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+# -- real fits, killed or diverged -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_study_ends_where_a_fit_diverges(tmp_path: Path) -> None:
+    config = written(tmp_path, vary={LR: [1e-3, 1e30], SIZE: [2]})
+    study = command("study", "--config", config, cwd=tmp_path)
+    assert study.returncode == 0, study.stderr
+    diverged = cell_name({LR: 1e30, SIZE: 2})
+    assert f"diverged    left out: {diverged}" in study.stdout
+    assert "the loss diverged" in (tmp_path / "small" / "cells" / f"{diverged}.log").read_text()
 
 
 @pytest.mark.slow

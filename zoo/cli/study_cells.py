@@ -30,8 +30,15 @@ from zoo.study import StudyCell
 LONGEST_NAME = 100  # characters of a folder's name
 
 
+DIVERGED = "the loss diverged"  # what a fit says as its last, see `zoo.optimizer`
+
+
 class KilledError(Exception):
     """The process of a fit was ended by a signal."""
+
+
+class DivergedError(InputError):
+    """A fit stopped because its gradient was not finite."""
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
@@ -83,6 +90,7 @@ def run_cell(
 
     Raises:
         KilledError: The fit was killed; run the cell again.
+        DivergedError: Its gradient is not finite; it diverges again if it is run again.
         InputError: The fit failed, or logs no such measure.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +127,9 @@ def _run(verb: str, folder: Path, given: Sequence[str], lock: int) -> None:
         raise KilledError(f"{folder.name}: its fit was killed by signal {-code}")
     if code:
         said = log.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines()
-        raise InputError(f"cell {folder.name}: {said[-1] if said else code}; see {log}")
+        last = said[-1] if said else str(code)
+        error = DivergedError if DIVERGED in last else InputError
+        raise error(f"cell {folder.name}: {last}; see {log}")
 
 
 def _measured(folder: Path, settings: Mapping[str, Any], measure: Mapping[str, str]) -> StudyCell:
