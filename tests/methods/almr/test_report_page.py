@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.almr.known_losses import RATIO, best_ratio, results
+from methods.almr.known_losses import LR, RATIO, best_ratio, results
 from methods.almr.surfaces import LRS, RATIOS
 from running import board
 
@@ -112,6 +112,31 @@ def test_a_rejected_parabola_is_dotted_and_no_vertex() -> None:
     fit = found.optimum.parabolas[1]
     row = f"| {fit.ratio:g} | - | - | {fit.curvature:.3g} | the loss is not convex in ln eta |"
     assert row in report.lines(found)
+
+
+def test_a_ratio_with_too_few_rates_is_shown_and_rejected(tmp_path: Path) -> None:
+    """Its best rate is the lowest of its two: points without a curve, and a reason."""
+    made = results()
+    cells = [c for c in made.cells if c.settings[RATIO] != RATIOS[1] or c.settings[LR] in LRS[3:5]]
+    report = ALMRReport(RATIO, tokens_per_step=4096, constant_lr=True)
+    page, *pictures = report.write(replace(made, cells=tuple(cells)), tmp_path)
+    reason = "fewer than 3 learning rates within a factor of 4 of the best one"
+    text = page.read_text()
+    assert f"| {RATIOS[1]:g} | - | - | - | {reason} |" in text
+    assert "nan" not in text
+    assert all(path.stat().st_size > 1000 for path in pictures)
+    found = report.findings(replace(made, cells=tuple(cells)))
+    lines = figures(found)["loss_surface"].axes[0].get_lines()
+    assert len(lines) == 2 * len(RATIOS) - 1
+    assert sorted(found.optimum.intervals) == sorted(
+        ["a", "b", *(f"log_lr@{r:g}" for r in RATIOS if r != RATIOS[1])]
+    )
+
+
+def test_the_page_names_the_cells_that_diverged() -> None:
+    report = ALMRReport(RATIO)
+    page = report.lines(report.findings(replace(results(), diverged=("lr=0.1", "lr=1"))))
+    assert "Left out, for they diverged: lr=0.1; lr=1." in page
 
 
 def test_the_page_holds_the_numbers_of_the_findings() -> None:

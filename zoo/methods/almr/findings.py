@@ -70,6 +70,7 @@ class Findings:
         constrained: Best run under equation (3); None where none keeps to the tolerance.
         directions: One a learning rate.
         drift: Largest |L_add - L_add0| at r = 0; None without that control.
+        diverged: Names of the cells that are left out.
     """
 
     runs: tuple[Run, ...]
@@ -82,6 +83,7 @@ class Findings:
     constrained: Run | None
     directions: tuple[AlongRatios, ...]
     drift: float | None
+    diverged: tuple[str, ...] = ()
 
     def objective(self, run: Run) -> float:
         """Return J of equation (2), nats per token."""

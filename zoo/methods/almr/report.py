@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class ALMRReport(StudyReport):
     def findings(self, results: StudyResults) -> Findings:
         """Return the fits."""
         runs, base = runs_of(results, **self.keys)
-        return find(runs, base, self.weight, self.tolerance, self.form)
+        found = find(runs, base, self.weight, self.tolerance, self.form)
+        return replace(found, diverged=results.diverged)
 
     def write(self, results: StudyResults, folder: Path) -> list[Path]:
         """Write `report.md`, a picture a figure, and a TensorBoard run `report`."""
@@ -136,6 +138,8 @@ class ALMRReport(StudyReport):
             yield "No cell has repeats, so the noise between seeds is not known."
         else:
             yield f"Standard deviation of J between repeats of a cell: {found.noise:.2g}."
+        if found.diverged:
+            yield f"Left out, for they diverged: {'; '.join(found.diverged)}."
 
     def _pareto(self, found: Findings) -> Iterator[str]:
         limit = f"L_orig - L_orig0 <= {self.tolerance:g}"
@@ -171,7 +175,7 @@ def _parabolas(found: Findings) -> Iterator[str]:
     yield "| r | best learning rate | J there | curvature | rejected |"
     yield "|---|---|---|---|---|"
     for fit in found.optimum.parabolas:
-        curvature = f"{fit.curvature:.3g}"
+        curvature = "-" if math.isnan(fit.curvature) else f"{fit.curvature:.3g}"
         if fit.rejected:
             yield f"| {fit.ratio:g} | - | - | {curvature} | {fit.rejected} |"
         else:
