@@ -63,6 +63,11 @@ class Fits:
             raise DivergedError(folder.name)
         time.sleep(0.05)
         lr = float(given[given.index(f"--{LR}") + 1]) if verb == "fit" else 1.0
+        if verb == "fit":
+            steps = int(given[given.index("--trainer.max_steps") + 1])
+            written = {"max_steps": steps, "max_epochs": None, "max_time": None, "callbacks": None}
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(yaml.safe_dump({"trainer": written}))
         with SummaryWriter(str(folder)) as board:
             board.add_scalar("val/speak_loss", 9.0, 3)
             loss = math.nan if folder.name in self.diverges else 1.0 + math.log(lr) ** 2

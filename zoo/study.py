@@ -18,7 +18,8 @@ class StudyCell:
 
     Attributes:
         settings: Value of each varied key.
-        measures: Number at the end of the fit, by its name in the study.
+        measures: Number of the last validation, by its name in the study; a cell is refused where
+            that is before the last step of its fit.
         curves: The same numbers at each validation: pairs of optimiser step and value.
     """
 

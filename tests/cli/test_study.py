@@ -13,11 +13,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from running import command, start
-from small_study import LR, SIZE, Fits, settings, written
+from running import command, last, start
+from small_study import LR, SHORT, SIZE, Fits, settings, written
+from torch.utils.tensorboard import SummaryWriter
 
+from zoo.cli import study_cells
 from zoo.cli.study import Study
-from zoo.cli.study_cells import cell_name
+from zoo.cli.study_cells import KilledError, cell_name
 from zoo.cli.study_queue import run_next
 from zoo.errors import InputError
 from zoo.study import StudyCell, StudyResults
@@ -39,9 +41,9 @@ def test_workers_share_the_grid(tmp_path: Path, fits: Fits) -> None:
     assert sorted(fits.run) == sorted(["base", *map(cell_name, cells)])
     results = StudyResults.load(tmp_path / "small" / "results.json")
     assert [cell.settings for cell in results.cells] == cells
-    last = 1.0 + math.log(1e-3) ** 2
-    assert results.cells[0].measures["answers"] == pytest.approx(last)
-    assert results.cells[0].curves["answers"] == [[4, 9.0], [8, pytest.approx(last)]]
+    loss = 1.0 + math.log(1e-3) ** 2
+    assert results.cells[0].measures["answers"] == pytest.approx(loss)
+    assert results.cells[0].curves["answers"] == [[4, 9.0], [8, pytest.approx(loss)]]
     assert results.base["answers"] == pytest.approx(1.0)
 
 
@@ -207,6 +209,36 @@ def test_a_study_killed_twice_ends_as_if_it_had_not_been(tmp_path: Path) -> None
         for name in ("quiet", "killed")
     )
     assert killed == quiet
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [4, 8])
+def test_a_fit_that_was_killed_in_its_last_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int
+) -> None:
+    """No fit goes back to it from a checkpoint of the last step: the cell is run anew."""
+    fixed = {**SHORT, "trainer.val_check_interval": interval}
+    vary = {LR: [1e-2], SIZE: [2]}
+    run, cell = study_cells._run, cell_name({LR: 1e-2, SIZE: 2})
+    checkpoints = []
+
+    def killed(verb: str, folder: Path, given: list[str], lock: int) -> None:
+        checkpoints.append(last(folder).exists())
+        run(verb, folder, given, lock)
+        if len(checkpoints) == 1:  # as if it was killed behind the checkpoint of the last step
+            for file in folder.glob("events.out.tfevents.*"):
+                file.unlink()
+            if interval == 4:
+                with SummaryWriter(str(folder)) as board:
+                    board.add_scalar("val/speak_loss", 9.0, 3)
+            raise KilledError(folder.name)
+
+    monkeypatch.setattr(study_cells, "_run", killed)
+    Study(**settings(tmp_path, vary=vary, fixed=fixed)).run()
+    assert checkpoints == [False, True, False]
+    (found,) = StudyResults.load(tmp_path / "small" / "results.json").cells
+    assert [step for step, _ in found.curves["answers"]] == list(range(interval, 9, interval))
+    assert (tmp_path / "small" / "cells" / f"{cell}.json").is_file()
 
 
 def _wait_for(path: Path) -> None:
