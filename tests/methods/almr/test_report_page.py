@@ -161,6 +161,11 @@ def test_the_page_holds_the_numbers_of_the_findings() -> None:
     front = found.runs and pareto_front(found)[0]
     assert f"r = {front.ratio:g}, learning rate {front.lr:.3g} (L_add {front.added:.4f}" in page
     assert f"At r = 0, L_add moves by at most {found.drift:.4f} nats per token." in page
+    rise = max(run.original for run in found.runs if run.ratio == 1) - 2.5
+    assert f"At r = 1, L_orig rises by at most {rise:.4f} nats per token." in page
+    assert f"learning rate {best.lr:.3g}.**" in page
+    constant = "\n".join(ALMRReport(RATIO, constant_lr=True).lines(found))
+    assert f"learning rate {best.lr:.3g} (constant after its warm-up).**" in constant
     assert "The laws of tokens are not fitted" in page
 
 
@@ -171,6 +176,7 @@ def test_the_page_says_what_is_missing() -> None:
     page = "\n".join(report.lines(report.findings(replace(made, cells=made.cells[:-1]))))
     for said in (
         *("No cell has repeats", "There is no control at r = 0", "no run keeps to L_orig"),
+        "There is no control at r = 1",
         "Critical mixture ratio: 0.",
     ):
         assert said in page

@@ -130,7 +130,8 @@ class ALMRReport(StudyReport):
         yield f"Before training: L_add0 = {found.base.added:.4f}, "
         yield f"L_orig0 = {found.base.original:.4f} nats per token. {len(found.runs)} runs."
         yield ""
-        yield f"**Chosen: r\\* = {best.ratio:g}, learning rate {best.lr:.3g}.**"
+        course = " (constant after its warm-up)" * self.constant_lr
+        yield f"**Chosen: r\\* = {best.ratio:g}, learning rate {best.lr:.3g}{course}.**"
         larger = transferred(best.lr, self.kappa)
         tried = ", ".join(f"{name} {lr:.3g}" for name, lr in larger.items())
         yield f"For a larger model keep r\\* and try (kappa = {self.kappa:g}): {tried}."
@@ -201,6 +202,10 @@ def _directions(found: Findings) -> Iterator[str]:
         yield "There is no control at r = 0."
     else:
         yield f"At r = 0, L_add moves by at most {found.drift:.4f} nats per token."
+    if found.forgetting is None:
+        yield "There is no control at r = 1."
+    else:
+        yield f"At r = 1, L_orig rises by at most {found.forgetting:.4f} nats per token."
 
 
 def _to_board(folder: Path, text: str, drawn: dict[str, Any]) -> None:
