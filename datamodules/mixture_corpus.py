@@ -52,7 +52,8 @@ class MixtureCorpus(ZooDataModule):
         field: Field or column of the text.
         shuffle: Texts of a file that change places with each other, by the seed; 1 keeps its order.
         held_out: Texts of each source in the validation split, and in the test split.
-        max_epochs: How often a source may be read; from the second time on a line says so.
+        max_epochs: How often a source may be read; from the second time on each reader says so in
+            a line.
         on_bad: `error` stops at a row or shard that cannot be read; `skip` leaves it out, and says
             which.
         **loader: Batches; see `ZooDataModule`. `max_train`, `max_tokens`, `too_long`,

@@ -170,15 +170,21 @@ class TextShards:
     def head(self, start: int, stop: int) -> list[tuple[str, str]]:
         """Return name and text of the rows `start` to `stop` of the first shard.
 
+        A row that cannot be read and is skipped counts as held out, so that `read` begins where it
+        does without it.
+
         Raises:
-            InputError: It has no more rows than are held out.
+            InputError: It has no more rows than are held out, or one of them cannot be read.
         """
         found: list[tuple[str, str]] = []
         for row, (line, parse) in enumerate(self._rows(0)):
             if row >= max(stop, self.held_out):
                 return found
             if start <= row < stop:
-                found.append((f"{self.name}:{line}", parse()))
+                try:
+                    found.append((f"{self.name}:{line}", parse()))
+                except InputError as error:
+                    self._pass_over(error, "row")
         raise InputError(
             f"data.sources.{self.name}: {self._place(0)} has no more than {self.held_out} texts, "
             f"which are held out; lower data.held_out"

@@ -85,8 +85,9 @@ class TokenBlocks:
         began = place.epoch
         for epoch in range(began, self.max_epochs):
             place = place if epoch == began else ReadingPlace(epoch)
-            if epoch > began and self.lane == 0:
-                log.warning("data.sources.%s: read %d times, now again", self.shards.name, epoch)
+            if epoch > began:
+                said = "data.sources.%s: read %d times, now again (reader %d of %d)"
+                log.warning(said, self.shards.name, epoch, self.lane + 1, self.lanes)
             found = False
             for place_of_text, text in self.shards.read(place, self.lane, self.lanes):
                 found = True

@@ -12,7 +12,7 @@ import yaml
 from running import tiny
 from torch.utils.tensorboard import SummaryWriter
 
-from zoo.cli.study_cells import KilledError
+from zoo.cli.study_cells import DivergedError, KilledError
 
 LR, SIZE = "model.optimizer.lr", "data.batch_size"
 SHORT = {
@@ -44,11 +44,12 @@ def written(folder: Path, **changed: Any) -> str:
 
 
 class Fits:
-    """Takes the place of the processes: a fit logs 1 + ln(lr)^2; some are killed, or fail."""
+    """Takes the place of the processes: a fit logs 1 + ln(lr)^2; some are killed, or diverge."""
 
     def __init__(self) -> None:
         self.run: list[str] = []
         self.kills: dict[str, int] = {}
+        self.diverges: dict[str, str] = {}  # in its gradient, or in its loss
         self.lock = threading.Lock()
 
     def __call__(self, verb: str, folder: Path, given: list[str], lock: int) -> None:
@@ -58,8 +59,16 @@ class Fits:
             self.kills[folder.name] = left - 1
         if left > 0:
             raise KilledError(folder.name)
+        if self.diverges.get(folder.name) == "gradient":
+            raise DivergedError(folder.name)
         time.sleep(0.05)
         lr = float(given[given.index(f"--{LR}") + 1]) if verb == "fit" else 1.0
+        if verb == "fit":
+            steps = int(given[given.index("--trainer.max_steps") + 1])
+            written = {"max_steps": steps, "max_epochs": None, "max_time": None, "callbacks": None}
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(yaml.safe_dump({"trainer": written}))
         with SummaryWriter(str(folder)) as board:
             board.add_scalar("val/speak_loss", 9.0, 3)
-            board.add_scalar("val/speak_loss", 1.0 + math.log(lr) ** 2, 7)
+            loss = math.nan if folder.name in self.diverges else 1.0 + math.log(lr) ** 2
+            board.add_scalar("val/speak_loss", loss, 7)

@@ -18,7 +18,8 @@ class StudyCell:
 
     Attributes:
         settings: Value of each varied key.
-        measures: Number at the end of the fit, by its name in the study.
+        measures: Number of the last validation, by its name in the study; a cell is refused where
+            that is before the last step of its fit.
         curves: The same numbers at each validation: pairs of optimiser step and value.
     """
 
@@ -34,10 +35,12 @@ class StudyResults:
     Attributes:
         cells: In the order of the grid.
         base: Measures of the model that every fit starts from; empty where it was not asked for.
+        diverged: Names of the cells that are left out: a gradient or a measure is not finite.
     """
 
     cells: tuple[StudyCell, ...]
     base: Mapping[str, float] = field(default_factory=dict)
+    diverged: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write a JSON file; a reader never sees half of it."""
@@ -54,7 +57,8 @@ class StudyResults:
         """
         try:
             data = json.loads(path.read_text("utf-8"))
-            return cls(tuple(StudyCell(**cell) for cell in data["cells"]), data["base"])
+            cells = tuple(StudyCell(**cell) for cell in data["cells"])
+            return cls(cells, data["base"], tuple(data.get("diverged", ())))
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; `python -m zoo study` writes it") from error
         except (ValueError, KeyError, TypeError) as error:

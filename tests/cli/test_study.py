@@ -13,11 +13,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from running import start
-from small_study import LR, SIZE, Fits, settings, written
+from running import command, last, start
+from small_study import LR, SHORT, SIZE, Fits, settings, written
+from torch.utils.tensorboard import SummaryWriter
 
+from zoo.cli import study_cells
 from zoo.cli.study import Study
-from zoo.cli.study_cells import cell_name
+from zoo.cli.study_cells import KilledError, cell_name
 from zoo.cli.study_queue import run_next
 from zoo.errors import InputError
 from zoo.study import StudyCell, StudyResults
@@ -39,9 +41,9 @@ def test_workers_share_the_grid(tmp_path: Path, fits: Fits) -> None:
     assert sorted(fits.run) == sorted(["base", *map(cell_name, cells)])
     results = StudyResults.load(tmp_path / "small" / "results.json")
     assert [cell.settings for cell in results.cells] == cells
-    last = 1.0 + math.log(1e-3) ** 2
-    assert results.cells[0].measures["answers"] == pytest.approx(last)
-    assert results.cells[0].curves["answers"] == [[4, 9.0], [8, pytest.approx(last)]]
+    loss = 1.0 + math.log(1e-3) ** 2
+    assert results.cells[0].measures["answers"] == pytest.approx(loss)
+    assert results.cells[0].curves["answers"] == [[4, 9.0], [8, pytest.approx(loss)]]
     assert results.base["answers"] == pytest.approx(1.0)
 
 
@@ -146,7 +148,43 @@ def test_a_sampler_chooses_among_the_values(tmp_path: Path, fits: Fits) -> None:
     assert {cell.settings[LR] for cell in results.cells} <= set(vary[LR])
 
 
-# -- real fits, killed -------------------------------------------------------------------------
+@pytest.mark.parametrize("where", ["gradient", "loss"])
+def test_a_diverged_cell_is_left_out_and_named(tmp_path: Path, fits: Fits, where: str) -> None:
+    """The study finishes, without that cell; it is not run again."""
+    name = cell_name({LR: 1e-2, SIZE: 2})
+    fits.diverges = {name: where}
+    for _ in range(2):
+        lines = Study(**settings(tmp_path)).run()
+        assert f"diverged    left out: {name}" in lines
+        assert len(fits.run) == len(set(fits.run)) == 4
+    results = StudyResults.load(tmp_path / "small" / "results.json")
+    kept = [{LR: 1e-3, SIZE: 2}, {LR: 1e-3, SIZE: 4}, {LR: 1e-2, SIZE: 4}]
+    assert [cell.settings for cell in results.cells] == kept
+    assert results.diverged == (name,)
+
+
+def test_a_diverged_cell_is_one_of_those_that_a_sampler_chooses(tmp_path: Path, fits: Fits) -> None:
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    vary = {LR: [1e-3, 1e-2], SIZE: [2]}
+    fits.diverges = {cell_name({LR: 1e-2, SIZE: 2}): "loss"}
+    study = Study(**settings(tmp_path, sampler=sampler, trials=9, vary=vary))
+    study.run()
+    trials = study.open().get_trials()
+    assert len(trials) == 9
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+# -- real fits, killed or diverged -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_study_ends_where_a_fit_diverges(tmp_path: Path) -> None:
+    config = written(tmp_path, vary={LR: [1e-3, 1e30], SIZE: [2]})
+    study = command("study", "--config", config, cwd=tmp_path)
+    assert study.returncode == 0, study.stderr
+    diverged = cell_name({LR: 1e30, SIZE: 2})
+    assert f"diverged    left out: {diverged}" in study.stdout
+    assert "the loss diverged" in (tmp_path / "small" / "cells" / f"{diverged}.log").read_text()
 
 
 @pytest.mark.slow
@@ -171,6 +209,36 @@ def test_a_study_killed_twice_ends_as_if_it_had_not_been(tmp_path: Path) -> None
         for name in ("quiet", "killed")
     )
     assert killed == quiet
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [4, 8])
+def test_a_fit_that_was_killed_in_its_last_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int
+) -> None:
+    """No fit goes back to it from a checkpoint of the last step: the cell is run anew."""
+    fixed = {**SHORT, "trainer.val_check_interval": interval}
+    vary = {LR: [1e-2], SIZE: [2]}
+    run, cell = study_cells._run, cell_name({LR: 1e-2, SIZE: 2})
+    checkpoints = []
+
+    def killed(verb: str, folder: Path, given: list[str], lock: int) -> None:
+        checkpoints.append(last(folder).exists())
+        run(verb, folder, given, lock)
+        if len(checkpoints) == 1:  # as if it was killed behind the checkpoint of the last step
+            for file in folder.glob("events.out.tfevents.*"):
+                file.unlink()
+            if interval == 4:
+                with SummaryWriter(str(folder)) as board:
+                    board.add_scalar("val/speak_loss", 9.0, 3)
+            raise KilledError(folder.name)
+
+    monkeypatch.setattr(study_cells, "_run", killed)
+    Study(**settings(tmp_path, vary=vary, fixed=fixed)).run()
+    assert checkpoints == [False, True, False]
+    (found,) = StudyResults.load(tmp_path / "small" / "results.json").cells
+    assert [step for step, _ in found.curves["answers"]] == list(range(interval, 9, interval))
+    assert (tmp_path / "small" / "cells" / f"{cell}.json").is_file()
 
 
 def _wait_for(path: Path) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import refusal, tiny
+import torch
+import yaml
+from running import last, refusal, tiny
 from small_study import LR, SHORT, SIZE, Fits, settings, written
+from torch.utils.tensorboard import SummaryWriter
 
 from zoo.cli.study import Study
-from zoo.cli.study_cells import cell_name
+from zoo.cli.study_cells import _measured, cell_name
 from zoo.errors import InputError
 from zoo.study import StudyCell, StudyResults
 
@@ -70,6 +73,28 @@ def test_a_measure_that_no_fit_logs_is_named(tmp_path: Path, fits: Fits) -> None
     study = Study(**settings(tmp_path, measure={"answers": "val/spek_loss"}))
     with pytest.raises(InputError, match=r"measure.answers: .* did you mean 'val/speak_loss'"):
         study.run()
+
+
+def test_a_cell_that_is_not_validated_at_its_end_is_refused(tmp_path: Path, fits: Fits) -> None:
+    """The fit is 9 steps long and validated at 4 and 8."""
+    study = Study(**settings(tmp_path, fixed={**SHORT, "trainer.max_steps": 9}))
+    with pytest.raises(InputError, match=r"step 8 of 9; choose a trainer.val_check_interval"):
+        study.run()
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "max_time", "callbacks"])
+def test_where_epochs_end_a_fit_its_checkpoint_says_when(tmp_path: Path, name: str) -> None:
+    trainer = {"max_steps": 50, "max_epochs": -1, "max_time": None, "callbacks": None}
+    text = yaml.safe_dump({"trainer": trainer | {name: 2}})
+    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"global_step": 6, "state_dict": {"w": torch.zeros(3)}}, last(tmp_path))
+    with SummaryWriter(str(tmp_path)) as board:
+        board.add_scalar("val/loss", 2.0, 5)
+    assert _measured("fit", tmp_path, {}, {"loss": "val/loss"}).measures == {"loss": 2.0}
+    torch.save({"global_step": 7, "state_dict": {"w": torch.zeros(3)}}, last(tmp_path))
+    with pytest.raises(InputError, match="its last validation is at step 6 of 7"):
+        _measured("fit", tmp_path, {}, {"loss": "val/loss"})
 
 
 def test_names_of_cells_differ() -> None:

@@ -115,6 +115,15 @@ def test_global_order_of_two_ranks(loader: Callable[..., Any], workers: int) -> 
     assert worst([source(block) for block in in_order(resumed)], share) <= POINT
 
 
+@pytest.mark.fidelity("almr", 2)
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_every_share_has_the_same_tokens(loader: Callable[..., Any], share: float) -> None:
+    """Counted in the blocks of an epoch: `num_tokens` at each ratio, controls included."""
+    blocks = [block for batch in loader(share) for block in batch]
+    assert sum(len(block) - 1 for block in blocks) == LENGTH * 900
+    assert sum(source(block) == "b" for block in blocks) == 900 * share
+
+
 def test_an_epochs_end(loader: Callable[..., Any]) -> None:
     """The next epoch goes on in the sources; a checkpoint between them goes on there too."""
     whole = loader(num_tokens=LENGTH * 60)
@@ -169,9 +178,36 @@ def test_a_source_that_is_too_small(
     """It is read again, which is said, and not more often than allowed."""
     with caplog.at_level(logging.WARNING):
         list(loader(0.9))
-    assert "data.sources.b: read 1 times, now again" in caplog.text
+    for reader in range(1, LANES + 1):
+        assert (
+            f"data.sources.b: read 1 times, now again (reader {reader} of {LANES})" in caplog.text
+        )
     with pytest.raises(ValueError, match=r"data.sources.b: smaller than its share: .* 1 times"):
         list(loader(0.9, max_epochs=1))
+
+
+def test_a_reader_whose_own_part_is_too_small(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last of four files is short: its reader alone says that it reads it again."""
+    for i, count in enumerate((300, 300, 300, 9)):
+        text_file(tmp_path / f"{i}.txt", "b", count)
+    shards = TextShards("b", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        list(
+            MixtureLoader(
+                {"b": shards},
+                {"b": 1.0},
+                ids,
+                list,
+                length=LENGTH,
+                batch_size=3,
+                num_tokens=LENGTH * 60,
+            )
+        )
+    said = [record.message for record in caplog.records]
+    assert len({line.partition("(")[2] for line in said}) == 1
+    assert any("data.sources.b: read 1 times, now again (reader " in line for line in said)
 
 
 def test_another_mixture_does_not_go_on(loader: Callable[..., Any], tmp_path: Path) -> None:

@@ -121,6 +121,22 @@ def test_a_damaged_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture, shuff
     assert any("a rest of the shard is left out" in line and "1.jsonl:3" in line for line in said)
 
 
+def test_a_damaged_row_among_the_held_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, refused: Any
+) -> None:
+    """Skipped as in training; it counts as held out, so what is read begins behind it."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "one"}\n{"text": 3}\n{"text": "three"}\n{"text": "four"}\n')
+    strict = TextShards("x", str(path), held_out=3)
+    refused(lambda: strict.head(0, 3), "x.jsonl:2: field 'text' must be")
+    refused(lambda: strict.head(0, 3), "data.on_bad: skip goes on without this row")
+    shards = TextShards("x", str(path), held_out=3, on_bad="skip")
+    with caplog.at_level(logging.WARNING):
+        assert shards.head(0, 3) == [("x:1", "one"), ("x:3", "three")]
+    assert "data.sources.x: a row is left out" in caplog.text
+    assert [text for _, text in shards.read(ReadingPlace())] == ["four"]
+
+
 # -- datasets of the hub -----------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from optuna.trial import TrialState
 from zoo.cli.argument_errors import explain
 from zoo.cli.config_files import find, found, read, read_config
 from zoo.cli.parser import ComplaintError, Parser
-from zoo.cli.study_cells import KilledError, cell_name, locked, run_cell
+from zoo.cli.study_cells import DivergedError, KilledError, cell_name, locked, run_cell
 from zoo.cli.study_queue import HEARTBEAT, QUEUED, open_queue, requeue_failed, run_next
 from zoo.errors import InputError, check_counts, nearest
 from zoo.study import StudyCell, StudyReport, StudyResults
@@ -153,6 +154,8 @@ class Study:
         path = self.folder / "results.json"
         results.save(path)
         lines = [f"results     {path}: {len(results.cells)} cells"]
+        if results.diverged:
+            lines.append(f"diverged    left out: {'; '.join(results.diverged)}")
         if self.report is not None:
             lines += [f"report      {file}" for file in self.report.write(results, self.folder)]
         return lines
@@ -164,7 +167,8 @@ class Study:
             optuna.storages.fail_stale_trials(study)
             requeue_failed(study)
             left = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-            taken = left[TrialState.COMPLETE] + left[TrialState.RUNNING] - len(self.extra)
+            ended = left[TrialState.COMPLETE] + left[TrialState.PRUNED]
+            taken = ended + left[TrialState.RUNNING] - len(self.extra)
             if left[TrialState.WAITING] or taken < (self.trials or -len(self.extra)):
                 run_next(study, partial(self._trial, kills=kills))
             elif left[TrialState.RUNNING]:
@@ -173,7 +177,11 @@ class Study:
                 return
 
     def _trial(self, trial: optuna.Trial, kills: Counter[str]) -> float:
-        """Run the cell of a trial; return what is minimised."""
+        """Run the cell of a trial; return what is minimised.
+
+        Raises:
+            TrialPruned: The fit diverged, or no cell is left.
+        """
         if self.sampler is None and QUEUED not in trial.user_attrs:
             raise optuna.TrialPruned  # another worker took the last cell of the queue
         choices = self._choices()
@@ -186,8 +194,13 @@ class Study:
             if kills[name] > KILLS:
                 raise InputError(f"cell {name}: its fit was killed {KILLS + 1} times") from None
             raise
+        except DivergedError:
+            raise optuna.TrialPruned from None
+        value = sum(weight * found.measures[key] for key, weight in self.minimise.items())
+        if not math.isfinite(value):
+            raise optuna.TrialPruned
         trial.set_user_attr("cell", asdict(found))
-        return sum(weight * found.measures[key] for key, weight in self.minimise.items())
+        return value
 
     def _choices(self) -> dict[str, list[str]]:
         """Return all values of each key as text: those of the grid and of the extra cells."""
@@ -201,14 +214,18 @@ class Study:
         return run_cell(folder, self.configs, cell, self.fixed, self.measure, verb)
 
     def results(self, study: optuna.Study) -> StudyResults:
-        """Return what was measured, a cell once."""
-        done = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+        """Return what was measured, a cell once, and which cells diverged."""
+        trials = study.get_trials(deepcopy=False)
+        done = [t for t in trials if t.state == TrialState.COMPLETE]
         found = [StudyCell(**trial.user_attrs["cell"]) for trial in done]
         cells = {cell_name(cell.settings): cell for cell in found}
         order = {cell_name(cell): i for i, cell in enumerate(self.grid())}
         names = sorted(cells, key=lambda name: order.get(name, len(order)))
+        pruned = [t.params for t in trials if t.state == TrialState.PRUNED and t.params]
+        left_out = [{key: json.loads(params[key]) for key in self.vary} for params in pruned]
+        diverged = dict.fromkeys(map(cell_name, left_out))  # a sampler may take a cell twice
         base = self._cell("base", {}, "validate").measures if self.base else {}
-        return StudyResults(tuple(cells[name] for name in names), base)
+        return StudyResults(tuple(cells[name] for name in names), base, tuple(diverged))
 
 
 def _check_settings(old: Mapping[str, str] | None, new: Mapping[str, str], folder: Path) -> None:

@@ -22,16 +22,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from zoo.errors import InputError, nearest
 from zoo.study import StudyCell
+from zoo.weights import REST
 
 LONGEST_NAME = 100  # characters of a folder's name
 
 
+DIVERGED = "the loss diverged"  # what a fit says as its last, see `zoo.optimizer`
+
+
 class KilledError(Exception):
     """The process of a fit was ended by a signal."""
+
+
+class DivergedError(InputError):
+    """A fit stopped because its gradient was not finite."""
+
+
+class UnmeasuredError(InputError):
+    """A fit logged no such measure, or not at its end."""
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
@@ -83,7 +97,8 @@ def run_cell(
 
     Raises:
         KilledError: The fit was killed; run the cell again.
-        InputError: The fit failed, or logs no such measure.
+        DivergedError: Its gradient is not finite; it diverges again if it is run again.
+        InputError: The fit failed, logs no such measure, or is not validated at its end.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     done = folder.with_name(f"{folder.name}.json")
@@ -92,8 +107,16 @@ def run_cell(
             given = [part for config in configs for part in ("--config", config)]
             given += as_options({**fixed, **settings})
             given += ["--trainer.default_root_dir", str(folder)]
+            resumed = _checkpoint(folder).exists()
             _run(verb, folder, given, lock)
-            cell = _measured(folder, settings, measure)
+            try:
+                cell = _measured(verb, folder, settings, measure)
+            except UnmeasuredError:
+                if not resumed:
+                    raise
+                shutil.rmtree(folder)  # killed in its last validation, which no fit goes back to
+                _run(verb, folder, given, lock)
+                cell = _measured(verb, folder, settings, measure)
             part = done.with_suffix(".part")
             part.write_text(json.dumps(asdict(cell)) + "\n", "utf-8")
             part.replace(done)
@@ -102,7 +125,7 @@ def run_cell(
 
 def _run(verb: str, folder: Path, given: Sequence[str], lock: int) -> None:
     """Run a verb in a process that inherits the lock."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint = _checkpoint(folder)
     if checkpoint.exists():
         given = [*given, "--ckpt_path", str(checkpoint)]
     else:
@@ -119,18 +142,53 @@ def _run(verb: str, folder: Path, given: Sequence[str], lock: int) -> None:
         raise KilledError(f"{folder.name}: its fit was killed by signal {-code}")
     if code:
         said = log.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines()
-        raise InputError(f"cell {folder.name}: {said[-1] if said else code}; see {log}")
+        last = said[-1] if said else str(code)
+        error = DivergedError if DIVERGED in last else InputError
+        raise error(f"cell {folder.name}: {last}; see {log}")
 
 
-def _measured(folder: Path, settings: Mapping[str, Any], measure: Mapping[str, str]) -> StudyCell:
-    """Read what a fit logged for TensorBoard; of a step logged twice, the later one."""
+def _measured(
+    verb: str, folder: Path, settings: Mapping[str, Any], measure: Mapping[str, str]
+) -> StudyCell:
+    """Read what a fit logged for TensorBoard; of a step logged twice, the later one.
+
+    Raises:
+        UnmeasuredError: It is not there, or the last validation is before the last step.
+    """
     board = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     tags = board.Tags()["scalars"]
     curves: dict[str, list[tuple[int, float]]] = {}
     for name, tag in measure.items():
         if tag not in tags:
             known = [t for t in tags if t.startswith("val")] or tags
-            raise InputError(f"measure.{name}: the fit logs no {tag!r}; {nearest(tag, known)}")
+            said = f"measure.{name}: the fit logs no {tag!r}; {nearest(tag, known)}"
+            raise UnmeasuredError(said)
         events = sorted(board.Scalars(tag), key=lambda event: event.wall_time)
         curves[name] = sorted({event.step + 1: event.value for event in events}.items())
+    last, end = min(curve[-1][0] for curve in curves.values()), _steps(verb, folder)
+    if last < end:
+        raise UnmeasuredError(
+            f"cell {folder.name}: its last validation is at step {last} of {end}; choose a "
+            f"trainer.val_check_interval that validates at the last step"
+        )
     return StudyCell(dict(settings), {n: curve[-1][1] for n, curve in curves.items()}, curves)
+
+
+def _steps(verb: str, folder: Path) -> int:
+    """Return the optimiser steps of a finished fit.
+
+    They are those of its config, or where something else may end it first, of its last checkpoint.
+    """
+    if verb != "fit":
+        return 0
+    trainer = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["trainer"]
+    others = (trainer["max_epochs"] or -1) > 0, trainer["max_time"], trainer["callbacks"]
+    if trainer["max_steps"] > 0 and not any(others):
+        return int(trainer["max_steps"])
+    checkpoint = _checkpoint(folder)
+    file = checkpoint / REST if checkpoint.is_dir() else checkpoint
+    return int(torch.load(file, map_location="meta", weights_only=True)["global_step"])
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"

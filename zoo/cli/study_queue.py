@@ -46,7 +46,8 @@ def run_next(study: optuna.Study, run: Callable[[optuna.Trial], float]) -> None:
 
     Args:
         study: The queue.
-        run: Runs a trial and returns what is minimised; a fit that was killed fails its trial.
+        run: Runs a trial and returns what is minimised; a fit that was killed fails its trial, one
+            that diverged prunes it.
     """
     trial, state, value = study.ask(), TrialState.FAIL, None
     try:

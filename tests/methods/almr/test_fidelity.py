@@ -1,8 +1,8 @@
 """Properties of ALMR's sheet that its module has; those of the fits stand beside them.
 
-1 (exact mixtures) is tested with the data modules, 3 to 7 and 9 in `test_optimal_line.py`,
-`test_mixture_laws.py` and `test_report.py`. What 3, 4, 6, 7 and the second half of 8 say of real
-losses is measured by `benchmarks/almr` alone.
+1 (exact mixtures) and the tokens of 2 are tested with the data modules, 3 to 7 and 9 in
+`test_optimal_line.py`, `test_mixture_laws.py` and `test_report.py`. What 3, 4, 6, 7 and the second
+half of 8 say of real losses is measured by `benchmarks/almr` alone.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ STILL = 1e-30  # a learning rate at which no weight moves: the weights of the st
 @pytest.mark.slow
 @pytest.mark.fidelity("almr", 2)
 def test_cells_differ_in_ratio_and_rate_alone(tmp_path: Path) -> None:
-    """Real cells: settings, steps, tokens, the course of the rate, the weights of the start."""
+    """Real cells: settings, steps, the course of the rate, the weights of the start.
+
+    Tokens are counted with the data, in `test_mixture.py`.
+    """
     vary = {"data.shares.german": [0.0, 0.5], "model.optimizer.lr": [STILL, 1e-3]}
     measure = {"added": "val/german_loss", "original": "val/english_loss"}
     study = Study(list(tiny("almr")[1::2]), vary, measure, str(tmp_path / "s"), fixed=CELL)

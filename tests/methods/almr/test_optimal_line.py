@@ -87,9 +87,28 @@ def test_seeds_at_one_cell_are_runs_of_their_own() -> None:
     assert width[1] < width[0]
 
 
+@pytest.mark.fidelity("almr", 4)
+def test_a_best_rate_at_the_edge_of_a_coarse_grid_is_rejected() -> None:
+    """Factor 3 between rates: 2 of them are within a factor of 4 of the edge. No other fit ends."""
+    rates = [1e-4, 3e-4, 9e-4, 2.7e-3]
+    edge = fit_parabola([Point(0.95, lr, math.log(lr)) for lr in rates])
+    assert edge.rejected == "fewer than 3 learning rates within a factor of 4 of the best one"
+    assert np.isnan(edge.coefficients).all()
+    points = [p for p in grid(0.01) if 0.0 < p.ratio < 1.0]
+    beside = find_optimum([*points, *(Point(0.95, lr, math.log(lr)) for lr in rates)], draws=10)
+    assert beside.line == find_optimum(points, draws=10).line
+    assert [p.ratio for p in beside.parabolas if p.rejected] == [0.95]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_run_that_diverged_has_no_part_in_a_parabola(value: float) -> None:
+    runs = [Point(0.5, lr, loss(0.5, lr)) for lr in LRS]
+    diverged = [Point(0.5, lr, value) for lr in (LRS[4], 3e-2)]
+    assert fit_parabola(runs + diverged).vertex == pytest.approx(fit_parabola(runs).vertex)
+    assert fit_parabola(diverged).rejected
+
+
 def test_too_little_to_fit_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"ratio 0.5: fewer than 3 learning rates"):
-        fit_parabola([Point(0.5, lr, 1.0) for lr in (1e-4, 1e-3, 1e-2)])
     two = [fit_parabola([Point(r, lr, loss(r, lr)) for lr in LRS]) for r in RATIOS[:2]]
     with pytest.raises(InputError, match="needs 3 ratios with a vertex, there are 2"):
         fit_line(two)

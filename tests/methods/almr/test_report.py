@@ -67,6 +67,21 @@ def test_a_probe_is_worse_beyond_the_noise_alone() -> None:
     assert [found[name].worse for name in probes] == [True, False, False]
 
 
+@pytest.mark.fidelity("almr", 6)
+def test_the_noise_of_a_difference_counts_the_repeats_of_both() -> None:
+    """error = s sqrt(1/n + 1/m), by hand: n = 4, m = 1, s = 0.012; the limit is 2 errors.
+
+    1.9 errors above is not worse, 2.1 is; nor is anything below the prediction.
+    """
+    error = 0.0134164
+    probes = {"1.9": [0.2 + 1.9 * error], "2.1": [0.2 + 2.1 * error], "below": [0.2 - 9 * error]}
+    found = {probe.name: probe for probe in compare([0.2] * 4, probes, noise=0.012)}
+    assert [found[name].worse for name in probes] == [False, True, False]
+    assert all(probe.noise == pytest.approx(error, rel=1e-5) for probe in found.values())
+    (even,) = compare([0.2] * 4, {"four": [0.2] * 4}, noise=0.012)
+    assert even.noise == pytest.approx(0.0084853, rel=1e-5)  # s sqrt(1/4 + 1/4)
+
+
 @pytest.mark.fidelity("almr", 7)
 def test_a_larger_model_gets_a_lower_rate() -> None:
     """kappa eta and its halves and doubles; a kappa that does not lower is refused."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.almr.known_losses import RATIO, best_ratio, results
+from methods.almr.known_losses import LR, RATIO, best_ratio, results
 from methods.almr.surfaces import LRS, RATIOS
 from running import board
 
@@ -114,6 +114,31 @@ def test_a_rejected_parabola_is_dotted_and_no_vertex() -> None:
     assert row in report.lines(found)
 
 
+def test_a_ratio_with_too_few_rates_is_shown_and_rejected(tmp_path: Path) -> None:
+    """Its best rate is the lowest of its two: points without a curve, and a reason."""
+    made = results()
+    cells = [c for c in made.cells if c.settings[RATIO] != RATIOS[1] or c.settings[LR] in LRS[3:5]]
+    report = ALMRReport(RATIO, tokens_per_step=4096, constant_lr=True)
+    page, *pictures = report.write(replace(made, cells=tuple(cells)), tmp_path)
+    reason = "fewer than 3 learning rates within a factor of 4 of the best one"
+    text = page.read_text()
+    assert f"| {RATIOS[1]:g} | - | - | - | {reason} |" in text
+    assert "nan" not in text
+    assert all(path.stat().st_size > 1000 for path in pictures)
+    found = report.findings(replace(made, cells=tuple(cells)))
+    lines = figures(found)["loss_surface"].axes[0].get_lines()
+    assert len(lines) == 2 * len(RATIOS) - 1
+    assert sorted(found.optimum.intervals) == sorted(
+        ["a", "b", *(f"log_lr@{r:g}" for r in RATIOS if r != RATIOS[1])]
+    )
+
+
+def test_the_page_names_the_cells_that_diverged() -> None:
+    report = ALMRReport(RATIO)
+    page = report.lines(report.findings(replace(results(), diverged=("lr=0.1", "lr=1"))))
+    assert "Left out, for they diverged: lr=0.1; lr=1." in page
+
+
 def test_the_page_holds_the_numbers_of_the_findings() -> None:
     """J and the losses before, rates of a larger model, every parabola, line and direction."""
     report = ALMRReport(RATIO, weight=0.3, tolerance=0.2, kappa=0.25)
@@ -136,6 +161,11 @@ def test_the_page_holds_the_numbers_of_the_findings() -> None:
     front = found.runs and pareto_front(found)[0]
     assert f"r = {front.ratio:g}, learning rate {front.lr:.3g} (L_add {front.added:.4f}" in page
     assert f"At r = 0, L_add moves by at most {found.drift:.4f} nats per token." in page
+    rise = max(run.original for run in found.runs if run.ratio == 1) - 2.5
+    assert f"At r = 1, L_orig rises by at most {rise:.4f} nats per token." in page
+    assert f"learning rate {best.lr:.3g}.**" in page
+    constant = "\n".join(ALMRReport(RATIO, constant_lr=True).lines(found))
+    assert f"learning rate {best.lr:.3g} (constant after its warm-up).**" in constant
     assert "The laws of tokens are not fitted" in page
 
 
@@ -146,6 +176,7 @@ def test_the_page_says_what_is_missing() -> None:
     page = "\n".join(report.lines(report.findings(replace(made, cells=made.cells[:-1]))))
     for said in (
         *("No cell has repeats", "There is no control at r = 0", "no run keeps to L_orig"),
+        "There is no control at r = 1",
         "Critical mixture ratio: 0.",
     ):
         assert said in page

@@ -70,6 +70,8 @@ class Findings:
         constrained: Best run under equation (3); None where none keeps to the tolerance.
         directions: One a learning rate.
         drift: Largest |L_add - L_add0| at r = 0; None without that control.
+        forgetting: Largest L_orig - L_orig0 at r = 1; None without that control.
+        diverged: Names of the cells that are left out.
     """
 
     runs: tuple[Run, ...]
@@ -82,6 +84,8 @@ class Findings:
     constrained: Run | None
     directions: tuple[AlongRatios, ...]
     drift: float | None
+    forgetting: float | None
+    diverged: tuple[str, ...] = ()
 
     def objective(self, run: Run) -> float:
         """Return J of equation (2), nats per token."""
@@ -152,6 +156,7 @@ def find(
         problem = str(error)
     kept = [run for run in runs if run.original <= limit]
     drifts = [abs(run.added - base.added) for run in runs if run.ratio == 0.0]
+    rises = [run.original - base.original for run in runs if run.ratio == 1.0]
     return Findings(
         runs=tuple(runs),
         base=base,
@@ -163,6 +168,7 @@ def find(
         constrained=min(kept, key=lambda run: run.added, default=None),
         directions=tuple(directions(runs)),
         drift=max(drifts, default=None),
+        forgetting=max(rises, default=None),
     )
 
 

@@ -19,7 +19,11 @@ example of C-Eval, CMMLU and MMLU, are answered with the most likely letter, see
 Follows (abstract and introduction): the two variables and their joint study, the small size for
 the search, the same ratio with a lower rate at the large size, then SFT and DPO.
 Deviates: the reference of (11) is the backbone without its LoRA adapters, so (11) needs LoRA over
-an exported model of (10); the paper trains all parameters.
+an exported model of (10); the paper trains all parameters. Against the reconstruction: the study's
+learning rate is constant after its warm-up instead of a cosine, so that the validations of a run
+are comparable; a setting that it finds is not that of a cosine. Results store r alone, not
+r / (1 - r) too. The best row is not repeated with a fixed number of added tokens: all cells have
+the same total.
 Unknown in the paper, chosen here: grid, objective J and its weight, form of the line, data, token
 counts, batch, chosen ratio, every number of SFT and DPO. The method and result sections were not
 available: equations (2) to (11) are a reconstruction, and no result here is the paper's.

@@ -5,7 +5,8 @@
     (6)  r* = argmin over the ratios of the grid of J(r, exp(a + b f(r)))
 
 (4) is fitted to the points within a factor of 4 of the best learning rate; it is rejected where
-c(r) <= 0 or the vertex lies outside the grid. f is the form with the smallest leave-one-out error.
+these are fewer than 3 learning rates, where c(r) <= 0, or where the vertex lies outside the grid.
+Runs whose J is not finite have no part in it. f is the form with the smallest leave-one-out error.
 The controls r = 0 and r = 1 have no part in any fit: ln r and logit r are undefined there.
 
 Shapes: N runs at one ratio, R ratios, B draws of a bootstrap. Learning rates as natural logarithms.
@@ -25,6 +26,7 @@ from zoo.methods.almr.resampling import adjusted, draws_of_noise, interval
 
 Array = NDArray[np.float64]
 NEAR = math.log(4.0)  # a parabola holds near its vertex alone
+TOO_FEW = "fewer than 3 learning rates within a factor of 4 of the best one"
 FORMS: dict[str, Callable[[Array], Array]] = {
     "log": np.log,
     "linear": lambda r: r,
@@ -55,7 +57,7 @@ class Parabola:
         ratio: r.
         log_lr: ln eta of the runs that the fit used, `(N,)`.
         values: J of those runs, `(N,)`.
-        coefficients: Of (ln eta)^2, ln eta and 1, `(3,)`.
+        coefficients: Of (ln eta)^2, ln eta and 1, `(3,)`; NaN where there are too few runs.
         rejected: Why the vertex is no optimum; empty where it is one.
     """
 
@@ -86,23 +88,18 @@ class Parabola:
 
 
 def fit_parabola(points: Sequence[Point]) -> Parabola:
-    """Fit equation (4) to the runs of one ratio; several seeds at a learning rate are several runs.
-
-    Raises:
-        InputError: Fewer than three learning rates lie within a factor of 4 of the best one.
-    """
+    """Fit equation (4) to the runs of one ratio; each seed at a learning rate is a run."""
     ratio = points[0].ratio
-    log_lr = np.log([p.lr for p in points])
-    values = np.array([p.value for p in points])
+    finite = [p for p in points if math.isfinite(p.value)]
+    log_lr = np.log([p.lr for p in finite])
+    values = np.array([p.value for p in finite])
     grid = np.unique(log_lr)
-    best = grid[np.argmin([values[log_lr == x].mean() for x in grid])]
+    means = [values[log_lr == x].mean() for x in grid]
+    best = grid[np.argmin(means)] if means else math.nan
     near = np.abs(log_lr - best) <= NEAR + 1e-9
-    if np.unique(log_lr[near]).size < 3:
-        raise InputError(
-            f"ratio {ratio:g}: fewer than 3 learning rates within a factor of 4 of the best one, "
-            f"{math.exp(best):.3g}; a parabola needs a finer grid"
-        )
     x, y = log_lr[near], values[near]
+    if np.unique(x).size < 3:
+        return Parabola(ratio, x, y, np.full(3, math.nan), TOO_FEW)
     fit = Parabola(ratio, x, y, np.polyfit(x, y, 2))
     rejected = ""
     if fit.curvature <= 0.0:

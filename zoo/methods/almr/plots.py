@@ -30,6 +30,8 @@ def loss_surface(found: Findings) -> Any:
         runs = sorted((r for r in found.runs if r.ratio == fit.ratio), key=lambda r: r.lr)
         values = [found.objective(run) for run in runs]
         axes.plot([run.lr for run in runs], values, "o", color=f"C{i}", label=f"r = {fit.ratio:g}")
+        if not np.isfinite(fit.coefficients).all():
+            continue  # too few runs for a parabola
         x = np.linspace(fit.log_lr.min(), fit.log_lr.max(), 50)
         style = ":" if fit.rejected else "-"
         axes.plot(np.exp(x), np.polyval(fit.coefficients, x), style, color=f"C{i}")

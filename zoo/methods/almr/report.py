@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class ALMRReport(StudyReport):
     def findings(self, results: StudyResults) -> Findings:
         """Return the fits."""
         runs, base = runs_of(results, **self.keys)
-        return find(runs, base, self.weight, self.tolerance, self.form)
+        found = find(runs, base, self.weight, self.tolerance, self.form)
+        return replace(found, diverged=results.diverged)
 
     def write(self, results: StudyResults, folder: Path) -> list[Path]:
         """Write `report.md`, a picture a figure, and a TensorBoard run `report`."""
@@ -128,7 +130,8 @@ class ALMRReport(StudyReport):
         yield f"Before training: L_add0 = {found.base.added:.4f}, "
         yield f"L_orig0 = {found.base.original:.4f} nats per token. {len(found.runs)} runs."
         yield ""
-        yield f"**Chosen: r\\* = {best.ratio:g}, learning rate {best.lr:.3g}.**"
+        course = " (constant after its warm-up)" * self.constant_lr
+        yield f"**Chosen: r\\* = {best.ratio:g}, learning rate {best.lr:.3g}{course}.**"
         larger = transferred(best.lr, self.kappa)
         tried = ", ".join(f"{name} {lr:.3g}" for name, lr in larger.items())
         yield f"For a larger model keep r\\* and try (kappa = {self.kappa:g}): {tried}."
@@ -136,6 +139,8 @@ class ALMRReport(StudyReport):
             yield "No cell has repeats, so the noise between seeds is not known."
         else:
             yield f"Standard deviation of J between repeats of a cell: {found.noise:.2g}."
+        if found.diverged:
+            yield f"Left out, for they diverged: {'; '.join(found.diverged)}."
 
     def _pareto(self, found: Findings) -> Iterator[str]:
         limit = f"L_orig - L_orig0 <= {self.tolerance:g}"
@@ -171,7 +176,7 @@ def _parabolas(found: Findings) -> Iterator[str]:
     yield "| r | best learning rate | J there | curvature | rejected |"
     yield "|---|---|---|---|---|"
     for fit in found.optimum.parabolas:
-        curvature = f"{fit.curvature:.3g}"
+        curvature = "-" if math.isnan(fit.curvature) else f"{fit.curvature:.3g}"
         if fit.rejected:
             yield f"| {fit.ratio:g} | - | - | {curvature} | {fit.rejected} |"
         else:
@@ -197,6 +202,10 @@ def _directions(found: Findings) -> Iterator[str]:
         yield "There is no control at r = 0."
     else:
         yield f"At r = 0, L_add moves by at most {found.drift:.4f} nats per token."
+    if found.forgetting is None:
+        yield "There is no control at r = 1."
+    else:
+        yield f"At r = 1, L_orig rises by at most {found.forgetting:.4f} nats per token."
 
 
 def _to_board(folder: Path, text: str, drawn: dict[str, Any]) -> None:
