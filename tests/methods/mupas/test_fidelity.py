@@ -161,10 +161,9 @@ def test_the_order_of_people_is_only_prompt(mupas: Made, strategy: str) -> None:
 
 
 @pytest.mark.fidelity("mupas", 6)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_one_trained_role_of_two_is_assistant_only_sft(mupas: Made, strategy: str) -> None:
+def test_one_trained_role_of_two_is_assistant_only_sft(mupas: Made) -> None:
     """One scene: the mean over the role's tokens; two: the mean of those means, not of tokens."""
-    module = mupas(objective="single_role", strategy=strategy)
+    module = mupas(objective="single_role")
     short = scene_of((*SAID[:2], ("Bob", "Or was it?")))
     scenes = [scene_of([pair for pair in SAID if pair[0] != "Cleo de Witt"]), short]
     losses, counts = [], []

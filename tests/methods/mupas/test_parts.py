@@ -27,7 +27,10 @@ def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
-    """Equation (3): S1 the headers said and the end, S2 the silences; (4): its weight, windows."""
+    """Equation (3): S1 the headers said and the end, S2 the silences; (4): its weight, windows.
+
+    S1 is a mean over boundaries; in S2 those of a window sum up, each like one of its N words.
+    """
     module = mupas(strategy=strategy, speaker_weight=0.5)
     encoder, losses = module.encoder(), []
     scenes = [scene_of(), scene_of(SAID[:2], ended=False)]
@@ -47,7 +50,9 @@ def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
                 spoken = encoder.spoken(turn)
                 before += [*spoken.header, *spoken.words]
         assert before == ids
-        losses.append(torch.stack(per_turn).mean())
+        words = sum(len(encoder.spoken(turn).words) for turn in scene.turns)
+        count = words if strategy == "speak_or_silence" else len(per_turn)
+        losses.append(torch.stack(per_turn).sum() / count)
     terms = module.losses(batch_of(module, *scenes))
     assert float(terms["speaker"].loss) == pytest.approx(float(sum(losses) / 2), rel=1e-6)
     assert module.loss_weights == {"utterance": 1.0, "speaker": 0.5}

@@ -21,6 +21,7 @@ UTTERANCE, SPEAKER = 0, 1  # the heads: both are the language head
 
 Strategy = Literal["speaker_as_token", "speak_or_silence"]
 Objective = Literal["role_mean", "token_mean", "single_role", "pairwise"]
+WORDS_ALONE: tuple[Objective, ...] = ("single_role", "pairwise")  # without L_spk
 Key = tuple[str, int, str]
 """What a learned node of a tree is: `speaker`, `end` or `words`, its turn, and who."""
 
@@ -33,6 +34,16 @@ class SceneExample(Example):
         """Return what each head's loss is divided by: the weights of words; 1 for headers."""
         totals = Example.head_weights(self)
         return totals | ({SPEAKER: 1.0} if SPEAKER in totals else {})
+
+
+@dataclass(frozen=True, slots=True)
+class SceneTree(Tree):
+    """A window as a tree, in which silences weigh as much as words: see `SceneEncoder.tree`."""
+
+    def head_weights(self) -> dict[int, float]:
+        """Return what each head's loss is divided by: the weight of words, for silences too."""
+        words = Tree.head_weights(self)[UTTERANCE]
+        return {UTTERANCE: words, SPEAKER: words}
 
 
 @dataclass
@@ -86,6 +97,11 @@ class SceneEncoder(SceneWindows):
             return dict.fromkeys(counts, 1.0)
         return {name: 1 / (len(counts) * count) for name, count in counts.items()}
 
+    def mean_word(self, window: Window) -> float:
+        """Return the weight of a token of words, as a mean over those of a window."""
+        weights, counts = self.word_weights(window), window.counts(headers=False)
+        return sum(weights[n] * counts[n] for n in counts) / sum(counts.values())
+
     # -- S1: one stream ------------------------------------------------------------------------
 
     def sequence(self, window: Window) -> SceneExample:
@@ -114,7 +130,9 @@ class SceneEncoder(SceneWindows):
         """Return a window as a tree, and what its learned nodes are, in order.
 
         At each boundary every silent person hangs header and silence off the same prefix; no later
-        turn sees them. Silence is the end of the turn where its first word would be.
+        turn sees them. Silence is the end of the turn where its first word would be. The silences
+        of a boundary weigh what a token of words weighs in the mean over the window, as the first
+        word of the turn does there; it is shared by those who are silent.
 
         Args:
             window: The turns.
@@ -123,13 +141,14 @@ class SceneEncoder(SceneWindows):
         """
         everyone = dict.fromkeys(window.headers, 1.0)
         weights = everyone if scoring else self.word_weights(window)
+        word = 1.0 if scoring else self.mean_word(window)
         nodes, keys = [Node(window.prefix)], list[Key]()
         trunk = 0
         for t in range(len(window.turns) + (window.ends or scoring)):
             turn = window.turns[t] if t < len(window.turns) else None
             names = [n for n in window.headers if scoring or turn is None or n != turn.name]
             for name in names:
-                weight = 1 / (window.boundaries * max(1, len(names)))
+                weight = word / len(names)
                 nodes, keys = self._candidate(window, name, trunk, weight, nodes, keys, t)
             if scoring and not self.in_trees:
                 nodes.append(Node([self.stop_id], trunk, SPEAKER))
@@ -140,7 +159,8 @@ class SceneEncoder(SceneWindows):
                 nodes.append(Node(turn.words, len(nodes) - 1, head, weight))
                 keys += [("words", t, turn.name)] * (head != NO_HEAD)
                 trunk = len(nodes) - 1
-        return Tree(tuple(nodes), window.scene), keys
+        kind = Tree if scoring else SceneTree
+        return kind(tuple(nodes), window.scene), keys
 
     def _candidate(
         self,
