@@ -53,7 +53,8 @@ class SceneEncoder(SceneWindows):
     Attributes:
         strategy: S1 or S2.
         objective: Whose words are learned, with which weights.
-        headers_apart: Headers are learned by a head of their own, L_spk, and not with the words.
+        headers_apart: Headers are not learned with the words, but by a head of their own, L_spk,
+            or not at all by objectives of words alone.
     """
 
     strategy: Strategy = field(default="speaker_as_token", kw_only=True)
@@ -122,7 +123,9 @@ class SceneEncoder(SceneWindows):
 
     def _header(self, window: Window, words: tuple[int, float]) -> tuple[int, float]:
         """Return head and weight of a header: of L_spk, or those of the words behind it."""
-        return (SPEAKER, 1 / window.boundaries) if self.headers_apart else words
+        if not self.headers_apart:
+            return words
+        return (NO_HEAD, 0.0) if self.objective in WORDS_ALONE else (SPEAKER, 1 / window.boundaries)
 
     # -- S2: silences on the prefix tree -------------------------------------------------------
 

@@ -18,7 +18,8 @@ s the scene and its people 1..L, u_t turn t, r_t its role, M_i the tokens of rol
 One pass: (2) is a cross-entropy in which a token of role i weighs 1 / (R sum_k M_i[k]), counted
 after the scene is cut (encoder.py). The silences of S2 are leaves of the window's prefix tree, seen
 by no later turn (zoo/trees.py). Headers are learned once: in L_spk, or with lambda = 0 (S1) with
-the words of their role; in S2 they are given.
+the words of their role; in S2 they are given. `single_role` with lambda > 0 leaves them unlearned,
+so with one trained role L is that of assistant-only SFT.
 
 Shapes: B windows, L tokens, D width, V vocabulary.
 
@@ -71,7 +72,8 @@ class MuPaS(SceneModule):
             each person is asked whether to speak.
         objective: `role_mean`, equation (2). Baselines: `token_mean` over all words; `single_role`,
             equation (2) for who has most turns alone; `pairwise`, each person in turn as
-            `assistant` before all others as `user`, which knows no names.
+            `assistant` before all others as `user`, which knows no names. The last two have no
+            L_spk.
         speaker_weight: lambda.
         max_length: Window in tokens.
         max_answer_tokens: Limit of a turn.
@@ -146,7 +148,7 @@ class MuPaS(SceneModule):
             silences = self.tree_loss(states_BLD, batch, SPEAKER)
             return {"utterance": words, "speaker": silences._replace(weight=words.weight)}
         terms = {"utterance": head_loss(states_BLD, batch, UTTERANCE, *self.output_head)}
-        if self.speaker_weight and self.objective != "pairwise":
+        if self.speaker_weight and self.objective not in WORDS_ALONE:
             speaker = head_loss(states_BLD, batch, SPEAKER, *self.output_head)
             windows = speaker.weight.new_tensor(len(batch.lengths))  # each a mean over its turns
             terms["speaker"] = speaker._replace(weight=windows)
