@@ -69,7 +69,7 @@ def test_a_scene_is_watched(
     main("chat", *given, *WARM, *where)
     out, err = capfd.readouterr()
     assert "A bridge of glass." in err
-    assert "people: Zaphod Beeblebrox, Trillian, Marvin the robot, Eddie" in err
+    assert "people: Eddie, Marvin the robot, Trillian, Zaphod Beeblebrox" in err
     assert {name for name, _ in said(out)} <= set(names)
     assert len(said(out)) <= MOST
     assert ("(the scene is over)" in err) or f"(stopped after {MOST} turns)" in err
