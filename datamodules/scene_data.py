@@ -1,10 +1,10 @@
 """What data modules of scenes share: repairs of a script, and changes of names in training.
 
 A scene has two speakers or more. Where a file lists no people they are its speakers, by name: the
-order of their first turns would tell who speaks next. Neighbouring turns of one speaker are one turn. Beyond `max_roles`
-speakers, those with fewest turns are called `others`. In training the list of people may be put
-into another order and people may be renamed (see `datamodules.scene_names`), so that a model does
-not learn names by heart; both depend on the seed and the scene's number alone.
+order of their first turns would tell who speaks next. Neighbouring turns of one speaker are one
+turn. Beyond `max_roles` speakers, those with fewest turns are called `others`. In training the list
+of people may be put into another order and people may be renamed (see `datamodules.scene_names`),
+so that a model does not learn names by heart; both depend on the seed and the scene's number alone.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoo.encoding import NO_HEAD, Example, extended, join
 from zoo.errors import InputError
 from zoo.methods.mupas.windows import SceneWindows, Window, pair_view, protagonist
+from zoo.prompts.truncation import first_kept
 from zoo.records import Scene
 from zoo.sample_preview import preview
 from zoo.trees import Node, Tree, collate_trees
@@ -73,8 +74,7 @@ class SceneEncoder(SceneWindows):
             InputError: Nobody says anything, or two people have the same header.
             TooLongError: A turn does not fit.
         """
-        if not scene.turns:
-            raise InputError(f"{scene.id or 'scene'}: nobody says anything; a scene needs turns")
+        check_begun(scene)
         windows = self.windows(scene)
         if self.objective == "pairwise":
             return [example for window in windows for example in self.pair_examples(window)]
@@ -196,24 +196,44 @@ class SceneEncoder(SceneWindows):
             words = run[0].words[:-1]
             for turn in run[1:]:
                 words = [*words, *line_end, *turn.words[:-1]]
-            opening = self.ids(self.chat.open("assistant" if mine else "user"))
-            pieces.append((opening, NO_HEAD, 0.0))
+            pieces.append((self.opening(mine), NO_HEAD, 0.0))
             pieces.append(([*words, self.stop_id], UTTERANCE if mine else NO_HEAD, 1.0))
         return pieces
+
+    def opening(self, mine: bool) -> list[int]:
+        """Return the ids before the words of a run in the view of one person."""
+        return self.ids(self.chat.open("assistant" if mine else "user"))
 
     def pair_examples(self, window: Window) -> list[Example]:
         """Return a sequence for each person who speaks; only their own words are learned."""
         names = dict.fromkeys(turn.name for turn in window.turns)
         return [join(self.pair_pieces(window, n), record=window.scene) for n in names]
 
-    def prompt(self, scene: Scene) -> list[int]:
-        """Return the ids before the first word of a scene's last turn, whose speaker is known."""
-        window = self.windows(scene)[-1]
-        last = window.turns[-1]
-        if self.objective == "pairwise":
-            pieces = self.pair_pieces(window, last.name)[:-1]
-            return [token for ids, _, _ in pieces for token in ids]
-        return [*self.before(window, len(window.turns) - 1), *last.header]
+    def prompt(self, scene: Scene, room: int) -> list[int]:
+        """Return the ids before the first word of a scene's last turn, whose speaker is known.
+
+        Its words have no part in it. Where the scene is too long its oldest turns are left out.
+
+        Args:
+            scene: A scene of one turn or more.
+            room: Tokens to keep free for the words that are to be found, and for their end.
+
+        Raises:
+            InputError: Nobody says anything, or two people have the same header.
+            TooLongError: Beside the people the window has no room for them.
+        """
+        check_begun(scene)
+        *said, last = [self.spoken(turn) for turn in scene.turns]
+        prefix, pairwise = self.prefix(scene), self.objective == "pairwise"
+        headers = [self.opening(t.name == last.name) if pairwise else t.header for t in said]
+        asked = self.opening(mine=True) if pairwise else last.header
+        sizes = [len(h) + len(t.words) for h, t in zip(headers, said, strict=True)]  # a run: less
+        start = first_kept(len(prefix), [*sizes, len(asked) + room], self.max_length)
+        window = Window(scene, start, prefix, self.headers(scene), said[start:], ends=False)
+        if pairwise:
+            pieces = self.pair_pieces(window, last.name)
+            return [*(token for ids, _, _ in pieces for token in ids), *asked]
+        return [*self.before(window, len(window.turns)), *asked]
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -234,3 +254,9 @@ class SceneEncoder(SceneWindows):
         nodes = [example.nodes[i] for i in reversed(path)]
         pieces = [(list(node.ids), node.head, node.weight) for node in nodes]
         return preview(join(pieces, record=example.record), self.tokenizer)
+
+
+def check_begun(scene: Scene) -> None:
+    """Raise `InputError` for a scene in which nobody says anything."""
+    if not scene.turns:
+        raise InputError(f"{scene.id or 'scene'}: nobody says anything; a scene needs turns")
