@@ -65,7 +65,7 @@ def test_nobody_prefers_silence_where_anybody_may_be_next(mupas: Made, people: i
     """What minimises the loss behind a turn of another one, where all others are as likely.
 
     A person speaks in 1 of L - 1 cases and is silent in L - 2, each of which weighs 1 / (L - 1):
-    P(SILENCE) is (L - 2) / (2 L - 3), below the half at which a scene would end.
+    P(SILENCE) is (L - 2) / (2 L - 3), below a half.
     """
     module = mupas(strategy="speak_or_silence", max_length=10**6)
     scene = played(people)

@@ -11,11 +11,12 @@ import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, role_tokens, scene_of
 
 from zoo.errors import InputError
+from zoo.methods.mupas.chances import log_speaking
 from zoo.methods.mupas.encoder import UTTERANCE
 from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
-from zoo.methods.mupas.simulate import log_speaking, simulate
+from zoo.methods.mupas.simulate import simulate
 
 
 def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:

@@ -15,15 +15,14 @@ from zoo.encoding import join
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.preference import node_log_probs, sequence_log_probs
+from zoo.methods.mupas.chances import chances_of, log_speaking
 from zoo.methods.mupas.encoder import Key, Objective
 from zoo.methods.mupas.figures import speaker_figures
 from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.methods.mupas.reading import SceneReading, continued, expected, spoken
 from zoo.methods.mupas.simulate import (
-    chances_of,
     check_turn,
     first_words,
-    log_speaking,
     simulate,
     write_scenes,
     write_turns,

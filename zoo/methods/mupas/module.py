@@ -30,12 +30,12 @@ Deviates: no token is added to a vocabulary. SILENCE is the end of a turn in pla
 word, the end of a scene is an empty turn of nobody. L_spk takes the end of a scene for a turn.
 Unknown in the paper, chosen here: what its two strategies are; S1 and S2 are both reconstructions.
 lambda = 1. A long scene is cut between turns, its windows are samples of their own. Order of the
-people and other names are drawn once per scene (datamodules/scene_data.py). In S2 a scene ends
-where everybody would rather be silent, and the words of a known speaker are read and written given
-that this one is not: P(u | header) / (1 - P(SILENCE | header)). The silences of a boundary weigh
-1/N, what a token of words does on average in (2), so with lambda = 1 they and the first word of the
-turn, between which the model chooses there, are about 1:1. Before training, S1 prefers short
-names.
+people and other names are drawn once per scene (datamodules/scene_data.py). In S2 the silences of a
+boundary weigh 1/N, what a token of words does on average in (2), so with lambda = 1 they and the
+first word of the turn, between which the model chooses there, are about 1:1. A scene ends where it
+is likelier that nobody speaks than that any one does, the weight 1/(L - 1) of silences undone
+(chances.py). The words of a known speaker are read and written given that this one is not silent:
+P(u | header) / (1 - P(SILENCE | header)). Before training, S1 prefers short names.
 """
 
 from __future__ import annotations
