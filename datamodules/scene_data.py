@@ -1,9 +1,10 @@
 """What data modules of scenes share: repairs of a script, and changes of names in training.
 
-A scene has two speakers or more. Neighbouring turns of one speaker are one turn. Beyond `max_roles`
-speakers, those with fewest turns are called `others`. In training the list of people may be put
-into another order and people may be renamed (see `datamodules.scene_names`), so that a model does
-not learn names by heart; both depend on the seed and the scene's number alone.
+A scene has two speakers or more. Where a file lists no people they are its speakers, by name: the
+order of their first turns would tell who speaks next. Neighbouring turns of one speaker are one
+turn. Beyond `max_roles` speakers, those with fewest turns are called `others`. In training the list
+of people may be put into another order and people may be renamed (see `datamodules.scene_names`),
+so that a model does not learn names by heart; both depend on the seed and the scene's number alone.
 """
 
 from __future__ import annotations
@@ -137,7 +138,11 @@ def check_names(names: Iterable[str], where: str) -> None:
         raise InputError(f"{where}: the roles {same[0]!r} and {same[1]!r} are one name in one line")
 
 
+def speakers_of(turns: Iterable[Turn]) -> tuple[Role, ...]:
+    """Return the speakers of turns, sorted by name: their order says nothing of who is next."""
+    return tuple(map(Role, sorted({turn.speaker for turn in turns})))
+
+
 def scene_of(turns: Sequence[Turn], name: str, setting: str = "") -> Scene:
-    """Return a scene whose people are its speakers, in the order of their first turns."""
-    speakers = dict.fromkeys(turn.speaker for turn in turns)
-    return Scene(tuple(map(Role, speakers)), tuple(turns), setting, id=name)
+    """Return a scene whose people are its speakers, sorted by name."""
+    return Scene(speakers_of(turns), tuple(turns), setting, id=name)

@@ -4,9 +4,10 @@
      "turns": [{"speaker": "Ann", "text": "Who is there?"}, {"speaker": "Bob", "text": "Me."}],
      "ended": true, "id": "kitchen"}
 
-`roles` may be missing: then they are the speakers. A role is an object or a name. `setting`,
-`ended` (true) and `id` may be missing; an `id` that is null or empty is missing: the scene is named
-after its file and line. A speaker that `roles` does not name is an error.
+`roles` may be missing: then they are the speakers, sorted by name. The model reads the list in its
+order, so one in the order of first turns tells it who speaks next. A role is an object or a name.
+`setting`, `ended` (true) and `id` may be missing; an `id` that is null or empty is missing: the
+scene is named after its file and line. A speaker that `roles` does not name is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from datamodules.files import SAMPLES, as_object, data_path, field, find, text_field
 from datamodules.json_files import read_each
-from datamodules.scene_data import SceneData, check_names
+from datamodules.scene_data import SceneData, check_names, speakers_of
 from datamodules.tables import only
 from zoo.errors import InputError, nearest
 from zoo.records import Role, Scene, Turn
@@ -61,7 +62,7 @@ def read_scene(item: dict[str, Any], where: str, name: str) -> Scene:
     if "roles" in item:
         roles = tuple(_role(value, where) for value in field(item, "roles", list, where))
     else:
-        roles = tuple(Role(speaker) for speaker in dict.fromkeys(t.speaker for t in turns))
+        roles = speakers_of(turns)
     names = [role.name for role in roles]
     twice = [n for i, n in enumerate(names) if n in names[:i]]
     if twice:

@@ -5,8 +5,9 @@
 Next speakers: accuracy and mean reciprocal rank on all scenes and on those in which three people
 speak. Words: perplexity of all turns, their speakers given, and nats per token of who says least
 and most; B-2, R-L and distinct-2 of the last turn of the first `--replies` scenes. `prompted` is
-the backbone without training, `rule: ...` has no model. Differences from MuPaS are paired by seed
-and scene, with their 95 % bootstrap interval over scenes.
+the backbone without training, `rule: ...` has no model. Pairwise SFT makes an example for each
+speaker of a scene, so it takes as many times the steps, to pass the data as often. Differences from
+MuPaS are paired by seed and scene, with their 95 % bootstrap interval over scenes.
 
 `--backbone small` is a Llama of four blocks from scratch, whose BPE tokenizer has seen the texts of
 the training split: numbers for 2 million weights, in minutes. Needs `ZOO_DATA`; one thread.
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
     parser = trials.make_parser(__doc__, rows=ROWS, seeds=[0, 1, 2])
     parser.add_argument("--data", nargs="+", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--steps", type=int, default=240, help="of eight scenes each")
+    parser.add_argument("--steps", type=int, default=240, help="of eight scenes; pairwise: more")
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--scenes", type=int, default=None, help="test scenes; all by default")
     parser.add_argument("--replies", type=int, default=64, help="scenes that get a last turn")
@@ -95,8 +96,9 @@ def run_row(data: str, row: str, seed: int, options: argparse.Namespace) -> tria
     if row.startswith(RULE):
         found, steps = scores.of_rule(scenes, RULES[row.removeprefix(RULE)]), 0
     else:
-        steps = options.steps * (row in TRAINED)
-        module = trained(records, steps, options, TRAINED.get(row, {}))
+        settings = TRAINED.get(row, {})
+        steps = steps_of(settings, options.steps, records.records("train")) * (row in TRAINED)
+        module = trained(records, steps, options, settings)
         found = tested(module, scenes, options.replies)
     return {
         "data": data,
@@ -119,6 +121,20 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     return round(value, 4)
+
+
+def steps_of(settings: dict[str, Any], steps: int, scenes: Sequence[Any]) -> int:
+    """Return the steps of eight examples in which a row passes the scenes as often as MuPaS.
+
+    Args:
+        settings: Of the row.
+        steps: Of MuPaS, which makes an example of a scene.
+        scenes: Training scenes.
+    """
+    if settings.get("objective") != "pairwise":
+        return steps
+    views = statistics.mean(len(scene.speakers) for scene in scenes)
+    return round(steps * views)
 
 
 def trained(records: Any, steps: int, options: argparse.Namespace, settings: Any) -> zoo.MuPaS:

@@ -1,5 +1,6 @@
 """Scenes of several people: MELD, EmoryNLP, JSON scripts, repairs and bad files."""
 
+import itertools
 import json
 import logging
 import random
@@ -110,7 +111,8 @@ def test_new_names_stand_where_old_ones_stood(people, said, wanted):
     names = people.split(", ")
     scene = scene_of([Turn(names[0], said), Turn(names[1], said)], "x", said)
     other = renamed(scene, random.Random(0))
-    assert other.setting == other.turns[0].text == wanted.format(*other.names)
+    new = dict(zip(scene.names, other.names, strict=True))
+    assert other.setting == other.turns[0].text == wanted.format(*(new[name] for name in names))
     assert not set(other.names) & set(names)
 
 
@@ -121,6 +123,24 @@ def test_no_word_of_a_name_is_somebody_elses_new_name():
     )
     for seed in range(40):
         assert not {"Zoe", "Ada"} & set(renamed(scene, random.Random(seed)).names)
+
+
+@pytest.mark.parametrize("kind", [MELD, EmoryNLP])
+def test_the_order_of_people_does_not_tell_who_is_next(kind):
+    """It is that of their names, in every split that is not shuffled."""
+    for split in ("val", "test"):
+        assert all(scene.names == sorted(scene.names) for scene in kind().records(split))
+    turns = [Turn(name, "Hm.") for name in ("Zoe", "Ann", "Mia", "Ann")]
+    orders = [scene_of(order, "x").names for order in itertools.permutations(turns)]
+    assert orders == [["Ann", "Mia", "Zoe"]] * 24
+
+
+def test_people_of_a_script_are_its_list_or_the_sorted_speakers(tmp_path):
+    """A list of the file's own stays as it is written."""
+    turns = turns_of("Zoe", "Ann", "Mia")
+    given = [{"turns": turns}, {"turns": turns, "roles": ["Mia", "Zoe", "Ann"]}]
+    found = [scene.names for scene in script(tmp_path, *given).records("test")]
+    assert found == [["Ann", "Mia", "Zoe"], ["Mia", "Zoe", "Ann"]]
 
 
 def test_only_training_changes_names():
@@ -138,7 +158,7 @@ def test_the_rest_has_a_name_of_its_own(kept, rest):
     """Where somebody with many turns is called `others`, those with few are not."""
     names = ["Ann", kept, "Ann", kept, "Cy", "Dee"]
     few = few_roles(scene_of([Turn(name, "Hm.") for name in names], "x"), 3)
-    assert few.names == ["Ann", kept, rest]
+    assert few.names == [*sorted(["Ann", kept]), rest]
     assert [turn.speaker for turn in few.turns] == ["Ann", kept, "Ann", kept, rest, rest]
 
 

@@ -1,9 +1,11 @@
 import json
+import statistics
 from dataclasses import replace
 
 import pytest
 
 import datamodules
+import zoo
 from benchmarks.mupas import quality, scores
 from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.methods.mupas.speaker_rules import RULES, accuracy
@@ -51,6 +53,16 @@ def test_differences_are_paired_by_scene():
     assert low < middle == 3 / 8 < high
 
 
+@pytest.mark.parametrize("objective", ["role_mean", "pairwise"])
+def test_every_row_passes_the_scenes_as_often(objective):
+    """Examples that are read, over those that the encoder makes of all scenes."""
+    settings = {"objective": objective}
+    encoder = zoo.MuPaS(backbone={"name": "tiny-llama"}, max_length=4096, **settings).encoder()
+    examples = sum(len(encoder(scene)) for scene in SCENES)
+    passes = 8 * quality.steps_of(settings, 1000, SCENES) / examples
+    assert passes == pytest.approx(8 * 1000 / len(SCENES), rel=1e-3)
+
+
 def test_rows_are_run_once_and_compared(tmp_path, monkeypatch, capsys):
     """A model from scratch, the prompted one and a rule; a second call runs nothing."""
     monkeypatch.setenv("ZOO_DATA", str(tmp_path))
@@ -58,11 +70,14 @@ def test_rows_are_run_once_and_compared(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality, "SMALL", (16, 32))
     rows = ("MuPaS", "pairwise SFT", "prompted", "rule: alternation")
     path = tmp_path / "rows.json"
-    asked = ["--json", str(path), "--steps", "1", "--seeds", "0", "--backbone", "small"]
+    asked = ["--json", str(path), "--steps", "2", "--seeds", "0", "--backbone", "small"]
     quality.main([*asked, "--replies", "1", "--rows", *rows])
     entries = {entry["row"]: entry for entry in json.loads(path.read_text())}
     assert set(entries) == set(rows)
-    assert entries["prompted"]["steps"] == 0
+    views = statistics.mean(len(scene.speakers) for scene in sample("").records("train"))
+    assert views > 2
+    wanted = {"MuPaS": 2, "pairwise SFT": round(2 * views), "prompted": 0, "rule: alternation": 0}
+    assert {row: entry["steps"] for row, entry in entries.items()} == wanted
     assert "speaker_accuracy" not in entries["pairwise SFT"]["metrics"]
     words = [set(entry["items"].get("words", {})) for entry in entries.values()]
     assert words == [words[0], words[0], words[0], set()]

@@ -11,11 +11,12 @@ import torch
 from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, batch_of, role_tokens, scene_of
 
 from zoo.errors import InputError
+from zoo.methods.mupas.chances import log_speaking
 from zoo.methods.mupas.encoder import UTTERANCE
 from zoo.methods.mupas.figures import REST, speaker_figures
 from zoo.methods.mupas.metrics import evenness, macro_f1
 from zoo.methods.mupas.reading import SceneReading, expected
-from zoo.methods.mupas.simulate import log_speaking, simulate
+from zoo.methods.mupas.simulate import simulate
 
 
 def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:
@@ -27,7 +28,10 @@ def log_prob(module: Any, before: list[int], after: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
-    """Equation (3): S1 the headers said and the end, S2 the silences; (4): its weight, windows."""
+    """Equation (3): S1 the headers said and the end, S2 the silences; (4): its weight, windows.
+
+    S1 is a mean over boundaries; in S2 those of a window sum up, each like one of its N words.
+    """
     module = mupas(strategy=strategy, speaker_weight=0.5)
     encoder, losses = module.encoder(), []
     scenes = [scene_of(), scene_of(SAID[:2], ended=False)]
@@ -47,7 +51,9 @@ def test_the_loss_of_speakers(mupas: Made, strategy: str) -> None:
                 spoken = encoder.spoken(turn)
                 before += [*spoken.header, *spoken.words]
         assert before == ids
-        losses.append(torch.stack(per_turn).mean())
+        words = sum(len(encoder.spoken(turn).words) for turn in scene.turns)
+        count = words if strategy == "speak_or_silence" else len(per_turn)
+        losses.append(torch.stack(per_turn).sum() / count)
     terms = module.losses(batch_of(module, *scenes))
     assert float(terms["speaker"].loss) == pytest.approx(float(sum(losses) / 2), rel=1e-6)
     assert module.loss_weights == {"utterance": 1.0, "speaker": 0.5}
@@ -85,6 +91,46 @@ def test_who_begins_a_window_is_asked_behind_the_one_before(mupas: Made, strateg
         assert chances[t] == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_scene_that_has_not_begun_is_read(mupas: Made, strategy: str, ended: bool) -> None:
+    """Who speaks first is asked behind the system turn, as before the first turn of a scene."""
+    module = mupas(strategy=strategy)
+    first = module.read(scene_of()).chances[0]
+    begun = scene_of((), ended=ended)
+    assert module.next_speaker(begun) == pytest.approx(first, abs=1e-9)
+    reading = module.read(begun)
+    assert (len(reading.chances), reading.nats, reading.tokens) == (1, {}, {})
+
+
+def test_what_cannot_be_asked_of_a_scene_is_said(mupas: Made) -> None:
+    """The words of no turn, and who is next without names."""
+    with pytest.raises(InputError, match="scene:1: nobody says anything"):
+        mupas().generate([scene_of(())])
+    with pytest.raises(InputError, match="pairwise does not know who speaks next"):
+        mupas(objective="pairwise").next_speaker(scene_of())
+
+
+@pytest.mark.parametrize("objective", ["role_mean", "single_role", "pairwise"])
+def test_a_reply_does_not_depend_on_the_words_it_is_compared_with(
+    mupas: Made, objective: str
+) -> None:
+    """A long last turn that begins a window of its own; the oldest turns alone are left out."""
+    whole, room = mupas(objective=objective).encoder().prompt(scene_of(), 5), 5
+    for spare in (0, 1):
+        size = len(whole) + room - spare
+        encoder = mupas(objective=objective, max_length=size).encoder()
+        short, long = (scene_of((*SAID[:-1], ("Bob", words))) for words in ("No.", "No, " * 18))
+        assert len(encoder.windows(long)[-1].turns) == 1
+        prompt = encoder.prompt(long, room)
+        assert prompt == encoder.prompt(short, room)
+        assert len(prompt) + room <= size
+        said = encoder.tokenizer.decode(prompt)
+        kept = [text for _, text in SAID[:-1] if text in said]
+        assert kept == [text for _, text in SAID[-1 - len(kept) : -1]]
+        assert len(kept) == 4 - spare or (objective, len(kept)) == ("pairwise", 3)
+
+
 @pytest.mark.parametrize("objective", ["role_mean", "single_role", "pairwise"])
 def test_words_of_each_person(mupas: Made, objective: str) -> None:
     """Nats by person are those of the words of a plain pass over what that view shows before.
@@ -97,7 +143,7 @@ def test_words_of_each_person(mupas: Made, objective: str) -> None:
     nats = dict.fromkeys(scene_of().names, 0.0)
     for t, turn in enumerate(window.turns):
         begun = replace(scene_of(), turns=scene_of().turns[: t + 1], ended=False)
-        nats[turn.name] -= float(log_prob(module, encoder.prompt(begun), turn.words))
+        nats[turn.name] -= float(log_prob(module, encoder.prompt(begun, 1), turn.words))
     assert reading.nats == pytest.approx(nats, abs=1e-6)
     assert sum(reading.tokens.values()) == sum(len(turn.words) for turn in window.turns)
 

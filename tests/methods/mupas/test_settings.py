@@ -19,6 +19,7 @@ from zoo.records import Role
         ({"speaker_weight": -0.1}, "model.speaker_weight: -0.1 is below 0"),
         ({"strategy": "speak_or_silence", "speaker_weight": 0.0}, "learns silences"),
         ({"strategy": "speak_or_silence", "objective": "pairwise"}, "no silences either"),
+        ({"strategy": "speak_or_silence", "objective": "single_role"}, "single_role learns words"),
     ],
 )
 def test_settings_that_do_not_fit(options: dict[str, Any], said: str) -> None:

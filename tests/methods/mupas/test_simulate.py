@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from methods.mupas.mupas_scenes import SAID, STRATEGIES, Made, scene_of
 
 from datamodules import Scenes
 from zoo.errors import TooLongError
+from zoo.methods.mupas.chances import nobody_speaks
 from zoo.methods.mupas.simulate import SPARE, Stage, simulate, write_scenes
 from zoo.records import Turn
 
@@ -49,6 +51,37 @@ def test_a_scene_may_end_once_it_has_its_least_turns(mupas: Made) -> None:
         told = module.simulate(scene_of(SAID[:1]), min_turns=least, max_turns=4)
         assert told.ended
         assert len(told.turns) == 1 + least
+
+
+@pytest.mark.parametrize("people", [2, 3, 8])
+def test_silences_end_a_scene_where_nobody_is_likelier_than_anybody(people: int) -> None:
+    """Learned with 1/(L - 1), somebody silent in a share s has odds s / (L - 1) to 1 - s.
+
+    So whoever expects nothing but that one of L speaks does not end a scene, nor does who knows who
+    spoke last, though P(SILENCE) is a half and more; who expects an end in most cases does.
+    """
+
+    def log_silence(speaks: float) -> float:
+        weighted = (1 - speaks) / (people - 1)
+        return math.log(weighted / (weighted + speaks))
+
+    assert math.exp(log_silence(1 / people)) == pytest.approx(0.5)
+    assert not nobody_speaks([log_silence(1 / people)] * people)
+    knows = [log_silence(1e-6)] + [log_silence(1 / (people - 1) - 1e-6)] * (people - 1)
+    assert not nobody_speaks(knows)
+    share = 1 / (people + 1)  # as likely as the end
+    assert not nobody_speaks([log_silence(share * 1.01)] * people)
+    assert nobody_speaks([log_silence(share * 0.99)] * people)
+
+
+def test_a_scene_goes_on_though_everybody_would_rather_be_silent(mupas: Made) -> None:
+    """P(SILENCE) of .55 is a chance to speak of .29 for each of three; .7 is one of .18."""
+    stage = Stage(mupas(strategy="speak_or_silence"), scene_of(SAID[:1], ended=False))
+    likes = {"Ann": 0.55, "Bob": 0.57, "Cleo de Witt": 0.55}
+    stage._silence = lambda name: math.log(likes[name])
+    assert stage.choose(0.0, may_end=True) == "Cleo de Witt"
+    likes = dict.fromkeys(likes, 0.7)
+    assert stage.choose(0.0, may_end=True) is None
 
 
 def test_a_scene_that_outgrows_the_window_begins_again_with_room(mupas: Made) -> None:

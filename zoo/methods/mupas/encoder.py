@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoo.encoding import NO_HEAD, Example, extended, join
 from zoo.errors import InputError
 from zoo.methods.mupas.windows import SceneWindows, Window, pair_view, protagonist
+from zoo.prompts.truncation import first_kept
 from zoo.records import Scene
 from zoo.sample_preview import preview
 from zoo.trees import Node, Tree, collate_trees
@@ -21,6 +22,7 @@ UTTERANCE, SPEAKER = 0, 1  # the heads: both are the language head
 
 Strategy = Literal["speaker_as_token", "speak_or_silence"]
 Objective = Literal["role_mean", "token_mean", "single_role", "pairwise"]
+WORDS_ALONE: tuple[Objective, ...] = ("single_role", "pairwise")  # without L_spk
 Key = tuple[str, int, str]
 """What a learned node of a tree is: `speaker`, `end` or `words`, its turn, and who."""
 
@@ -35,6 +37,16 @@ class SceneExample(Example):
         return totals | ({SPEAKER: 1.0} if SPEAKER in totals else {})
 
 
+@dataclass(frozen=True, slots=True)
+class SceneTree(Tree):
+    """A window as a tree, in which silences weigh as much as words: see `SceneEncoder.tree`."""
+
+    def head_weights(self) -> dict[int, float]:
+        """Return what each head's loss is divided by: the weight of words, for silences too."""
+        words = Tree.head_weights(self)[UTTERANCE]
+        return {UTTERANCE: words, SPEAKER: words}
+
+
 @dataclass
 class SceneEncoder(SceneWindows):
     """Encoder of scenes: a window becomes a sequence (S1), or a tree with silences (S2).
@@ -42,7 +54,8 @@ class SceneEncoder(SceneWindows):
     Attributes:
         strategy: S1 or S2.
         objective: Whose words are learned, with which weights.
-        headers_apart: Headers are learned by a head of their own, L_spk, and not with the words.
+        headers_apart: Headers are not learned with the words, but by a head of their own, L_spk,
+            or not at all by objectives of words alone.
     """
 
     strategy: Strategy = field(default="speaker_as_token", kw_only=True)
@@ -61,8 +74,7 @@ class SceneEncoder(SceneWindows):
             InputError: Nobody says anything, or two people have the same header.
             TooLongError: A turn does not fit.
         """
-        if not scene.turns:
-            raise InputError(f"{scene.id or 'scene'}: nobody says anything; a scene needs turns")
+        check_begun(scene)
         windows = self.windows(scene)
         if self.objective == "pairwise":
             return [example for window in windows for example in self.pair_examples(window)]
@@ -86,6 +98,11 @@ class SceneEncoder(SceneWindows):
             return dict.fromkeys(counts, 1.0)
         return {name: 1 / (len(counts) * count) for name, count in counts.items()}
 
+    def mean_word(self, window: Window) -> float:
+        """Return the weight of a token of words, as a mean over those of a window."""
+        weights, counts = self.word_weights(window), window.counts(headers=False)
+        return sum(weights[n] * counts[n] for n in counts) / sum(counts.values())
+
     # -- S1: one stream ------------------------------------------------------------------------
 
     def sequence(self, window: Window) -> SceneExample:
@@ -106,7 +123,9 @@ class SceneEncoder(SceneWindows):
 
     def _header(self, window: Window, words: tuple[int, float]) -> tuple[int, float]:
         """Return head and weight of a header: of L_spk, or those of the words behind it."""
-        return (SPEAKER, 1 / window.boundaries) if self.headers_apart else words
+        if not self.headers_apart:
+            return words
+        return (NO_HEAD, 0.0) if self.objective in WORDS_ALONE else (SPEAKER, 1 / window.boundaries)
 
     # -- S2: silences on the prefix tree -------------------------------------------------------
 
@@ -114,7 +133,9 @@ class SceneEncoder(SceneWindows):
         """Return a window as a tree, and what its learned nodes are, in order.
 
         At each boundary every silent person hangs header and silence off the same prefix; no later
-        turn sees them. Silence is the end of the turn where its first word would be.
+        turn sees them. Silence is the end of the turn where its first word would be. The silences
+        of a boundary weigh what a token of words weighs in the mean over the window, as the first
+        word of the turn does there; it is shared by those who are silent.
 
         Args:
             window: The turns.
@@ -123,13 +144,14 @@ class SceneEncoder(SceneWindows):
         """
         everyone = dict.fromkeys(window.headers, 1.0)
         weights = everyone if scoring else self.word_weights(window)
+        word = 1.0 if scoring else self.mean_word(window)
         nodes, keys = [Node(window.prefix)], list[Key]()
         trunk = 0
         for t in range(len(window.turns) + (window.ends or scoring)):
             turn = window.turns[t] if t < len(window.turns) else None
             names = [n for n in window.headers if scoring or turn is None or n != turn.name]
             for name in names:
-                weight = 1 / (window.boundaries * max(1, len(names)))
+                weight = word / len(names)
                 nodes, keys = self._candidate(window, name, trunk, weight, nodes, keys, t)
             if scoring and not self.in_trees:
                 nodes.append(Node([self.stop_id], trunk, SPEAKER))
@@ -140,7 +162,8 @@ class SceneEncoder(SceneWindows):
                 nodes.append(Node(turn.words, len(nodes) - 1, head, weight))
                 keys += [("words", t, turn.name)] * (head != NO_HEAD)
                 trunk = len(nodes) - 1
-        return Tree(tuple(nodes), window.scene), keys
+        kind = Tree if scoring else SceneTree
+        return kind(tuple(nodes), window.scene), keys
 
     def _candidate(
         self,
@@ -173,24 +196,44 @@ class SceneEncoder(SceneWindows):
             words = run[0].words[:-1]
             for turn in run[1:]:
                 words = [*words, *line_end, *turn.words[:-1]]
-            opening = self.ids(self.chat.open("assistant" if mine else "user"))
-            pieces.append((opening, NO_HEAD, 0.0))
+            pieces.append((self.opening(mine), NO_HEAD, 0.0))
             pieces.append(([*words, self.stop_id], UTTERANCE if mine else NO_HEAD, 1.0))
         return pieces
+
+    def opening(self, mine: bool) -> list[int]:
+        """Return the ids before the words of a run in the view of one person."""
+        return self.ids(self.chat.open("assistant" if mine else "user"))
 
     def pair_examples(self, window: Window) -> list[Example]:
         """Return a sequence for each person who speaks; only their own words are learned."""
         names = dict.fromkeys(turn.name for turn in window.turns)
         return [join(self.pair_pieces(window, n), record=window.scene) for n in names]
 
-    def prompt(self, scene: Scene) -> list[int]:
-        """Return the ids before the first word of a scene's last turn, whose speaker is known."""
-        window = self.windows(scene)[-1]
-        last = window.turns[-1]
-        if self.objective == "pairwise":
-            pieces = self.pair_pieces(window, last.name)[:-1]
-            return [token for ids, _, _ in pieces for token in ids]
-        return [*self.before(window, len(window.turns) - 1), *last.header]
+    def prompt(self, scene: Scene, room: int) -> list[int]:
+        """Return the ids before the first word of a scene's last turn, whose speaker is known.
+
+        Its words have no part in it. Where the scene is too long its oldest turns are left out.
+
+        Args:
+            scene: A scene of one turn or more.
+            room: Tokens to keep free for the words that are to be found, and for their end.
+
+        Raises:
+            InputError: Nobody says anything, or two people have the same header.
+            TooLongError: Beside the people the window has no room for them.
+        """
+        check_begun(scene)
+        *said, last = [self.spoken(turn) for turn in scene.turns]
+        prefix, pairwise = self.prefix(scene), self.objective == "pairwise"
+        headers = [self.opening(t.name == last.name) if pairwise else t.header for t in said]
+        asked = self.opening(mine=True) if pairwise else last.header
+        sizes = [len(h) + len(t.words) for h, t in zip(headers, said, strict=True)]  # a run: less
+        start = first_kept(len(prefix), [*sizes, len(asked) + room], self.max_length)
+        window = Window(scene, start, prefix, self.headers(scene), said[start:], ends=False)
+        if pairwise:
+            pieces = self.pair_pieces(window, last.name)
+            return [*(token for ids, _, _ in pieces for token in ids), *asked]
+        return [*self.before(window, len(window.turns)), *asked]
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -211,3 +254,9 @@ class SceneEncoder(SceneWindows):
         nodes = [example.nodes[i] for i in reversed(path)]
         pieces = [(list(node.ids), node.head, node.weight) for node in nodes]
         return preview(join(pieces, record=example.record), self.tokenizer)
+
+
+def check_begun(scene: Scene) -> None:
+    """Raise `InputError` for a scene in which nobody says anything."""
+    if not scene.turns:
+        raise InputError(f"{scene.id or 'scene'}: nobody says anything; a scene needs turns")

@@ -15,15 +15,14 @@ from zoo.encoding import join
 from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.losses.preference import node_log_probs, sequence_log_probs
+from zoo.methods.mupas.chances import chances_of, log_speaking
 from zoo.methods.mupas.encoder import Key, Objective
 from zoo.methods.mupas.figures import speaker_figures
 from zoo.methods.mupas.metrics import SpeakerScores
 from zoo.methods.mupas.reading import SceneReading, continued, expected, spoken
 from zoo.methods.mupas.simulate import (
-    chances_of,
     check_turn,
     first_words,
-    log_speaking,
     simulate,
     write_scenes,
     write_turns,
@@ -141,16 +140,31 @@ class SceneModule(EvaluatedModule):
         return [chances_of(scores[turn], self.encoder().in_trees) for turn in sorted(scores)]
 
     def next_speaker(self, scene: Scene) -> dict[str, float]:
-        """Return the chance of each person of a scene to speak after its last turn."""
+        """Return the chance of each person of a scene to speak after its last turn.
+
+        Raises:
+            InputError: `pairwise` knows no names.
+        """
+        self._check_names()
         return self.read(scene).chances[-1]
+
+    def _check_names(self) -> None:
+        if self.objective == "pairwise":
+            raise InputError("model.objective: pairwise does not know who speaks next")
 
     # -- going on ------------------------------------------------------------------------------
 
     @evaluating
     def generate(self, records: Sequence[Scene], *, temperature: float = 0.0) -> list[str]:
-        """Return words for the last turn of each scene, whose speaker is known and not silent."""
+        """Return words for the last turn of each scene, whose speaker is known and not silent.
+
+        Raises:
+            InputError: Nobody says anything in a scene.
+            TooLongError: Beside the people the window has no room for `max_answer_tokens`.
+        """
         encoder, decoder = self.encoder(), self.new_decoder(len(records))
-        decoder.feed([encoder.prompt(scene) for scene in records], 0)
+        room = self.max_answer_tokens + 1  # the end of the turn
+        decoder.feed([encoder.prompt(scene, room) for scene in records], 0)
         begin = first_words(self.tokenizer)
         ids = write_turns(self, decoder, begin, temperature, close=False)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -174,8 +188,7 @@ class SceneModule(EvaluatedModule):
             InputError: `pairwise` knows no names, nobody is called like the user, or a temperature
                 below 0.
         """
-        if self.objective == "pairwise":
-            raise InputError("model.objective: pairwise does not know who speaks next")
+        self._check_names()
         return simulate(
             self,
             scene,

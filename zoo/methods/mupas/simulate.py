@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from zoo.cache import whole_file
 from zoo.decoding.constrained import pick
 from zoo.errors import InputError, TooLongError, nearest
 from zoo.markup import control_ids
+from zoo.methods.mupas.chances import chances_of, nobody_speaks
 from zoo.prompts.truncation import first_kept
 from zoo.records import Scene, Turn
 
 SPARE = 0.25  # share of the window that is freed where a scene outgrows it
-SURE = 1e-12  # what is left to speak where silence is certain
 NO_WORDS = "..."  # a turn of blanks
 
 
@@ -127,7 +127,7 @@ class Stage:
         names = [name for name in self.headers if name != last]
         if self.encoder.in_trees:
             silences = {name: self._silence(name) for name in self.headers}
-            if may_end and all(value > math.log(0.5) for value in silences.values()):
+            if may_end and nobody_speaks(list(silences.values())):
                 return None
             chances = chances_of({name: silences[name] for name in names}, silences=True)
             scores = {name: math.log(chance) for name, chance in chances.items()}
@@ -237,27 +237,6 @@ def first_words(tokenizer: Any) -> list[int]:
     """Return the tokens a turn can begin with: whoever speaks is not silent (equation 5)."""
     silent = control_ids(tokenizer, len(tokenizer))
     return [token for token in range(len(tokenizer)) if token not in silent]
-
-
-def log_speaking(silence: float) -> float:
-    """Return log(1 - P(SILENCE)) from log P(SILENCE), which is below 0."""
-    return math.log(-math.expm1(min(silence, -SURE)))
-
-
-def chances_of(values: Mapping[str, float], silences: bool) -> dict[str, float]:
-    """Return a distribution over names from log P(header), or from log P(SILENCE).
-
-    Example:
-        >>> chances_of({"Ann": -1.0, "Bob": -1.0}, silences=False)
-        {'Ann': 0.5, 'Bob': 0.5}
-    """
-    scores = torch.tensor(list(values.values()), dtype=torch.float64)
-    if silences:
-        speaking = -torch.expm1(scores.clamp(max=0)) + SURE  # nobody at all: all alike
-        shares = speaking / speaking.sum()
-    else:
-        shares = scores.softmax(0)
-    return dict(zip(values, shares.tolist(), strict=True))
 
 
 def write_scenes(path: Path, scenes: Sequence[Scene]) -> None:

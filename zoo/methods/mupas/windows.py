@@ -49,7 +49,7 @@ class Window:
         first: Index of its first turn in the scene.
         prefix: Ids of the system turn.
         headers: Ids of the header of each person, also of those who say nothing.
-        turns: The turns, at least one.
+        turns: The turns; none of a scene that has not begun.
         ends: Whether the scene is over behind them.
     """
 
@@ -69,7 +69,8 @@ class Window:
         found: Counter[str] = Counter()
         for turn in self.turns:
             found[turn.name] += len(turn.words) + headers * len(turn.header)
-        found[self.turns[-1].name] += headers and self.ends
+        if self.turns:
+            found[self.turns[-1].name] += headers and self.ends
         return found
 
     @property
