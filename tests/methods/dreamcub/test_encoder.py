@@ -108,13 +108,13 @@ def test_the_oldest_turns_of_a_full_window_are_left_out(module: Any) -> None:
         encoder(Dialogue((*long.turns[:-2], said, turns[3]), id="d:4"))
 
 
-def test_an_example_weighs_its_tokens_its_labels_and_one_state(module: Any) -> None:
-    """A state without a label counts none; one whose reply is not written has nothing to say."""
+def test_an_example_weighs_its_tokens_and_one_state(module: Any) -> None:
+    """One whose reply is not written has nothing to say."""
     encoder = module.encoder()
     first, second = encoder(replace(dialogue(), id="d:9"))
     words = len(encoder.said(encoder.reply_text(dialogue().turns[1])))
-    assert first.head_weights() == {0: words, 1: 3.0, 2: 1.0}
+    assert first.head_weights() == {0: words, 1: 1.0}
     turns = (Turn(SEEKER, "Hm."), Turn(SUPPORTER, ""))
     (bare,) = encoder(Dialogue(turns, id="d:8"))
-    assert bare.head_weights() == {2: 1.0}
+    assert bare.head_weights() == {1: 1.0}
     assert second.record.depth == 1

@@ -22,7 +22,7 @@ from zoo.encoding import NO_HEAD, collate, join, unlearned
 from zoo.losses.cross_entropy import Term
 from zoo.losses.preference import sequence_log_probs
 from zoo.methods.dreamcub.belief import Belief, indices
-from zoo.methods.dreamcub.encoder import LABELLED, MOMENTS, BeliefStateEncoder, State
+from zoo.methods.dreamcub.encoder import MOMENTS, BeliefStateEncoder, State
 from zoo.methods.dreamcub.roles import WORLD, Component
 from zoo.methods.dreamcub.world_losses import kl_term, label_term
 from zoo.records import Turn
@@ -171,7 +171,7 @@ class WorldModel:
 
         Args:
             states: With the labels of the data as belief.
-            normalizers: Labelled factors and states of the whole step.
+            normalizers: States of the whole step, under `MOMENTS`.
             names: Seeds of the paths (see `draw`).
             worse: A reply for each state that the one of the data is preferred to; None leaves the
                 reward out.
@@ -183,10 +183,10 @@ class WorldModel:
         asked = [encoder.posterior(state) for state in states]
         sampled, _ = self.module.quietly(lambda: self.draw(asked, names))
         paths = torch.where(gold >= 0, gold, torch.tensor(sampled, device=gold.device)).tolist()
-        labelled, moments = normalizers.get(LABELLED, 1.0), normalizers.get(MOMENTS, 1.0)
+        moments = normalizers.get(MOMENTS, 1.0)
         drawn = sampled if weights.kl else []  # one pass reads both paths of a prompt
         found = self.factor_logps([*asked, *asked[: len(drawn)]], [*paths, *drawn])
-        terms = {"belief": label_term([f[: len(states)] for f in found], gold, labelled)}
+        terms = {"belief": label_term([f[: len(states)] for f in found], gold, moments)}
         if weights.observation:
             terms["observation"] = self.utterances(states, moments)
         if weights.kl:
@@ -195,7 +195,7 @@ class WorldModel:
             terms["kl"] = kl_term(q, p, gold, moments, weights.balance)
         if weights.prior:
             p = self.factor_logps([encoder.prior(s) for s in states], paths)
-            terms["prior"] = label_term(p, gold, labelled)
+            terms["prior"] = label_term(p, gold, moments)
         if worse is not None:
             terms["reward"] = self._preference(states, worse, moments)
         if graded:
