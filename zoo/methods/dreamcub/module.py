@@ -28,8 +28,9 @@ Unknown in the paper, chosen here: equations (3) to (7), all weights, the prompt
 learned from pairs, the reply of the data before one that the policy samples (a policy that comes to
 be better than the data is held back by them: `rewards: user` leaves them out); imagination goes
 prior, utterance, posterior; a turn that nobody rated has the mean reward of the rated ones; the
-entropy bonus is an intrinsic reward; V is read where a reply begins; both heads start from N(0, 1/(d+1)) with 1/(d+1) as standard deviation. With horizon 0
-nothing is imagined and the policy stays supervised.
+entropy bonus is an intrinsic reward; V is read where a reply begins; both heads start from
+N(0, 1/(d+1)) with 1/(d+1) as standard deviation. With horizon 0 nothing is imagined and the policy
+stays supervised.
 
 Shapes: N dialogues, H turns, R replies, T their tokens, S states, D width.
 """
