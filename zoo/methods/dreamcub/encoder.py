@@ -256,9 +256,10 @@ class BeliefStateEncoder(PromptEncoder):
 def heard(state: State, reply: Turn, utterance: str = "") -> State:
     """Return the state after a reply and, if it is known, the seeker's next utterance.
 
-    What was believed becomes what was believed before.
+    What was believed becomes what was believed before. Each line of an utterance is a turn, as in
+    data in which a seeker says several things in a row.
     """
-    said = (Turn(SEEKER, utterance),) if utterance else ()
+    said = [Turn(SEEKER, line) for line in utterance.split("\n") if line.strip()]
     turns = (*state.decision.turns, reply, *said)
     depth = state.decision.depth + 1
     decision = replace(state.decision, turns=turns, target=Turn(SUPPORTER, ""), depth=depth)

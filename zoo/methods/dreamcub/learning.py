@@ -224,7 +224,7 @@ class Learning:
         if self.env is None and module.user.kind == "scripted":
             self.env = ScriptedEnv(seed=module.user.seed)
         elif self.env is None and module.user.kind == "replay":
-            self.env = ReplayEnv(module.encoder().dialogues, module.labels)
+            self.env = ReplayEnv(module.encoder().dialogues, module.labels, module.user.seed)
         elif self.env is None:
             simulator = as_config(Backbone, module.user.simulator)
             judge = LocalLLM.load(simulator, device=str(module.device))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,11 +27,13 @@ from zoo.methods.dreamcub.encoder import MOMENTS, BeliefStateEncoder, State
 from zoo.methods.dreamcub.roles import WORLD, Component
 from zoo.methods.dreamcub.world_losses import kl_term, label_term
 from zoo.records import Turn
+from zoo.support.decisions import ROLES
 
 if TYPE_CHECKING:
     from zoo.methods.dreamcub.module import DreamCUB
 
 OBSERVED = 0  # the one head of an utterance
+NAMES = tuple(f"{name}:" for name in ROLES.values())  # what another turn begins with
 Graded = tuple[State, Turn, float | None]
 """A state, the reply in it, and the reward that an environment gave; None where nobody rated."""
 
@@ -144,7 +147,7 @@ class WorldModel:
         with using(module.lm, WORLD):
             ids = module.write([encoder.observation(state) for state in asked], temperature)
         texts = [module.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
-        return beliefs, [first_line(text) for text in texts]
+        return beliefs, [of_seeker(text) for text in texts]
 
     def rewards(self, states: Sequence[State], replies: Sequence[Turn]) -> Tensor:
         """Return r(h_t, o_t, b_t, a_t), `(S,)`."""
@@ -253,6 +256,12 @@ class WorldModel:
         return collate(examples, {}).to(self.module.device)
 
 
-def first_line(text: str) -> str:
-    """Return what a seeker says in a text that may go on; `...` where there is nothing."""
-    return " ".join(text.strip().split("\n")[0].split()) or "..."
+def of_seeker(text: str) -> str:
+    """Return the lines that a seeker says in a text that may go on with somebody's next turn.
+
+    Several messages in a row are learned as lines, so they are heard as lines. `...` where there is
+    nothing.
+    """
+    lines = text.strip().split("\n")
+    own = takewhile(lambda line: not line.lstrip().startswith(NAMES), lines)
+    return "\n".join(filter(None, (" ".join(line.split()) for line in own))) or "..."
