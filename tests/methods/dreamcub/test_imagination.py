@@ -14,6 +14,7 @@ import zoo
 from zoo.adapters import using
 from zoo.methods.dreamcub import imagination
 from zoo.methods.dreamcub.behaviour import normalized
+from zoo.methods.dreamcub.belief import belief_line
 from zoo.methods.dreamcub.encoder import State
 from zoo.methods.dreamcub.environment import Answer, ScriptedEnv
 from zoo.methods.dreamcub.imagination import MAX_REWARD, imagine, planned, roll
@@ -73,10 +74,11 @@ def test_a_planned_reply_has_the_best_imagined_return(make: Any) -> None:
     """Of several candidates for each of two states; a module that plans replies with it."""
     module = module_of(make, horizon=1, candidates=3, moved=0.2)
     states = [State(decisions(dialogue(i), module.labels)[1]) for i in range(2)]
+    states = module.quietly(lambda: module.world.infer(states))
     many = [state for state in states for _ in range(3)]
     names = [f"{state.decision.id}-plan-{i % 3}" for i, state in enumerate(many)]
     torch.manual_seed(5)
-    rolled = module.quietly(lambda: imagine(module, many, names)).buffer
+    rolled = module.quietly(lambda: imagine(module, many, names, known=True)).buffer
     torch.manual_seed(5)
     chosen = module.quietly(lambda: planned(module, states, 3))
     returns = rolled.returns.tolist()
@@ -87,6 +89,25 @@ def test_a_planned_reply_has_the_best_imagined_return(make: Any) -> None:
     answers = module.respond([state.decision for state in states])
     texts = [module.tokenizer.decode(reply, skip_special_tokens=True) for reply in chosen]
     assert [answer.words for answer in answers] == texts
+
+
+def test_the_belief_that_is_shown_is_told_to_every_candidate(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """b is the likeliest one, inferred once for a state; each candidate is written for it."""
+    module, told = module_of(make, horizon=2, candidates=4, moved=0.2), list[list[int]]()
+    write = module.actor.write
+    monkeypatch.setattr(module.actor, "write", lambda rows: told.extend(rows) or write(rows))
+    points = [decisions(dialogue(i), module.labels)[1] for i in range(2)]
+    states = [State(point) for point in points]
+    drawn = module.quietly(lambda: module.world.infer(states, ["sampled"] * 2))
+    answers = module.respond(points)
+    first = [module.tokenizer.decode(row) for row in told[: 2 * 4]]  # two turns are imagined
+    for i, (answer, state) in enumerate(zip(answers, drawn, strict=True)):
+        line = dict(answer.steps)["belief"]
+        assert line != belief_line(module.factors, state.belief), "samples are the likeliest ones"
+        for prompt in first[4 * i : 4 * i + 4]:
+            assert f"The seeker's state: {line}\n" in prompt
 
 
 def test_advantages_of_a_buffer_are_normalised() -> None:

@@ -145,13 +145,16 @@ def _scores(steps: Sequence[Mapping[str, Any]], returns_HN: Tensor) -> dict[str,
     return {name: float(values.mean()) for name, values in found.items() if len(values)}
 
 
-def imagine(module: DreamCUB, states: Sequence[State], names: Sequence[str]) -> Rollout:
+def imagine(
+    module: DreamCUB, states: Sequence[State], names: Sequence[str], *, known: bool = False
+) -> Rollout:
     """Lead imagined dialogues of H turns from real states.
 
     Args:
         module: Policy, critic and world model.
-        states: Real states; the belief is inferred here, not taken from the data.
+        states: Real states.
         names: Seeds of the sampled beliefs.
+        known: The states hold beliefs that were inferred; else one is sampled from q for each.
     """
     world = module.world
     agreed: list[bool] = []
@@ -166,7 +169,8 @@ def imagine(module: DreamCUB, states: Sequence[State], names: Sequence[str]) -> 
         agreed.extend(state.belief == b for state, b in zip(following, beliefs, strict=True))
         return rewards, [True] * len(now), following
 
-    rollout = roll(module, world.infer(states, names), module.horizon, respond)
+    begun = states if known else world.infer(states, names)
+    rollout = roll(module, begun, module.horizon, respond)
     rollout.scores["disagreement"] = 1 - sum(agreed) / max(1, len(agreed))
     return rollout
 
@@ -174,13 +178,16 @@ def imagine(module: DreamCUB, states: Sequence[State], names: Sequence[str]) -> 
 def planned(module: DreamCUB, states: Sequence[State], candidates: int) -> list[list[int]]:
     """Return the reply with the highest imagined return G_0 in each state, as token ids.
 
+    All candidates for a state are told its one belief.
+
     Args:
         module: Policy, critic and world model.
-        states: Where a reply is awaited.
+        states: Where a reply is awaited, with the belief that was inferred.
         candidates: Replies that are sampled and imagined in each.
     """
     many = [state for state in states for _ in range(candidates)]
     names = [f"{state.decision.id}-plan-{i % candidates}" for i, state in enumerate(many)]
-    buffer = imagine(module, many, names).buffer  # the first turns of all dialogues come first
+    rollout = imagine(module, many, names, known=True)
+    buffer = rollout.buffer  # the first turns of all dialogues come first
     best = buffer.returns[: len(many)].view(-1, candidates).argmax(1).tolist()
     return [buffer.replies[i * candidates + place] for i, place in enumerate(best)]

@@ -77,7 +77,9 @@ class DreamCUB(BeliefModule):
         weights: Weights of the world model's losses.
         dataset: Whose emotions.
         labels: Names of the replies' strategies: `support`, or `acts` of DailyDialog.
-        factors: What a belief consists of, of `emotion`, `sentiment`, `intention`, `intensity`.
+        factors: What a belief consists of, of `emotion`, `sentiment`, `intention`, `intensity`; the
+            first three by default. One that the data never label, as `intention` in ESConv and in
+            EmpatheticDialogues, is not learned: what is inferred of it is noise.
         surprise: Sentiment of DailyDialog's surprise.
         belief_in: What is told the belief; leave one out as an ablation. `policy`: the critic too.
         use_previous: The prior reads the belief of the turn before.
