@@ -54,7 +54,12 @@ def test_more_settings_that_do_not_fit(options: dict[str, Any], said: str) -> No
         zoo.DreamCUB({"name": "tiny-llama", "lora": {"rank": 2}}, **options).validate()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("dreamcub*.yaml")), ids=str)
+def named(path: Path) -> str:
+    """Return where a config lies."""
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("dreamcub*.yaml")), ids=named)
 def test_configs_name_factors_that_their_data_label(path: Path) -> None:
     """One without a label anywhere is never learned, and a random letter where it is inferred."""
     layers = [yaml.safe_load(p.read_text()) for p in (ROOT / "configs/dreamcub.yaml", path)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.dreamcub.dreamcub_reference import dialogue, module_of, states_of
+from methods.dreamcub.dreamcub_reference import dialogue, letter_logps, module_of, states_of
 
 import zoo
 from zoo.encoding import sum_head_weights
@@ -56,15 +56,10 @@ def test_preferences_are_those_of_bradley_and_terry(module: Any) -> None:
 
 def joint_nll(module: Any, prompt: list[int], label_of: dict[str, str]) -> float:
     """Return -log of the chance of a belief: of each letter among those of its factor."""
-    encoder = module.encoder()
     path = [f.labels.index(label_of[f.name]) for f in module.factors]
-    ids, places = encoder.chain(prompt, path)
-    with torch.no_grad(), zoo.adapters.using(module.lm, "world_model"):
-        logits = module.lm(input_ids=torch.tensor([ids])).logits[0, places]
-    nll = 0.0
-    for row, factor, index in zip(logits, module.factors, path, strict=True):
-        nll -= float(row[encoder.letter_ids[: len(factor.labels)]].log_softmax(-1)[index])
-    return nll
+    with torch.no_grad():
+        rows = letter_logps(module, prompt, path)
+    return -sum(float(row[index]) for row, index in zip(rows, path, strict=True))
 
 
 def test_beliefs_are_learned_as_a_whole(make: Any) -> None:
