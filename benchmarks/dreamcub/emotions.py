@@ -31,7 +31,7 @@ from benchmarks.training import DEVICE
 from zoo.adapters import adapter_of
 from zoo.errors import TooLongError
 from zoo.losses.cross_entropy import total_loss
-from zoo.methods.dreamcub.encoder import LABELLED, MOMENTS, State
+from zoo.methods.dreamcub.encoder import MOMENTS, State
 from zoo.methods.dreamcub.roles import WORLD
 from zoo.support.decisions import decisions
 
@@ -70,11 +70,8 @@ def learn(module: Any, states: ByEmotion, steps: int, seed: int) -> None:
         optimizer.param_groups[0]["lr"] = COPY_RATE * min(1.0, (step + 1) / WARM_UP)
         some = [draw.choice(states[draw.choice(names)]) for _ in range(BATCH)]
         seeds = [f"{state.decision.id}-{step}" for state in some]
-        labelled = float(BATCH * len(module.factors))
         with torch.autocast(DEVICE, torch.bfloat16):
-            terms = module.world.losses(
-                some, {LABELLED: labelled, MOMENTS: float(BATCH)}, names=seeds
-            )
+            terms = module.world.losses(some, {MOMENTS: float(BATCH)}, names=seeds)
             loss = total_loss(terms, module.loss_weights)
         optimizer.zero_grad()
         loss.backward()

@@ -4,11 +4,13 @@
     python -m benchmarks.dreamcub.replies --json FILE --seeds 0 1 2
 
 All rows begin with the small base of `small_base.py`, which has read ESConv's training dialogues,
-and train full copies of it on ESConv with the same supervised steps; rewards are learned from pairs
-of the data's reply and a sampled one. `base` is not trained. Two decisions of each test dialogue of
-ESConv are answered with the likeliest reply, and one of each of as many dialogues of
-EmpatheticDialogues, which nothing was trained on. Scores: BLEU-2, ROUGE-L, distinct-2, words of a
-reply. Resumable: one JSON entry per row and seed, with ROUGE-L of each decision.
+and train full copies of it on ESConv with the same supervised steps, at the same constant rate:
+under a decay over the whole run a row with more stages would end its supervised steps at a higher
+rate. Rewards are learned from pairs of the data's reply and a sampled one. `base` is not trained.
+Two decisions of each test dialogue of ESConv are answered with the likeliest reply, and one of each
+of as many dialogues of EmpatheticDialogues, which nothing was trained on. Scores: BLEU-2, ROUGE-L,
+distinct-2, words of a reply. Resumable: one JSON entry per row and seed, with ROUGE-L of each
+decision.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def method_of(base: str, row: str, times: float) -> tuple[zoo.DreamCUB, int]:
     updates = UPDATES | ({"world_per_cycle": 0} if given.get("behaviour") == "dpo" else {})
     module = zoo.DreamCUB(
         zoo.Backbone(base),
-        zoo.Optimizer(lr=RATES["policy"], weight_decay=0.0, beta2=0.95),
+        zoo.Optimizer(
+            lr=RATES["policy"], schedule="constant", warmup_ratio=0.0, weight_decay=0.0, beta2=0.95
+        ),
         world_lr=RATES["world"],
         critic_lr=RATES["world"],
         schedule={**stages, **updates},

@@ -66,6 +66,18 @@ def test_stages_of_a_row_are_as_long_as_they_are_said_to_be() -> None:
     assert kinds == {"policy", "behaviour"}
 
 
+def test_all_rows_have_the_same_supervised_steps() -> None:
+    """As many, at equal rates, however many other steps follow."""
+    found = {}
+    for row in replies.ROWS:
+        module, total = replies.method_of("tiny-llama", row, 1.0)
+        steps = [i for i in range(total) if module.learning.phase(i).loss == "policy"]
+        settings = module.optimizer
+        found[row] = [(i, settings.lr * settings.factor(i, total)) for i in steps]
+    assert len(found["SFT"]) == replies.LENGTHS["policy"]
+    assert all(rates == found["SFT"] for rates in found.values())
+
+
 @pytest.mark.parametrize("row", list(replies.ROWS))
 def test_every_row_runs(row: str, tmp_path: Path) -> None:
     entry = replies.run(row, 0, 0.01, 2, tmp_path)

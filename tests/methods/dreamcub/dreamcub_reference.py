@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from zoo.adapters import using
 from zoo.methods.dreamcub.encoder import State
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import decisions
@@ -44,6 +47,17 @@ def module_of(make: Any, *, seed: int = 0, moved: float = 0.05, **options: Any) 
             if "lora_" in name or name.endswith("_head.weight") and "lm_head" not in name:
                 parameter.add_(torch.randn_like(parameter) * moved)
     return module
+
+
+def letter_logps(module: Any, prompt: list[int], path: Sequence[int]) -> list[Tensor]:
+    """Return the log-probabilities of each factor's letters along a path, F tensors `(K,)`."""
+    encoder = module.encoder()
+    ids, places = encoder.chain(prompt, path)
+    with using(module.lm, "world_model"):
+        logits = module.lm(input_ids=torch.tensor([ids])).logits[0, places]
+    counts = [len(factor.labels) for factor in module.factors]
+    rows = zip(logits, counts, strict=True)
+    return [row[encoder.letter_ids[:count]].log_softmax(-1) for row, count in rows]
 
 
 def ppo_losses(

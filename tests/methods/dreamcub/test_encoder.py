@@ -10,7 +10,7 @@ from methods.dreamcub.dreamcub_reference import dialogue, states_of
 
 from zoo.errors import TooLongError
 from zoo.methods.dreamcub.encoder import State, heard
-from zoo.methods.dreamcub.world_model import first_line
+from zoo.methods.dreamcub.world_model import of_seeker
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import decisions
 from zoo.support.labels import ACTS
@@ -40,10 +40,28 @@ def test_a_reply_is_read_as_it_is_written(
     assert plain.reply_text(turn) == words
 
 
-def test_a_seeker_says_one_line() -> None:
+def test_a_seeker_says_lines_until_somebody_has_a_turn() -> None:
     """What a model writes on with is not theirs."""
-    assert first_line(" I am  lost.\nSupporter: Why?") == "I am lost."
-    assert first_line(" \n ") == "..."
+    assert of_seeker(" I am  lost.\nSupporter: Why?\nNo.") == "I am lost."
+    assert (
+        of_seeker("I am lost. \n\n It is  dark.\n Seeker: I am lost.") == "I am lost.\nIt is dark."
+    )
+    assert of_seeker("Supporters: a word\nof mine") == "Supporters: a word\nof mine"
+    for nothing in ("", " \n ", "Supporter: Why?"):
+        assert of_seeker(nothing) == "..."
+
+
+def test_several_messages_in_a_row_are_read_as_in_the_data(module: Any) -> None:
+    """What L_obs learns is a line each; heard again, every component reads what the data say."""
+    first, second = Turn(SEEKER, "Somebody is there."), Turn(SEEKER, "It is dark.")
+    talk = Dialogue((*dialogue().turns[:2], first, second, Turn(SUPPORTER, "So?")), id="d:7")
+    before, after = decisions(talk, ACTS, need_strategies=False)
+    told = heard(State(before), before.target, of_seeker(after.query))
+    assert after.query == "Somebody is there.\nIt is dark."
+    assert told.decision.turns == after.turns
+    encoder = module.encoder()
+    for name in ("posterior", "prior", "observation", "reply"):
+        assert getattr(encoder, name)(told) == getattr(encoder, name)(State(after))
 
 
 def test_what_is_heard_begins_the_next_state() -> None:
@@ -108,13 +126,13 @@ def test_the_oldest_turns_of_a_full_window_are_left_out(module: Any) -> None:
         encoder(Dialogue((*long.turns[:-2], said, turns[3]), id="d:4"))
 
 
-def test_an_example_weighs_its_tokens_its_labels_and_one_state(module: Any) -> None:
-    """A state without a label counts none; one whose reply is not written has nothing to say."""
+def test_an_example_weighs_its_tokens_and_one_state(module: Any) -> None:
+    """One whose reply is not written has nothing to say."""
     encoder = module.encoder()
     first, second = encoder(replace(dialogue(), id="d:9"))
     words = len(encoder.said(encoder.reply_text(dialogue().turns[1])))
-    assert first.head_weights() == {0: words, 1: 3.0, 2: 1.0}
+    assert first.head_weights() == {0: words, 1: 1.0}
     turns = (Turn(SEEKER, "Hm."), Turn(SUPPORTER, ""))
     (bare,) = encoder(Dialogue(turns, id="d:8"))
-    assert bare.head_weights() == {2: 1.0}
+    assert bare.head_weights() == {1: 1.0}
     assert second.record.depth == 1

@@ -11,6 +11,7 @@ from methods.dreamcub.test_parts import Player
 
 from zoo.errors import InputError
 from zoo.judges.judge import JudgeError
+from zoo.methods.dreamcub.encoder import State, heard
 from zoo.methods.dreamcub.environment import CUES, LLMEnv, ReplayEnv, ScriptedEnv
 from zoo.methods.dreamcub.replay import Experience, Replay
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
@@ -88,11 +89,65 @@ def test_replayed_states_are_those_in_which_somebody_was_heard() -> None:
     """They come round again; a dialogue that a supporter opens is no state to begin with."""
     turns = (Turn(SUPPORTER, "Hi."), Turn(SUPPORTER, "So?"), *dialogue().turns)
     env = ReplayEnv({"d:0": Dialogue(turns, id="d:0")}, ACTS)
-    assert [env.open(i).query for i in range(3)] == ["Who is there 0?", "Oh, how nice!"] * 1 + [
-        "Who is there 0?"
-    ]
+    assert {env.open(i).query for i in range(2)} == {"Who is there 0?", "Oh, how nice!"}
+    assert [env.open(i) for i in (2, 3)] == [env.open(i) for i in (0, 1)]
     with pytest.raises(InputError, match="replay needs training dialogues"):
         ReplayEnv({}, ACTS)
+
+
+def test_the_seed_says_in_which_order_logged_states_come() -> None:
+    """Every state comes once before any comes again."""
+    talks = {f"d:{i}": dialogue(i) for i in range(5)}
+    orders = [[ReplayEnv(talks, ACTS, seed).open(i).id for i in range(10)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert (
+        set(orders[0]) == set(orders[2]) == {f"d:{i}, turn {t}" for i in range(5) for t in (1, 3)}
+    )
+
+
+def turns_of(letters: str) -> tuple[Turn, ...]:
+    """Return a turn for each letter: `s` of the seeker, `h` of the supporter."""
+    return tuple(
+        Turn(SEEKER if letter == "s" else SUPPORTER, f"{letter}{i}")
+        for i, letter in enumerate(letters)
+    )
+
+
+def test_logged_messages_in_a_row_are_one_answer() -> None:
+    """Each once and in order, wherever a dialogue is joined and however often somebody spoke."""
+    talk = Dialogue(turns_of("hsshhsshshhsh"), id="d:0")
+    env, told = ReplayEnv({"d:0": talk}, ACTS), {}
+    for number in range(len(env.states)):
+        state, said = State(env.open(number)), list[str | None]()
+        begun = len(state.decision.turns)
+        while not said or said[-1] is not None:
+            reply = Turn(SUPPORTER, "I see.")
+            said.append(env.answer(state.decision, reply).utterance)
+            state = heard(state, reply, said[-1] or "")
+        told[begun] = said
+    assert told == {
+        3: ["s5\ns6", "s8", "s11", None],
+        7: ["s8", "s11", None],
+        9: ["s11", None],
+        12: [None],
+    }
+
+
+class Listening(Noted):
+    """Keeps who said what before it writes."""
+
+    def write(self, messages: Any, seed: int | None = None) -> str:
+        self.told = list(messages)
+        return "I am lost.\nIt is dark."
+
+
+def test_a_judge_hears_lines_of_its_own_as_one_message() -> None:
+    env = LLMEnv(judge := Listening(), ["my exam"])
+    reply = Turn(SUPPORTER, "Why?")
+    state = heard(State(env.open(0)), reply, env.answer(env.open(0), reply).utterance or "")
+    assert [turn.text for turn in state.decision.turns[-2:]] == ["I am lost.", "It is dark."]
+    env.answer(state.decision, reply)
+    assert judge.told[-2:] == [("assistant", "I am lost.\nIt is dark."), ("user", "Why?")]
 
 
 def test_a_replay_is_sampled_by_its_seed() -> None:

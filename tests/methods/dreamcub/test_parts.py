@@ -181,7 +181,7 @@ def test_the_script_rewards_the_hidden_feeling_alone() -> None:
 
 def test_logged_dialogues_go_on_whatever_is_replied() -> None:
     env = ReplayEnv({"d:0": dialogue()}, ACTS)
-    first, second = env.open(0), env.open(1)
+    first, second = sorted(env.states, key=lambda state: state.depth)
     assert env.answer(first, Turn(SUPPORTER, "anything")) == ("Oh, how nice!", None)
     assert env.answer(second, Turn(SUPPORTER, "anything")) == (None, None)
 

@@ -30,7 +30,7 @@ def test_cycles_of_the_early_stages_are_as_long_as_those_of_joint_learning() -> 
         ((None, 1, 1, 1), False, False),
         ((1, None, 0, 0), True, False),
         ((1, 0, 0, 0), False, False),
-        ((1, 0, 0, 1), True, False),
+        ((1, 0, 0, 1), True, True),
         ((0, 0, 1, 0), True, True),
         ((1, 1, None, 0), True, True),
     ],
@@ -78,6 +78,8 @@ def test_pairs_are_learned_from_the_third_stage_on(
 
     assert learned(Schedule(0, 1, 1, world_per_cycle=1)) == [False, True, True, True]
     assert learned(Schedule(0, 1, 1, world_per_cycle=1), "user") == [False] * 4
+    no_third = Schedule(0, 1, 0, world_per_cycle=1, minibatches=1)  # S2, world step, imagination
+    assert learned(no_third) == [False, True, False, True], "joint learning has the reward anyway"
     assert learned(Schedule(0, None)) == [False] * 4
     monkeypatch.setattr(module, "schedule", Schedule(None))
     assert module.learning.world_losses(batch, validating=True) == {}

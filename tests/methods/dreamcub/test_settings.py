@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from methods.dreamcub.dreamcub_reference import module_of
 
+import datamodules
 import zoo
 from zoo.errors import InputError
+from zoo.methods.dreamcub.belief import annotated, factors_of
+from zoo.support.decisions import decisions
+from zoo.support.labels import LABELS
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_each_adapter_learns_at_its_own_rate(make: Any) -> None:
@@ -44,6 +52,28 @@ def test_each_adapter_learns_at_its_own_rate(make: Any) -> None:
 def test_more_settings_that_do_not_fit(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         zoo.DreamCUB({"name": "tiny-llama", "lora": {"rank": 2}}, **options).validate()
+
+
+def named(path: Path) -> str:
+    """Return where a config lies."""
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("dreamcub*.yaml")), ids=named)
+def test_configs_name_factors_that_their_data_label(path: Path) -> None:
+    """One without a label anywhere is never learned, and a random letter where it is inferred."""
+    layers = [yaml.safe_load(p.read_text()) for p in (ROOT / "configs/dreamcub.yaml", path)]
+    settings = layers[1]["model"]["init_args"]
+    data = next(c["data"]["class_path"] for c in reversed(layers) if "class_path" in c["data"])
+    dataset = settings.get("dataset", layers[0]["model"]["init_args"]["dataset"])
+    names = settings.get("factors", ["emotion", "sentiment", "intention"])
+    found = [
+        annotated(decision, factors_of(names, dataset), dataset)
+        for record in getattr(datamodules, data.partition(".")[2])().records("train")
+        for decision in decisions(record, LABELS[settings.get("labels", "support")])
+    ]
+    for name, labels in zip(names, zip(*found, strict=True), strict=True):
+        assert any(labels), name
 
 
 def test_copies_are_not_quantised() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from methods.dreamcub.dreamcub_reference import states_of
+from methods.dreamcub.dreamcub_reference import dialogue, letter_logps, module_of, states_of
 
 import zoo
+from zoo.encoding import sum_head_weights
+from zoo.losses.cross_entropy import total_loss
 from zoo.records import SUPPORTER, Turn
 
 
@@ -50,3 +52,32 @@ def test_preferences_are_those_of_bradley_and_terry(module: Any) -> None:
     term = module.world._preference(states, worse, 2.0)
     assert float(term.sum) == pytest.approx(float((1 + (bad - good).exp()).log().sum()), rel=1e-5)
     assert (float(term.weight), term.normalizer) == (2, 2)
+
+
+def joint_nll(module: Any, prompt: list[int], label_of: dict[str, str]) -> float:
+    """Return -log of the chance of a belief: of each letter among those of its factor."""
+    path = [f.labels.index(label_of[f.name]) for f in module.factors]
+    with torch.no_grad():
+        rows = letter_logps(module, prompt, path)
+    return -sum(float(row[index]) for row, index in zip(rows, path, strict=True))
+
+
+def test_beliefs_are_learned_as_a_whole(make: Any) -> None:
+    """L_bel and L_prior are means over states of -log of all three labels together."""
+    module = module_of(make, weights={"observation": 0.0, "kl": 0.0, "prior": 1.0})
+    encoder = module.encoder()
+    examples = encoder(dialogue())
+    normalizers = encoder.collate(examples, sum_head_weights(examples)).normalizers
+    states = [encoder.state(example.record) for example in examples]
+    named = [dict(zip([f.name for f in module.factors], s.belief, strict=True)) for s in states]
+    assert len(named) == 2
+    assert all(label for labels in named for label in labels.values())
+    terms = module.world.losses(states, normalizers, names=["a", "b"])
+    total = 0.0
+    for name, prompt in (("belief", encoder.posterior), ("prior", encoder.prior)):
+        pairs = zip(states, named, strict=True)
+        wanted = sum(joint_nll(module, prompt(s), labels) for s, labels in pairs) / 2
+        assert float(terms[name].loss) == pytest.approx(wanted, rel=1e-5)
+        assert float(terms[name].mean) == pytest.approx(wanted, rel=1e-5), "what is logged"
+        total += wanted
+    assert float(total_loss(terms, module.loss_weights)) == pytest.approx(total, rel=1e-5)

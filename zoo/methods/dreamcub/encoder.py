@@ -17,7 +17,7 @@ from typing import ClassVar
 from zoo.encoding import NO_HEAD, Example, extended, join, unlearned
 from zoo.errors import InputError, TooLongError
 from zoo.methods.dreamcub import prompts
-from zoo.methods.dreamcub.belief import LETTERS, Belief, Factor, annotated, belief_line, indices
+from zoo.methods.dreamcub.belief import LETTERS, Belief, Factor, annotated, belief_line
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.option_tokens import option_ids
 from zoo.prompts.truncation import first_kept
@@ -26,7 +26,7 @@ from zoo.support.decisions import Decision, decisions, transcript
 from zoo.support.encoder import SPEAK
 from zoo.support.labels import Labels
 
-LABELLED, MOMENTS = 1, 2  # kinds of supervision beside SPEAK: labelled factors, states
+MOMENTS = 1  # kind of supervision beside SPEAK: states
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class StateExample(Example):
-    """A reply in its state.
-
-    Attributes:
-        labelled: Factors of the state that have a label.
-    """
-
-    labelled: int = 0
+    """A reply in its state."""
 
     def head_weights(self) -> dict[int, float]:
-        """Return the reply's tokens, the labelled factors, and one state."""
-        counts = {LABELLED: float(self.labelled), MOMENTS: 1.0}
-        return Example.head_weights(self) | {k: v for k, v in counts.items() if v}
+        """Return the reply's tokens and one state."""
+        return Example.head_weights(self) | {MOMENTS: 1.0}
 
 
 @dataclass
@@ -230,8 +223,7 @@ class BeliefStateEncoder(PromptEncoder):
         if learned:
             base = join([(prompt, NO_HEAD, 0.0), (learned, SPEAK, 1.0)], record=decision)
         self._check_fits(state)
-        labelled = sum(index >= 0 for index in indices(self.factors, state.belief or ()))
-        return extended(StateExample, base, labelled=labelled)
+        return extended(StateExample, base)
 
     def _check_fits(self, state: State) -> None:
         """Refuse a state that some component could not read, now or after an imagined turn.
@@ -264,9 +256,10 @@ class BeliefStateEncoder(PromptEncoder):
 def heard(state: State, reply: Turn, utterance: str = "") -> State:
     """Return the state after a reply and, if it is known, the seeker's next utterance.
 
-    What was believed becomes what was believed before.
+    What was believed becomes what was believed before. Each line of an utterance is a turn, as in
+    data in which a seeker says several things in a row.
     """
-    said = (Turn(SEEKER, utterance),) if utterance else ()
+    said = [Turn(SEEKER, line) for line in utterance.split("\n") if line.strip()]
     turns = (*state.decision.turns, reply, *said)
     depth = state.decision.depth + 1
     decision = replace(state.decision, turns=turns, target=Turn(SUPPORTER, ""), depth=depth)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Literal, NamedTuple, Protocol
 
 from zoo.backbone import Backbone
@@ -49,7 +50,7 @@ class Answer(NamedTuple):
     """What comes back for a reply.
 
     Attributes:
-        utterance: The user's next words; None where the dialogue ends.
+        utterance: The user's next words, a message a line; None where the dialogue ends.
         reward: r_t; None where nobody rates.
     """
 
@@ -73,6 +74,12 @@ def opened(turns: Sequence[Turn], name: str, situation: str = "") -> Decision:
     """Return the state in which a reply to these turns is awaited."""
     target = Turn(SUPPORTER, "")
     return Decision(tuple(turns), target, 0, False, dialogue=name, id=name, situation=situation)
+
+
+def joined(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns in which neighbours of one speaker are one, a line each."""
+    runs = groupby(turns, lambda turn: turn.speaker)
+    return [Turn(speaker, "\n".join(turn.text for turn in run)) for speaker, run in runs]
 
 
 CUES: Mapping[str, tuple[str, ...]] = {
@@ -145,7 +152,7 @@ class LLMEnv:
         """Return the next message, and the expected grade among 1 to 5."""
         number = int(decision.dialogue.partition(":")[2])
         seeker = SimulatedSeeker(self.judge, decision.situation, self.seed + number)
-        turns = (*decision.turns, reply)
+        turns = tuple(joined((*decision.turns, reply)))
         said, _ = persist(partial(_say, seeker, turns), RETRIES)
         return Answer(None if said is None else said[0], self._grade(turns))
 
@@ -166,12 +173,16 @@ def _say(seeker: SimulatedSeeker, turns: tuple[Turn, ...], attempt: int) -> tupl
 class ReplayEnv:
     """Says what was said in logged dialogues, whatever the reply; rewards nothing.
 
+    A reply stands for all that the supporter said in a row, and is answered by all that the seeker
+    said in a row after it.
+
     Args:
         dialogues: The log.
         labels: Names of strategies or acts.
+        seed: Seed of the order in which states come.
     """
 
-    def __init__(self, dialogues: Mapping[str, Dialogue], labels: Labels) -> None:
+    def __init__(self, dialogues: Mapping[str, Dialogue], labels: Labels, seed: int = 0) -> None:
         states = [
             decision
             for dialogue in dialogues.values()
@@ -180,14 +191,18 @@ class ReplayEnv:
         ]
         if not states:
             raise InputError("model.user.kind: replay needs training dialogues")
+        random.Random(seed).shuffle(states)
         self.dialogues, self.states = dialogues, states
+        self.begun = {state.id: len(state.turns) for state in states}
 
     def open(self, number: int) -> Decision:
         """Return a logged state."""
         return self.states[number % len(self.states)]
 
     def answer(self, decision: Decision, reply: Turn) -> Answer:
-        """Return the logged utterance that follows; None at the end of the dialogue."""
-        turns = self.dialogues[decision.dialogue].turns[len(decision.turns) + 1 :]
-        following = next((turn.text for turn in turns if turn.speaker == SEEKER), None)
-        return Answer(following, None)
+        """Return the logged messages that follow, a line each; None at the end of the dialogue."""
+        begun = self.begun[decision.id]
+        replied = sum(turn.speaker == SUPPORTER for turn in decision.turns[begun:])
+        rest = joined(self.dialogues[decision.dialogue].turns[begun:])
+        said = [turn.text for turn in rest if turn.speaker == SEEKER]
+        return Answer(said[replied] if replied < len(said) else None, None)

@@ -95,7 +95,7 @@ class Learning:
         phase, step = self.phase(module.global_step), module.global_step
         names = [f"{state.decision.id}-{step}" for state in states]
         worse = None
-        if phase.loss == "reward" and self.pairs:
+        if phase.loss == "reward" and module.rewards == "pairs":
             worse = self.replies(self.sampled(states, module.temperature_of_policy))
         lived = self.replay.sample(module.user.replayed, f"{step}")
         terms = module.world.losses(
@@ -203,9 +203,10 @@ class Learning:
                     replay.fresh.append(Experience(lived, answer.reward, following))
                     alive[n] = following is not None
             rewards = [answer.reward or 0.0 for answer in answers]
+            rated = [answer.reward is not None for answer in answers]
             known = self.inferred([s or old for s, old in zip(after, now, strict=True)], f"{k}")
             after = [s and b for s, b in zip(after, known, strict=True)]
-            return torch.tensor(rewards, device=module.device), after
+            return torch.tensor(rewards, device=module.device), rated, after
 
         alive = [True] * count
         return roll(module, self.inferred(begun, "open"), turns, respond)
@@ -223,7 +224,7 @@ class Learning:
         if self.env is None and module.user.kind == "scripted":
             self.env = ScriptedEnv(seed=module.user.seed)
         elif self.env is None and module.user.kind == "replay":
-            self.env = ReplayEnv(module.encoder().dialogues, module.labels)
+            self.env = ReplayEnv(module.encoder().dialogues, module.labels, module.user.seed)
         elif self.env is None:
             simulator = as_config(Backbone, module.user.simulator)
             judge = LocalLLM.load(simulator, device=str(module.device))

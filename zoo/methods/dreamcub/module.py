@@ -27,9 +27,10 @@ top-k of the sibling recipe are not applied.
 Unknown in the paper, chosen here: equations (3) to (7), all weights, the prompts; the reward is
 learned from pairs, the reply of the data before one that the policy samples (a policy that comes to
 be better than the data is held back by them: `rewards: user` leaves them out); imagination goes
-prior, utterance, posterior; the entropy bonus is an intrinsic reward; V is read where a reply
-begins; both heads start from N(0, 1/(d+1)) with 1/(d+1) as standard deviation. With horizon 0
-nothing is imagined and the policy stays supervised.
+prior, utterance, posterior; a turn that nobody rated has the mean reward of the rated ones; the
+entropy bonus is an intrinsic reward; V is read where a reply begins; both heads start from
+N(0, 1/(d+1)) with 1/(d+1) as standard deviation. With horizon 0 nothing is imagined and the policy
+stays supervised.
 
 Shapes: N dialogues, H turns, R replies, T their tokens, S states, D width.
 """
@@ -76,7 +77,9 @@ class DreamCUB(BeliefModule):
         weights: Weights of the world model's losses.
         dataset: Whose emotions.
         labels: Names of the replies' strategies: `support`, or `acts` of DailyDialog.
-        factors: What a belief consists of, of `emotion`, `sentiment`, `intention`, `intensity`.
+        factors: What a belief consists of, of `emotion`, `sentiment`, `intention`, `intensity`; the
+            first three by default. One that the data never label, as `intention` in ESConv and in
+            EmpatheticDialogues, is not learned: what is inferred of it is noise.
         surprise: Sentiment of DailyDialog's surprise.
         belief_in: What is told the belief; leave one out as an ablation. `policy`: the critic too.
         use_previous: The prior reads the belief of the turn before.

@@ -84,7 +84,8 @@ class Schedule:
     @property
     def learns_pairs(self) -> bool:
         """Whether the run comes to rewards of pairs."""
-        return None not in (self.policy, self.world) and self.reward != 0
+        parts = (self.reward, self.world_per_cycle)
+        return None not in (self.policy, self.world) and any(part != 0 for part in parts)
 
     def phase(self, step: int, *, imagines: bool = True) -> StepPlan:
         """Return what an optimiser step does.

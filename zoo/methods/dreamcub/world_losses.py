@@ -1,12 +1,14 @@
 """What the dialogue world model learns, as functions of log-probabilities.
 
     L = lambda_b L_bel + lambda_o L_obs + lambda_r L_rew + beta L_KL + lambda_p L_prior
-    L_bel   = -log q(b*_t | h_t, o_t)                       known factors only
+    L_bel   = -log q(b*_t | h_t, o_t)                       sum over the known factors
     L_obs   = -(1/|o_t|) log p(o_t | h_t, b*_t)
     L_rew   = -log sigmoid(r(a+) - r(a-)), or 1/2 (r - r_t)^2 where an environment graded
     L_KL    = sum over known factors of alpha KL(sg q || p) + (1 - alpha) KL(q || sg p),
               both along a path of letters that is sampled from q
-    L_prior = -log p(b*_t | h_t)
+    L_prior = -log p(b*_t | h_t)                            the same
+
+All are means over states, of grades over those that a user rated.
 
 Shapes: S states, F factors, K labels of a factor.
 """
@@ -69,13 +71,19 @@ def kl(q_SK: Tensor, p_SK: Tensor) -> Tensor:
 
 
 def label_term(logps: Sequence[Tensor], gold_SF: Tensor, normalizer: float) -> Term:
-    """Return the cross-entropy of labels; what is not known (-1) adds nothing."""
+    """Return -log of the joint probability of the known labels, summed over states, in nats.
+
+    Args:
+        logps: Log-probabilities of each factor, F tensors `(S, K)`.
+        gold_SF: Index of each label; -1 where it is not known, which adds nothing.
+        normalizer: States of the whole step.
+    """
     known_SF = gold_SF >= 0
     picked = [
         logp.gather(1, gold_SF[:, i : i + 1].clamp_min(0))[:, 0] for i, logp in enumerate(logps)
     ]
     nll_SF = -torch.stack(picked, 1) * known_SF
-    return Term(nll_SF.sum(), known_SF.sum().float(), normalizer)
+    return Term(nll_SF.sum(), known_SF.any(1).sum().float(), normalizer)
 
 
 def kl_term(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,15 +23,17 @@ from zoo.encoding import NO_HEAD, collate, join, unlearned
 from zoo.losses.cross_entropy import Term
 from zoo.losses.preference import sequence_log_probs
 from zoo.methods.dreamcub.belief import Belief, indices
-from zoo.methods.dreamcub.encoder import LABELLED, MOMENTS, BeliefStateEncoder, State
+from zoo.methods.dreamcub.encoder import MOMENTS, BeliefStateEncoder, State
 from zoo.methods.dreamcub.roles import WORLD, Component
 from zoo.methods.dreamcub.world_losses import kl_term, label_term
 from zoo.records import Turn
+from zoo.support.decisions import ROLES
 
 if TYPE_CHECKING:
     from zoo.methods.dreamcub.module import DreamCUB
 
 OBSERVED = 0  # the one head of an utterance
+NAMES = tuple(f"{name}:" for name in ROLES.values())  # what another turn begins with
 Graded = tuple[State, Turn, float | None]
 """A state, the reply in it, and the reward that an environment gave; None where nobody rated."""
 
@@ -144,7 +147,7 @@ class WorldModel:
         with using(module.lm, WORLD):
             ids = module.write([encoder.observation(state) for state in asked], temperature)
         texts = [module.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
-        return beliefs, [first_line(text) for text in texts]
+        return beliefs, [of_seeker(text) for text in texts]
 
     def rewards(self, states: Sequence[State], replies: Sequence[Turn]) -> Tensor:
         """Return r(h_t, o_t, b_t, a_t), `(S,)`."""
@@ -171,7 +174,7 @@ class WorldModel:
 
         Args:
             states: With the labels of the data as belief.
-            normalizers: Labelled factors and states of the whole step.
+            normalizers: States of the whole step, under `MOMENTS`.
             names: Seeds of the paths (see `draw`).
             worse: A reply for each state that the one of the data is preferred to; None leaves the
                 reward out.
@@ -183,10 +186,10 @@ class WorldModel:
         asked = [encoder.posterior(state) for state in states]
         sampled, _ = self.module.quietly(lambda: self.draw(asked, names))
         paths = torch.where(gold >= 0, gold, torch.tensor(sampled, device=gold.device)).tolist()
-        labelled, moments = normalizers.get(LABELLED, 1.0), normalizers.get(MOMENTS, 1.0)
+        moments = normalizers.get(MOMENTS, 1.0)
         drawn = sampled if weights.kl else []  # one pass reads both paths of a prompt
         found = self.factor_logps([*asked, *asked[: len(drawn)]], [*paths, *drawn])
-        terms = {"belief": label_term([f[: len(states)] for f in found], gold, labelled)}
+        terms = {"belief": label_term([f[: len(states)] for f in found], gold, moments)}
         if weights.observation:
             terms["observation"] = self.utterances(states, moments)
         if weights.kl:
@@ -195,7 +198,7 @@ class WorldModel:
             terms["kl"] = kl_term(q, p, gold, moments, weights.balance)
         if weights.prior:
             p = self.factor_logps([encoder.prior(s) for s in states], paths)
-            terms["prior"] = label_term(p, gold, labelled)
+            terms["prior"] = label_term(p, gold, moments)
         if worse is not None:
             terms["reward"] = self._preference(states, worse, moments)
         if graded:
@@ -253,6 +256,12 @@ class WorldModel:
         return collate(examples, {}).to(self.module.device)
 
 
-def first_line(text: str) -> str:
-    """Return what a seeker says in a text that may go on; `...` where there is nothing."""
-    return " ".join(text.strip().split("\n")[0].split()) or "..."
+def of_seeker(text: str) -> str:
+    """Return the lines that a seeker says in a text that may go on with somebody's next turn.
+
+    Several messages in a row are learned as lines, so they are heard as lines. `...` where there is
+    nothing.
+    """
+    lines = text.strip().split("\n")
+    own = takewhile(lambda line: not line.lstrip().startswith(NAMES), lines)
+    return "\n".join(filter(None, (" ".join(line.split()) for line in own))) or "..."
