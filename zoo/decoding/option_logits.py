@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+ROWS = 8192  # of the head at a time
+
 
 def option_logits(
     states_RD: Tensor,
@@ -28,6 +30,24 @@ def option_logits(
     rows_KD = weight_VD[torch.tensor(list(option_ids), device=weight_VD.device)]
     with torch.autocast(states_RD.device.type, enabled=False):
         return norm(states_RD).float() @ rows_KD.float().t()
+
+
+def option_log_probs(
+    states_RD: Tensor,
+    norm: Callable[[Tensor], Tensor],
+    weight_VD: Tensor,
+    option_ids: Sequence[int],
+) -> Tensor:
+    """Return the log-probabilities of the options, `(R, K)`, in float32, over the vocabulary.
+
+    The arguments are those of `option_logits`. The head is read in pieces, so that neither a
+    float32 copy of it nor the logits of all tokens are in memory at once.
+    """
+    options_RK = option_logits(states_RD, norm, weight_VD, option_ids)
+    with torch.autocast(states_RD.device.type, enabled=False):
+        ends_RD = norm(states_RD).float()
+        sums = [(ends_RD @ part.float().t()).logsumexp(1) for part in weight_VD.split(ROWS)]
+        return options_RK - torch.stack(sums, 1).logsumexp(1, keepdim=True)
 
 
 def relevance_score(logits_RK: Tensor) -> Tensor:

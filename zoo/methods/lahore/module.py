@@ -36,10 +36,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from zoo.backbone import Backbone
-from zoo.decoding.option_logits import literal_score, option_logits, relevance_score
+from zoo.decoding.option_logits import (
+    literal_score,
+    option_log_probs,
+    option_logits,
+    relevance_score,
+)
 from zoo.decoding.prefix_cache import Prefixes, prefill
 from zoo.encoding import Batch
 from zoo.errors import InputError
@@ -163,8 +167,7 @@ class LaHoRe(RankingModule):
         weight, norm = self.output_head
         options = self.encoder().option_ids
         if self.score == "literal":
-            logits_RV = F.linear(norm(states_RD), weight).float()
-            return literal_score(logits_RV.log_softmax(1)[:, options])
+            return literal_score(option_log_probs(states_RD, norm, weight, options))
         return relevance_score(option_logits(states_RD, norm, weight, options))
 
     @evaluating

@@ -170,7 +170,11 @@ class Rabtriever(RankingModule):
     def forward(  # type: ignore[override]
         self, queries: Tensor, documents: Tensor
     ) -> Tensor:
-        """Return e_stu of equation (2), `(..., D)`, from e_Q and e_D[-1]."""
+        """Return e_stu of equation (2), `(..., D)`, from e_Q and e_D[-1].
+
+        Training learns what this returns. Equation (5) needs the product: who overrides this
+        overrides `query_vectors` or `scores` too, else documents are refused to be ranked.
+        """
         predicted: Tensor = self.predictor(queries)
         return predicted * documents.float() if self.product else predicted
 
@@ -200,25 +204,46 @@ class Rabtriever(RankingModule):
 
     # -- scores --------------------------------------------------------------------------------
 
+    def in_float32(self) -> torch.autocast:
+        """Return a context without autocast: documents tie where scores are rounded to 8 bits."""
+        return torch.autocast(self.device.type, enabled=False)
+
     def document_vectors(self, heads: Sequence[tuple[int, ...]]) -> Tensor:
         """Return e_D[-1] of each document, `(n, D)` in float32."""
-        vectors = self.lm.model.norm(self.frozen.last(self.lm, heads, self.everyone_done)).float()
+        last_ND = self.frozen.last(self.lm, heads, self.everyone_done)
+        with self.in_float32():
+            vectors = self.lm.model.norm(last_ND).float()
         return vectors if self.product else torch.ones_like(vectors)
 
     def query_vectors(self, tails: Sequence[tuple[int, ...]]) -> Tensor:
-        """Return (W_T - W_F) * u of each query, `(U, D)`: its inner products are odds."""
+        """Return (W_T - W_F) * u of each query, `(U, D)` in float32: its inner products are odds.
+
+        Raises:
+            TypeError: A subclass has another equation (2), for which (5) does not hold.
+        """
+        if type(self).forward is not Rabtriever.forward:
+            raise TypeError(
+                f"{type(self).__name__} overrides forward, equation (2), but documents are ranked "
+                f"by its product; override query_vectors or scores too"
+            )
         states = self.frozen.alone(self.lm, tails, self.everyone_done)
-        last_UD = self.lm.model.norm(torch.stack([states[tail][-1] for tail in tails]))
+        last_UD = torch.stack([states[tail][-1] for tail in tails])
         true, false = self.lm.lm_head.weight[self.encoder().option_ids].float()
-        vectors: Tensor = self.predictor(last_UD) * (true - false)
+        with self.in_float32():
+            vectors: Tensor = self.predictor(self.lm.model.norm(last_UD)) * (true - false)
         return vectors
+
+    def odds(self, queries: Tensor, documents: Tensor) -> Tensor:
+        """Return equation (5), `(U, n)` in float64, from the vectors `(U, D)` and `(n, D)`."""
+        with self.in_float32():
+            return (queries @ documents.t()).double()
 
     @evaluating
     def scores(self, records: Sequence[Ranking]) -> list[list[float]]:
         """Return equation (5) for each document of each record's pool."""
         grid = self.encoder().grid(records)
         vectors = self.document_vectors(list(grid.heads.values()))
-        scores = (self.query_vectors(grid.tails) @ vectors.t()).double()
+        scores = self.odds(self.query_vectors(grid.tails), vectors)
         queries, documents = grid.places()
         self.shown.add(records, vectors[documents])
         values = iter(scores[queries, documents].tolist())
@@ -254,7 +279,7 @@ class Rabtriever(RankingModule):
     @evaluating
     def online(self, queries: Sequence[str], states: Mapping[str, Tensor]) -> Tensor:
         """Return the score of each query with each vector, `(Q, n)`."""
-        return (self.search_vectors(queries) @ states["vectors"].to(self.device).t()).cpu().double()
+        return self.odds(self.search_vectors(queries), states["vectors"].to(self.device)).cpu()
 
     @evaluating
     def search_vectors(self, queries: Sequence[str]) -> Tensor:
