@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,16 +55,29 @@ def load_weights(module: ZooModule, source: str | Path) -> None:
         state = _sharded_state(module, path)
     else:
         raise InputError(no_weights(path))
-    own = module.state_dict()
-    new = [name for name in set(own) - set(state) if name.startswith(module.may_start_new)]
+    new = starting_new(module, state)
     if new:
         log.warning("%s has no %s: they start untrained", source, ", ".join(sorted(new)))
-        state |= {name: own[name] for name in new}
+        state |= new
     compare(module, shapes(state), path)
     module.load_state_dict(state)
 
 
-def shapes(state: Mapping[str, Tensor]) -> Shapes:
+def starting_new(module: ZooModule, found: Container[str]) -> dict[str, Tensor]:
+    """Return the module's own values of parameters that weights may lack, and that `found` lacks.
+
+    Args:
+        module: Says which may be missing.
+        found: Names in the weights.
+    """
+    return {
+        name: value
+        for name, value in module.state_dict().items()
+        if name.startswith(module.may_start_new) and name not in found
+    }
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor by name; of a shard, that of the whole."""
     return {name: tuple(value.shape) for name, value in state.items()}
 
@@ -96,6 +109,25 @@ def compare(module: ZooModule, found: Shapes, source: Any) -> None:
             f"the first is {first}: {list(found[first])}, not {list(own[first])}; use the backbone "
             f"and settings it was made with"
         )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the constructor's arguments of the module whose weights lie somewhere.
+
+    Args:
+        path: Exported folder, sharded checkpoint or `.ckpt` file; of anything else none are known.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    settings: dict[str, Any] = {}
+    if (path / CARD).is_file():
+        settings = read_card(path)["hyper_parameters"]
+    elif (path / SHARDS).is_file():
+        settings = _read_rest(path).get("hyper_parameters", {})
+    elif path.is_file() and path.suffix == ".ckpt":
+        settings = read_checkpoint(path).get("hyper_parameters", {})
+    return settings
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -179,12 +211,11 @@ def check_shards(path: Path) -> dict[str, Any]:
     reader = dcp.FileSystemReader(path)
     try:
         names = reader.read_metadata().state_dict_metadata
-        rest = torch.load(path / REST, map_location="cpu", weights_only=True)
         marks = {n: torch.tensor(-1) for n in names if n.startswith(f"state_dict.{STEP}")}
         dcp.load(marks, storage_reader=dcp.FileSystemReader(path), no_dist=True)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError) as error:
         raise InputError(f"{path}: a damaged checkpoint") from error
-    steps = {rest["global_step"], *(int(mark) for mark in marks.values())}
+    steps = {_read_rest(path)["global_step"], *(int(mark) for mark in marks.values())}
     if len(steps) > 1:
         raise InputError(
             f"{path}: its files were written at steps {', '.join(map(str, sorted(steps)))}; "
@@ -199,20 +230,43 @@ def check_sharded(module: ZooModule, path: Path) -> None:
     Raises:
         InputError: See `check_shards` and `compare`.
     """
+    compare(module, _sharded_shapes(path), path)
+
+
+def _sharded_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights in a sharded checkpoint, after `check_shards`."""
     prefix = "state_dict."
-    found = {
+    return {
         name.removeprefix(prefix): tuple(entry.size)
         for name, entry in check_shards(path).items()
         if name.startswith(prefix) and not name.startswith(prefix + STEP)
     }
-    compare(module, found, path)
+
+
+def _read_rest(path: Path) -> dict[str, Any]:
+    """Return what a sharded checkpoint holds beside tensors.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        rest: dict[str, Any] = torch.load(path / REST, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError) as error:
+        raise InputError(f"{path}: a damaged checkpoint") from error
+    return rest
 
 
 def _sharded_state(module: ZooModule, path: Path) -> dict[str, Tensor]:
-    """Read the weights of a sharded checkpoint into full tensors, in one process."""
+    """Read the weights of a sharded checkpoint into full tensors, in one process.
+
+    What may be missing in it and is missing is left out.
+    """
     import torch.distributed.checkpoint as dcp
 
-    check_sharded(module, path)
-    state = {"state_dict": {k: torch.empty_like(v) for k, v in module.state_dict().items()}}
+    found = _sharded_shapes(path)
+    new = starting_new(module, found)
+    compare(module, found | shapes(new), path)
+    own = {k: torch.empty_like(v) for k, v in module.state_dict().items() if k not in new}
+    state = {"state_dict": own}
     dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
-    return state["state_dict"]
+    return own

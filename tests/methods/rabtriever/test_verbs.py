@@ -19,7 +19,6 @@ from training import quiet_trainer
 
 import datamodules
 import zoo
-from zoo import export
 from zoo.callbacks.figures import Figures
 from zoo.errors import InputError
 from zoo.methods.m3_jepa.metrics import search
@@ -94,34 +93,6 @@ def test_long_documents_lose_their_end_and_are_counted(
     ]
     encoder = StateEncoder(byte_tokenizer(), document_tokens=32)
     assert all(len(pair.head) <= encoder.slot for pair in encoder(record))
-
-
-# -- the teacher's prompt ----------------------------------------------------------------------
-
-
-def test_the_teachers_prompt_has_to_be_the_students(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As backbone and as start; the document's slot may differ."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    teacher = make("LaHoRe", "tiny-llama", labels=["B", "A"])  # its template is `paper`
-    export.save(teacher, tmp_path / "e")
-    source = str(tmp_path / "e")
-    for options, said in (
-        ({}, r"model\.template: 'followup', but the teacher .*e was trained with 'paper'"),
-        ({"template": "paper"}, r"model\.labels: \['A', 'B'\].* trained with \['B', 'A'\]"),
-    ):
-        for name in (source, "~/e"):
-            with pytest.raises(InputError, match=said):
-                zoo.Rabtriever({"name": name}, **options).validate()
-        started = zoo.Rabtriever({"name": "tiny-llama"}, **options)
-        started.init_from = source
-        with pytest.raises(InputError, match=said):
-            started.validate()
-    zoo.Rabtriever({"name": source}, template="paper", labels=["B", "A"]).validate()
-    (tmp_path / "e" / "zoo.json").write_text("{")
-    with pytest.raises(InputError, match=r"zoo\.json: damaged"):
-        zoo.Rabtriever({"name": source}).validate()
 
 
 # -- index -------------------------------------------------------------------------------------

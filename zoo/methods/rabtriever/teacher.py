@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.weights import CARD, read_card, read_checkpoint
+from zoo.weights import read_settings
 
+DOCUMENT_FIRST = "document_first"  # the order that a student has
 SHARED = ("template", "relevance", "choice", "labels", "system")
 
 
@@ -17,18 +18,19 @@ def check_prompt(prompt: Mapping[str, Any], source: str | None) -> None:
 
     Args:
         prompt: Settings of the student.
-        source: Exported folder or checkpoint of the teacher; anything else is left alone.
+        source: Exported folder or checkpoint of the teacher, sharded or not; anything else is left
+            alone.
 
     Raises:
-        InputError: A setting differs; says which.
+        InputError: A setting differs, or the teacher read the query first; says which.
     """
-    path = Path(source or "").expanduser()  # as a backbone's name is read
-    if (path / CARD).is_file():
-        settings = read_card(path)["hyper_parameters"]
-    elif path.is_file() and path.suffix == ".ckpt":
-        settings = read_checkpoint(path).get("hyper_parameters", {})
-    else:
-        return
+    settings = read_settings(Path(source or "").expanduser())  # as a backbone's name is read
+    order = settings.get("order", DOCUMENT_FIRST)
+    if order != DOCUMENT_FIRST:
+        raise InputError(
+            f"the teacher {source} was trained with model.order: {order}, so its states of a "
+            f"document depend on the query; train one with {DOCUMENT_FIRST}"
+        )
     for name in SHARED:
         if name not in settings:
             continue
