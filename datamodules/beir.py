@@ -164,8 +164,8 @@ class BEIR(ZooDataModule):
             return
         stem = f"{self.name}." if self.name else ""
         path = find(self.folder, f"{stem}{what}.jsonl", f"{stem}{what}.jsonl.gz")
-        for number, item in read_objects(path):
-            yield f"{path}:{number}", item
+        for place, item in read_objects(path):
+            yield f"{path}:{place}", item
 
     def _judgements(self, split: str) -> tuple[Path, Iterator[Line]]:
         """Return the place of a split's judgements and its lines."""

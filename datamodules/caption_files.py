@@ -93,8 +93,8 @@ def _tokens(path: Path) -> Iterator[Captions]:
 
 def _lines(path: Path) -> Iterator[Captions]:
     with_split: bool | None = None
-    for number, item in read_objects(path):
-        where = f"{path}:{number}"
+    for place, item in read_objects(path):
+        where = f"{path}:{place}"
         for name in item:
             if name not in FIELDS:
                 raise InputError(f"{where}: unknown field {name!r}; {nearest(name, FIELDS)}")
@@ -108,7 +108,7 @@ def _lines(path: Path) -> Iterator[Captions]:
             where=where,
             split=_split(item, where) if with_split else "",
             question=text_field(item, "question", where) if "question" in item else "",
-            id=f"{path.name}:{number}",
+            id=f"{path.name}:{place}",
         )
 
 

@@ -32,7 +32,7 @@ def read_rows(
         path: A `.csv` file with a header line, a `.parquet` file, else JSON: a list of objects, or
             an object a line.
         read: Takes a row, its place for errors (path and line, or number of the row in Parquet) and
-            its name (file's name and line); raises `InputError` for a bad one.
+            its name (the same with the file's name); raises `InputError` for a bad one.
         on_bad: `skip` leaves bad rows out, and says at the end how many and what is wrong with the
             first three. A file that breaks off (no UTF-8, a list that is not closed) is an error.
 
@@ -41,9 +41,9 @@ def read_rows(
     """
     found = 0
     bad: list[str] = []
-    for number, parse in unread_rows(path):
+    for place, parse in unread_rows(path):
         try:
-            item = read(parse(), f"{path}:{number}", f"{path.name}:{number}")
+            item = read(parse(), f"{path}:{place}", f"{path.name}:{place}")
         except InputError as error:
             if on_bad == "error":
                 hint = "; data.on_bad: skip leaves such rows out" if found else ""
@@ -60,8 +60,9 @@ def read_rows(
         log.warning("%s: %d of %d rows are bad and left out: %s", path, len(bad), rows, what)
 
 
-def unread_rows(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    """Yield `(line, function that reads the row)` of a file, which is not read ahead."""
+def unread_rows(path: Path) -> Iterator[tuple[int | str, Callable[[], dict[str, Any]]]]:
+    """Yield `(place, function that reads the row)` of a file, which is not read ahead."""
+    kinds: dict[str, Callable[[Path], Iterator[tuple[int | str, Callable[[], dict[str, Any]]]]]]
     kinds = {".csv": unread_csv, ".parquet": _unread_parquet}
     return kinds.get(Path(path.name.removesuffix(".gz")).suffix.lower(), unread_objects)(path)
 

@@ -105,8 +105,8 @@ def read_emoji(folder: Path) -> Iterator[Emoji]:
     table = find(folder, "emoji.json", "emoji.json.gz")
     tar = find(folder, PICTURES)
     members = _members(tar)
-    for index, (number, item) in enumerate(read_objects(table)):
-        where = f"{table}:{number}: [{index}]"
+    for index, (place, item) in enumerate(read_objects(table)):
+        where = f"{table}:{place}: [{index}]"
         text = text_field(item, "name", where).lower()
         if _drawn(item, where):
             media = _picture(item, members, tar, where)

@@ -127,7 +127,7 @@ class ESConv(ZooDataModule):
 
 
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
-    """Yield the dialogues of one file of either form; `id` is the file's name and the line."""
+    """Yield the dialogues of a file of either form; `id` is its name and the place in it."""
     return read_each(path, _dialogue)
 
 

@@ -43,7 +43,7 @@ class ESConvStrategies(ZooDataModule):
         definitions: Append a definition to each strategy's name, in our own words; the paper ranks
             names alone.
         max_turns: Keep only the last so many turns in the query; None keeps all.
-        split_seed: Seed of our split of `ESConv.json`; the hub's files come split.
+        split_seed: Seed of the split of `ESConv.json`; 13 is the authors', as in `ESConv`.
         **loader: Batches, limits and seed; see `ZooDataModule`.
     """
 
@@ -55,7 +55,7 @@ class ESConvStrategies(ZooDataModule):
         *,
         definitions: bool = False,
         max_turns: int | None = None,
-        split_seed: int = 0,
+        split_seed: int = 13,
         **loader: Any,
     ) -> None:
         super().__init__(**loader)

@@ -3,6 +3,9 @@ r"""Files of JSON objects: a list, or an object a line; the content says which.
 Python's own parser takes more than it should. Here a key that is there twice, half a character (a
 lone surrogate such as `\ud83d`, which no tokenizer and no file can hold), objects nested too deep
 and integers too long are errors with file and line, like broken syntax.
+
+An object's place is the number of the line where it starts, `7`. Where a list has several objects
+on one line, the second and further ones have their place there too, `7[1]`, so no two are alike.
 """
 
 from __future__ import annotations
@@ -23,13 +26,13 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
-def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line number where it starts, object)` of a file of JSON objects.
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(place, object)` of a file of JSON objects.
 
     It is one JSON list of objects if its first character is `[`, else it has one object a line.
     """
-    for number, parse in unread_objects(path):
-        yield number, parse()
+    for place, parse in unread_objects(path):
+        yield place, parse()
 
 
 def read_each(path: Path, read: Callable[[dict[str, Any], str, str], T]) -> Iterator[T]:
@@ -37,11 +40,11 @@ def read_each(path: Path, read: Callable[[dict[str, Any], str, str], T]) -> Iter
 
     Args:
         path: See `read_objects`.
-        read: Takes an object, its place for errors (path and line) and its name (file's name and
-            line); raises `InputError` for a bad one.
+        read: Takes an object, its place for errors (with the path) and its name (place with the
+            file's name); raises `InputError` for a bad one.
     """
-    for number, item in read_objects(path):
-        yield read(item, f"{path}:{number}", f"{path.name}:{number}")
+    for place, item in read_objects(path):
+        yield read(item, f"{path}:{place}", f"{path.name}:{place}")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -93,25 +96,28 @@ def check_text(value: Any, where: str) -> None:
             ) from error
 
 
-def unread_objects(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    """Yield `(line number where it starts, function that returns the object or raises)`."""
+def unread_objects(path: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield `(place, function that returns the object or raises)`."""
     as_lines = False
     for number, line in read_lines(path):
         if not as_lines and line.lstrip().startswith("["):
             yield from _listed(path)
             return
         as_lines = True
-        yield number, partial(parse_object, line, path, number)
+        yield str(number), partial(parse_object, line, path, number)
 
 
-def _listed(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+def _listed(path: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yield the same of a JSON list."""
     text = read_text(path)
     position = _after_blanks(text, text.index("[") + 1)
     number = 1 + text.count("\n", 0, position)
+    line, on_line = 0, 0  # of the object before
     while text[position : position + 1] != "]":
         value, end = _decode(text, position, path, number)
-        yield number, partial(as_object, value, f"{path}:{number}")
+        line, on_line = number, on_line + 1 if line == number else 0
+        place = f"{number}[{on_line}]" if on_line else f"{number}"
+        yield place, partial(as_object, value, f"{path}:{place}")
         end = _after_blanks(text, end)
         if text[end : end + 1] == ",":
             end = _after_blanks(text, end + 1)

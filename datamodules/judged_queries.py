@@ -99,11 +99,11 @@ def divided(
 
 
 def read_documents(
-    rows: Iterable[tuple[int, dict[str, Any]]], path: Path, *, id_field: str = "id"
+    rows: Iterable[tuple[str, dict[str, Any]]], path: Path, *, id_field: str = "id"
 ) -> Iterator[tuple[str, Document]]:
     """Yield file and line with the document, from JSON objects with id, text and maybe title."""
-    for number, item in rows:
-        where = f"{path}:{number}"
+    for place, item in rows:
+        where = f"{path}:{place}"
         yield where, document_of(item, where, id_field=id_field)
 
 

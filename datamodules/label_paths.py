@@ -121,11 +121,11 @@ def _levels(header: list[str], where: str) -> list[str]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    for number, item in read_objects(path):
-        where = f"{path}:{number}"
+    for place, item in read_objects(path):
+        where = f"{path}:{place}"
         only(item, ("text", "labels", "id"), where)
         labels = tuple(text_list(item, "labels", where))
-        own = field(item, "id", str, where) if "id" in item else f"{path.name}:{number}"
+        own = field(item, "id", str, where) if "id" in item else f"{path.name}:{place}"
         yield Row(text_field(item, "text", where), labels, where, own)
 
 

@@ -82,8 +82,8 @@ class MultiWOZ(ZooDataModule):
 def read_lists(paths: list[Path]) -> Iterator[Dialogue]:
     """Yield the dialogues of files of form 2.2; `id` is `dialogue_id`."""
     for path in paths:
-        for number, item in read_objects(path):
-            where = f"{path}:{number}"
+        for place, item in read_objects(path):
+            where = f"{path}:{place}"
             turns = []
             for place, turn in objects(item, "turns", where):
                 written = field(turn, "speaker", str, place)

@@ -63,13 +63,13 @@ class PsyQA(ZooDataModule):
         shares = SAMPLE_SHARES if self.path is None else SHARES
         items = list(read_objects(path))
 
-        def question(numbered: tuple[int, dict[str, Any]]) -> str:
-            return text_field(numbered[1], "question", f"{path}:{numbered[0]}")
+        def question(placed: tuple[str, dict[str, Any]]) -> str:
+            return text_field(placed[1], "question", f"{path}:{placed[0]}")
 
         return [
             record
-            for number, item in divide(items, question, split, shares, str(path))
-            for record in self._answers(item, f"{path}:{number}", f"{path.name}:{number}")
+            for place, item in divide(items, question, split, shares, str(path))
+            for record in self._answers(item, f"{path}:{place}", f"{path.name}:{place}")
         ]
 
     def _answers(self, item: dict[str, Any], where: str, name: str) -> Iterator[Ranking]:

@@ -68,14 +68,14 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
     rows = list(_strict(path, FIELDS))
     if corpus is None:
         documents: dict[str, Document] = {}
-        for number, item in rows:
-            item["candidates"] = names = _collect(item, f"{path}:{number}", documents)
-            for name in field(item, "relevant", dict, f"{path}:{number}"):
+        for line, item in rows:
+            item["candidates"] = names = _collect(item, f"{path}:{line}", documents)
+            for name in field(item, "relevant", dict, f"{path}:{line}"):
                 if name not in names:
-                    raise InputError(f"{path}:{number}: relevant {name!r} is not among candidates")
+                    raise InputError(f"{path}:{line}: relevant {name!r} is not among candidates")
         corpus = Corpus(documents)
-    for number, item in rows:
-        where = f"{path}:{number}"
+    for line, item in rows:
+        where = f"{path}:{line}"
         grades = field(item, "relevant", dict, where)
         for name in grades:
             grade_of(field(grades, name, int, f"{where}: relevant"), f"{where}: relevant {name!r}")
@@ -91,15 +91,15 @@ def read_queries(path: Path, corpus: Corpus | None) -> Iterator[Ranking]:
             grades,
             candidates=candidates,
             kind=field(item, "kind", str, where) if "kind" in item else "",
-            id=id_of(item, "id", where) if "id" in item else f"{path.name}:{number}",
+            id=id_of(item, "id", where) if "id" in item else f"{path.name}:{line}",
         )
 
 
-def _strict(path: Path, names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _strict(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a JSONL file that have no other fields."""
-    for number, item in read_objects(path):
-        only(item, names, f"{path}:{number}")
-        yield number, item
+    for line, item in read_objects(path):
+        only(item, names, f"{path}:{line}")
+        yield line, item
 
 
 def _collect(item: dict[str, Any], where: str, documents: dict[str, Document]) -> list[str]:

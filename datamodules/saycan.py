@@ -75,8 +75,8 @@ def read_instructions(path: Path, list_file: Path | None) -> list[Ranking]:
         list_file: File with all skills; None for those of the instructions.
     """
     rows = []
-    for number, item in read_objects(path):
-        where = f"{path}:{number}"
+    for place, item in read_objects(path):
+        where = f"{path}:{place}"
         only(item, FIELDS, where)
         rows.append((where, item, text_list(item, "skills", where)))
     if list_file is None:

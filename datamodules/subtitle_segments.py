@@ -24,8 +24,8 @@ def read_starts(path: Path) -> dict[str, tuple[tuple[int, ...], int]]:
         InputError: A line is bad, or an episode is there twice.
     """
     found: dict[str, tuple[tuple[int, ...], int]] = {}
-    for number, item in read_objects(path):
-        where = f"{path}:{number}"
+    for place, item in read_objects(path):
+        where = f"{path}:{place}"
         only(item, FIELDS, where)
         name, lines = text_field(item, "id", where), field(item, "lines", int, where)
         starts = field(item, "starts", list, where)

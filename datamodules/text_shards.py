@@ -32,7 +32,7 @@ from zoo.errors import InputError
 log = logging.getLogger(__name__)
 
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
-Unread = Iterator[tuple[int, Callable[[], str]]]
+Unread = Iterator[tuple[int | str, Callable[[], str]]]
 """Line or row of a text, and the function that reads it or raises."""
 
 
@@ -218,16 +218,16 @@ class TextShards:
             for number, line in read_lines(path):
                 yield number, partial(str, line)
             return
-        for number, parse in unread_rows(path):
-            yield number, partial(_text, parse, self.field, path, number)
+        for place, parse in unread_rows(path):
+            yield place, partial(_text, parse, self.field, f"{path}:{place}")
 
 
-def _text(parse: Callable[[], dict[str, Any]], name: str, path: Path, number: int) -> str:
+def _text(parse: Callable[[], dict[str, Any]], name: str, where: str) -> str:
     item = parse()
     text = item.get(name)
     if isinstance(text, str) and (text := text.strip()):
         return text
-    return text_field(item, name, f"{path}:{number}")  # says what is wrong
+    return text_field(item, name, where)  # says what is wrong
 
 
 def _kind(path: Path) -> str:

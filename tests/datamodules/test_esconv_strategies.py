@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from datamodules import ESConvStrategies
+from datamodules import ESConv, ESConvStrategies
 from datamodules.esconv_strategies import STRATEGIES, strategy_queries
 from datamodules.files import SAMPLES
 from zoo.records import SEEKER, SUPPORTER, Corpus, Dialogue, Document, Turn
@@ -50,6 +50,21 @@ def test_sample_and_definitions():
     defined = ESConvStrategies(definitions=True).records("train")[0].corpus.documents
     assert list(defined) == list(STRATEGIES)
     assert defined["Question"].text == "Question: " + STRATEGIES["Question"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_split_is_that_of_the_dialogues(tmp_path, indent):
+    """100 dialogues in one file, on one line or on many: no query of one split in another."""
+    items = json.loads((SAMPLES / "esconv.json").read_text(encoding="utf-8"))
+    path = tmp_path / "ESConv.json"
+    path.write_text(json.dumps(items * 20, indent=indent), encoding="utf-8")
+    dialogues, queries = ESConv(str(path)), ESConvStrategies(str(path))
+    found = set()
+    for split in SPLITS:
+        names = {record.id for record in dialogues.records(split)}
+        assert {record.id.split(":dialog[")[0] for record in queries.records(split)} == names
+        found |= names
+    assert len(found) == 100
 
 
 def test_bad_input(refused, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from datamodules import json_files
 from datamodules.files import field, find, read_lines, read_text, shuffled, text_field
-from datamodules.json_files import read_objects
+from datamodules.json_files import read_each, read_objects
 from datamodules.tables import members
 
 
@@ -19,7 +19,7 @@ def write(path: Path, data: bytes | str) -> Path:
 
 def test_lines_end_at_newline_only(tmp_path):
     path = write(tmp_path / "a.txt", '{"a": "x\u2028y\u0085z"}\r\n\n{"a": "b"}\n')
-    assert list(read_objects(path)) == [(1, {"a": "x\u2028y\u0085z"}), (3, {"a": "b"})]
+    assert list(read_objects(path)) == [("1", {"a": "x\u2028y\u0085z"}), ("3", {"a": "b"})]
 
 
 def test_byte_order_mark_gzip_and_zip_read_the_same(tmp_path):
@@ -31,15 +31,26 @@ def test_byte_order_mark_gzip_and_zip_read_the_same(tmp_path):
     inside = find(tmp_path / "a.zip", "a.txt")
     assert inside == tmp_path / "a.zip" / "folder" / "a.txt"
     for path in (plain, packed, inside):
-        assert list(read_objects(path)) == [(1, {"a": 1})]
+        assert list(read_objects(path)) == [("1", {"a": 1})]
 
 
 def test_json_list_names_the_line_where_an_item_starts(tmp_path):
     path = write(tmp_path / "a.json", '[\n  {"a": 1},\n\n  {"a":\n 2}\n]\n')
-    assert list(read_objects(path)) == [(2, {"a": 1}), (4, {"a": 2})]
+    assert list(read_objects(path)) == [("2", {"a": 1}), ("4", {"a": 2})]
     assert list(read_objects(write(tmp_path / "b.json", "[ ]"))) == []
     pair = write(tmp_path / "c.json", '{"a": "\\ud83d\\ude00"}')  # lines, whatever its name
-    assert list(read_objects(pair)) == [(1, {"a": "\U0001f600"})]
+    assert list(read_objects(pair)) == [("1", {"a": "\U0001f600"})]
+
+
+def test_items_on_one_line_have_different_places(tmp_path, refused):
+    """The first one on a line is named by the line alone, further ones by their place on it."""
+    path = write(tmp_path / "a.json", '[{"a": 1}, {"a": 2},\n{"a": 3}, {"a": 4}, {"a": 5}]')
+    places = ["1", "1[1]", "2", "2[1]", "2[2]"]
+    assert [place for place, _ in read_objects(path)] == places
+    names = list(read_each(path, lambda item, where, name: (where, name)))
+    assert names == [(f"{path}:{place}", f"a.json:{place}") for place in places]
+    bad = write(tmp_path / "b.json", '[{"a": 1}, 2]')
+    refused(lambda: list(read_objects(bad)), "b.json:1[1]")
 
 
 def test_what_stands_behind_an_object_is_named_by_its_own_line(refused):
