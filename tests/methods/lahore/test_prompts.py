@@ -11,6 +11,7 @@ import torch
 
 from zoo.errors import InputError
 from zoo.losses.preference import sequence_log_probs
+from zoo.methods.lahore import encoder as lahore_encoder
 from zoo.methods.lahore.encoder import RelevanceEncoder
 from zoo.prompts.option_tokens import option_ids
 from zoo.records import Corpus, Document, Ranking
@@ -99,6 +100,22 @@ def test_long_texts_lose_a_document_end_and_a_query_beginning(
         "1 texts are longer than the slot of a document, 8 tokens, and lose their end",
         "1 texts are longer than the slot of a query, 10 tokens, and lose their beginning",
     ]
+
+
+def test_memory_of_tokenised_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times as many documents as fit: no more are kept, and each long one is counted once."""
+    monkeypatch.setattr(lahore_encoder, "HALVES_BYTES", 20_000)
+    encoder = RelevanceEncoder(byte_tokenizer(), document_tokens=8)
+    one = 40 * len(encoder.half("head", "document", "text 100")) + 4 * len("text 100")
+    count = 10 * 20_000 // one
+    texts = [f"text {100 + i}" for i in range(count)]  # nine tokens with their blank
+    first = [encoder.half("head", "document", text) for text in texts]
+    assert encoder._halves.num_bytes <= 20_000
+    assert 1 <= len(encoder._halves) <= count // 10
+    again = [encoder.half("head", "document", text) for text in texts]
+    assert again == first
+    assert len(set(first)) < len(texts), "what lies behind the slot is left out"
+    assert encoder.cut == {"document": count, "query": 0}
 
 
 @pytest.mark.parametrize("order", ["document_first", "query_first"])

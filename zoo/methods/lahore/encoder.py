@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
@@ -21,11 +20,14 @@ from zoo.errors import InputError, nearest
 from zoo.methods.lahore.prompts import SYSTEM, TEMPLATES, Order
 from zoo.prompts.base import PromptEncoder
 from zoo.prompts.option_tokens import option_ids
+from zoo.ranking.pair_scoring import Store
 from zoo.records import Document, Ranking
 
 log = logging.getLogger(__name__)
 ANSWER, REJECTED = 0, 1  # heads: the right option; the other one, for preference learning
 PAIR = 2  # the "head" that counts pairs
+HALVES_BYTES = 256 * 2**20  # of tokenised texts that are kept
+ID_BYTES, CHARACTER_BYTES = 40, 4  # at most: an id in a tuple, and a character of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,8 @@ class RelevanceEncoder(PromptEncoder):
         header = self.chat.close("user") + self.chat.open("assistant")
         self.option_ids = option_ids(self.tokenizer, self.labels, header)
         self.end_ids = self.ids(self.chat.close("assistant"))
-        self.cut: Counter[str] = Counter()  # texts longer than their slots
-        self._halves: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        self._cut: dict[str, set[int]] = {"document": set(), "query": set()}  # hashes
+        self._halves: Store[tuple[int, ...]] = Store(HALVES_BYTES)
         opening = self.chat.open("user", first=not self.system)
         if self.system:
             opening = self.system_turn(self.system) + self.chat.open("user")
@@ -192,10 +194,12 @@ class RelevanceEncoder(PromptEncoder):
     def half(self, side: Literal["head", "tail"], kind: str, text: str) -> tuple[int, ...]:
         """Return one side of a prompt; `kind` says what the text is, `document` or `query`."""
         key = (side, kind, text)
-        if key not in self._halves:
+        ids = self._halves.find(key)
+        if ids is None:
             before, after = (self.opening, []) if side == "head" else (self.middle, self.closing)
-            self._halves[key] = (*before, *self._text_ids(kind, text), *after)
-        return self._halves[key]
+            ids = (*before, *self._text_ids(kind, text), *after)
+            self._halves.add(key, ids, ID_BYTES * len(ids) + CHARACTER_BYTES * len(text))
+        return ids
 
     def grid(self, records: Sequence[Ranking]) -> Grid:
         """Return the prompts of all documents of each record's pool, halves that are equal once."""
@@ -223,6 +227,11 @@ class RelevanceEncoder(PromptEncoder):
         batch.records = [pair.record for pair in pairs]
         return extended(RelevanceBatch, batch, keys=[pair.key for pair in pairs])
 
+    @property
+    def cut(self) -> dict[str, int]:
+        """Number of different texts of each kind that were longer than their slots."""
+        return {kind: len(texts) for kind, texts in self._cut.items()}
+
     def report_cut(self) -> None:
         """Say how many texts were longer than their slots."""
         room = {"document": self.document_tokens, "query": self.query_tokens}
@@ -242,5 +251,6 @@ class RelevanceEncoder(PromptEncoder):
         words = self.words.document if kind == "document" else self.words.query
         ids = self.ids(text if words.endswith("\n") else f" {text}")
         room = self.document_tokens if kind == "document" else self.query_tokens
-        self.cut[kind] += len(ids) > room
+        if len(ids) > room:
+            self._cut[kind].add(hash(text))  # it may be tokenised again
         return ids[:room] if kind == "document" else ids[-room:]
