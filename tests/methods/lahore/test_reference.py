@@ -95,6 +95,20 @@ def test_values_are_those_of_the_pairs_in_any_pieces(
         assert passes == ([1] * 6 if budget == 1 else [6]), again
 
 
+def test_a_bar_shows_how_far_it_is(
+    module: Any, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On one process: its own pairs."""
+    ReferenceLogProbs().prepare(module)
+    shown = capfd.readouterr().err
+    assert "reference: 100%" in shown
+    assert "6/6" in shown
+    pairs = module.trainer.datamodule.examples("train", module.encoder())
+    monkeypatch.setattr(type(module), "trainer", a_trainer(is_global_zero=False))
+    reference_logprobs._compute(module, pairs)
+    assert "reference" not in capfd.readouterr().err
+
+
 def test_values_of_other_processes_are_gathered(module: Any, monkeypatch: Any) -> None:
     """Each runs its own pieces; while others have more, its last one along, which counts once."""
     monkeypatch.setattr(reference_logprobs, "BUDGET", 1)

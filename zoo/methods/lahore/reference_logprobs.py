@@ -3,6 +3,9 @@
 The reference is the policy as it starts. What is computed is written to `$ZOO_CACHE` under a name
 made of weights, pairs and precision, and goes into the checkpoints, so that a resumed run has the
 same reference although its weights have moved on.
+
+All pairs are computed, not only those that the planned steps reach: a resumed run may have more
+steps, and cannot compute them any more. A run of few steps on large data sets `data.max_train`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import torch
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from zoo import parallel
 from zoo.cache import digest, root, weights_digest, whole_file
@@ -96,11 +100,15 @@ def _compute(module: Any, pairs: Sequence[Pair]) -> Tensor:
     groups = list(chunks(range(len(pairs)), [len(pair) for pair in pairs], BUDGET, padded=False))
     mine = groups[trainer.global_rank :: trainer.world_size] or groups[:1]
     computed: list[tuple[list[int], Tensor]] = []
-    for group, real in in_step(mine, module.everyone_done):
-        batch = encoder.collate([pairs[i] for i in group], {}).to(module.device)
-        with trainer.precision_plugin.forward_context():
-            values = torch.stack(module.log_probs(batch), 1).float().cpu()
-        computed += [(group, values)] if real else []
+    total, hidden = sum(map(len, mine)), not trainer.is_global_zero
+    with tqdm(total=total, unit="pair", desc="reference", disable=hidden) as bar:
+        for group, real in in_step(mine, module.everyone_done):
+            batch = encoder.collate([pairs[i] for i in group], {}).to(module.device)
+            with trainer.precision_plugin.forward_context():
+                values = torch.stack(module.log_probs(batch), 1).float().cpu()
+            if real:
+                computed.append((group, values))
+                bar.update(len(group))
     table = torch.empty(len(pairs), 2)
     for part in parallel.gathered(computed):
         for group, values in part:
