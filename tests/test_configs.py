@@ -109,6 +109,18 @@ def test_paper_overlay_composes(path: Path) -> None:
             assert "# [" in line, f"no source: {line.strip()}"
 
 
+@pytest.mark.parametrize("path", PAPER, ids=name)
+def test_paper_commands_on_esconv_name_its_folder(path: Path) -> None:
+    """Without one they would train on the small sample that comes with the package."""
+    base = yaml.safe_load((CONFIGS / path.name).read_text())
+    if base["data"]["class_path"] not in {"datamodules.ESConv", "datamodules.ESConvStrategies"}:
+        pytest.skip("other data")
+    lines = path.read_text().splitlines()
+    commands = [line for line in lines if line.startswith("#   python -m zoo ")]
+    assert commands
+    assert all("--data.path FOLDER" in command for command in commands)
+
+
 def test_multinode_follows_fsdp2() -> None:
     """The sizes agree with nodes times devices."""
     paths = [

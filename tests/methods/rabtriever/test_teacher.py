@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from running import CONFIGS, ROOT, main
 
 import zoo
 from zoo import export
@@ -40,6 +44,27 @@ def test_the_teachers_prompt_has_to_be_the_students(
     (tmp_path / "e" / "zoo.json").write_text("{")
     with pytest.raises(InputError, match=r"zoo\.json: damaged"):
         zoo.Rabtriever({"name": source}).validate()
+
+
+def test_the_papers_teacher_fits_the_papers_student(make: Make, tmp_path: Path) -> None:
+    """The two commands in the overlay, up to the size of the model: one prompt, one slot."""
+    text = (CONFIGS / "paper" / "rabtriever.yaml").read_text()
+    commands = [line.split()[5:] for line in text.splitlines() if line.startswith("#   python")]
+    found = []
+    for arguments in commands:  # what stands behind `# python -m zoo fit`
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+            main("fit", *(str(ROOT / a) if "/" in a else a for a in arguments), "--print_config")
+        settings = yaml.safe_load(out.getvalue())["model"]
+        del settings["init_args"]["backbone"], settings["init_args"]["optimizer"]
+        found.append((settings["class_path"].split(".")[-1], settings["init_args"]))
+    (name, options), (student, others) = found
+    assert (name, student) == ("LaHoRe", "Rabtriever")
+    assert options["document_tokens"] == others["document_tokens"]
+    export.save(make(name, "tiny-llama", **options), tmp_path / "e")
+    made = zoo.Rabtriever({"name": "tiny-llama"}, **others)
+    made.init_from = str(tmp_path / "e")
+    made.validate()
 
 
 def sharded(teacher: Any, folder: Path) -> str:
