@@ -10,11 +10,11 @@ from dialogues import TALK
 
 from zoo.decoding.shared_context import SharedContext
 from zoo.methods.fisminess.conversations import TurnAnswer, group, passes
-from zoo.methods.fisminess.encoder import LABEL_TOKENS, answer_start, lists, tasks
+from zoo.methods.fisminess.encoder import answer_start, lists, tasks
 from zoo.methods.fisminess.machine import Machine, opening, rounds
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import current_decision, decisions
-from zoo.support.labels import EMOTION_SETS, SUPPORT
+from zoo.support.labels import EMOTION_SETS, LABEL_TOKENS, SUPPORT
 
 WIDE = {"max_length": 8192, "max_new_tokens": 4}
 

@@ -29,14 +29,13 @@ from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions, description
 from zoo.support.encoder import SPEAKS, has_strategies, require_strategies
-from zoo.support.labels import SUPPORT, Labels
+from zoo.support.labels import LABEL_TOKENS, SUPPORT, Labels
 
 SYSTEM = (
     "You support a person in distress. In every turn you first recognise the seeker's emotion, "
     "then choose a support strategy, then reply."
 )
 ALL = "all"  # the task of a single pass
-LABEL_TOKENS = 16  # at most, of a label that is decoded freely
 SPARE = 0.25  # of the dialogue's room is freed when a dialogue outgrows it
 TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
 FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}

@@ -28,10 +28,10 @@ from zoo.methods.fisminess.conversations import (
     TurnAnswer,
     group,
 )
-from zoo.methods.fisminess.encoder import ALL, FIELDS, LABEL_TOKENS, SPARE, TASKS, answer_start
+from zoo.methods.fisminess.encoder import ALL, FIELDS, SPARE, TASKS, answer_start
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line, opening
 from zoo.support.decisions import Decision
-from zoo.support.labels import Labels
+from zoo.support.labels import LABEL_TOKENS, Labels
 from zoo.support.read_reply import read_reply
 from zoo.support.reply import SupportReply
 
