@@ -85,7 +85,8 @@ class ESCBaseline(TalkingModule):
             imagined. Where one answer holds such words or labels before the reply, its limit is
             longer by them (a label: 16), so that the reply has as many tokens in all kinds.
         temperature: 0 is greedy. Votes are greedy.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test, the first ones; None for
+            all. A dialogue has some ten of them.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)

@@ -79,7 +79,8 @@ class FiSMiness(TalkingModule):
         max_new_tokens: Limit of a reply; a label that is decoded freely has 16 tokens.
         temperature: Of the reply; 0 is greedy. Labels are greedy but in a single pass, which is one
             text.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test, the first ones; None for
+            all. A dialogue has some ten of them.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)

@@ -92,7 +92,7 @@ class StraQ(PlanningModule):
             out.
         padding_free: Lay prompts end to end instead of padding them.
         max_new_tokens: Limit of a reply.
-        max_generated: Decisions with a reply in each validation; None for all.
+        max_generated: Decisions with a reply in each validation or test; None for all.
         seed: Seed of the strategies that are drawn beside the logged ones.
     """
 
