@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from dialogues import TALK
 
 from zoo.decoding.shared_context import SharedContext
@@ -54,6 +55,35 @@ def test_labels_that_are_known_are_not_asked_again(make: Any, monkeypatch: Any) 
     module.known = {}
     module.respond(decisions(TALK)[1:])
     assert len(counted.limits) == 9 + 2 + 3  # the labels of the first turn, but no reply to it
+
+
+def test_labels_of_other_weights_are_not_kept(make: Any) -> None:
+    """After weights were written over, every history is what these weights decode, (3) and (4)."""
+    module = make("FiSMiness", "tiny-llama", spread=12.0, **WIDE)
+    fresh = make("FiSMiness", "tiny-llama", **WIDE)
+    histories = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.lm.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(torch.randn_like(parameter))
+        fresh.load_state_dict(module.state_dict())
+        fresh.known = {}
+        last = decisions(TALK)[-1:]
+        assert module.respond(last) == fresh.respond(last)
+        assert module.known == fresh.known
+        histories.add(next(iter(fresh.known.values())))
+    assert len(histories) > 1, "the weights decode different labels of the first turn"
+
+
+def test_an_evaluation_forgets_the_labels_before_it(make: Any, monkeypatch: Any) -> None:
+    module = make("FiSMiness", "tiny-llama", closed="free", **WIDE)
+    counted = Counted(monkeypatch)
+    module.respond(decisions(TALK)[:1])
+    module.start_evaluation()
+    module.respond(decisions(TALK)[1:])
+    assert len(counted.limits) == 3 + 2 + 3, "the labels of the first turn are asked for again"
 
 
 def test_annotated_labels_are_not_asked(make: Any, monkeypatch: Any) -> None:
