@@ -50,7 +50,8 @@ class Walk:
         closed: How labels are decoded.
         single_pass: One question a turn instead of three.
         oracle: Annotated labels in the history, where there are some.
-        known: (emotion, strategy) that earlier walks decoded, by state; new ones are added.
+        known: (emotion, strategy) that earlier walks decoded, by state, and by state, strategy and
+            reply; new ones are added.
         max_new_tokens: Limit of a reply.
         temperature: Of the reply.
         everyone_done: See `zoo.decoding.shared_context.SharedContext`.
@@ -104,7 +105,9 @@ class Walk:
     def _known_answer(self, conversation: Conversation, k: int) -> TurnAnswer:
         """Return what is known of a turn before the model is asked."""
         turn, index = conversation.rounds[k], next(iter(conversation.asked.get(k, [])), None)
-        emotion, strategy = self.known.get(conversation.key(k), ("", ""))
+        key = conversation.key(k)
+        replied = (*key, turn.strategy, turn.reply)  # of several tries, the one that was kept
+        emotion, strategy = self.known.get(replied, self.known.get(key, ("", "")))
         if self.oracle:
             emotion, strategy = turn.emotion or emotion, turn.strategy or strategy
         labels = {EMOTION: emotion, STRATEGY: strategy}
@@ -125,7 +128,10 @@ class Walk:
         for r, answer in answers.items():
             if not answer.forced:
                 labels = answer.labels[EMOTION], answer.labels[STRATEGY]
-                self.known.setdefault(conversations[r].key(k), labels)
+                key = conversations[r].key(k)
+                self.known.setdefault(key, labels)
+                if answer.asked:
+                    self.known[*key, answer.labels[STRATEGY], answer.reply] = labels
             for index in conversations[r].asked.get(k, []):
                 self.replies[index] = answer.as_reply(calls)
         if self.oracle:  # annotated labels take the place of the decoded ones in the text
