@@ -160,7 +160,7 @@ def test_a_short_window_leaves_out_the_oldest_lines(make: Any) -> None:
     """Batched and one by one, long past is cut alike; a line too long for it is an error."""
     plain = make("FiSMiness", "tiny-llama", **WIDE)
     least = len(plain.encoder().ids(plain.encoder().head(decisions(ONE)[0])))
-    window = least + plain.encoder().room + 100
+    window = least + plain.encoder().room + 120
     module = make("FiSMiness", "tiny-llama", spread=5.0, max_new_tokens=4, max_length=window)
     states = decisions(ONE)[1:3]
     together = module.respond(states)

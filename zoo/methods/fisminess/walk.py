@@ -252,7 +252,7 @@ class Walk:
         """Move to the next state, and append the line of the action."""
         conversation = self.conversations[r]
         conversation.machine = conversation.machine.move(action, text)
-        self._append(r, line(action, text))
+        self._append(r, line(action, text), joined=action in (EMOTION, STRATEGY))
 
     def _move_by_labels(self, answers: Answers) -> None:
         """Move from s0 to s2."""
@@ -260,9 +260,9 @@ class Walk:
             for action in (EMOTION, STRATEGY):
                 self._move(r, action, answer.labels[action])
 
-    def _append(self, r: int, text: str) -> None:
+    def _append(self, r: int, text: str, *, joined: bool = False) -> None:
         for context in self.contexts.values():
-            context.append(r, text)
+            context.append(r, text, joined=joined)
 
     def _model(self, task: str) -> ActionModel:
         """Return the model of a task; that of the reply for a single pass."""
