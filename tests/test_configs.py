@@ -10,6 +10,11 @@ import pytest
 import yaml
 from running import CONFIGS, ROOT, main, overlays, tiny
 from runs import PROMPTED, TRAINED
+from training import quiet_trainer
+
+import datamodules
+import zoo
+from zoo.support.reply import SupportReply
 
 STUDIES = sorted(CONFIGS.glob("*_study.yaml"))
 BASE = sorted({*CONFIGS.glob("*.yaml")} - {*STUDIES})
@@ -121,6 +126,23 @@ def test_paper_commands_on_esconv_name_its_folder(path: Path) -> None:
     assert all("--data.path FOLDER" in command for command in commands)
 
 
+@pytest.mark.parametrize("config", ["fisminess_agent", "esc_baselines"])
+def test_prompted_supporters_answer_several_dialogues(config: str) -> None:
+    """A test as it is written answers every decision of its dialogues, so intervals are of them."""
+    settings = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    data = settings["data"]["init_args"]
+    module = getattr(zoo, settings["model"]["class_path"].removeprefix("zoo."))(
+        backbone={"name": "tiny-llama"},
+        max_length=8192,
+        max_generated=settings["model"]["init_args"]["max_generated"],
+    )
+    module.configure_model()
+    module.respond = lambda records: [SupportReply("I see.", "Others") for _ in records]
+    (scores,) = quiet_trainer().test(module, datamodules.ESConv(**data), verbose=False)
+    assert scores["test/dialogues"] == data["max_test"] > 1
+    assert scores["test/rouge_l/low"] < scores["test/rouge_l/high"]
+
+
 def test_multinode_follows_fsdp2() -> None:
     """The sizes agree with nodes times devices."""
     paths = [
@@ -136,9 +158,6 @@ def test_multinode_follows_fsdp2() -> None:
 def test_list_names_everything(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datamodules
-    import zoo
-
     monkeypatch.chdir(ROOT)
     main("list")
     out = capsys.readouterr().out

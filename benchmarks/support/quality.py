@@ -74,7 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--per_step", type=int, default=8, help="training decisions of a step")
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--window", type=int, default=2048, help="tokens; oldest turns give way")
-    parser.add_argument("--new_tokens", type=int, default=60, help="limit of each answer")
+    parser.add_argument("--new_tokens", type=int, default=60, help="limit of a reply")
     parser.add_argument("--batch", type=int, default=6, help="decisions that are decoded together")
     parser.add_argument("--backbone", default="smollm2-135m", help="what is trained")
     parser.add_argument("--talker", default="Qwen/Qwen2.5-Coder-0.5B-Instruct")

@@ -150,6 +150,8 @@ def interval(entries: Sequence[Entry], score: str) -> str:
     """Return a score with its interval over dialogues, both averaged over seeds."""
     if score not in entries[0]["scores"]:
         return "-"
+    if f"{score}/low" not in entries[0]["scores"]:  # of one dialogue
+        return mean(entries, score, COLUMNS[score][1])
     names = (score, f"{score}/low", f"{score}/high")
     return "{} ({} to {})".format(*(mean(entries, name, COLUMNS[score][1]) for name in names))
 

@@ -34,6 +34,7 @@ class ContextState:
 
     lengths: list[int]
     starts: list[int]
+    newest: list[int]
     num_read: list[int]
     decoder: DepthDecoder
     place: Place
@@ -71,6 +72,7 @@ class SharedContext:
         self.budget, self.spare = window - room, spare
         self.pieces: list[list[list[int]]] = [[] for _ in prefixes]
         self.starts = [UNREAD] * len(prefixes)  # first piece of each row that is in the cache
+        self.newest = [1] * len(prefixes)  # pieces at the end of each row that are never left out
         self.num_read = [0] * len(prefixes)  # pieces of each row that were run or left out
         self.decoder: DepthDecoder | None = None
 
@@ -83,22 +85,31 @@ class SharedContext:
         """Return the token ids of a text; only its markers are control tokens, none is added."""
         return token_ids(self.tokenizer, text)
 
-    def append(self, row: int, text: str) -> None:
-        """Append a piece to a row; an empty one changes nothing."""
+    def append(self, row: int, text: str, *, joined: bool = False) -> None:
+        """Append a piece to a row; an empty one changes nothing.
+
+        Args:
+            row: Which row.
+            text: The piece.
+            joined: While it is among the newest pieces, the one before it is not left out.
+        """
         if text:
             self.pieces[row].append(self.ids(text))
+            self.newest[row] = self.newest[row] + 1 if joined else 1
 
     def save(self) -> ContextState:
         """Run the pieces that are new; return the state of all rows, for `restore`."""
         decoder = self._run()
         lengths = [len(pieces) for pieces in self.pieces]
         read = list(self.num_read)
-        return ContextState(lengths, list(self.starts), read, decoder, decoder.place())
+        rows = lengths, list(self.starts), list(self.newest), read
+        return ContextState(*rows, decoder, decoder.place())
 
     def restore(self, saved: ContextState) -> None:
         """Remove all pieces that were appended since a state was saved."""
         for pieces, length in zip(self.pieces, saved.lengths, strict=True):
             del pieces[length:]
+        self.newest = list(saved.newest)
         if self.decoder is not saved.decoder:
             self.decoder = None
             return
@@ -214,8 +225,8 @@ class SharedContext:
     def _run(self) -> DepthDecoder:
         """Run the new pieces of every row; all of a row that has to leave pieces out."""
         starts = [
-            first_kept(len(prefix), [len(piece) for piece in pieces], self.budget, self.spare)
-            for prefix, pieces in zip(self.prefixes, self.pieces, strict=True)
+            first_kept(len(prefix), [*map(len, pieces)], self.budget, self.spare, newest=newest)
+            for prefix, pieces, newest in zip(self.prefixes, self.pieces, self.newest, strict=True)
         ]
         again = [now != before for now, before in zip(starts, self.starts, strict=True)]
         if self.decoder is None or all(again) or self._sparse():

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from zoo.errors import InputError, nearest
 
+LABEL_TOKENS = 16  # at most, of a name that is written freely
+
 
 @dataclass(frozen=True)
 class Labels:

@@ -78,6 +78,7 @@ def support_scores(
     In percent: `accuracy, proficiency, weighted_f1, failed` (predicted strategies that are no
     name), `bleu_1, bleu_2, bleu_4, rouge_l, meteor, distinct_1, distinct_2, cider`. As they are:
     `bias`, `cider_d` (0 to 10), `length` (words of a reply), `perplexity`, `answers`, `dialogues`.
+    One dialogue tells nothing of how dialogues differ: then (also of a bin) there is no interval.
     Without gold strategies (or without any prediction) the strategy scores are left out, and
     without `tokens` perplexity.
 
@@ -186,6 +187,7 @@ def _with_intervals(parts: _Parts, inside: Ints, draws: int, seed: int) -> dict[
     place = {name: d for d, name in enumerate(dict.fromkeys(names))}
     group = np.array([place[name] for name in names])
     size = len(place)
+    draws = draws if size > 1 else 0
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(size, np.full(size, 1 / size), size=draws).astype(np.float64)
     everything = np.concatenate([np.ones((1, size)), drawn])  # the first row: each one once

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from typing import Any
 
 import torch
 
+from zoo.errors import SaidOnce
 from zoo.metrics.records import RecordMetric
 from zoo.plots import heat_map
 from zoo.records import SUPPORTER, Turn
@@ -17,6 +19,10 @@ from zoo.support.labels import SUPPORT, Labels
 from zoo.support.metrics import SupportAnswer, support_scores
 from zoo.support.reply import AnsweredDecision, SupportReply
 from zoo.support.strategy_metrics import count_pairs, in_stages, transitions, upper_mass
+
+log = logging.getLogger(__name__)
+log.addFilter(SaidOnce())  # a validation comes again and again
+STRATEGY_SCORES = {"accuracy", "proficiency", "weighted_f1", "bias"}
 
 
 def reply_scores(
@@ -30,7 +36,8 @@ def reply_scores(
 
     Those of `zoo.support.metrics.support_scores`; `strategy_failed`, `reply_failed` and others by
     the kinds of `SupportReply.failed`, in percent; `calls` per reply; `emotion_accuracy` in
-    percent; `upper_mass` of the strategies' transitions.
+    percent; `upper_mass` of the strategies' transitions. Where some decisions have no annotated
+    strategy, the scores of strategies are over the others.
 
     Args:
         answered: The decisions with their answers.
@@ -38,12 +45,11 @@ def reply_scores(
         topics: Further names whose tags are taken off the replies.
         draws: Of the bootstrap over dialogues; 0 for no intervals.
     """
-    labelled = all(decision.target.strategy for decision, _, _ in answered)
     answers = [
         SupportAnswer(
             dialogue=decision.dialogue,
             depth=decision.depth,
-            gold_strategy=decision.target.strategy if labelled else "",
+            gold_strategy=decision.target.strategy,
             gold_reply=decision.target.text,
             strategy=answer.strategy,
             reply=answer.reply,
@@ -52,7 +58,7 @@ def reply_scores(
         )
         for decision, answer, _ in answered
     ]
-    scores = support_scores(answers, labels=labels, topics=topics, draws=draws)
+    scores = _support_scores(answers, labels, topics, draws)
     scores = {name: v for name, v in scores.items() if "failed" not in name}
     kinds = {kind for _, answer, _ in answered for kind in answer.failed}
     for kind in sorted(kinds | {"strategy", "reply"}):
@@ -67,6 +73,21 @@ def reply_scores(
     if table.any():
         scores["upper_mass"] = upper_mass(table)
     return scores
+
+
+def _support_scores(
+    answers: Sequence[SupportAnswer], labels: Labels, topics: Sequence[str], draws: int
+) -> dict[str, float]:
+    """Return the scores of answers, those of strategies over the answers that have a right one."""
+    labelled = [answer for answer in answers if answer.gold_strategy]
+    if len(labelled) in (0, len(answers)):
+        return support_scores(answers, labels=labels, topics=topics, draws=draws)
+    counts = f"{len(labelled)} of {len(answers)}"
+    log.warning("%s decisions have a %s; its scores are of these alone", counts, labels.kind)
+    texts = [replace(answer, gold_strategy="") for answer in answers]
+    named = support_scores(labelled, labels=labels, topics=topics, draws=draws)
+    named = {name: v for name, v in named.items() if STRATEGY_SCORES & {*name.split("/")}}
+    return named | support_scores(texts, labels=labels, topics=topics, draws=draws)
 
 
 class ReplyScores(RecordMetric):

@@ -16,7 +16,7 @@ from zoo.errors import InputError
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.records import SEEKER, SUPPORTER, Turn
 from zoo.support.decisions import decisions
-from zoo.support.labels import STRATEGIES, SUPPORT
+from zoo.support.labels import LABEL_TOKENS, STRATEGIES, SUPPORT
 from zoo.support.read_reply import read_points, read_reply
 
 WIDE = {"max_length": 8192, "reserve": 3000, "max_new_tokens": 4}
@@ -188,6 +188,30 @@ def test_answers_are_begun(make: Any, monkeypatch: Any, kind: str) -> None:
     last = RECIPES[kind][-1]
     asked = [task for task in script.tasks if task]  # a point that is not there is not asked
     assert asked[-1].endswith(f"assistant\n{last.begins}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits"),
+    [
+        ("direct", [40]),
+        ("direct_refine", [40 + 40]),  # draft, revision
+        ("self_refine", [40, 40, 40]),
+        ("self_refine_two_calls", [40, 40 + 40]),  # draft; feedback, revision
+        ("csim", [40 + 40]),  # simulation, response
+        ("cot", [LABEL_TOKENS + LABEL_TOKENS + 40]),  # emotion, strategy, response
+        ("sft_cot", [LABEL_TOKENS + LABEL_TOKENS + 40]),
+        ("sot", [40, 40, 40]),
+    ],
+)
+def test_a_reply_has_as_many_tokens_in_every_recipe(
+    make: Any, monkeypatch: Any, kind: str, limits: list[int]
+) -> None:
+    """What an answer holds before the reply takes nothing of the reply's own limit."""
+    module = make("ESCBaseline", "tiny-llama", kind=kind, **WIDE | {"max_new_tokens": 40})
+    script = Script(monkeypatch, *(["1"] * 9))
+    module.respond(decisions(TALK)[:1])
+    asked = zip(script.options, script.tasks, strict=True)
+    assert [options["max_new_tokens"] for options, task in asked if task] == limits
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,12 @@ def test_settings_that_do_not_fit(make: Any) -> None:
     for options, said in (
         ({"top_k": 0}, r"model.top_k: 0 is not in 1\.\.8"),
         ({"reserve": 64, "max_length": 64}, "model.reserve: 64 leaves nothing of the window"),
+        (
+            {"reserve": 96, "kind": "cot", "max_new_tokens": 64},
+            "model.reserve: 96 has no room for a task and an answer of 96",
+        ),
     ):
         with pytest.raises(InputError, match=said):
             make("ESCBaseline", "tiny-llama", **options)
-    make("ESCBaseline", "tiny-llama", top_k=8, reserve=64, max_length=65)
+    make("ESCBaseline", "tiny-llama", top_k=8, reserve=64, max_length=65, max_new_tokens=63)
     make("ESCBaseline", "tiny-llama", top_k=1)

@@ -10,7 +10,7 @@ from methods.fisminess.fisminess_reference import ONE, OTHER, WIDE, Asked, Refer
 
 from zoo.errors import InputError
 from zoo.methods.fisminess.conversations import group
-from zoo.methods.fisminess.machine import IllegalMoveError, Machine
+from zoo.methods.fisminess.machine import MOVES, IllegalMoveError, Machine
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import current_decision, decisions
 from zoo.support.labels import STRATEGIES
@@ -34,6 +34,36 @@ def test_the_machine_has_one_walk() -> None:
     assert visited == ["s0", "s1", "s2", "s3"] * 2
     with pytest.raises(AttributeError):  # no state by hand
         machine.state = "s2"  # type: ignore[misc]
+
+
+@pytest.mark.fidelity("fisminess", 1)
+@pytest.mark.parametrize("mode", ["mt", "single_pass"])
+def test_every_turn_walks_the_machine(make: Any, monkeypatch: Any, mode: str) -> None:
+    """respond moves message, e, g, u_p in each turn, by what it decided; or it fails."""
+    module = make("FiSMiness", "tiny-llama", mode=mode, **WIDE)
+    moves: list[tuple[str, str]] = []
+    move = Machine.move
+
+    def recorded(self: Machine, action: str, text: str) -> Machine:
+        moves.append((action, text))
+        return move(self, action, text)
+
+    monkeypatch.setattr(Machine, "move", recorded)
+    (first, last) = module.respond(decisions(OTHER))
+    assert moves == [
+        ("message", "She left."),
+        ("emotion", first.emotion),
+        ("strategy", first.strategy),
+        ("reply", "Mine too."),  # with which the dialogue goes on
+        ("message", "Hm."),
+        ("emotion", last.emotion),
+        ("strategy", last.strategy),
+        ("reply", last.reply),
+    ]
+    monkeypatch.setitem(MOVES, "emotion", ("s1", "s2"))
+    monkeypatch.setitem(MOVES, "strategy", ("s0", "s1"))
+    with pytest.raises(IllegalMoveError, match="no move 'emotion' from s0"):
+        module.respond(decisions(OTHER))
 
 
 # -- 4, 5: calls and weights -------------------------------------------------------------------
@@ -130,7 +160,7 @@ def test_a_short_window_leaves_out_the_oldest_lines(make: Any) -> None:
     """Batched and one by one, long past is cut alike; a line too long for it is an error."""
     plain = make("FiSMiness", "tiny-llama", **WIDE)
     least = len(plain.encoder().ids(plain.encoder().head(decisions(ONE)[0])))
-    window = least + plain.encoder().room + 100
+    window = least + plain.encoder().room + 120
     module = make("FiSMiness", "tiny-llama", spread=5.0, max_new_tokens=4, max_length=window)
     states = decisions(ONE)[1:3]
     together = module.respond(states)

@@ -54,7 +54,7 @@ def test_out_of_domain_data_is_answered(tmp_path: Path) -> None:
     """EmpatheticDialogues has no strategies: text scores, and no strategy scores."""
     module = zoo.FiSMiness(backbone={"name": "tiny-llama"}, max_length=8192, max_new_tokens=3)
     module.configure_model()
-    data = EmpatheticDialogues(max_test=1)
+    data = EmpatheticDialogues(max_test=2)
     (scores,) = quiet_trainer().test(module, data, verbose=False)
     assert "test/rouge_l" in scores
     assert "test/rouge_l/low" in scores

@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from dialogues import TALK
 
 from zoo.decoding.shared_context import SharedContext
+from zoo.errors import TooLongError
 from zoo.methods.fisminess.conversations import TurnAnswer, group, passes
-from zoo.methods.fisminess.encoder import LABEL_TOKENS, answer_start, lists, tasks
+from zoo.methods.fisminess.encoder import answer_start, lists, tasks
 from zoo.methods.fisminess.machine import Machine, opening, rounds
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Turn
 from zoo.support.decisions import current_decision, decisions
-from zoo.support.labels import EMOTION_SETS, SUPPORT
+from zoo.support.labels import EMOTION_SETS, LABEL_TOKENS, SUPPORT
 
 WIDE = {"max_length": 8192, "max_new_tokens": 4}
 
@@ -54,6 +56,35 @@ def test_labels_that_are_known_are_not_asked_again(make: Any, monkeypatch: Any) 
     module.known = {}
     module.respond(decisions(TALK)[1:])
     assert len(counted.limits) == 9 + 2 + 3  # the labels of the first turn, but no reply to it
+
+
+def test_labels_of_other_weights_are_not_kept(make: Any) -> None:
+    """After weights were written over, every history is what these weights decode, (3) and (4)."""
+    module = make("FiSMiness", "tiny-llama", spread=12.0, **WIDE)
+    fresh = make("FiSMiness", "tiny-llama", **WIDE)
+    histories = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.lm.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(torch.randn_like(parameter))
+        fresh.load_state_dict(module.state_dict())
+        fresh.known = {}
+        last = decisions(TALK)[-1:]
+        assert module.respond(last) == fresh.respond(last)
+        assert module.known == fresh.known
+        histories.add(next(iter(fresh.known.values())))
+    assert len(histories) > 1, "the weights decode different labels of the first turn"
+
+
+def test_an_evaluation_forgets_the_labels_before_it(make: Any, monkeypatch: Any) -> None:
+    module = make("FiSMiness", "tiny-llama", closed="free", **WIDE)
+    counted = Counted(monkeypatch)
+    module.respond(decisions(TALK)[:1])
+    module.start_evaluation()
+    module.respond(decisions(TALK)[1:])
+    assert len(counted.limits) == 3 + 2 + 3, "the labels of the first turn are asked for again"
 
 
 def test_annotated_labels_are_not_asked(make: Any, monkeypatch: Any) -> None:
@@ -210,3 +241,41 @@ def test_a_short_window_keeps_the_same_lines_in_training(make: Any, monkeypatch:
     for text, example in zip(read, examples, strict=True):
         assert module.tokenizer.decode(example.input_ids).startswith(text)
     assert read[-1].count("Seeker:") < 6, "some are left out"
+
+
+def test_the_message_that_is_answered_is_never_left_out(make: Any, monkeypatch: Any) -> None:
+    """By (1) s1 and s2 hold u_k: just below the limit too, in training and in the walk."""
+    options = {"max_new_tokens": 4, "closed": "free"}
+    plain = make("FiSMiness", "tiny-llama", max_length=8192, **options).encoder()
+    least = len(plain.ids(plain.head(decisions(TALK)[0]))) + plain.room
+    module = make("FiSMiness", "tiny-llama", max_length=least + 160, **options)
+    encoder, read = module.encoder(), list[str]()
+    longest = [max(labels.names, key=len) for labels in (module.emotions, SUPPORT)]
+
+    def ask(context: SharedContext, questions: Any, **_: Any) -> list[str]:
+        context._run()
+        kept = [token for piece in context.pieces[0][context.starts[0] :] for token in piece]
+        read.append(context.tokenizer.decode(kept))
+        return [[*longest, *longest, "Oh."][len(read) - 1]]
+
+    monkeypatch.setattr(SharedContext, "ask", ask)
+    monkeypatch.setattr(SharedContext, "answer_nll", lambda *_: [(0.0, 0)])
+    outcomes = set()
+    for size in range(40, 160, 3):
+        message = f"Seeker: {'x' * size}\n"
+        reply = replace(TALK.turns[3], text="Oh", strategy="Others")  # the decoded ones are longer
+        turns = (*TALK.turns[:2], Turn(SEEKER, "x" * size), reply)
+        talk = replace(TALK, turns=turns)
+        read.clear()
+        try:
+            prompts = [module.tokenizer.decode(one.input_ids) for one in encoder(talk)[-3:]]
+        except TooLongError:
+            outcomes.add("too long")
+            continue
+        outcomes.add("fits")
+        assert all(message in prompt for prompt in prompts), size
+        module.known = {}
+        module.respond(decisions(talk)[1:])
+        assert len(read) == 5
+        assert all(message in text for text in read[-3:]), size
+    assert outcomes == {"fits", "too long"}

@@ -152,6 +152,34 @@ def test_target_is_copied_every_tenth_step(name: str, lora: Any) -> None:
 
 
 @pytest.mark.fidelity("straq", 4)
+def test_a_second_run_starts_with_its_own_target() -> None:
+    """At the first step of every fit the target is online: of a trained module, of new weights."""
+    optimizer = {"lr": 1e-3, "schedule": "constant", "warmup_ratio": 0.0}
+    module = zoo.StraQ(backbone={"name": "tiny-llama"}, optimizer=optimizer)
+    module.configure_model()
+    apart: list[float] = []
+
+    class First(Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
+            if trainer.global_step == 0:
+                differences = [
+                    (parameter - module.target.values[name]).abs().max().item()
+                    for name, parameter in module.named_parameters()
+                ]
+                apart.append(max(differences))
+
+    def fit(steps: int) -> None:
+        run = quiet_trainer(max_steps=steps, callbacks=[First()])
+        run.fit(module, repeated(chain(module), steps))
+
+    fit(13)
+    fit(1)
+    module.load_state_dict({name: value / 2 for name, value in module.state_dict().items()})
+    fit(1)
+    assert apart == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.fidelity("straq", 4)
 def test_the_target_is_without_dropout(make: Any) -> None:
     """In a training step Q_theta drops out, Q_phi is what it is in evaluation, and no graph."""
     module = make("StraQ", "tiny-llama", backbone={"lora": LORA | {"alpha": 64.0, "dropout": 0.5}})

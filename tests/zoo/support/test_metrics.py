@@ -164,6 +164,18 @@ def test_one_dialogue_and_empty_replies() -> None:
     assert all(math.isfinite(value) for value in scores.values())
 
 
+def test_one_dialogue_has_no_interval() -> None:
+    """Of several dialogues too, a bin that holds decisions of one alone has none."""
+    found = answers(2)
+    alone = support_scores([a for a in found if a.dialogue == "d0"], draws=50)
+    assert not [name for name in alone if name.endswith(("/low", "/high"))]
+    assert alone["dialogues"] == 1
+    most = support_scores([a for a in found if a.dialogue == "d0" or a.depth < 7], draws=50)
+    assert {"rouge_l/low", "early/distinct_2/high"} <= set(most)
+    assert most["late/dialogues"] == 1
+    assert not [name for name in most if name.startswith("late/") and name.count("/") > 1]
+
+
 def test_the_metric_gives_the_scores_of_all_answers() -> None:
     """Intervals too; an answer that comes twice counts once."""
     found = answers(5)

@@ -81,9 +81,12 @@ class ESCBaseline(TalkingModule):
         reserve: Tokens of it kept free for tasks, drafts and the reply, the same for all kinds; the
             oldest turns are left out.
         padding_free: Lay sequences end to end instead of padding them.
-        max_new_tokens: Limit of each answer.
+        max_new_tokens: Limit of a reply, and of other words: a draft, feedback, a plan, turns
+            imagined. Where one answer holds such words or labels before the reply, its limit is
+            longer by them (a label: 16), so that the reply has as many tokens in all kinds.
         temperature: 0 is greedy. Votes are greedy.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test, the first ones; None for
+            all. A dialogue has some ten of them.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
@@ -129,6 +132,11 @@ class ESCBaseline(TalkingModule):
             raise InputError(f"model.top_k: {self.top_k} is not in 1..{len(self.labels.names)}")
         if self.reserve >= self.max_length:
             raise InputError(f"model.reserve: {self.reserve} leaves nothing of the window")
+        longest = max(call.limit(self.max_new_tokens) for call in RECIPES[self.kind])
+        if self.reserve <= longest:
+            raise InputError(
+                f"model.reserve: {self.reserve} has no room for a task and an answer of {longest}"
+            )
 
     @property
     def learns(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoo.support.encoder import SPEAKS
+from zoo.support.labels import LABEL_TOKENS
 
 SYSTEM = "You are a supportive listener who helps a person in distress."
 SHORT = "in one or two sentences"
@@ -35,12 +36,24 @@ class Call:
             that a retriever gives, without a question to the model; or the `reply`.
         begins: What the answer is begun with: its first field, or the name of who speaks (small
             models otherwise go on as the seeker).
+        before: What the same answer holds before the reply: `words` (a draft, feedback, turns
+            imagined) or a `label`.
     """
 
     name: str
     task: str
     reads: Reads = "words"
     begins: str = ""
+    before: tuple[Literal["words", "label"], ...] = ()
+
+    def limit(self, max_new_tokens: int) -> int:
+        """Return the limit of an answer: as many tokens for the reply in all recipes.
+
+        Args:
+            max_new_tokens: Limit of a reply, and of other words; a label has `LABEL_TOKENS`.
+        """
+        sizes = {"words": max_new_tokens, "label": LABEL_TOKENS}
+        return max_new_tokens + sum(sizes[part] for part in self.before)
 
 
 REPLY = Call("reply", WRITE, "reply", SPEAKS)
@@ -51,6 +64,7 @@ CHAIN = Call(
     f"the supporter says next by it, {SHORT}.",
     "reply",
     "Emotion:",
+    before=("label", "label"),
 )
 WALK = (
     Call(
@@ -82,6 +96,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             "that is better emotional support. Both have the form above.",
             "reply",
             "Draft:",
+            before=("words",),
         ),
     ),
     "self_refine": (
@@ -107,6 +122,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             f"could be better emotional support; `Revision:` the better version. {FORM}",
             "reply",
             "Feedback:",
+            before=("words",),
         ),
     ),
     "cot": (CHAIN,),
@@ -182,6 +198,7 @@ RECIPES: dict[str, tuple[Call, ...]] = {
             f"go; `Response:` with that in mind, what the supporter says next, {SHORT}. {FORM}",
             "reply",
             "Simulation:",
+            before=("words",),
         ),
     ),
     "fsm": WALK,

@@ -54,7 +54,7 @@ class RecipeRunner:
         labels: The strategies.
         emotions: The emotions.
         retrieve: Returns what is found for each conversation.
-        max_new_tokens: Limit of each answer.
+        max_new_tokens: Limit of a reply, and of what else is asked for; see `Call.limit`.
         temperature: 0 is greedy. Votes are greedy.
     """
 
@@ -104,7 +104,7 @@ class RecipeRunner:
         votes = call.reads == "vote"
         return self.context.ask(
             [self._asked(call, state) for state in states],
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=call.limit(self.max_new_tokens),
             choices=[str(i + 1) for i in range(POINTS)] if votes else None,
             temperature=0.0 if votes else self.temperature,
         )
@@ -118,7 +118,7 @@ class RecipeRunner:
                 self._asked(call, state, point=listed[i]) if i < len(listed) else None
                 for state, listed in zip(states, points, strict=True)
             ]
-            limit, temperature = self.max_new_tokens, self.temperature
+            limit, temperature = call.limit(self.max_new_tokens), self.temperature
             new = self.context.ask(asked, max_new_tokens=limit, temperature=temperature)
             for written, text in zip(texts, new, strict=True):
                 written.append(" ".join(read_reply(text, self.labels, call.begins).reply.split()))

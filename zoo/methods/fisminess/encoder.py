@@ -29,14 +29,13 @@ from zoo.prompts.truncation import first_kept
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, decisions, description
 from zoo.support.encoder import SPEAKS, has_strategies, require_strategies
-from zoo.support.labels import SUPPORT, Labels
+from zoo.support.labels import LABEL_TOKENS, SUPPORT, Labels
 
 SYSTEM = (
     "You support a person in distress. In every turn you first recognise the seeker's emotion, "
     "then choose a support strategy, then reply."
 )
 ALL = "all"  # the task of a single pass
-LABEL_TOKENS = 16  # at most, of a label that is decoded freely
 SPARE = 0.25  # of the dialogue's room is freed when a dialogue outgrows it
 TASKS = (EMOTION, STRATEGY, REPLY)  # head i learns task i
 FIELDS = {EMOTION: "Emotion", STRATEGY: "Strategy", REPLY: "Response"}
@@ -98,6 +97,10 @@ class WalkEncoder(PromptEncoder):
         self.questions[REPLY] += SPEAKS
         asked = (ALL,) if self.single_pass else TASKS
         self.asking = max(len(self.ids(self.questions[task])) for task in asked)
+        names = () if self.single_pass else ((EMOTION, self.emotions), (STRATEGY, self.labels))
+        self.naming = sum(
+            max(len(self.ids(line(task, name))) for name in labels.names) for task, labels in names
+        )
 
     @property
     def room(self) -> int:
@@ -184,6 +187,7 @@ class WalkEncoder(PromptEncoder):
         self, decision: Decision, turn: Round, head: list[int], pieces: list[list[int]]
     ) -> list[Example]:
         texts = {EMOTION: turn.emotion, STRATEGY: turn.strategy, REPLY: f" {turn.reply}"}
+        self._bare(decision, head, pieces)  # decoded labels can be longer than annotated ones
         if self.single_pass:
             texts = texts | {REPLY: turn.reply}
             ends = ("\n", "\n", self.chat.close("assistant"))
@@ -195,7 +199,7 @@ class WalkEncoder(PromptEncoder):
         examples = []
         for i, task in enumerate(TASKS):
             target = self.ids(texts[task] + self.chat.close("assistant"))
-            examples.append(self._example(decision, head, pieces, task, {i: target}))
+            examples.append(self._example(decision, head, pieces, task, {i: target}, 1 + i))
             pieces = [*pieces, self.ids(line(task, texts[task]))]
         return examples
 
@@ -206,28 +210,39 @@ class WalkEncoder(PromptEncoder):
         pieces: list[list[int]],
         task: str,
         targets: dict[int, list[int]],
+        newest: int = 1,
     ) -> Example:
-        """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together."""
+        """Return head, pieces that fit, task, targets; a target's tokens weigh 1 together.
+
+        The newest pieces are the seeker's message and what is decided since: they are all kept.
+        """
         tail = max(sum(map(len, targets.values())), self.answer_tokens + 1) + self.asking
-        context = self._within(decision, head, pieces, tail) + self.ids(self.questions[task])
+        told = self._within(decision, head, pieces, tail, newest)
+        context = told + self.ids(self.questions[task])
         learned = [(ids, i, 1 / len(ids)) for i, ids in targets.items()]
         return join([(context, NO_HEAD, 0.0), *learned], record=decision)
 
     def _bare(self, decision: Decision, head: list[int], pieces: list[list[int]]) -> Example:
-        """Return a prompt from which nothing is learned, if an answer has room behind it."""
-        return unlearned(self._within(decision, head, pieces[-1:], self.room), decision)
+        """Return a prompt that teaches nothing, if labels and an answer have room behind it."""
+        tail = self.room + self.naming
+        return unlearned(self._within(decision, head, pieces[-1:], tail), decision)
 
     def _within(
-        self, decision: Decision, head: list[int], pieces: list[list[int]], tail: int
+        self,
+        decision: Decision,
+        head: list[int],
+        pieces: list[list[int]],
+        tail: int,
+        newest: int = 1,
     ) -> list[int]:
         """Return head and the last pieces that leave `tail` tokens of the window free.
 
         Raises:
-            TooLongError: Not even the last piece fits.
+            TooLongError: Not even the newest pieces fit.
         """
         try:
             lengths = [len(piece) for piece in pieces]
-            first = first_kept(len(head), lengths, self.max_length - tail, SPARE)
+            first = first_kept(len(head), lengths, self.max_length - tail, SPARE, newest=newest)
         except TooLongError as error:
             raise TooLongError(f"{decision.id}: {error}") from error
         self._shortened += first > 0

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Literal
 
 from zoo import backbone as backbones
 from zoo.backbone import Backbone, as_config
+from zoo.cache import quick_weights_digest
 from zoo.encoding import Batch
 from zoo.errors import InputError
 from zoo.evaluation import Pair
@@ -44,6 +45,7 @@ from zoo.methods.fisminess.machine import with_seeker_emotion
 from zoo.methods.fisminess.walk import LabelDecoding, Walk
 from zoo.module import evaluating
 from zoo.optimizer import Optimizer
+from zoo.parallel import is_sharded
 from zoo.records import Dialogue
 from zoo.support.decisions import Decision, current_decision
 from zoo.support.encoder import read_field
@@ -79,7 +81,8 @@ class FiSMiness(TalkingModule):
         max_new_tokens: Limit of a reply; a label that is decoded freely has 16 tokens.
         temperature: Of the reply; 0 is greedy. Labels are greedy but in a single pass, which is one
             text.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test, the first ones; None for
+            all. A dialogue has some ten of them.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
@@ -115,6 +118,7 @@ class FiSMiness(TalkingModule):
         self.max_length, self.padding_free = max_length, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.known: dict[StateKey, tuple[str, str]] = {}  # (emotion, strategy) decoded so far
+        self._known_by: tuple[str, str] | None = None  # the weights and settings that decoded them
         self.others: dict[str, ActionModel] = {}  # those of `agents` that are loaded
 
     def validate(self) -> None:
@@ -199,12 +203,22 @@ class FiSMiness(TalkingModule):
             closed=self.closed,
             single_pass=self.mode == "single_pass",
             oracle=self.oracle_history,
-            known=self.known,
+            known=self.labels_so_far(),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             everyone_done=self.everyone_done,
         )
         return walk.run()
+
+    def labels_so_far(self) -> dict[StateKey, tuple[str, str]]:
+        """Return what these weights decoded in earlier walks; forget what other ones did.
+
+        Sharded weights are not looked at: only the start of an evaluation forgets their labels.
+        """
+        weights = "" if is_sharded(self) else quick_weights_digest(self.lm.parameters())
+        if (weights, self.closed) != self._known_by:
+            self.known, self._known_by = {}, (weights, self.closed)
+        return self.known
 
     def gold_emotion(self, decision: Decision) -> str:
         """Return the emotion of this turn by `emotion_source`; empty if there is none."""
@@ -222,7 +236,7 @@ class FiSMiness(TalkingModule):
         return answered
 
     def start_evaluation(self) -> None:
-        """Forget replies and labels of the last epoch: the weights have changed."""
+        """Forget replies and labels of the last epoch: the weights may have changed."""
         super().start_evaluation()
         self.known = {}
 

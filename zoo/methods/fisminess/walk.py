@@ -28,10 +28,10 @@ from zoo.methods.fisminess.conversations import (
     TurnAnswer,
     group,
 )
-from zoo.methods.fisminess.encoder import ALL, FIELDS, LABEL_TOKENS, SPARE, TASKS, answer_start
+from zoo.methods.fisminess.encoder import ALL, FIELDS, SPARE, TASKS, answer_start
 from zoo.methods.fisminess.machine import EMOTION, MESSAGE, REPLY, STRATEGY, line, opening
 from zoo.support.decisions import Decision
-from zoo.support.labels import Labels
+from zoo.support.labels import LABEL_TOKENS, Labels
 from zoo.support.read_reply import read_reply
 from zoo.support.reply import SupportReply
 
@@ -50,7 +50,8 @@ class Walk:
         closed: How labels are decoded.
         single_pass: One question a turn instead of three.
         oracle: Annotated labels in the history, where there are some.
-        known: (emotion, strategy) that earlier walks decoded, by state; new ones are added.
+        known: (emotion, strategy) that earlier walks decoded, by state, and by state, strategy and
+            reply; new ones are added.
         max_new_tokens: Limit of a reply.
         temperature: Of the reply.
         everyone_done: See `zoo.decoding.shared_context.SharedContext`.
@@ -104,7 +105,9 @@ class Walk:
     def _known_answer(self, conversation: Conversation, k: int) -> TurnAnswer:
         """Return what is known of a turn before the model is asked."""
         turn, index = conversation.rounds[k], next(iter(conversation.asked.get(k, [])), None)
-        emotion, strategy = self.known.get(conversation.key(k), ("", ""))
+        key = conversation.key(k)
+        replied = (*key, turn.strategy, turn.reply)  # of several tries, the one that was kept
+        emotion, strategy = self.known.get(replied, self.known.get(key, ("", "")))
         if self.oracle:
             emotion, strategy = turn.emotion or emotion, turn.strategy or strategy
         labels = {EMOTION: emotion, STRATEGY: strategy}
@@ -125,7 +128,10 @@ class Walk:
         for r, answer in answers.items():
             if not answer.forced:
                 labels = answer.labels[EMOTION], answer.labels[STRATEGY]
-                self.known.setdefault(conversations[r].key(k), labels)
+                key = conversations[r].key(k)
+                self.known.setdefault(key, labels)
+                if answer.asked:
+                    self.known[*key, answer.labels[STRATEGY], answer.reply] = labels
             for index in conversations[r].asked.get(k, []):
                 self.replies[index] = answer.as_reply(calls)
         if self.oracle:  # annotated labels take the place of the decoded ones in the text
@@ -246,7 +252,7 @@ class Walk:
         """Move to the next state, and append the line of the action."""
         conversation = self.conversations[r]
         conversation.machine = conversation.machine.move(action, text)
-        self._append(r, line(action, text))
+        self._append(r, line(action, text), joined=action in (EMOTION, STRATEGY))
 
     def _move_by_labels(self, answers: Answers) -> None:
         """Move from s0 to s2."""
@@ -254,9 +260,9 @@ class Walk:
             for action in (EMOTION, STRATEGY):
                 self._move(r, action, answer.labels[action])
 
-    def _append(self, r: int, text: str) -> None:
+    def _append(self, r: int, text: str, *, joined: bool = False) -> None:
         for context in self.contexts.values():
-            context.append(r, text)
+            context.append(r, text, joined=joined)
 
     def _model(self, task: str) -> ActionModel:
         """Return the model of a task; that of the reply for a single pass."""

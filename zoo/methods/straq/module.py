@@ -92,7 +92,7 @@ class StraQ(PlanningModule):
             out.
         padding_free: Lay prompts end to end instead of padding them.
         max_new_tokens: Limit of a reply.
-        max_generated: Decisions with a reply in each validation; None for all.
+        max_generated: Decisions with a reply in each validation or test; None for all.
         seed: Seed of the strategies that are drawn beside the logged ones.
     """
 
@@ -251,7 +251,9 @@ class StraQ(PlanningModule):
     # -- the target ----------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """Start with target = online, or lay out what a checkpoint holds; equation (5)."""
+        """Start with target = online, or go on with what a checkpoint holds; equation (5)."""
+        if self.global_step == 0:  # a new run, whatever an earlier one has left
+            self.target = WeightCopy()
         self.target.attach(self)
         if not self.target.values and self.objective == "td":
             self.target.sync(self)
