@@ -20,6 +20,9 @@ What a record holds, as in the released preprocessing:
     sentiment         `Reply with sentiment: ...`         the same
     style             a sentence that asks for the style  the same
 
+No released sample has a style or a sentiment and an instruction too; here that instruction stands
+before the sentence in the system turn, and the condition is the sentence alone.
+
 Rows of other public forms are read too (`chat_forms`); Alpaca's `instruction` is the
 `task_description` of its `input`. The rule for messages is that of `chat_messages`, with the user
 first. The last reply is the one that is learned, so there `weight: 0` is refused. `instruction`,
@@ -143,11 +146,16 @@ def grouped(record: Conditioned, known: Collection[str]) -> Conditioned:
 
 
 def shuffled_conditions(records: Sequence[Conditioned], seed: int) -> list[Conditioned]:
-    """Return the records, each with the condition of another one (if there is another one)."""
+    """Return the records, each with condition and group of another one (if there is another one).
+
+    A group says what is known of the condition, so it goes with it.
+    """
     order = shuffled(range(len(records)), seed)
     donors = dict(zip(order, [*order[1:], *order[:1]], strict=True))
+    given = [records[donors[i]] for i in range(len(records))]
     return [
-        replace(record, condition=records[donors[i]].condition) for i, record in enumerate(records)
+        replace(record, condition=donor.condition, group=donor.group)
+        for record, donor in zip(records, given, strict=True)
     ]
 
 

@@ -16,6 +16,7 @@ from zoo.records import Conditioned
 BESIDE = ("task_description", "user_profiles", "domain")
 IN_REPLY = ("style", "sentiment")
 CONDITIONS = BESIDE + IN_REPLY
+WITH_INSTRUCTION = ("user_profiles", "domain")  # conditions that the instruction is a part of
 FIELDS = ("task", "context", "history", *BESIDE)
 MESSAGE_FIELDS = {"user": ("instruction",), "assistant": IN_REPLY, **dict.fromkeys(IN_REPLY, ())}
 
@@ -56,10 +57,11 @@ class Sample:
 
     def record(self, wording: str, place: str) -> Conditioned:
         """Return the record; see `conditioned_chat` for the arguments."""
-        told = self._told()
-        about_task = self.kind in ("", "task_description")
-        condition = "\n".join(self.values) if wording == "raw" or about_task else told
-        text = self.instruction if about_task else told
+        told, about_task = self._told(), self.kind in ("", "task_description")
+        about = [self.instruction, "" if about_task else told]
+        text = "\n\n".join(part for part in about if part)
+        worded = text if self.kind in WITH_INSTRUCTION else told
+        condition = "\n".join(self.values) if wording == "raw" else worded
         prompt = self.question
         if place == "query" and text:
             parts = [text, f"Question:\n{prompt}"] if self.kind == "user_profiles" else []
@@ -74,18 +76,16 @@ class Sample:
         return Conditioned(condition, prompt, self.response, shown, self.task, id=self.id)
 
     def _told(self) -> str:
-        """Return the condition as the released preprocessing words it."""
+        """Return the condition as the released preprocessing words it, without the instruction."""
         if self.kind == "user_profiles":
-            text = "\n".join(["Profiles:", *self.values])
-        elif self.kind == "domain":
-            text = f"Domain: {self.values[0]}"
-        elif self.kind == "sentiment":
-            text = f"Reply with sentiment: {self.values[0]}"
-        elif self.kind == "style":
-            text = f"Please answer the question with the style of {self.values[0]}."
-        else:
-            return "\n".join(self.values)
-        return f"{self.instruction}\n\n{text}" if self.instruction else text
+            return "\n".join(["Profiles:", *self.values])
+        if self.kind == "domain":
+            return f"Domain: {self.values[0]}"
+        if self.kind == "sentiment":
+            return f"Reply with sentiment: {self.values[0]}"
+        if self.kind == "style":
+            return f"Please answer the question with the style of {self.values[0]}."
+        return "\n".join(self.values)
 
 
 def read_samples(

@@ -7,8 +7,11 @@ control. Learn the text first (`stage: text`), then the questions (`stage: quest
 A *fact* is a person, a relation and a value: `Korvan Deless was born in Nirrakmoor.` Every person
 has one fact per relation, and every relation a list of its own of `num_values` values, so a guess
 is right once in `num_values` times. The `frequencies` go around: the first person's facts are told
-0, 1, 4 and 16 times, the second one's 1, 4, 16 and 0 times, and so on. So all people are mentioned
-equally often, and what is known of them differs by the fact alone.
+0, 1, 4 and 16 times, the second one's 1, 4, 16 and 0 times, and so on. So in the four relations
+that training asks for all people are mentioned equally often, 21 times, and what is known of them
+differs by the fact alone. The fifth relation (`held_out` below) adds 0, 1, 4 or 16 mentions: in the
+whole text a name stands 21, 22, 25 or 37 times. That number alone does not tell how often a fact
+was told; together with the relation it does, because the frequencies go around.
 
 **Text** (`PlainText`, a sentence each). `train` tells every fact as often as its group says, in up
 to eight wordings in turn, one of which asks and answers. `val` and `test` hold every fact once,

@@ -63,6 +63,21 @@ def test_sample_has_every_kind_of_condition():
     assert style.prompt == "Shall we go?"
 
 
+def test_an_instruction_beside_a_style_is_no_part_of_the_condition(load):
+    """It is shown; of profiles and domain it is a part, as released."""
+    sentences = {
+        "sentiment": "Reply with sentiment: neutral",
+        "style": "Please answer the question with the style of neutral.",
+        "domain": "Domain: neutral",
+    }
+    for kind, sentence in sentences.items():
+        beside = {kind: "neutral"} if kind == "domain" else {"reply": {kind: "neutral"}}
+        (record,) = load(sample(user={"instruction": "Be brief."}, **beside))
+        both = f"Be brief.\n\n{sentence}"
+        assert record.system == both
+        assert record.condition == (both if kind == "domain" else sentence)
+
+
 def test_wording_and_place():
     raw = ConditionedChat(wording="raw").records("train")
     assert raw[2].condition == "i have two dogs .\nmy left knee hurts on stairs ."
@@ -252,6 +267,20 @@ def test_groups_say_what_the_training_file_has(tmp_path):
     assert [record.group for record in data.records("train")] == ["", ""]
     alone = ConditionedChat(test=str(paths["val"]))
     assert [record.group for record in alone.records("test")] == [""]
+
+
+def test_groups_of_shuffled_conditions(tmp_path):
+    """Of the condition that a record is given, not of the one that it had."""
+    paths = {}
+    for split, texts in (("train", "abcd"), ("val", "a"), ("test", "axbybzawc")):
+        paths[split] = tmp_path / f"{split}.jsonl"
+        items = [sample(prompt=f"{split}{i}", task_description=t) for i, t in enumerate(texts)]
+        paths[split].write_text("".join(json.dumps(item) + "\n" for item in items))
+    files = {split: str(path) for split, path in paths.items()}
+    for seed in range(3):
+        records = ConditionedChat(shuffle_conditions=True, seed=seed, **files).records("test")
+        assert {record.group for record in records} == {"seen", "unseen"}
+        assert all((r.group == "seen") == (r.condition in "abcd") for r in records)
 
 
 def test_shuffled_conditions_come_from_other_samples(load):

@@ -26,7 +26,7 @@ MADE = {
     "ConditionedChat(condition='user_profiles', shuffle_conditions=True, "
     "allow_missing=True)": "c7e793c11469",
     "TaskViews()": "173c0cf66941",
-    "TaskViews(place='options', shuffle_conditions=True, seed=1)": "4dcba0f2e23e",
+    "TaskViews(place='options', shuffle_conditions=True, seed=1)": "287cb120b042",
 }
 SAMPLES = {
     "AQuA()": "e8ff5c4a3399",

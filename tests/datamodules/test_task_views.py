@@ -75,6 +75,16 @@ def test_shuffled():
     assert any(r.condition not in WORDINGS[r.task] for r in mixed)  # a condition of another view
 
 
+def test_a_group_goes_with_its_shuffled_condition():
+    data = TaskViews(held_out="clinc150 intent", shuffle_conditions=True)
+    held = {text for wordings in WORDINGS.values() for text in wordings[-HELD_OUT:]}
+    for record in data.records("test"):
+        group = "unseen" if record.condition in held else "seen"
+        if record.condition in WORDINGS["clinc150 intent"]:
+            group = "unseen_task"
+        assert record.group == group
+
+
 def test_bad_values():
     with pytest.raises(InputError, match="data.place: 'option'; did you mean 'options'"):
         TaskViews(place="option")

@@ -152,9 +152,9 @@ def mean_by_kind(records: Sequence[Triple], values: Sequence[float]) -> dict[str
     return {kind: sum(found) / len(found) for kind, found in kinds.items()}
 
 
-def with_levels(folder: Path, interleave: bool) -> str:
+def with_levels(folder: Path, interleave: bool, **form: bool) -> str:
     """Save a tiny model whose vocabulary has levels, as a stage of LaMsS exports it."""
-    module = zoo.LaMsS(zoo.Backbone(name="tiny-llama"), interleave=interleave)
+    module = zoo.LaMsS(zoo.Backbone(name="tiny-llama"), interleave=interleave, **form)
     module.configure_model()
     torch.manual_seed(0)
     with torch.no_grad():

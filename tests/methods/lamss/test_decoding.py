@@ -10,7 +10,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 from zoo.decoding.constrained import only
-from zoo.methods.lamss.decoding import LevelDecoder, decode_graded
+from zoo.methods.lamss.decoding import LevelDecoder, decode_graded, read_graded
 from zoo.methods.lamss.token_probabilities import probabilities
 from zoo.nn.attention import NAME
 
@@ -90,6 +90,27 @@ def test_everyone_goes_on_until_all_are_done(lm: Any) -> None:
     assert calls == [False, True, True, True, True, True]
     alone = decoder_of(lm, PROMPTS)
     assert rows == decode_graded(alone, head(lm), LEVELS, **limits)
+    torch.testing.assert_close(decoder.state(), alone.state())
+
+
+@torch.no_grad()
+def test_everyone_reads_until_all_have_read(lm: Any) -> None:
+    """As in decoding: three more steps for another process's longer prompt change nothing."""
+    longest = max(map(len, PROMPTS))
+    calls: list[bool] = []
+
+    def others_read(done: bool) -> bool:
+        calls.append(done)
+        return len(calls) == longest + 4
+
+    options: dict[str, Any] = {"level_ids": LEVELS, "hidden": False, "shared_positions": False}
+    options |= {"batch_size": len(PROMPTS), "pad_id": PAD}
+    decoder = LevelDecoder(lm, [4], everyone_done=others_read, **options)
+    chances = read_graded(decoder, PROMPTS, head(lm), LEVELS)
+    assert calls == [False] * longest + [True] * 4
+    alone = LevelDecoder(lm, [4], **options)
+    assert chances == read_graded(alone, PROMPTS, head(lm), LEVELS)
+    assert [len(row) for row in chances] == [len(prompt) - 1 for prompt in PROMPTS]
     torch.testing.assert_close(decoder.state(), alone.state())
 
 

@@ -146,6 +146,20 @@ def test_a_tuned_threshold_is_kept_for_the_test_and_saved(tmp_path: Path) -> Non
     assert fixed.threshold == 0.25, "nothing was to be tuned"
 
 
+def test_a_threshold_just_above_full_doubt_answers_everything() -> None:
+    """All answers are right and fully doubted: eps is the next float64 after 1, in full."""
+
+    class Certain(Scripted):
+        def answer(self, records: Sequence[Any]) -> list[DoubtedAnswer]:
+            return [DoubtedAnswer(gold(record), {"main": 1.0}) for record in records]
+
+    module, run = Certain(tune_eps=True), trainer()
+    run.fit(module, Records(QUESTIONS))
+    assert module.threshold == tuned_threshold([1.0] * 8, [True] * 8) > 1
+    assert run.callback_metrics["val/answer_rate"].item() == 1.0
+    assert run.callback_metrics["val/willing_accuracy"].item() == 1.0
+
+
 def test_the_test_split_and_a_dry_run_tune_nothing() -> None:
     module = Scripted(tune_eps=True)
     trainer().test(module, Records(QUESTIONS), verbose=False)

@@ -145,12 +145,21 @@ def known_facts_are_doubted_less(world: lamss_world.World, doubts: list[float]) 
     assert by_kind["unreal"] > (ordered[0] + ordered[-1]) / 2, by_kind
 
 
+def accuracies_agree(right: list[bool], other: list[bool]) -> bool:
+    """Return whether two accuracies differ by less than two errors of their difference."""
+    n, expected = len(right), sum(other) / len(other)
+    error = math.sqrt(2 * expected * (1 - expected) / n)
+    return abs(sum(right) / n - expected) < 2 * error
+
+
 @pytest.mark.fidelity("lamss", 7)
 @pytest.mark.fidelity("lamss", 8)
 def test_knows_what_it_knows(tmp_path: Path) -> None:
     """AUC well above chance on facts it was not trained to answer; accuracy does not fall.
 
-    U falls with how often a fact was told, and is high for what was never mentioned.
+    U falls with how often a fact was told, and is high for what was never mentioned. Beside plain
+    fine-tuning for as long: at least its AUC by sequence chance, and its accuracy. So it is in this
+    small world; a larger one measured the opposite: `benchmarks/results/2026-11-30-lamss.md`.
     """
     from zoo.methods.lamss.metrics import auc
 
@@ -166,6 +175,10 @@ def test_knows_what_it_knows(tmp_path: Path) -> None:
     before.configure_model()
     _, right_before = answers_in(before.eval(), world.test)
     assert sum(right) / len(right) > sum(right_before) / len(right) - 0.06
+
+    theirs, their_right = answers_in(plain(world, 100), world.test)
+    assert auc(doubts, right) >= auc(theirs, their_right)
+    assert accuracies_agree(right, their_right)
 
 
 @pytest.mark.slow
@@ -185,6 +198,4 @@ def test_beats_plain_fine_tuning(tmp_path: Path, shape: str) -> None:
     theirs, their_right = answers_in(plain(world, 200), world.test)
     assert auc(doubts, right) > 0.8
     assert auc(doubts, right) >= auc(theirs, their_right)
-    n = len(right)
-    accuracy, other = sum(right) / n, sum(their_right) / n
-    assert abs(accuracy - other) < 2 * math.sqrt(2 * other * (1 - other) / n)
+    assert accuracies_agree(right, their_right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def test_labels_come_from_the_named_model(tmp_path: Path, monkeypatch: pytest.Mo
         assert labels.doubts(rows)[0] == pytest.approx(doubts[source], abs=1e-6)
 
 
+def forget_form(folder: str) -> None:
+    """Make an export one of before it said how its levels stand."""
+    path = Path(folder) / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("skepticism_form", None)
+    path.write_text(json.dumps(config))
+
+
 class Reader:
     """A whole forward for every token, under the flags of the method."""
 
@@ -77,6 +86,7 @@ class Reader:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize(
     ("writes", "hide_sigma", "shared_positions"),
     [(True, False, False), (False, False, False), (True, True, False), (True, False, True)],
@@ -87,16 +97,22 @@ def test_a_model_with_levels_labels_by_its_ordinary_tokens(
     writes: bool,
     hide_sigma: bool,
     shared_positions: bool,
+    older: bool,
 ) -> None:
     """It reads as it has learned to: with its own levels if it writes them, else clean text.
 
-    p0 is a share of the ordinary tokens, and the answer has these alone.
+    Where they stand is said by its config; an older export is read as the new model will be. p0 is
+    a share of the ordinary tokens, and the answer has these alone.
     """
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    folder = with_levels(tmp_path / "model", interleave=writes)
-    reader = Reader(folder, writes, hide_sigma, shared_positions)
     flags = {"hide_sigma": hide_sigma, "shared_positions": shared_positions}
-    labels = zoo.LaMsS(zoo.Backbone(name=folder), max_answer_tokens=3, **flags).encoder().labels
+    folder = with_levels(tmp_path / "model", interleave=writes, **flags)
+    reader = Reader(folder, writes, hide_sigma, shared_positions)
+    given = flags if older else {}
+    if older:
+        forget_form(folder)
+    new = zoo.LaMsS(zoo.Backbone("tiny-llama"), label_from=folder, max_answer_tokens=3, **given)
+    labels = new.encoder().labels
     rows = list(zip(PROMPTS, ANSWERS, strict=True))
     for (prompt, answer), doubts in zip(rows, labels.doubts(rows), strict=True):
         expected = [
@@ -120,6 +136,20 @@ def test_a_model_says_whether_it_writes_levels(tmp_path: Path) -> None:
         assert module.encoder().labels.writes is first
         module.configure_model()
         assert module.lm.config.writes_skepticism is writes
+
+
+@pytest.mark.parametrize("flag", ["hide_sigma", "shared_positions"])
+def test_levels_stand_in_all_stages_as_in_the_first(tmp_path: Path, flag: str) -> None:
+    """A stage with levels keeps the first one's form; one without, and an older export, may not."""
+    backbone = zoo.Backbone(with_levels(tmp_path / "model", interleave=True, **{flag: True}))
+    with pytest.raises(InputError, match=f"model.{flag}: false, but .* its levels with true"):
+        zoo.LaMsS(backbone).configure_model()
+    zoo.LaMsS(backbone, **{flag: True}).configure_model()
+    without = zoo.LaMsS(backbone, interleave=False)
+    without.configure_model()
+    assert without.lm.config.skepticism_form[flag] is True
+    forget_form(backbone.name)
+    zoo.LaMsS(backbone).configure_model()
 
 
 def test_a_sample_is_not_labelled_by_a_model_larger_than_the_memory(

@@ -58,6 +58,17 @@ def test_full_gradients(make: Make, shape: str) -> None:
 # -- 8: penalties ------------------------------------------------------------------------------
 
 
+@pytest.mark.fidelity("megan", 4)
+def test_full_training_leaves_nothing_frozen(make: Make) -> None:
+    """As released: `freeze_layer_emb` is about the hypernetwork alone."""
+    hyper = {"bottleneck": 16, "freeze_layer_emb": True}
+    for trained, frozen in (("full", []), ("hyper", ["hypers.0.layer_embedding.weight"])):
+        module = build(make, "tiny-llama", hyper, train=trained)
+        found = [name for name, p in module.named_parameters() if not p.requires_grad]
+        assert [name for name in found if not name.startswith("lm.")] == frozen
+        assert bool(found) == (trained == "hyper")
+
+
 @pytest.mark.fidelity("megan", 8)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 def test_penalties_equal_the_transcription(make: Make, shape: str, packed: bool) -> None:
@@ -81,17 +92,33 @@ def test_penalties_equal_the_transcription(make: Make, shape: str, packed: bool)
 
 
 @pytest.mark.fidelity("megan", 8)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "per layer"])
+def test_the_logged_loss_is_the_objective(make: Make, shared: bool) -> None:
+    """CE + lambda_beta sum |delta| + lambda_w sum ||W_b||, the sums of the batch."""
+    weights = {"lambda_beta": 1e-3, "lambda_w": 0.7}
+    module = build(make, "tiny-llama", {"bottleneck": 16, "shared": shared}, **weights)
+    logged: dict[str, Any] = {}
+    module.log = lambda name, value, **_: logged.update({name: float(value)})
+    loss = module.training_step(batch_of(module, records()), 0)
+    assert logged["train/loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
+    norms = sum(float(hyper.head.weight.norm()) for hyper in module.hypers)
+    assert logged["train/weight_loss"] == pytest.approx(norms, rel=1e-5)
+
+
+@pytest.mark.fidelity("megan", 8)
 def test_penalty_pushes_delta_down(make: Make, shape: str) -> None:
     """Steps along its gradient alone shrink mean |delta|; without lambdas there is CE alone."""
     module = build(make, shape, {"bottleneck": 16}, lambda_beta=1.0)
     batch = batch_of(module, records())
     optimizer = torch.optim.SGD(module.hypers.parameters(), lr=1.0)
+    config = module.lm.config
+    channels = config.num_hidden_layers * config.intermediate_size
     means = []
     for _ in range(8):
-        term = module.losses(batch)["beta"]
-        means.append(float(term.mean))
+        mean = module.losses(batch)["beta"].sum / (sum(batch.lengths) * channels)
+        means.append(float(mean))
         optimizer.zero_grad()
-        (term.sum / term.weight).backward()
+        mean.backward()
         optimizer.step()
     assert means == sorted(means, reverse=True)
     assert means[-1] < 0.9 * means[0]

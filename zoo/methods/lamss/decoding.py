@@ -106,6 +106,8 @@ def read_graded(
 ) -> list[list[float]]:
     """Read given tokens, a level after each of them, chosen greedily.
 
+    A process whose rows are read goes on until all are done: they share the weights.
+
     Args:
         decoder: Where the tokens are appended, at its first depth.
         prompts: Normal tokens of each row.
@@ -120,7 +122,8 @@ def read_graded(
     levels_N = torch.tensor(list(level_ids), device=device)
     lengths_B = torch.tensor([len(row) for row in prompts], device=device)
     rows: list[list[float]] = [[] for _ in prompts]
-    for step in range(max(map(len, prompts))):
+    step, longest = 0, max(map(len, prompts))
+    while not decoder.everyone_done(step >= longest):
         alive_B = step < lengths_B
         token_B = torch.tensor([row[step] if step < len(row) else 0 for row in prompts]).to(device)
         if step:
@@ -130,6 +133,7 @@ def read_graded(
         decoder.push(token_B, alive_B, 0)
         _, level_B = expected_level(project(decoder.state()), level_ids)
         decoder.push(levels_N[level_B], alive_B, 0)
+        step += 1
     return rows
 
 

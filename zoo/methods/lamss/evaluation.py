@@ -56,7 +56,8 @@ class SelectiveModule(EvaluatedModule):
         optimizer: AdamW and its schedule.
         eps: Answers with a skepticism below it are given willingly.
         tune_eps: Tune the threshold in every validation, starting from `eps`, and keep it for the
-            test; it is saved with the weights.
+            test; it is saved with the weights. Lightning writes a step's checkpoint before that
+            step's validation, so the file holds the threshold of the validation before.
         max_generated: Questions to answer in each validation or test; None for all.
 
     Raises:
@@ -79,7 +80,7 @@ class SelectiveModule(EvaluatedModule):
         if not 0 <= eps <= 1:
             raise InputError(f"model.eps: {eps} is not in [0, 1]")
         self.eps, self.tune_eps = eps, tune_eps
-        self.register_buffer("tuned_eps", torch.tensor(float(eps)))
+        self.register_buffer("tuned_eps", torch.tensor(float(eps), dtype=torch.float64))
         self.metrics["doubts"] = DoubtScores(eps)
 
     @property

@@ -27,7 +27,7 @@ from zoo.cache import fingerprint, remember
 from zoo.decoding.constrained import only
 from zoo.errors import InputError
 from zoo.methods.lamss.decoding import LevelDecoder, decode_graded, read_graded, without
-from zoo.methods.lamss.level_tokens import level_ids, writes_levels
+from zoo.methods.lamss.level_tokens import level_ids, levels_form, writes_levels
 from zoo.methods.lamss.token_probabilities import Row, probabilities
 from zoo.model_files import resolve
 from zoo.tiny_models import TINY
@@ -44,7 +44,8 @@ class AnswerLabeler:
         tokenizer: The tokenizer that the ids are of; the model's own must agree with it.
         stop_id: Token that ends an answer.
         max_new_tokens: Limit of an answer.
-        hidden: No other token attends to a level, in a model that writes them.
+        hidden: No other token attends to a level, in a model that writes them and whose config
+            does not say (older exports).
         shared_positions: A level has the position of the token before it there.
     """
 
@@ -62,7 +63,9 @@ class AnswerLabeler:
         self.stop_id, self.max_new_tokens = stop_id, max_new_tokens
         config = read_config(backbone.name)
         self.levels, self.writes = level_ids(tokenizer, config), writes_levels(config)
-        self.form = {"hidden": hidden, "shared_positions": shared_positions}
+        given = {"hide_sigma": hidden, "shared_positions": shared_positions}
+        form = levels_form(config) or given
+        self.form = {"hidden": form["hide_sigma"], "shared_positions": form["shared_positions"]}
         self._lm: Any = None
 
     def doubts(self, rows: Sequence[Row]) -> list[list[float]]:

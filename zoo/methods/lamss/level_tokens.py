@@ -19,6 +19,7 @@ NAME = "<|skeptic_{}|>"
 WRITTEN = re.compile(r"<\|skeptic_\d+\|>")
 MARK = "num_skepticism_levels"  # in the config of a model that has the rows
 WRITES = "writes_skepticism"  # in it too: whether a level follows every token that it has learned
+FORM = "skepticism_form"  # in it too: `hide_sigma` and `shared_positions` of those levels
 GRADED = ("certain", "sure", "likely", "possible", "uncertain", "doubtful")
 NOISE, SHARE = 0.1, 0.5  # of the rows' standard deviation; of the way to a graded word
 
@@ -66,6 +67,33 @@ def writes_levels(config: Any) -> bool:
     One that has the rows and does not say (older exports) has.
     """
     return bool(getattr(config, WRITES, getattr(config, MARK, None)))
+
+
+def levels_form(config: Any) -> dict[str, bool] | None:
+    """Return how levels stand in what a model has learned: `hide_sigma`, `shared_positions`.
+
+    None for a model without levels after its tokens, and for exports of before this was written.
+    """
+    return getattr(config, FORM, None)
+
+
+def check_form(config: Any, name: str, form: dict[str, bool]) -> None:
+    """Refuse a form of levels that is not the one that a model has learned.
+
+    Args:
+        config: Config of the model.
+        name: What errors call it.
+        form: `hide_sigma` and `shared_positions`, as they are set.
+
+    Raises:
+        InputError: One of them differs.
+    """
+    for flag, learned in (levels_form(config) or form).items():
+        if form[flag] != learned:
+            raise InputError(
+                f"model.{flag}: {str(form[flag]).lower()}, but {name} has learned its levels with "
+                f"{str(learned).lower()}"
+            )
 
 
 def letter_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:

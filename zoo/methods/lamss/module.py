@@ -55,7 +55,14 @@ from zoo.methods.lamss.decoding import (
 from zoo.methods.lamss.encoder import LEVEL, NORMAL, SIGMA, SkepticEncoder
 from zoo.methods.lamss.evaluation import DoubtedAnswer, SelectiveModule
 from zoo.methods.lamss.labeler import AnswerLabeler
-from zoo.methods.lamss.level_tokens import WRITES, add_levels, grow, writes_levels
+from zoo.methods.lamss.level_tokens import (
+    FORM,
+    WRITES,
+    add_levels,
+    check_form,
+    grow,
+    writes_levels,
+)
 from zoo.methods.lamss.questions import Askable
 from zoo.module import evaluating
 from zoo.nn.blocks import explicit_mask
@@ -84,7 +91,8 @@ class LaMsS(SelectiveModule):
             levels reads with them, token by token; one that has not reads clean text in one pass.
         interleave: Write a level after every token; if not, only the second pass has one.
         interleave_query: Write one after every token of the question, too, as in the texts.
-        hide_sigma: No other token attends to the level of a token (padded rows are used).
+        hide_sigma: No other token attends to the level of a token (padded rows are used). An
+            export says this and the next setting; another stage with levels must keep both.
         shared_positions: A token and its level have one position; if not, they count on.
         eps: Answers with U < eps are given willingly.
         tune_eps: Tune eps in every validation, starting from `eps`.
@@ -128,20 +136,27 @@ class LaMsS(SelectiveModule):
         self.padding_free, self.max_answer_tokens = padding_free, max_answer_tokens
 
     def validate(self) -> None:
-        """Check the number of levels, and that something can learn.
+        """Check the number of levels, their form, and that something can learn.
 
         Raises:
-            InputError: N is not in 2..10, the backbone is frozen, or the query is to have levels
-                and the answer none.
+            InputError: N is not in 2..10, the backbone is frozen, the query is to have levels and
+                the answer none, or the backbone has learned levels of another form.
         """
         if not 2 <= self.num_levels <= 10:
             raise InputError(f"model.num_levels: {self.num_levels} is not in 2..10")
         if self.interleave_query and not self.interleave:
             raise InputError("model.interleave_query: true needs model.interleave: true")
+        if self.interleave:
+            check_form(read_config(self.backbone.name), self.backbone.name, self.form)
         if self.backbone.freeze:
             raise InputError(
                 "model.backbone.freeze: the rows of the levels must learn; use lora instead"
             )
+
+    @property
+    def form(self) -> dict[str, bool]:
+        """How levels stand in the sequences, by the names of the settings."""
+        return {"hide_sigma": self.hide_sigma, "shared_positions": self.shared_positions}
 
     def whole_with_lora(self) -> list[nn.Module]:
         """Return the embedding and the head: the rows of the levels are in them."""
@@ -154,6 +169,8 @@ class LaMsS(SelectiveModule):
         writes = self.interleave or writes_levels(self.lm.config)
         grow(self.lm, self.tokenizer, self.level_ids)
         setattr(self.lm.config, WRITES, writes)
+        if self.interleave:
+            setattr(self.lm.config, FORM, self.form)
 
     def build_encoder(self, tokenizer: Any) -> SkepticEncoder:
         """Return the encoder; with a backbone of shapes alone it labels no more than a sample."""

@@ -65,12 +65,6 @@ class ConditionedBatch(Batch):
         """The conditions of the sequences."""
         return Conditions(self.condition_ids, self.condition_mask, self.told)
 
-    @property
-    def conditioned_tokens(self) -> int:
-        """Number of tokens of sequences that have a condition."""
-        pairs = zip(self.lengths, self.told, strict=True)
-        return sum(length for length, conditioned in pairs if conditioned)
-
 
 @dataclass
 class ConditionEncoder(PromptEncoder):

@@ -11,6 +11,7 @@ import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.metrics.answers import AnswerAccuracy, contains
+from zoo.metrics.text_metrics import CorpusBleu, Distinct, RougeL
 from zoo.plots import heat_map
 from zoo.records import Conditioned
 
@@ -30,7 +31,11 @@ class ConditioningModule(EvaluatedModule):
     """A module that answers `Conditioned` records; `generate` returns `ConditionedReply`s.
 
     `accuracy` is strict (equal after normalising); `mention_accuracy` is the released default: the
-    reference stands somewhere in the reply. Both are logged in total, by task and by group.
+    reference stands somewhere in the reply. Both are logged in total, by task and by group. For
+    free replies (persona, domain, style) the release has `rouge_l` with beta = 1, `bleu_2`,
+    `distinct_1` and `distinct_2`, in percent over all replies; here words are those of
+    `zoo.metrics.text` and are not stemmed. Of its scores the Zipf slope, and the number and code
+    checks of GSM8K, HumanEval and MBPP, are not built.
 
     Args:
         backbone: Which language model to build on.
@@ -42,16 +47,21 @@ class ConditioningModule(EvaluatedModule):
         super().__init__(backbone, optimizer, max_generated=max_generated)
         self.metrics["accuracy"] = AnswerAccuracy()
         self.metrics["mention_accuracy"] = AnswerAccuracy(contains, "mention_accuracy")
+        self.metrics["rouge_l"], self.metrics["bleu_2"] = RougeL(beta=1.0), CorpusBleu(2)
+        self.metrics["distinct_1"], self.metrics["distinct_2"] = Distinct(1), Distinct(2)
 
     def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
-        """Count the right replies, by task and by group."""
+        """Score replies: right ones by task and by group, overlap and variety of all."""
+        replies = [answer.answer for _, answer in pairs]
+        gold = [record.response for record, _ in pairs]
+        kinds = [[record.task, record.group] for record, _ in pairs]
         for metric in self.each_metric().values():
-            metric.update(
-                [answer.answer for _, answer in pairs],
-                [record.response for record, _ in pairs],
-                [[record.task, record.group] for record, _ in pairs],
-                ids,
-            )
+            if isinstance(metric, AnswerAccuracy):
+                metric.update(replies, gold, kinds, ids)
+            elif isinstance(metric, Distinct):
+                metric.update(replies, ids)
+            else:
+                metric.update(replies, gold, ids)
 
     def prediction(self, record: Conditioned, answer: ConditionedReply) -> dict[str, Any]:
         """Return the reply and its betas."""

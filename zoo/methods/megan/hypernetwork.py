@@ -35,7 +35,8 @@ class Hyper:
         heads: Heads of that attention; 1 with a bottleneck.
         head_bias: Give W_b a bias.
         beta_init: `official`, beta starts near 1; `zero`, exactly there.
-        freeze_layer_emb: Leave the layer embeddings at their random start, as released.
+        freeze_layer_emb: Leave the layer embeddings at their random start, as released with
+            `train: hyper`; with `train: full` they learn in any case, as released too.
     """
 
     shared: bool = True

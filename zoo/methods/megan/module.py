@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -68,8 +69,9 @@ class MeGan(ConditioningModule):
             weights of the backbone.
         lambda_beta: Weight of sum |beta - 1|.
         lambda_w: Weight of the Frobenius norms of W_b.
-        official_condition_len: Cut and pad conditions to this length in training (released: 16);
-            None reads them whole. Replies are always given under whole conditions.
+        official_condition_len: Cut and pad conditions to this length in every batch, for the
+            losses of training, validation and test (released: 16, in training); None reads them
+            whole. Replies are always given under whole conditions.
         condition_mask: False lets that padding be seen, as released.
         max_condition: Longest condition in tokens.
         max_length: Window in tokens.
@@ -141,7 +143,9 @@ class MeGan(ConditioningModule):
         replace_gates(self.lm)
         config, device = self.lm.config, self.lm.device
         if self.gate == "hyper":
-            self.hypers = nn.ModuleList(build(self.hyper, config, device))
+            freeze = self.hyper.freeze_layer_emb and self.trained == "hyper"
+            hyper = replace(self.hyper, freeze_layer_emb=freeze)
+            self.hypers = nn.ModuleList(build(hyper, config, device))
         else:
             ones_LF = torch.ones(config.num_hidden_layers, config.intermediate_size, device=device)
             self.beta = nn.Parameter(ones_LF)
@@ -192,17 +196,19 @@ class MeGan(ConditioningModule):
         return self.run_blocks(batch, **options), gating
 
     def losses(self, batch: ConditionedBatch) -> dict[str, Term]:
-        """Return the terms of equation (6); a penalty of weight 0 is not computed."""
+        """Return the terms of equation (6); a penalty of weight 0 is not computed.
+
+        A penalty is a sum over the batch, in the objective as in what is logged of it.
+        """
         top_BLD, gating = self(batch)
         terms = {"reply": head_loss(top_BLD, batch, REPLY, *self.output_head)}
         filler = math.inf if math.inf in batch.normalizers.values() else 1.0  # counts nothing
+        once = torch.tensor(1.0)
         if isinstance(gating, Gating) and gating.sizes:
-            channels = self.lm.config.intermediate_size * len(gating.sizes)
-            count = torch.tensor(float(batch.conditioned_tokens * channels))
-            terms["beta"] = Term(gating.size(), count, filler)
+            terms["beta"] = Term(gating.size(), once, filler)
         if self.lambdas["weight"]:
             norms = torch.stack([p.norm() for n, p in self.hypers.named_parameters() if HEAD in n])
-            terms["weight"] = Term(norms.sum(), torch.tensor(float(len(norms))), filler)
+            terms["weight"] = Term(norms.sum(), once, filler)
         return terms
 
     @evaluating
