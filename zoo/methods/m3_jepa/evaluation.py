@@ -62,7 +62,12 @@ class AligningModule(EvaluatedModule):
         """Return the token states of one modality of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement encode(batch, modality)")
 
-    def losses(self, views: ComparedVectors, normalizer: float | None = None) -> dict[str, Term]:
+    def losses(
+        self,
+        views: ComparedVectors,
+        normalizer: float | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> dict[str, Term]:
         """Return the loss terms of some pairs."""
         raise TypeError(f"{type(self).__name__} does not implement losses(views)")
 
@@ -80,6 +85,7 @@ class AligningModule(EvaluatedModule):
         parts = sorted({part for direction in self.directions for part in reads(direction)})
         tokens = {part: self._encode_once(batch, part) for part in parts}
         first = {group: i for i, group in reversed(list(enumerate(batch.groups)))}
+        kept = sorted(first.values())  # one pair of each group
         keys = {part: item_keys(batch, part) for part in batch.keys}
         filler = math.inf in batch.normalizers.values()  # another process counts these pairs
         if "image" in batch.keys:
@@ -88,7 +94,8 @@ class AligningModule(EvaluatedModule):
         for direction in self.directions:
             views = self(tokens, direction)
             self._count_usage(direction.name)
-            terms = self.losses(views.rows(sorted(first.values())), math.inf if filler else None)
+            normalizer = math.inf if filler else None
+            terms = self.losses(views.rows(kept), normalizer, [batch.groups[i] for i in kept])
             self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
             asked = zip(*(keys[part] for part in asks(direction)), strict=True)
             names = ["\n".join(parts) for parts in asked], keys[direction.target]
