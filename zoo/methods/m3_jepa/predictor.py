@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -233,7 +233,7 @@ class Predictor(nn.Module):
 
 def head(layer: nn.Module, means_BD: Tensor) -> Tensor:
     """Return what a linear layer makes of means, in the type of its weight."""
-    return layer(means_BD.to(layer.weight.dtype))
+    return layer(means_BD.to(cast("Tensor", layer.weight).dtype))
 
 
 def linear(fan_in: int, fan_out: int) -> nn.Linear:
