@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from methods.m3_jepa.m3_jepa_samples import at_step, make, png
+from methods.m3_jepa.m3_jepa_samples import ANSWERS, asked, at_step, make
 
-from datamodules import ImageText
 from datamodules.epoch_plan import micro_batches, shuffled
 from datamodules.sizes import Sizes
 from zoo.methods.m3_jepa.evaluation import ComparedVectors
 
 WAY = "image+text2text"
-ANSWERS = ("yes", "no", "two")
-
-
-def asked(folder: Path) -> ImageText:
-    """Six pictures with two questions each, and three answers in all; the same in every split."""
-    rows = []
-    for i in range(6):
-        (folder / f"{i}.png").write_bytes(png(i))
-        for question, answer in (("Is it red?", ANSWERS[i % 2]), ("How many?", ANSWERS[1 + i % 2])):
-            rows.append({"image": f"{i}.png", "question": question, "text": answer})
-    file = folder / "questions.jsonl"
-    file.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
-    return ImageText(str(folder), str(file))
 
 
 def recalled(module: Any, examples: list[Any], wanted: list[str]) -> dict[str, float]:
