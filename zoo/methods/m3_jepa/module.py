@@ -19,9 +19,9 @@ adapters without biases on query and value of the last three blocks, predictor a
 initialisation, both losses, the gradient that reaches the target's adapters, tau 0.03, alpha 0.5,
 one optimiser, negatives of this process only.
 Deviates: only the chosen experts are computed (the released code computes all); padding is left out
-of routing and means (`mask_padding: false` for strict parity); pairs that match each other never
-share a batch, nor are they negatives over processes; `mse` is the mean, not the sum, over the
-width.
+of routing and means (`mask_padding: false` for strict parity), but not the silence that fills up a
+sound of less than ten seconds; pairs that match each other never share a batch, nor are they
+negatives over processes; `mse` is the mean, not the sum, over the width.
 Unknown or contradictory in the sources, chosen here: SmoothL1 (the paper's summary says squared
 L2: `regression_loss`); adapter rank 4 (summary: 64); one pool of 12 experts; the direction follows
 optimiser steps, so that it is one under accumulation and the same on every rank; the width of
