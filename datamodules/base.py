@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from lightning.pytorch import LightningDataModule
 
@@ -17,7 +17,8 @@ from zoo.choices import check_choices
 from zoo.errors import InputError, arguments, check_counts, nearest
 from zoo.records import Record
 
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 TooLong = Literal["error", "drop"]
 
 
@@ -40,6 +41,8 @@ class ZooDataModule(LightningDataModule):
         max_train: Number of training records to keep, the first ones; None keeps all.
         max_val: Number of validation records to keep; None keeps all.
         max_test: Number of test records to keep; None keeps all.
+        predict_split: Split that `predict` answers, in its order. With `train` (a teacher answers
+            what another model learns) the training examples stay in memory.
         too_long: `error` refuses a record that the method's window cannot hold; `drop` leaves it
             out of the examples whole, and says how many and the first three. Answers are never cut.
         group_by_length: Put training examples of like lengths into a micro-batch, which saves
@@ -69,6 +72,7 @@ class ZooDataModule(LightningDataModule):
         max_train: int | None = None,
         max_val: int | None = None,
         max_test: int | None = None,
+        predict_split: Split = "test",
         too_long: TooLong = "error",
         group_by_length: bool = False,
         keep_in_memory: bool | None = None,
@@ -86,8 +90,15 @@ class ZooDataModule(LightningDataModule):
         self.max_tokens, self.seed, self.num_workers = max_tokens, seed, num_workers
         self.too_long = too_long
         self.limits = {"train": max_train, "val": max_val, "test": max_test}
+        if predict_split == "train" and keep_in_memory is False:
+            raise InputError(
+                "data.keep_in_memory: false stores training examples without the records that "
+                "data.predict_split: train answers; leave it out"
+            )
+        self.predict_split = predict_split
         self.group_by_length = group_by_length
-        self.keep_in_memory, self.num_proc = keep_in_memory, num_proc
+        self.keep_in_memory = True if predict_split == "train" else keep_in_memory
+        self.num_proc = num_proc
         counts = ("batch_size", "eval_batch_size", "max_tokens", "num_workers", "num_proc")
         check_counts("data", {name: getattr(self, name) for name in counts})
         check_counts("data", {f"max_{split}": limit for split, limit in self.limits.items()})
@@ -175,9 +186,14 @@ class ZooDataModule(LightningDataModule):
             stage: `fit`, `validate`, `test` or `predict`.
             encoder: The method's encoder.
         """
-        needs = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
-        for split in needs:
+        for split in self.needs(stage):
             self.examples(split, encoder)
+
+    def needs(self, stage: str) -> tuple[Split, ...]:
+        """Return the splits that a stage reads."""
+        if stage == "fit":
+            return "train", "val"
+        return ({"validate": "val", "predict": self.predict_split}.get(stage, "test"),)
 
     def keep_head(self, encoder: Any, records: int) -> bool:
         """Keep the first training records alone, if data are large and not encoded yet.
@@ -222,8 +238,8 @@ class ZooDataModule(LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> StepLoader:
-        """Return the test split for prediction."""
-        return self._loader("test", self.eval_batch_size)
+        """Return the loader of the split to predict, in the order of its records."""
+        return self._loader(self.predict_split, self.eval_batch_size)
 
     def _current_encoder(self) -> Any:
         """Return the encoder of the trainer's module now; before there is one, the last used."""

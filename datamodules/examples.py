@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LARGE = 16 * 2**20  # bytes of data files from which on training examples are stored
 CHANGE_NOTHING = (  # attributes of a data module on which no example depends
     *("trainer", "batch_size", "eval_batch_size", "max_tokens", "seed", "num_workers"),
-    *("group_by_length", "keep_in_memory", "num_proc", "encoded_counts"),
+    *("group_by_length", "keep_in_memory", "num_proc", "encoded_counts", "predict_split"),
 )
 
 
@@ -33,7 +33,7 @@ def encoded(data: ZooDataModule, split: str, encoder: Any) -> Sequence[Any]:
         InputError: The encoder refuses a record, none is left, or two that are evaluated share an
             id: answers are kept by id.
     """
-    if split != "train":
+    if split in ("val", "test", data.predict_split):
         _check_ids(data, split)
     name = stored_name(data, encoder) if split == "train" else None
     if name is None:

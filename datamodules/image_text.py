@@ -132,7 +132,7 @@ def read_folder(folder: Path, annotations: Path) -> Iterator[tuple[Captions, Med
 
 
 def _record(entry: Captions, media: Media) -> MediaText:
-    """Return the record; those of one picture are one group."""
+    """Return the record; the captions of one picture are one group."""
     return MediaText(
         media,
         entry.texts,

@@ -123,8 +123,9 @@ class MixtureCorpus(ZooDataModule):
                 " zoo.ALMR does"
             )
         self._encoder = encoder
-        for split in {"fit": ("val",), "validate": ("val",)}.get(stage, ("test",)):
-            self.examples(split, encoder)
+        for split in self.needs(stage):
+            if (stage, split) != ("fit", "train"):
+                super().examples(split, encoder)
         if stage == "fit":
             self.examples("train", encoder)
 

@@ -254,6 +254,17 @@ def test_family_that_is_not_supported(tmp_path: Path, refused_pairs: Refused) ->
     assert said.startswith("model.text.name: encoders of type 't5' are not supported")
 
 
+def test_an_encoder_of_spectrograms(tmp_path: Path, refused_pairs: Refused) -> None:
+    """Sounds are read as waves: it is refused before a pass fails."""
+    from transformers import ASTConfig
+
+    ASTConfig(num_hidden_layers=2, hidden_size=16, intermediate_size=16).save_pretrained(tmp_path)
+    said = refused_pairs("--model.audio", f"{{name: {tmp_path}, adapt_blocks: 1}}")
+    named = "'audio-spectrogram-transformer' are not supported; those that are: "
+    assert said.startswith(f"model.audio.name: encoders of type {named}")
+    assert "wav2vec2, hubert" in said
+
+
 def test_data_of_another_record_type(refused_pairs: Refused) -> None:
     said = refused_pairs("--data", "datamodules.FalseBelief")
     assert said.startswith("data: FalseBelief yields Triple, but the method takes MediaText; ")

@@ -19,6 +19,7 @@ from benchmarks.reproduce.claims import Claim, evidence, methods
 from benchmarks.reproduce.table import END, START, readme_with
 from benchmarks.reproduce.verdict import decide, holm, measure
 from benchmarks.support import quality as support
+from benchmarks.support.table import ROWS
 from zoo.errors import InputError
 
 CLAIM = Claim("ours is better", "paper", trial="t", row="ours", than="theirs", value="metrics.acc")
@@ -218,6 +219,30 @@ def test_commands_of_support_have_the_settings_of_their_rows(method):
             assert same >= asked.keys() - {*untouched}, (trial.command, entry["settings"])
             assert entry["dtype"] == (options.precision if trained else options.talker_dtype)
             assert set(options.sets) >= {entry["set"]}
+
+
+@pytest.mark.fidelity("coct", 9)
+def test_rows_of_coct_see_the_same_past_and_have_the_talker_of_their_command():
+    """Past strategies are shown to both rows of a claim or to none (sheet, item 9)."""
+    known = evidence("coct")
+    for claim in known.claims:
+        if not claim.trial:
+            continue
+        trial = known.trials[claim.trial]
+        seen = {shows_past_strategies(ROWS[name]) for name in (claim.row, claim.than)}
+        assert len(seen) == 1, claim.text
+        options = support.parse(shlex.split(trial.command.format(json="f.json"))[3:])
+        entries = json.loads((claims_file.RESULTS / trial.json).read_text())
+        models = {e["model"] for e in entries if e["row"] in (claim.row, claim.than)}
+        assert models == {options.talker}
+
+
+def shows_past_strategies(row):
+    """Return whether the prompt of a row of the support benchmark holds past strategies."""
+    default, key = {"ESCBaseline": (True, "show_strategies"), "CoCT": (False, "keep_tags")}[
+        row.method
+    ]
+    return row.given.get(key, default)
 
 
 def test_readme_table_is_what_the_files_say():

@@ -57,6 +57,25 @@ def test_a_second_module_gets_its_own_examples(refused: Callable[..., str]) -> N
     refused(lambda: learned(narrow, data), "longer than the window max_length=64")
 
 
+def ids_predicted(data: ZooDataModule, module: Any) -> list[str]:
+    """Return the ids that prediction answers, in order."""
+    found: Any = quiet_trainer().predict(module, datamodule=data)
+    return [row["id"] for batch in found for row in batch]
+
+
+def test_the_split_that_is_predicted(refused: Callable[..., str]) -> None:
+    """Its records, in their order; the training split is not shuffled for it."""
+    for split in ("train", "val", "test"):
+        data = Data(predict_split=split, eval_batch_size=2)
+        expected = [record.id for record in data.records(split)]
+        module = zoo.SFT(zoo.Backbone("tiny-llama"), max_answer_tokens=1)
+        assert ids_predicted(data, module) == expected
+    refused(lambda: Data(predict_split="tset"), "data.predict_split: 'tset'", "'test'")
+    stored = {"predict_split": "train", "keep_in_memory": False}
+    refused(lambda: Data(**stored), "data.keep_in_memory: false stores training examples")
+    assert Data(predict_split="train").keep_in_memory is True
+
+
 def test_reloaded_loaders_go_on_with_the_epochs() -> None:
     """Every epoch has the order it has without reloading."""
     found = {}

@@ -58,8 +58,9 @@ class MediaText:
         texts: Its captions, or the answer to `question`; at least one.
         modality: `image` or `audio`.
         question: Asked about the media, with `texts` as the answer; empty for captions.
-        group: Media and texts of one group match each other, so that they never are each other's
-            negatives; empty for the record alone (its `id`).
+        group: Media and captions of one group match each other, so that they never are each
+            other's negatives; empty for the record alone (its `id`). Not for questions: what
+            matches there is an equal answer.
         id: Where the record comes from, for example `photos.tar:0007`.
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dialogues import TALK
 from methods.coct.coct_answers import TWO, WIDE, WORDS, answering
 
-from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ
+import zoo
+from datamodules import DailyDialog, EmpatheticDialogues, ESConv, MultiWOZ, ZooDataModule
+from zoo import export
 from zoo.decoding.shared_context import SharedContext
 from zoo.errors import InputError
 from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts
@@ -126,8 +129,36 @@ def test_lists_by_data(make: Any) -> None:
     fixed.check_data(ESConv())
     assert fixed.concepts.kind_of("nostalgic") == ("emotion", "nostalgic")
     named = make("CoCT", "tiny-llama", concepts="daily_dialog", **WIDE)
-    named.check_data(type("Mine", (ESConv,), {})())  # data that no list is known for
+    named.check_data(type("Mine", (ZooDataModule,), {})())  # data that no list is known for
     assert named.labels is ACTS
+    named.check_data(ESConv())  # the data's strategies are read all the same
+    assert (named.labels, named.plans) == (SUPPORT, False)
+
+
+@pytest.mark.fidelity("coct", 7)
+@pytest.mark.parametrize(("base", "labels"), [(MultiWOZ, ACTS), (ESConv, SUPPORT)])
+def test_lists_of_a_subclass(make: Any, base: Any, labels: Any) -> None:
+    """A data module of one's own that is one of these gets its lists and labels."""
+    module, same = (make("CoCT", "tiny-llama", **WIDE) for _ in range(2))
+    module.check_data(type("Mine", (base,), {})())
+    same.check_data(base())
+    assert module.concepts == same.concepts
+    assert module.labels is same.labels is labels
+
+
+@pytest.mark.fidelity("coct", 7)
+def test_what_the_data_chose_comes_back(make: Any, tmp_path: Path) -> None:
+    """The lists of an export are those that it was trained with, without the data at hand."""
+    module = make("CoCT", "tiny-llama", **WIDE)
+    module.check_data(DailyDialog())
+    export.save(module, tmp_path / "out")
+    for loaded in (zoo.load(tmp_path / "out"), zoo.CoCT(**module.hparams)):
+        assert loaded.concepts == module.concepts
+        assert list(loaded.concepts.lists) == ["emotion", "strategy", "topic"]
+        assert loaded.labels is ACTS
+    module.check_data(ESConv())  # left open: other data choose again
+    assert module.labels is SUPPORT
+    assert list(module.concepts.lists) == ["emotion", "strategy"]
 
 
 # -- 9: the baselines share everything but the recipe ------------------------------------------

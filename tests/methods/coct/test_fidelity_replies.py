@@ -63,8 +63,8 @@ NAMED = pytest.mark.skipif("ZOO_TALK_MODEL" not in os.environ, reason="ZOO_TALK_
 @NAMED
 @pytest.mark.slow
 @pytest.mark.xfail(
-    reason="0.5B (Qwen2.5-Coder-Instruct) wrote one listed concept a reply; "
-    "benchmarks/results/2026-11-28-support.md"
+    reason="0.5B (Qwen2.5-Coder-Instruct) wrote one listed concept a reply, with a prompt that "
+    "named Question; to be run again; benchmarks/results/2026-11-28-support.md"
 )
 @pytest.mark.fidelity("coct", 4)
 def test_an_instructed_model_tags_its_replies(instructed: dict[str, dict[str, float]]) -> None:
@@ -76,8 +76,8 @@ def test_an_instructed_model_tags_its_replies(instructed: dict[str, dict[str, fl
 @NAMED
 @pytest.mark.slow
 @pytest.mark.xfail(
-    reason="0.5B (Qwen2.5-Coder-Instruct): 19 words against 30 of direct; "
-    "benchmarks/results/2026-11-28-support.md"
+    reason="0.5B (Qwen2.5-Coder-Instruct): 19 words against 38 of direct, with a prompt that "
+    "named Question; to be run again; benchmarks/results/2026-11-28-support.md"
 )
 @pytest.mark.fidelity("coct", 10)
 def test_an_instructed_model_replies_better_than_direct(

@@ -50,6 +50,23 @@ def test_tagged_replies_are_learned(make: Any, two: str, tmp_path: Path) -> None
     assert float(loss.detach()) < 0.8 * first
 
 
+def test_replies_without_words_are_not_learned(make: Any, tmp_path: Path, caplog: Any) -> None:
+    """Neither a tag alone nor an empty reply: the model would learn to say nothing."""
+    first, second = decisions(TALK)
+    path = tmp_path / "teacher.jsonl"
+    for silent in ("", "<Question>", "Seeker: I fell."):
+        rows = [{"id": first.id, "tagged": silent}, {"id": second.id, "tagged": "<fear> Oh."}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        caplog.clear()
+        module = make("CoCT", "tiny-llama", learn=True, tagged=str(path), **WIDE)
+        examples = module.encoder()(TALK)
+        learned = [any(t != IGNORE for t in example.labels) for example in examples]
+        assert learned == [False, True]
+        assert f"1 of 2 replies hold no words and are not learned; the first is {first.id}" in (
+            caplog.text
+        )
+
+
 def test_what_cannot_be_trained_or_read(make: Any, tmp_path: Path) -> None:
     module = make("CoCT", "tiny-llama", **WIDE)
     assert module.untrained() == "model.learn: false trains nothing"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +16,12 @@ from torch import Tensor
 from training import quiet_trainer
 
 import zoo
-from datamodules import DigitsText
+from datamodules import DigitsText, ImageText
 from zoo.records import Media, MediaText
 
 I2T, T2I = "image2text", "text2image"
 WAYS = (I2T, T2I)
+ANSWERS = ("yes", "no", "two")
 PAIRS_OF_TOWERS = (
     ("tiny-bert", "tiny-vit"),
     ("tiny-llama", "tiny-dinov2"),
@@ -62,6 +65,18 @@ def pairs(count: int, seed: int = 0) -> list[MediaText]:
         text = f"{i} " + "".join(rng.choices("abcdefgh ", k=rng.randrange(2, 16)))
         found.append(MediaText(Media(f"{seed}-{i}", data=png(100 * seed + i)), (text,), id=str(i)))
     return found
+
+
+def asked(folder: Path) -> ImageText:
+    """Six pictures with two questions each, and three answers in all; the same in every split."""
+    rows = []
+    for i in range(6):
+        (folder / f"{i}.png").write_bytes(png(i))
+        for question, answer in (("Is it red?", ANSWERS[i % 2]), ("How many?", ANSWERS[1 + i % 2])):
+            rows.append({"image": f"{i}.png", "question": question, "text": answer})
+    file = folder / "questions.jsonl"
+    file.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
+    return ImageText(str(folder), str(file))
 
 
 def batch_of(module: Any, records: Sequence[MediaText]) -> Any:

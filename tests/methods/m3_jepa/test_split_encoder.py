@@ -13,7 +13,7 @@ from zoo.methods.m3_jepa.split_encoder import FAMILIES, SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower, load
 
 TEXT = ("llama", "mistral", "qwen2", "qwen3", "gemma", "bert", "roberta", "xlm-roberta")
-SOUND = ("wav2vec2", "hubert", "audio-spectrogram-transformer")
+SOUND = ("wav2vec2", "hubert")
 LENGTHS = (9, 4, 6)
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
@@ -38,8 +38,6 @@ def options(family: str) -> dict[str, Any]:
         if family in ("llama", "mistral", "qwen2", "qwen3", "gemma"):
             more |= {"num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2}
         return SHAPE | more
-    if family == "audio-spectrogram-transformer":
-        return SHAPE | {"num_mel_bins": 16, "max_length": 32, "patch_size": 8, "time_stride": 8}
     if family in SOUND:
         return SHAPE | CONVOLUTIONS
     return SHAPE | {"image_size": 28, "patch_size": 14}
@@ -62,8 +60,6 @@ def inputs_of(family: str) -> dict[str, Tensor]:
     if family in TEXT:
         mask = torch.tensor([[1] * n + [0] * (max(LENGTHS) - n) for n in LENGTHS])
         return {"input_ids": torch.randint(3, 60, mask.shape) * mask, "attention_mask": mask}
-    if family == "audio-spectrogram-transformer":
-        return {"input_values": torch.randn(3, 32, 16)}
     if family in SOUND:
         return {"input_values": torch.randn(3, 1600)}
     return {"pixel_values": torch.randn(3, 3, 28, 28)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from methods.m3_jepa.m3_jepa_samples import asked
 from running import board, last, main, tiny
 
 import zoo
@@ -117,6 +118,40 @@ def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(r"^text: +the digit \w+$", block, re.MULTILINE)
         assert re.search(r"^nearest image: digits:\d+(, digits:\d+){2}$", block, re.MULTILINE)
         assert re.search(r"^nearest texts: the digit \w+ \| ", block, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("way", "shown"),
+    [
+        (WAYS[0], ["text", "image", "nearest texts"]),
+        (WAYS[1], ["text", "nearest image", "image"]),
+        ("image+text2text", ["text", "image", "question", "answer"]),
+    ],
+)
+def test_generate_with_one_direction(
+    way: str, shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the direction finds is shown, and nothing of a direction that is not there."""
+    model = (*tiny("m3_jepa"), "--model.directions", f"[{way}]", "--num_records", "2")
+    data = asked_on_the_command_line(tmp_path)
+    main("generate", *model, *data)
+    blocks = capsys.readouterr().out.strip().split("\n\n")
+    assert len(blocks) == 2
+    for block in blocks:
+        assert [line.partition(":")[0] for line in block.splitlines()] == shown
+    if way == WAYS[1]:
+        return
+    with pytest.raises(SystemExit):
+        main("generate", *model, *data, "--prompt", "a round digit")
+    said = f"--prompt: searching needs the direction text2image; model.directions has {way}"
+    assert said in capsys.readouterr().err
+
+
+def asked_on_the_command_line(folder: Path) -> tuple[str, ...]:
+    """Return the arguments that name pictures with questions."""
+    data = asked(folder)
+    given = ("--data.path", str(data.path), "--data.annotations", str(data.annotations))
+    return ("--data", "datamodules.ImageText", *given)
 
 
 def test_generate_with_a_prompt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

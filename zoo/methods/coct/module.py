@@ -51,6 +51,7 @@ from zoo.methods.coct.read_tagged import read_tagged
 from zoo.methods.coct.tagged_replies import (
     Tables,
     chain_of,
+    check_ids,
     learned_reply,
     transition_figures,
     transition_tables,
@@ -87,8 +88,10 @@ class CoCT(TalkingModule):
         max_concepts: 1 asks for a single tag (an ablation); None for a chain.
         keep_tags: Past replies keep their strategy's tag.
         learn: Fine-tune on tagged replies.
-        tagged: With `learn`: JSONL of `id` and `tagged`, a teacher's replies, as `python -m zoo
-            predict` writes them; None for tags made of the annotation.
+        tagged: With `learn`: JSONL of `id` and `tagged`, a teacher's replies to the training split,
+            as `python -m zoo predict` writes them with `data.predict_split: train`; None for tags
+            made of the annotation. One without words is not learned. One that the teacher's
+            `max_new_tokens` cut is learned as if it had ended: give the teacher room.
         max_length: Window in tokens.
         reserve: Tokens of it kept free for task and reply; the oldest turns are left out.
         padding_free: Lay sequences end to end instead of padding them.
@@ -130,6 +133,7 @@ class CoCT(TalkingModule):
         self.learn, self.tagged = learn, tagged
         self.max_length, self.reserve, self.padding_free = max_length, reserve, padding_free
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.routed = concepts == "auto"  # the data says whose lists
         self.use("esconv" if concepts == "auto" else concepts)
 
     def use(self, name: str, labels: Labels | None = None) -> None:
@@ -157,7 +161,7 @@ class CoCT(TalkingModule):
         if self.delimiter not in DELIMITERS:
             near = nearest(self.delimiter, DELIMITERS)
             raise InputError(f"model.delimiter: no preset {self.delimiter!r}; {near}")
-        if self.hparams["concepts"] != "auto":  # else the data says
+        if not self.routed:
             self._check_lists()
         if self.max_concepts not in (None, 1):
             raise InputError(f"model.max_concepts: {self.max_concepts} is neither 1 nor null")
@@ -169,13 +173,17 @@ class CoCT(TalkingModule):
     def check_data(self, datamodule: Any) -> None:
         """Take the lists that the paper uses on this data, if they are left open, and its labels.
 
+        A subclass of a data module is read as that one. What was chosen is saved with the weights.
+
         Raises:
             InputError: None of its kinds are to be used, or nothing can be learned of it.
         """
-        data, lists = type(datamodule).__name__, self.hparams["concepts"]
-        usual = ROUTES.get(data, "esconv")
+        known = [ROUTES[cls.__name__] for cls in type(datamodule).__mro__ if cls.__name__ in ROUTES]
+        usual = known[0] if known else "esconv"
         labels = ACTS if usual == "daily_dialog" else SUPPORT
-        self.use(usual if lists == "auto" else lists, labels if data in ROUTES else None)
+        if self.routed:
+            self.hparams["concepts"] = usual
+        self.use(self.hparams["concepts"], labels if known else None)
         self._check_lists()
 
     def _check_lists(self) -> None:
@@ -190,6 +198,17 @@ class CoCT(TalkingModule):
     def plans(self) -> bool:
         """Whether a tag names a strategy of the kind that the data annotates."""
         return self.lists.get("strategy") is self.labels
+
+    def setup(self, stage: str) -> None:
+        """Refuse a teacher's file of other data before anything is trained.
+
+        Raises:
+            InputError: None of its ids is that of a training decision.
+        """
+        super().setup(stage)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and self.tagged is not None and data is not None:
+            check_ids(self.tagged, data.records("train"), self.labels)
 
     def untrained(self) -> str:
         """Return that without `learn` nothing is trained."""

@@ -18,10 +18,13 @@ SPEAKERS = {
 """Tag that names who speaks -> the speaker: behind the first words it begins another turn."""
 TAG = "\0"  # stands for a tag while a text is read
 FORM = re.compile(  # a tag with what small models write around it: a name, stars, a colon
-    rf"(?P<name>\b(?:Seeker|Supporter|User|Assistant)\s*)?(?P<stars>[*_`]*){TAG}"
+    rf"(?:(?:^[ \t*_`#>-]*|(?<=[.!?{TAG}]\s)|(?<=[.!?][\"']\s)|(?<={TAG}))"
+    rf"(?P<name>Seeker|Supporter|User|Assistant)\s*)?(?P<stars>[*_`]*){TAG}"
     r"\s*(?P<colon>:?)(?P=stars)\s*:?",
-    re.I,
+    re.M,
 )
+"""A name counts at the start of a line, after a sentence or after a tag; else it is a word of the
+reply, as in `<Information> It is the Assistant <Question> Did you ask him?`, and so is `user`."""
 
 
 def read_tagged(
@@ -91,7 +94,7 @@ def first_turn(words: str, concepts: Concepts) -> tuple[str, list[str]]:
 
 def _named_form(found: re.Match[str]) -> str:
     """Return a tag without what stands around it; a speaker's name begins a turn."""
-    return f"\n{found['name'].strip()}: {TAG} " if found["name"] else f"{TAG} "
+    return f"\n{found['name']}: {TAG} " if found["name"] else f"{TAG} "
 
 
 def spoken(words: str, concepts: Concepts) -> str:

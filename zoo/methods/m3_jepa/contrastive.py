@@ -5,6 +5,9 @@ Shapes: B pairs of this process, G pairs of all processes, H width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
+
 import torch
 import torch.distributed
 from torch import Tensor
@@ -12,16 +15,23 @@ from torch.nn import functional as F
 
 
 def info_nce(
-    source_BH: Tensor, target_BH: Tensor, temperature: float, *, across_ranks: bool = False
+    source_BH: Tensor,
+    target_BH: Tensor,
+    temperature: float,
+    groups: Sequence[str] | None = None,
+    *,
+    across_ranks: bool = False,
 ) -> Tensor:
     """Return -1/2 [log softmax_j(s_i.t_j / tau)[i] + log softmax_j(t_i.s_j / tau)[i]], `(B,)`.
 
-    Vectors are normalised to length one. The negatives of a pair are the other pairs of its batch.
+    Vectors are normalised to length one. The negatives of a pair are the other pairs of its batch
+    that are not of its group.
 
     Args:
         source_BH: One vector per pair.
         target_BH: Its partner.
         temperature: tau.
+        groups: The group of each pair; pairs of one group match each other. None: none do.
         across_ranks: Take the pairs of every process as negatives, with gradient.
 
     Example:
@@ -31,13 +41,26 @@ def info_nce(
     """
     source, target = (F.normalize(v.float(), dim=1) for v in (source_BH, target_BH))
     sources, targets, first = source, target, 0
+    group = None if groups is None else numbers(groups).to(source.device)
+    everyones = group
     if across_ranks and torch.distributed.is_initialized():
         sources, first = gather(source)
         targets, _ = gather(target)
+        everyones = None if group is None else gather(group[:, None])[0][:, 0]
     own = torch.arange(first, first + len(source), device=source.device)
-    forward = F.cross_entropy(source @ targets.t() / temperature, own, reduction="none")
-    backward = F.cross_entropy(target @ sources.t() / temperature, own, reduction="none")
-    return (forward + backward) / 2
+    forward, backward = source @ targets.t() / temperature, target @ sources.t() / temperature
+    if group is not None and everyones is not None:
+        matching = group[:, None] == everyones
+        matching[torch.arange(len(own), device=own.device), own] = False  # the pair itself counts
+        forward, backward = (s.masked_fill(matching, -torch.inf) for s in (forward, backward))
+    costs = [F.cross_entropy(scores, own, reduction="none") for scores in (forward, backward)]
+    return (costs[0] + costs[1]) / 2
+
+
+def numbers(groups: Sequence[str]) -> Tensor:
+    """Return a number for each group, `(B,)`: the same one in every process."""
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in groups)
+    return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
 
 
 def gather(rows_BH: Tensor) -> tuple[Tensor, int]:

@@ -43,8 +43,12 @@ class PairExample:
 
     @property
     def group(self) -> str:
-        """Pairs of one group never share a training batch."""
-        return self.record.group or (self.text if self.record.question else self.record.id)
+        """Pairs of one group match, and never share a training batch.
+
+        To a question the same answer always matches, whichever the picture; a caption matches the
+        group of its record. Of a question with several answers each is a pair of its own.
+        """
+        return self.text if self.record.question else self.record.group or self.record.id
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo import parallel
+from zoo.errors import InputError
 from zoo.evaluation import EvaluatedModule
 from zoo.losses.cross_entropy import Term
 from zoo.methods.m3_jepa.banks import Banks
@@ -62,7 +63,12 @@ class AligningModule(EvaluatedModule):
         """Return the token states of one modality of a batch."""
         raise TypeError(f"{type(self).__name__} does not implement encode(batch, modality)")
 
-    def losses(self, views: ComparedVectors, normalizer: float | None = None) -> dict[str, Term]:
+    def losses(
+        self,
+        views: ComparedVectors,
+        normalizer: float | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> dict[str, Term]:
         """Return the loss terms of some pairs."""
         raise TypeError(f"{type(self).__name__} does not implement losses(views)")
 
@@ -80,6 +86,7 @@ class AligningModule(EvaluatedModule):
         parts = sorted({part for direction in self.directions for part in reads(direction)})
         tokens = {part: self._encode_once(batch, part) for part in parts}
         first = {group: i for i, group in reversed(list(enumerate(batch.groups)))}
+        kept = sorted(first.values())  # one pair of each group
         keys = {part: item_keys(batch, part) for part in batch.keys}
         filler = math.inf in batch.normalizers.values()  # another process counts these pairs
         if "image" in batch.keys:
@@ -88,7 +95,8 @@ class AligningModule(EvaluatedModule):
         for direction in self.directions:
             views = self(tokens, direction)
             self._count_usage(direction.name)
-            terms = self.losses(views.rows(sorted(first.values())), math.inf if filler else None)
+            normalizer = math.inf if filler else None
+            terms = self.losses(views.rows(kept), normalizer, [batch.groups[i] for i in kept])
             self.log_terms(stage, {f"{direction.name}_{k}": t for k, t in terms.items()})
             asked = zip(*(keys[part] for part in asks(direction)), strict=True)
             names = ["\n".join(parts) for parts in asked], keys[direction.target]
@@ -217,26 +225,48 @@ class AligningModule(EvaluatedModule):
     def show(
         self, records: Sequence[MediaText], *, prompt: str | None = None
     ) -> list[dict[str, str]]:
-        """Return, for each record, the nearest texts and its text's nearest media.
+        """Return, for each record, what each direction finds: media, texts, and an answer.
 
         Args:
             records: What is searched, and asked if there is no prompt.
             prompt: A text to search the records' media with.
+
+        Raises:
+            InputError: A prompt, and no direction from text to these media; or no direction shows
+                anything of these records.
         """
-        modality = records[0].modality
+        modality, ways = records[0].modality, self.predictor.directions
+        names = f"text2{modality}", f"{modality}2text", f"{modality}+text2text"
+        if prompt and names[0] not in ways:
+            raise InputError(
+                f"--prompt: searching needs the direction {names[0]}; model.directions has "
+                f"{', '.join(ways)}"
+            )
+        if not any(name in ways for name in names):
+            raise InputError(
+                f"model.directions: none of {', '.join(ways)} is shown; {', '.join(names)} are"
+            )
         texts = [record.texts[0] for record in records]
         media = [record.media for record in records]
-        gallery = self.embed(media, modality)
-        asked = [prompt] if prompt else texts
-        best = search(self.ask(asked, f"text2{modality}"), gallery, 3)[1].tolist()
-        rows = [
-            {"text": text, f"nearest {modality}": ", ".join(media[i].name for i in row)}
-            for text, row in zip(asked, best, strict=True)
-        ]
-        if not prompt:
-            back = search(self.ask(media, f"{modality}2text"), self.embed(texts, "text"), 3)[1]
-            for row, item, nearest in zip(rows, media, back.tolist(), strict=True):
-                row |= {modality: item.name, "nearest texts": " | ".join(texts[i] for i in nearest)}
+        rows = [{"text": text} for text in ([prompt] if prompt else texts)]
+        if names[0] in ways:
+            asked = self.ask([row["text"] for row in rows], names[0])
+            best = search(asked, self.embed(media, modality), 3)[1].tolist()
+            for row, nearest in zip(rows, best, strict=True):
+                row[f"nearest {modality}"] = ", ".join(media[i].name for i in nearest)
+        if prompt:
+            return rows
+        for row, item in zip(rows, media, strict=True):
+            row[modality] = item.name
+        if names[1] in ways:
+            best = search(self.ask(media, names[1]), self.embed(texts, "text"), 3)[1].tolist()
+            for row, nearest in zip(rows, best, strict=True):
+                row["nearest texts"] = " | ".join(texts[i] for i in nearest)
+        if names[2] in ways:
+            candidates = list(dict.fromkeys(texts))
+            answers = self.answer(records, candidates)
+            for row, record, answer in zip(rows, records, answers, strict=True):
+                row |= {"question": record.question, "answer": answer}
         return rows
 
 

@@ -19,8 +19,9 @@ adapters without biases on query and value of the last three blocks, predictor a
 initialisation, both losses, the gradient that reaches the target's adapters, tau 0.03, alpha 0.5,
 one optimiser, negatives of this process only.
 Deviates: only the chosen experts are computed (the released code computes all); padding is left out
-of routing and means (`mask_padding: false` for strict parity); pairs that match each other never
-share a batch; `mse` is the mean, not the sum, over the width.
+of routing and means (`mask_padding: false` for strict parity), but not the silence that fills up a
+sound of less than ten seconds; pairs that match each other never share a batch, nor are they
+negatives over processes; `mse` is the mean, not the sum, over the width.
 Unknown or contradictory in the sources, chosen here: SmoothL1 (the paper's summary says squared
 L2: `regression_loss`); adapter rank 4 (summary: 64); one pool of 12 experts; the direction follows
 optimiser steps, so that it is one under accumulation and the same on every rank; the width of
@@ -29,7 +30,7 @@ the MLP of the ablation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbone import as_config, load_tokenizer
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError
 from zoo.export import Pretrained
 from zoo.losses.cross_entropy import Term, total_loss
 from zoo.media import decode_picture, decode_sound, picture_processor
@@ -46,7 +47,7 @@ from zoo.methods.m3_jepa import towers
 from zoo.methods.m3_jepa.contrastive import info_nce
 from zoo.methods.m3_jepa.encoder import PAIR, PairBatch, PairEncoder
 from zoo.methods.m3_jepa.evaluation import AligningModule, ComparedVectors, reads, sources
-from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out
+from zoo.methods.m3_jepa.predictor import Direction, Predictor, Tokens, lay_out, parse, split
 from zoo.methods.m3_jepa.split_encoder import SplitEncoder
 from zoo.methods.m3_jepa.towers import Tower
 from zoo.optimizer import Optimizer
@@ -240,7 +241,12 @@ class M3JEPA(AligningModule):
         wanted = wanted.detach() if self.detach_target else wanted
         return ComparedVectors(predicted, wanted, source, contrasted)
 
-    def losses(self, views: ComparedVectors, normalizer: float | None = None) -> dict[str, Term]:
+    def losses(
+        self,
+        views: ComparedVectors,
+        normalizer: float | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> dict[str, Term]:
         """Return L_reg and L_cl, equations (9) and (10), summed over pairs.
 
         A batch of one pair has no negatives: its contrastive term is left out.
@@ -248,11 +254,13 @@ class M3JEPA(AligningModule):
         Args:
             views: What `forward` returned.
             normalizer: What the sums are divided by; None for the number of pairs.
+            groups: The group of each pair; those of one group are no negatives of each other.
         """
         predicted, wanted, source, target = views
         distance = F.smooth_l1_loss if self.regression_loss == "smooth_l1" else F.mse_loss
         regression = distance(predicted.float(), wanted.float(), reduction="none").mean(1)
-        contrast = info_nce(source, target, self.temperature, across_ranks=self.across_ranks)
+        ranks = self.across_ranks
+        contrast = info_nce(source, target, self.temperature, groups, across_ranks=ranks)
         pairs = torch.tensor(float(len(predicted)), device=predicted.device)
         alone = len(predicted) == 1 and not self.across_ranks
         normalizer = normalizer or len(predicted)
@@ -269,29 +277,8 @@ class M3JEPA(AligningModule):
         tokens = {part: self.encode(batch, part) for part in sorted(needed)}
         terms: dict[str, Term] = {}
         for direction in chosen:
-            found = self.losses(self(tokens, direction), batch.normalizers[PAIR])
+            views = self(tokens, direction)
+            found = self.losses(views, batch.normalizers[PAIR], batch.groups)
             terms |= {f"{direction.name}_{k}": term for k, term in found.items()}
         self.log_terms("train", terms)
         return total_loss(terms, self.loss_weights)
-
-
-def split(name: str) -> Direction:
-    """Return the direction of a name, whatever it names."""
-    left, _, target = name.partition("2")
-    return Direction(tuple(left.split("+")), target)
-
-
-def parse(name: str, known: Mapping[str, Any]) -> Direction:
-    """Return the direction of a name.
-
-    Raises:
-        InputError: It is not `a2b` or `a+b2c` with modalities that have an encoder.
-    """
-    direction = split(name)
-    for modality in (*direction.sources, direction.target):
-        if modality not in known:
-            raise InputError(
-                f"model.directions: {name!r} names {modality!r}, which has no encoder; "
-                f"{nearest(modality, list(known))}"
-            )
-    return direction

@@ -22,12 +22,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.errors import InputError, nearest
 from zoo.methods.m3_jepa.experts import Experts, kaiming_
 
 
@@ -42,6 +43,28 @@ class Direction:
     def name(self) -> str:
         """Its written form."""
         return f"{'+'.join(self.sources)}2{self.target}"
+
+
+def split(name: str) -> Direction:
+    """Return the direction of a name, whatever it names."""
+    left, _, target = name.partition("2")
+    return Direction(tuple(left.split("+")), target)
+
+
+def parse(name: str, known: Mapping[str, Any]) -> Direction:
+    """Return the direction of a name.
+
+    Raises:
+        InputError: It is not `a2b` or `a+b2c` with modalities that have an encoder.
+    """
+    direction = split(name)
+    for modality in (*direction.sources, direction.target):
+        if modality not in known:
+            raise InputError(
+                f"model.directions: {name!r} names {modality!r}, which has no encoder; "
+                f"{nearest(modality, list(known))}"
+            )
+    return direction
 
 
 class Tokens(NamedTuple):
@@ -62,11 +85,15 @@ class Tokens(NamedTuple):
         return self.states_TD[self.rows_T == row]
 
     def mean(self) -> Tensor:
-        """Return the mean state of each item, `(B, D)`."""
-        total = self.states_TD.new_zeros(self.num_items, self.states_TD.shape[1])
-        total = total.index_add(0, self.rows_T, self.states_TD)
+        """Return the mean state of each item, `(B, D)`; states of half precision as float32.
+
+        A sum in half precision overflows (float16) or loses small terms and counts (bfloat16).
+        """
+        states = self.states_TD.to(torch.promote_types(self.states_TD.dtype, torch.float32))
+        total = states.new_zeros(self.num_items, states.shape[1])
+        total = total.index_add(0, self.rows_T, states)
         counts = torch.bincount(self.rows_T, minlength=self.num_items)
-        return total / counts[:, None].to(total.dtype)
+        return total / counts[:, None]
 
 
 def join(states: Sequence[Tensor]) -> Tokens:
@@ -159,7 +186,7 @@ class Predictor(nn.Module):
         """
         x = self.enter(sources, direction)
         z = [x._replace(states_TD=states).mean() for states in self.mix(x.states_TD)]
-        return self.regression[direction](z[0]), self.contrastive[direction](z[-1])
+        return head(self.regression[direction], z[0]), head(self.contrastive[direction], z[-1])
 
     def enter(self, sources: Mapping[str, Tokens], direction: str) -> Tokens:
         """Return X of equation (1); the tokens of several sources together."""
@@ -201,7 +228,12 @@ class Predictor(nn.Module):
 
     def target(self, tokens: Tokens, modality: str) -> Tensor:
         """Return c_tgt of equation (7), `(B, H)`."""
-        return self.targets[modality](tokens.mean())
+        return head(self.targets[modality], tokens.mean())
+
+
+def head(layer: nn.Module, means_BD: Tensor) -> Tensor:
+    """Return what a linear layer makes of means, in the type of its weight."""
+    return layer(means_BD.to(cast("Tensor", layer.weight).dtype))
 
 
 def linear(fan_in: int, fan_out: int) -> nn.Linear:

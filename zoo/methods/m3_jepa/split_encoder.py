@@ -20,7 +20,7 @@ FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "gemma"),
     *("bert", "roberta", "xlm-roberta"),
     *("vit", "deit", "dinov2", "clip_vision_model"),
-    *("wav2vec2", "hubert", "audio-spectrogram-transformer"),
+    *("wav2vec2", "hubert"),  # of waves; no code here makes spectrograms
 )
 """Model types whose blocks were checked against Hugging Face's list of hidden states."""
 
