@@ -10,7 +10,6 @@ from typing import Any
 
 from zoo.metrics.records import RecordMetric
 
-
 ARTICLE = re.compile(r"\b(?:an?|the)[^\S\n]+(?=[^\w\n]*\w)")
 """An article: one of these words before another word of its line. "Vitamin A" has none."""
 
