@@ -83,7 +83,7 @@ class ESCBaseline(TalkingModule):
         padding_free: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of each answer.
         temperature: 0 is greedy. Votes are greedy.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)
