@@ -109,6 +109,18 @@ def test_paper_overlay_composes(path: Path) -> None:
             assert "# [" in line, f"no source: {line.strip()}"
 
 
+@pytest.mark.parametrize("path", PAPER, ids=name)
+def test_paper_overlay_says_every_setting_of_the_optimizer_that_its_base_changes(
+    path: Path,
+) -> None:
+    """A value for a short run on a small model must not pass for the paper's."""
+
+    def optimizer(config: Path) -> set[str]:
+        return {*yaml.safe_load(config.read_text())["model"]["init_args"].get("optimizer", {})}
+
+    assert optimizer(CONFIGS / path.name) <= optimizer(path)
+
+
 def test_multinode_follows_fsdp2() -> None:
     """The sizes agree with nodes times devices."""
     paths = [

@@ -131,6 +131,15 @@ def test_what_is_asked_is_never_cut(record: Any) -> None:
     assert plan.turns[0][1] in text
 
 
+def test_a_long_target_shortens_the_text_to_classify() -> None:
+    """The window holds both, also where what follows is longer than the room kept for names."""
+    found = encoder(max_length=500)
+    (plan,) = found.plans(replace(PAPER, text="word " * 200))
+    for tail in (0, found.room(plan) + 60, found.room(plan) + 120):
+        left = 500 - max(tail, found.room(plan))
+        assert left - 25 < len(found.opening(plan, tail)) <= left
+
+
 def test_a_window_that_is_too_short_is_an_error() -> None:
     with pytest.raises(InputError, match="p: does not fit into the window max_length=60"):
         encoder(max_length=60)(PAPER)
