@@ -11,18 +11,23 @@ The splits are the authors': 15,000 / 3,000 / 4,500 queries, 100 / 20 / 30 for e
 `data_small.json` has 7,500 to train. Names are shown with blanks for underscores
 (`pay_bill` -> `pay bill`). The order of the classes is that of `domains.json`.
 
+The files hold the queries intent by intent. They are shuffled once for all, so that `max_train`,
+`max_val`, `max_test` and a limit on decoded records keep queries of many intents.
+
 The out-of-scope queries (100 / 100 / 1,000) are left out unless `out_of_scope` is set; then they
 are an 11th domain `out of scope` with one intent of that name.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules import hub
 from datamodules.base import ZooDataModule
-from datamodules.files import SAMPLES, data_path, find, text_field
+from datamodules.files import SAMPLES, data_path, find, shuffled, text_field
 from datamodules.json_files import read_json_object
 from datamodules.tables import hint
 from datamodules.taxonomy import Row, label_paths
@@ -61,7 +66,7 @@ class CLINC150(ZooDataModule):
         self._taxonomy: Taxonomy | None = None
 
     def load(self, split: str) -> list[Record]:
-        """Read the queries of a split."""
+        """Read the queries of a split, shuffled over intents."""
         parents = read_domains(self._domains())
         if self.path is not None and hub.is_hub(self.path):
             rows = self._from_hub(self.path, split, parents)
@@ -76,7 +81,7 @@ class CLINC150(ZooDataModule):
                 rows += _rows(data, f"oos_{split}", {"oos": OUT_OF_SCOPE}, path)
         if self._taxonomy is None:
             self._taxonomy = _taxonomy(parents, self.out_of_scope)
-        return list(label_paths(rows, self._taxonomy))
+        return shuffled([*label_paths(rows, self._taxonomy)], 0)
 
     def _domains(self) -> Path:
         if self.domains is not None:
@@ -105,6 +110,11 @@ class CLINC150(ZooDataModule):
             elif self.out_of_scope:
                 outside.append(_row(text, intent, {"oos": OUT_OF_SCOPE}, where, name))
         return inside + outside
+
+
+def in_file_order(queries: Iterable[LabelPath]) -> list[LabelPath]:
+    """Return queries of one of the file's lists, without others, as the list has them."""
+    return sorted(queries, key=lambda query: int(re.findall(r"\d+", query.id)[-1]))
 
 
 def read_domains(path: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@
 The classes come from the data, in alphabetical order. In a folder with a file a split they are the
 classes of `train`, so that a class which nothing teaches shows as an error, or those of all files
 with `taxonomy: all`. A single file is divided by a hash of the text, 80 / 10 / 10 percent, and its
-classes are all that it has: a rare one may then lie in validation or test alone.
+classes are all that it has: a rare one may then lie in validation or test alone. Texts are shuffled
+once for all: a file may be grouped by class, and `max_val` is to keep texts of many classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import SPLITS, ZooDataModule
-from datamodules.files import SAMPLES, data_path, field, find, text_field
+from datamodules.files import SAMPLES, data_path, field, find, shuffled, text_field
 from datamodules.json_files import read_objects
 from datamodules.tables import SHARES, cell, divide, only, present, read_csv, text_list
 from datamodules.taxonomy import Row, label_paths, taxonomy_of
@@ -57,19 +58,19 @@ class LabelPaths(ZooDataModule):
         self._taxonomy: Taxonomy | None = None
 
     def load(self, split: str) -> list[Record]:
-        """Read the texts of a split."""
+        """Read the texts of a split, shuffled."""
         path = SAMPLES / "label_paths.csv" if self.path is None else data_path(self.path)
         if path.is_dir() or path.suffix == ".zip":
             rows = list(read_rows(_file(path, split)))
             if self._taxonomy is None:
                 self._taxonomy = self._known(self._scope(path))
-            return list(label_paths(rows, self._taxonomy))
+            return shuffled([*label_paths(rows, self._taxonomy)], 0)
         rows = list(read_rows(path))
         if self._taxonomy is None:
             self._taxonomy = self._known(rows)
         if self.path is not None:
             rows = divide(rows, lambda row: row.text, split, SHARES, str(path))
-        return list(label_paths(rows, self._taxonomy))
+        return shuffled([*label_paths(rows, self._taxonomy)], 0)
 
     def _scope(self, folder: Path) -> list[Row]:
         """Return the rows whose classes make the taxonomy of a folder."""

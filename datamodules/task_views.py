@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from datamodules.base import ZooDataModule
-from datamodules.clinc150 import CLINC150
+from datamodules.clinc150 import CLINC150, in_file_order
 from datamodules.conditioned_chat import shuffled_conditions
 from datamodules.esconv import ESConv
 from datamodules.files import data_path
@@ -176,7 +176,7 @@ class TaskViews(ZooDataModule):
 
     def _queries(self, split: str) -> Iterator[Viewed]:
         records: Any = CLINC150(self._folder("clinc150")).records(split)
-        for record in records:
+        for record in in_file_order(records):
             domain, intent = record.labels
             if intent in record.taxonomy.below((domain,))[: self.intents]:
                 answers = {"clinc150 domain": domain, "clinc150 intent": intent}

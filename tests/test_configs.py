@@ -143,6 +143,17 @@ def test_prompted_supporters_answer_several_dialogues(config: str) -> None:
     assert scores["test/rouge_l/low"] < scores["test/rouge_l/high"]
 
 
+def test_paper_overlay_says_every_setting_of_the_optimizer_that_its_base_changes(
+    path: Path,
+) -> None:
+    """A value for a short run on a small model must not pass for the paper's."""
+
+    def optimizer(config: Path) -> set[str]:
+        return {*yaml.safe_load(config.read_text())["model"]["init_args"].get("optimizer", {})}
+
+    assert optimizer(CONFIGS / path.name) <= optimizer(path)
+
+
 def test_multinode_follows_fsdp2() -> None:
     """The sizes agree with nodes times devices."""
     paths = [

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.metrics.answers import AnswerAccuracy, mentions
-from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply
+from zoo.records import SUPPORTER, Dialogue, Triple, Turn, awaiting_reply, opened_by_seeker
 
 
 class ReplyingModule(EvaluatedModule):
@@ -63,14 +63,14 @@ class ReplyingModule(EvaluatedModule):
 
         Args:
             records: What to answer.
-            prompt: Answer this instead.
+            prompt: Answer this instead, as what a seeker says where the records are dialogues.
             options: See `generate`.
         """
-        records = [Triple(prompt, "", "")] if prompt else records
+        records = [asked_like(records, prompt)] if prompt else records
         rows = []
         for record, reply in zip(records, self.generate(records, **options), strict=True):
             gold = ("", "") if prompt else self.encoder().gold(record)
-            row = {"query": getattr(record, "query", record.id)}
+            row = {"query": prompt or getattr(record, "query", record.id)}
             for name, text, right in zip(
                 ("thought", "answer"), (reply.thought, reply.answer), gold, strict=True
             ):
@@ -86,6 +86,17 @@ class ReplyingModule(EvaluatedModule):
         turns = (*dialogue.turns, Turn(SUPPORTER, reply.answer, thought=reply.thought))
         notes = {"thought": reply.thought} if reply.thought else {}
         return notes, replace(dialogue, turns=turns)
+
+
+def asked_like(records: Sequence[Any], prompt: str) -> Triple | Dialogue:
+    """Return a text as the start of a dialogue where dialogues are given, else as a query.
+
+    The system line is that of the first record, if it has one.
+    """
+    system = getattr(records[0], "system", "") if records else ""
+    if records and isinstance(records[0], Dialogue):
+        return replace(awaiting_reply(opened_by_seeker(prompt)), system=system)
+    return Triple(prompt, "", "", system=system)
 
 
 def last_words(record: Triple | Dialogue) -> str:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import lightning
 import torch
@@ -33,6 +33,7 @@ from benchmarks.hdlm.quality import ROWS, WEIGHTS, LossCurve, settings
 from benchmarks.small_models import bpe_tokenizer, write_llama
 from benchmarks.training import DEVICE, GivenRecords, quiet_trainer
 from benchmarks.trials import Entry
+from datamodules.clinc150 import in_file_order
 from zoo.methods.hdlm.metrics import FAILED, path_scores
 from zoo.nn.blocks import num_blocks
 from zoo.nn.heads import stream_size
@@ -105,8 +106,8 @@ def jobs(options: argparse.Namespace) -> list[trials.Job]:
 def run_row(held: str, row: str, seed: int, lr: float, epochs: int) -> Entry:
     """Train and test one row; return its entry."""
     data = datamodules.CLINC150(trials.data_path("clinc150"))
-    train: list[Any] = data.records("train")
-    given: list[Any] = data.records(held)
+    train = in_file_order(cast(list[LabelPath], data.records("train")))
+    given = in_file_order(cast(list[LabelPath], data.records(held)))
     test, seen = limit(given, TESTED), limit(train, RECALLED)
     curve, start = LossCurve(), time.process_time()
     module = trained(row, train, lr, epochs, seed, curve, INTENTS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import datamodules
 from benchmarks.trials import data_path
+from datamodules.clinc150 import in_file_order
 from zoo.records import LabelPath, Taxonomy
 
 
@@ -92,6 +93,8 @@ def read(part: Part) -> tuple[list[LabelPath], list[LabelPath]]:
     """Return the training and the test records of a part."""
     data = getattr(datamodules, part.module)(data_path(part.folder))
     splits = {split: data.records(split) for split in ("train", *part.held)}
+    if part.module == "CLINC150":
+        splits = {split: in_file_order(records) for split, records in splits.items()}
     everything = [record for records in splits.values() for record in records]
     chosen = {record.id: record for record in restrict(everything, part)}
     train, test = (

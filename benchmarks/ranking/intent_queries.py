@@ -13,6 +13,7 @@ from typing import Any
 import datamodules
 from benchmarks import trials
 from benchmarks.ranking.small_backbone import SmallModel
+from datamodules.clinc150 import in_file_order
 from datamodules.judged_queries import names_corpus, ranking
 from zoo.records import Ranking
 
@@ -39,7 +40,7 @@ def read(split: str, seed: int, labelled: Any = None) -> list[Ranking]:
         labelled: CLINC150's data module; by default that of `$ZOO_DATA`.
     """
     labelled = labelled or datamodules.CLINC150(trials.data_path("clinc150"))
-    records = labelled.records(split)
+    records = in_file_order(labelled.records(split))
     taxonomy = records[0].taxonomy
     domains = {domain: taxonomy.below((domain,)) for domain in taxonomy.below(())[:DOMAINS]}
     corpus = names_corpus([name for names in domains.values() for name in names])

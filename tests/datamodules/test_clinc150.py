@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from datamodules import CLINC150
+from datamodules.clinc150 import in_file_order
 from datamodules.files import SAMPLES
 
 SPLITS = ("train", "val", "test")
@@ -23,7 +24,7 @@ def folder(tmp_path):
 
 def test_sample():
     data = CLINC150()
-    records = data.records("train")
+    records = in_file_order(data.records("train"))
     assert [len(data.records(split)) for split in SPLITS] == [8, 4, 4]
     assert records[0].text == "start the sprinkler behind the shed"
     assert records[0].labels == ("garden", "water plants")
@@ -38,7 +39,7 @@ def test_sample():
 def test_out_of_scope_is_a_class_if_asked_for(folder):
     data = CLINC150(str(folder), out_of_scope=True)
     assert [len(data.records(split)) for split in SPLITS] == [9, 5, 5]
-    record = data.records("val")[-1]
+    (record,) = (r for r in data.records("val") if "oos" in r.id)
     assert record.labels == ("out of scope", "out of scope")
     assert record.taxonomy.below(()) == ("garden", "music", "out of scope")
     assert record.taxonomy.below(("out of scope",)) == ("out of scope",)
@@ -52,6 +53,21 @@ def test_gzip_and_variant(folder, refused):
     refused(
         lambda: CLINC150(str(folder), variant="imbalanced").records("val"), "data_imbalanced.json"
     )
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_part_of_a_split_has_queries_of_many_intents(tmp_path, split):
+    """The file is grouped by intent: its first queries are all of one."""
+    intents = [f"intent_{i}" for i in range(20)]
+    pairs = [[f"query {k}", name] for name in intents for k in range(30)]
+    (tmp_path / "domains.json").write_text(json.dumps({"all": intents}))
+    (tmp_path / "data_full.json").write_text(json.dumps(dict.fromkeys(SPLITS, pairs)))
+    data = CLINC150(str(tmp_path), **{f"max_{split}": 40})
+    part = data.records(split)
+    assert len({record.labels for record in part}) > 12
+    assert CLINC150(str(tmp_path), seed=1).records(split)[:40] == part, "the same in every run"
+    whole = in_file_order(CLINC150(str(tmp_path)).records(split))
+    assert [[r.text, r.labels[1].replace(" ", "_")] for r in whole] == pairs
 
 
 @pytest.mark.parametrize(
@@ -97,6 +113,8 @@ def test_bad_files(folder, refused):
 def test_real_files(zoo_data):
     data = CLINC150(str(zoo_data / "clinc150"))
     assert [len(data.records(split)) for split in SPLITS] == [15000, 3000, 4500]
+    part = CLINC150(str(zoo_data / "clinc150"), max_val=128).records("val")
+    assert len({record.labels for record in part}) > 60
     small = CLINC150(str(zoo_data / "clinc150"), variant="small")
     assert len(small.records("train")) == 7500
     scope = CLINC150(str(zoo_data / "clinc150"), out_of_scope=True)

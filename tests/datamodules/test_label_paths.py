@@ -16,14 +16,26 @@ def test_sample():
     records = data.records("train")
     assert len(records) == 12
     assert data.records("val") == records
-    assert records[4].text == "The oven door does not close, even with a push."
-    assert records[4].labels == ("kitchen", "oven")
-    assert records[4].id == "label_paths.csv:6"
+    (oven,) = (record for record in records if record.id == "label_paths.csv:6")
+    assert oven.text == "The oven door does not close, even with a push."
+    assert oven.labels == ("kitchen", "oven")
     assert records[0].taxonomy.children == {
         (): ("garden", "kitchen"),
         ("garden",): ("hose", "mower"),
         ("kitchen",): ("kettle", "oven"),
     }
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_part_of_a_grouped_file_has_texts_of_many_classes(tmp_path, folder):
+    rows = "".join(f"text {i} {k},class {i}\n" for i in range(20) for k in range(20))
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.csv").write_text("text,level_1\n" + rows)
+    path = str(tmp_path if folder else tmp_path / "train.csv")
+    for split in SPLITS:
+        part = LabelPaths(path, **{f"max_{split}": 20}).records(split)
+        assert len({record.labels for record in part}) > 8
+        assert LabelPaths(path, seed=1).records(split)[:20] == part
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

@@ -10,23 +10,34 @@ from typing import Any
 
 from zoo.metrics.records import RecordMetric
 
+ARTICLE = re.compile(r"\b(?:an?|the)[^\S\n]+(?=[^\w\n]*\w)")
+"""An article: one of these words before another word of its line. "Vitamin A" has none."""
+
+SEPARATOR = re.compile(r"(?!(?<!\w)-\.?\d|(?<![^\W\d])\.\d)\W")
+"""What is no letter or digit, but for the sign and the point of a number."""
+
 
 def normalize(text: str) -> str:
     """Return a text in lower case without punctuation, articles and extra space.
+
+    The minus and the point of a number stay, and so does a text that is nothing but signs.
 
     Example:
         >>> normalize("The basket. ")
         'basket'
         >>> normalize("green_suitcase")
         'green suitcase'
+        >>> normalize("-3."), normalize("A."), normalize("<")
+        ('-3', 'a', '<')
     """
-    words = re.sub(r"[\W_]+", " ", text.lower()).split()
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
+    plain = text.lower().replace("_", " ").replace("\u2212", "-")  # the true minus
+    words = SEPARATOR.sub(" ", ARTICLE.sub("", plain)).split()
+    return " ".join(words or plain.split())
 
 
 def exact(answer: str, gold: str) -> bool:
-    """Return whether two answers are equal after `normalize`."""
-    return normalize(answer) == normalize(gold)
+    """Return whether two answers are equal after `normalize`; an empty answer is never right."""
+    return normalize(answer) == normalize(gold) != ""
 
 
 def mentions(answer: str, gold: str) -> bool:
@@ -37,8 +48,10 @@ def mentions(answer: str, gold: str) -> bool:
     Example:
         >>> mentions("She will look in the green suitcase.", "green_suitcase")
         True
+        >>> mentions("The answer is A", "A"), mentions("A box", "A"), mentions("", "A")
+        (True, False, False)
     """
-    return f" {normalize(gold)} " in f" {normalize(answer)} "
+    return gold.strip() != "" and f" {normalize(gold)} " in f" {normalize(answer)} "
 
 
 def contains(answer: str, gold: str) -> bool:

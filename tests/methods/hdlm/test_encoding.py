@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from methods.hdlm.hdlm_records import PAPER, QUESTION, THREE, TWO, encoder, rendered
 
-from zoo.errors import InputError
+from zoo.errors import InputError, TooLongError
 from zoo.methods.hdlm.encoder import LevelEncoder, shorten
 from zoo.methods.hdlm.prompts import listed
 from zoo.prompts.chat_format import CHATML
@@ -110,12 +110,34 @@ def test_a_long_dialogue_loses_its_oldest_turns() -> None:
     assert len(opening) <= 800 - found.room(plan)
 
 
-def test_the_options_of_a_long_question_stay() -> None:
-    record = replace(QUESTION, question="long " * 200)
-    found = encoder(max_length=400, max_new_tokens=20)
-    (text,) = rendered(found, record)
-    assert "\nA: 3\nB: 4<|im_end|>" in text
-    assert text.count("long") < 100
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(QUESTION, question="Story. " * 60 + "How many?"),
+        Triple("Story. " * 60 + "Where does Ann look?", "She saw.", "box", id="q"),
+        Dialogue((Turn(SEEKER, "long " * 100), Turn(SUPPORTER, "Oh.", strategy="Others")), id="q"),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_what_is_asked_is_never_cut(record: Any) -> None:
+    """The question stands at the end, where a cut would take it away."""
+    found = encoder(max_length=420, max_new_tokens=20)
+    with pytest.raises(TooLongError, match="^q.*: does not fit into the window max_length=420"):
+        found(record)
+    (plan,) = encoder(max_length=2048).plans(record)
+    with pytest.raises(TooLongError):
+        found.opening(plan.asking("Story. " * 60 + "Where?"))
+    (text,) = rendered(encoder(max_length=2048, max_new_tokens=20), record)
+    assert plan.turns[0][1] in text
+
+
+def test_a_long_target_shortens_the_text_to_classify() -> None:
+    """The window holds both, also where what follows is longer than the room kept for names."""
+    found = encoder(max_length=500)
+    (plan,) = found.plans(replace(PAPER, text="word " * 200))
+    for tail in (0, found.room(plan) + 60, found.room(plan) + 120):
+        left = 500 - max(tail, found.room(plan))
+        assert left - 25 < len(found.opening(plan, tail)) <= left
 
 
 def test_a_window_that_is_too_short_is_an_error() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+import datamodules
 from zoo.methods.hdlm import evaluation
 from zoo.methods.hdlm.evaluation import MAX_CLASSES
 from zoo.methods.hdlm.metrics import FAILED
-from zoo.methods.hdlm.prompts import classification, plans
-from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Taxonomy, Turn
+from zoo.methods.hdlm.prompts import FEELINGS, classification, plans
+from zoo.records import SEEKER, SUPPORTER, Dialogue, LabelPath, Taxonomy, Triple, Turn
 from zoo.support.labels import EMOTIONS, STRATEGIES
 
 TREE = Taxonomy({(): ("med", "law"), ("med",): ("ear", "eye"), ("law",): ("tax",)})
@@ -125,13 +127,69 @@ def test_a_chat_says_the_strategy_beside_the_reply(module: Any, named: str) -> N
     assert calls[1]["temperature"] == 0.0
 
 
-def test_a_chat_guided_by_feelings_reads_none(make: Callable[..., Any]) -> None:
-    """A dialogue without annotation is asked about the emotions of ESConv."""
+@pytest.mark.parametrize(
+    ("data", "wanted"), [("ESConv", EMOTIONS), ("EmpatheticDialogues", FEELINGS)]
+)
+@pytest.mark.parametrize("felt", ["", "joyful", "anger", "joy"])
+def test_a_chat_offers_the_emotions_of_the_data(
+    make: Callable[..., Any], data: str, wanted: tuple[str, ...], felt: str
+) -> None:
+    """Those that were learned, whatever the seeker says to feel; an export keeps them."""
+    module = make("HdLM", "tiny-llama", guide=["emotion"])
+    assert module.encoder().emotions is None
+    module.check_data(getattr(datamodules, data)())
+    calls = scripted(module, [wanted[0], "I hear you."])
+    notes, dialogue = module.converse(replace(TALK, emotion=felt))
+    assert notes == {"emotion": wanted[0]}
+    assert calls[0]["plans"][0].choices([]) == wanted
+    assert (dialogue.emotion, dialogue.turns[-1].strategy) == (felt, "Others")
+    again = make("HdLM", "tiny-llama", guide=["emotion"], emotions=module.hparams["emotions"])
+    assert again.encoder().emotions == module.encoder().emotions
+    again.check_data(datamodules.Chats())
+    assert again.encoder().emotions == module.encoder().emotions
+
+
+def test_a_chat_without_data_goes_by_the_seekers_emotion(make: Callable[..., Any]) -> None:
     module = make("HdLM", "tiny-llama", guide=["emotion"])
     calls = scripted(module, ["anger", "I hear you."])
-    notes, dialogue = module.converse(TALK)
-    assert notes == {"emotion": "anger"}
-    assert calls[0]["plans"][0].choices([]) == EMOTIONS
-    assert dialogue.turns[-1].strategy == "Others"
-    joyful, _ = calls, module.converse(Dialogue(TALK.turns, emotion="joyful", id="e"))
-    assert "joyful" in joyful[1]["plans"][0].choices([])
+    for felt, wanted in (("", EMOTIONS), ("joy", EMOTIONS), ("joyful", FEELINGS)):
+        module.converse(replace(TALK, emotion=felt))
+        assert calls[-1]["plans"][0].choices([]) == wanted
+
+
+# -- scores ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gold", ["A", "the", "..."])
+def test_a_failed_answer_is_never_the_right_one(module: Any, gold: str) -> None:
+    """Also where the right one is but an article: option A."""
+    (plan,) = plans(Triple("Which?", "", gold, id="t"), 1)
+    scores = module.score_answers([(plan, [FAILED])], "val")
+    assert (scores["joint_accuracy"], scores["failed"]) == (0.0, 1.0)
+    scores = module.score_answers([(plan, [gold.lower()])], "val")
+    assert (scores["joint_accuracy"], scores["failed"]) == (1.0, 0.0)
+
+
+def test_free_text_is_right_if_equal_after_normalising(module: Any) -> None:
+    (plan,) = plans(Triple("Where?", "Ann saw it.", "box", id="t"), 2)
+    scores = module.score_answers([(plan, ["ann saw it", "The box."])], "val")
+    assert (scores["level_1_accuracy"], scores["joint_accuracy"]) == (1.0, 1.0)
+
+
+def test_a_guided_reply_is_scored_by_its_strategy(module: Any) -> None:
+    """Accuracy and F1 of what guides it; the words of a reply are in no path."""
+    wanted = ("Question", "Question", "Information", "Others")
+    found = ("Question", "Information", "Information", FAILED)
+    pairs = []
+    for i, (right, said) in enumerate(zip(wanted, found, strict=True)):
+        turns = (*TALK.turns, Turn(SUPPORTER, f"I am sorry {i}.", right))
+        plan = plans(Dialogue(turns, id=f"d{i}"), 2)[-1]
+        pairs.append((plan, [said, "Another reply."]))
+    scores = module.score_answers(pairs, "val")
+    assert scores["level_1_accuracy"] == scores["joint_accuracy"] == 0.5
+    # F1: Question 2/3 (one of two found), Information 2/3 (found twice, once right), Others 0.
+    assert scores["level_1_macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert scores["failed"] == 0.25
+    assert "level_2_accuracy" not in scores
+    right = [(plan, [plan.names[0], "Another reply."]) for plan, _ in pairs]
+    assert module.score_answers(right, "val")["level_1_macro_f1"] == 1.0

@@ -17,6 +17,9 @@ def test_a_path_is_right_if_every_level_is() -> None:
     scores = path_scores(found, gold)
     assert scores["level_1_accuracy"] == 0.5
     assert scores["level_2_accuracy"] == 0.5
+    # Level 1: a is found once of twice, 2/3; b twice and once right, 1/2. Level 2: x, y the same.
+    assert scores["level_1_macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores["level_2_macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert scores["joint_accuracy"] == 0.25
     assert scores["joint_micro_f1"] == 0.25
     assert scores["failed"] == 0.25

@@ -10,7 +10,7 @@ import torch
 from methods.hdlm.hdlm_reference import papers
 from training import batch_of
 
-from zoo.records import LabelPath, Taxonomy
+from zoo.records import LabelPath, Taxonomy, Triple
 from zoo.tiny_models import byte_tokenizer
 
 
@@ -50,6 +50,21 @@ def test_a_constrained_model_can_name_the_last_class(make: Any, last: int) -> No
         torch.tensor([next(wanted)]), 259
     ).float()
     assert module.generate(module.encoder().plans(record)) == [[names[-1]]]
+
+
+def test_the_temperature_is_that_of_the_last_level(make: Any) -> None:
+    """Labels and thoughts are decided greedily, the reply is sampled."""
+    module = make("HdLM", "tiny-llama", layers=[2], spread=5.0, max_new_tokens=8)
+    plans = module.encoder().plans(Triple("Who?", "Bob saw.", "Bob", id="x"))
+
+    def decoded(seed: int, temperature: float) -> list[str]:
+        torch.manual_seed(seed)
+        (path,) = module.generate(plans, temperature=temperature)
+        return path
+
+    for temperature, lasts in ((0.0, 1), (50.0, 4)):
+        first, last = zip(*(decoded(seed, temperature) for seed in range(4)), strict=True)
+        assert (len(set(first)), len(set(last))) == (1, lasts)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 0.0], [0.0, 1.0]])

@@ -9,6 +9,7 @@ import pytest
 from methods.hdlm.hdlm_records import PAPER, QUESTION, THREE, encoder, rendered
 
 from zoo.errors import InputError
+from zoo.evaluation import name_of
 from zoo.methods.hdlm.prompts import (
     ANSWER_SYSTEM,
     EMOTIONS,
@@ -82,6 +83,16 @@ def test_a_strategy_guides_every_reply_of_a_dialogue(dialogue: Dialogue) -> None
     assert not first.is_closed()
 
 
+def test_plans_of_dialogues_without_an_id_have_none(dialogue: Dialogue) -> None:
+    """What names a record in an evaluation is then all that it holds."""
+    talks = [replace(dialogue, id="", problem=problem) for problem in ("job", "home")]
+    made = [plan for talk in talks for plan in plans(talk, 2)]
+    assert {plan.id for plan in made} == {""}
+    assert len({name_of(plan) for plan in made}) == 4
+    with pytest.raises(InputError, match="turn 2: no emotion"):
+        plans(replace(talks[0], emotion=""), 2, ("emotion",))
+
+
 def test_emotion_and_strategy_guide_a_reply(dialogue: Dialogue) -> None:
     plan, _ = plans(dialogue, 3, ("emotion", "strategy"))
     assert plan.system.endswith(f"Emotions:\n{listed(EMOTIONS)}")
@@ -135,6 +146,10 @@ def test_emotions_are_those_of_the_data_set(dialogue: Dialogue) -> None:
     assert plan.choices([]) == FEELINGS
     assert plan.gold[0] == str(FEELINGS.index("joyful"))
     assert plan.subtask(["joyful"]) == "Answer as the supporter. The seeker feels joyful"
+    (named, _) = plans(dialogue, 2, ("emotion",), "esconv")
+    assert named.choices([]) == EMOTIONS
+    with pytest.raises(InputError, match="no emotion named 'sadness'"):
+        plans(dialogue, 2, ("emotion",), "empathetic_dialogues")
 
 
 def test_a_triple_gives_its_thought_and_its_answer() -> None:

@@ -16,8 +16,8 @@ from training import batch_of
 from datamodules import ESConv
 from zoo.errors import InputError
 from zoo.losses.cross_entropy import total_loss
-from zoo.methods.methanol.module import SAMPLE
-from zoo.prompts.thoughts import ThoughtEncoder
+from zoo.methods.methanol.module import SAMPLE, MeTHanol
+from zoo.prompts.thoughts import SUPPORT_SYSTEM, SYSTEM, ThoughtEncoder
 from zoo.records import SEEKER, SUPPORTER, Dialogue, Triple, Turn
 from zoo.tiny_models import byte_tokenizer
 
@@ -169,6 +169,62 @@ def test_a_given_thought_is_shown_and_used(make: Any, triples: list[Triple]) -> 
     assert (row["query"], row["thought"]) == ("Where?", "Here.")
     (row,) = module.show(triples[:1], prompt="Where?")
     assert row["thought"] != "Here."
+
+
+def test_a_prompt_is_asked_as_the_records_are(make: Any, triples: list[Triple]) -> None:
+    """With dialogues at hand under the system line of a supporter, else as a query."""
+    module = make("MeTHanol", "tiny-llama", max_thought_tokens=4, max_answer_tokens=4)
+    asked, encoder = [], module.encoder()
+    module.encoder = lambda: encoder
+    encoder.prompt, prompt = lambda r: asked.append(prompt(r)) or prompt(r), encoder.prompt
+    triple = replace(triples[0], system="")
+    for records in ([TALK], [replace(TALK, system="Be brief.")], [triple]):
+        (row,) = module.show(records, prompt="I lost my job.")
+        assert row["query"] == "I lost my job."
+    texts = [module.tokenizer.decode(ids) for ids in asked]
+    for text, line in zip(texts, (SUPPORT_SYSTEM, "Be brief.", SYSTEM), strict=True):
+        assert line in text
+        assert "I lost my job." in text
+        assert "When was that?" not in text
+
+
+class OtherHead(MeTHanol):
+    """W_T is W_A with another sign."""
+
+    @property
+    def thinking_output(self) -> tuple[torch.Tensor, torch.nn.Module]:
+        return -self.lm.lm_head.weight, torch.nn.Identity()
+
+
+def test_another_thinking_head_is_learned_and_decoded(make: Any, triples: list[Triple]) -> None:
+    """A subclass says it in one place: the loss of (2) and the thoughts of (5) both read it."""
+    module = make("MeTHanol", "tiny-llama", spread=5.0, max_thought_tokens=4)
+    batch = batch_of(module, triples)
+    plain = module.losses(batch)["think"].loss
+    states = torch.randn(3, module.lm.config.hidden_size)
+    logits = module.think_logits(states)
+    module.__class__ = OtherHead
+    other, _ = module(batch)
+    learned = batch.head_ids == 0
+    wanted = torch.nn.functional.cross_entropy(
+        -(other @ module.lm.lm_head.weight.t())[learned], batch.labels[learned]
+    )
+    torch.testing.assert_close(module.losses(batch)["think"].loss, wanted, rtol=1e-4, atol=1e-5)
+    assert abs(wanted - plain) > 1e-2
+    torch.testing.assert_close(module.think_logits(states), -states @ module.lm.lm_head.weight.t())
+    assert not torch.allclose(module.think_logits(states), logits)
+
+
+@pytest.mark.parametrize("speak", [0.0, 1.0])
+def test_without_a_weight_of_speaking_the_upper_blocks_do_not_run(
+    make: Any, triples: list[Triple], speak: float
+) -> None:
+    module = make("MeTHanol", "tiny-llama", thinking_layer=2, speak_weight=speak)
+    run: list[int] = []
+    for i, block in enumerate(module.lm.model.layers):
+        block.register_forward_hook(lambda *_, i=i: run.append(i))
+    module.losses(batch_of(module, triples))
+    assert run == list(range(2 if speak == 0 else 4))
 
 
 def test_a_batch_that_fills_up_counts_no_records(make: Any, triples: list[Triple]) -> None:

@@ -69,7 +69,7 @@ class ALMR(ReplyingModule):
         max_length: Window in tokens; a longer text becomes several windows.
         padding_free: Lay sequences end to end instead of padding them.
         max_answer_tokens: Limit of a generated answer.
-        max_generated: Records to answer in each validation; None for all.
+        max_generated: Records to answer in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (PlainText, Triple, Question, Dialogue, Preference)

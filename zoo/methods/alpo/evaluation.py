@@ -27,7 +27,7 @@ class TranslatingModule(EvaluatedModule):
         backbone: Which language model to build on.
         optimizer: AdamW and its schedule.
         max_answer_tokens: Limit of a translated block.
-        max_generated: Blocks to translate in each validation; None for all.
+        max_generated: Blocks to translate in each validation or test; None for all.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("chrf", "valid")

@@ -83,7 +83,7 @@ class ALPO(TranslatingModule):
         seed: Of what is drawn once per block, and of the prefixes.
         max_length: Window in tokens.
         max_answer_tokens: Limit of a translated block.
-        max_generated: Blocks to translate in each validation; None for all.
+        max_generated: Blocks to translate in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (SubtitleBlock, ScoredBlock)

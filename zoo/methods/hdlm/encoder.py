@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from zoo.encoding import NO_HEAD, Example, join
 from zoo.errors import TooLongError
 from zoo.markup import token_ids
-from zoo.methods.hdlm.prompts import Guide, Leveled, Plan, plans, role_names
+from zoo.methods.hdlm.prompts import Emotions, Guide, Leveled, Plan, plans, role_names
 from zoo.prompts.base import PromptEncoder
 from zoo.records import Dialogue, LabelPath, Question, Taxonomy, Triple
 
@@ -21,8 +21,10 @@ class LevelEncoder(PromptEncoder):
     Attributes:
         depth: Number of levels D.
         guide: What is decoded before the reply of a dialogue.
+        emotions: Which emotions a guide chooses from; None for those of each dialogue's own.
         max_length: Window in tokens; of a longer conversation the oldest turns are left out, and
-            of a longer text its end, but never the classes or options after it.
+            of a longer text to classify its end, but not the classes after it. A question, a
+            query or a last turn that does not fit is an error.
         max_new_tokens: Limit of a decoded free text.
         separate: Each level is an example of its own (the baseline of one call a level): its
             prompt holds what the calls before it were asked and have said.
@@ -32,6 +34,7 @@ class LevelEncoder(PromptEncoder):
 
     depth: int
     guide: tuple[Guide, ...] = ("strategy",)
+    emotions: Emotions | None = None
     max_new_tokens: int = 256
     separate: bool = False
 
@@ -46,14 +49,14 @@ class LevelEncoder(PromptEncoder):
         Raises:
             InputError: See `zoo.methods.hdlm.prompts.plans`; or the levels alone fill the window.
         """
-        planned = plans(record, self.depth, self.guide)
+        planned = self.plans(record)
         if self.separate:
             return [self._up_to(plan, i, [i]) for plan in planned for i in range(self.depth)]
         return [self._up_to(plan, self.depth - 1, range(self.depth)) for plan in planned]
 
     def plans(self, record: Leveled) -> list[Plan]:
         """Return what is asked of a record."""
-        return plans(record, self.depth, self.guide)
+        return plans(record, self.depth, self.guide, self.emotions)
 
     def room(self, plan: Plan) -> int:
         """Return how many tokens to leave free for the levels and the subtasks between them."""
@@ -80,7 +83,7 @@ class LevelEncoder(PromptEncoder):
             tail: Tokens that follow, if they are known to be more than `room`.
 
         Raises:
-            TooLongError: Nothing of the conversation fits.
+            TooLongError: The last turn, or nothing of the text to classify, fits.
         """
         budget = self.max_length - max(tail, self.room(plan))
         turns, tries = list(plan.turns), 0
@@ -96,6 +99,8 @@ class LevelEncoder(PromptEncoder):
                 turns = turns[1:]
                 continue
             role, text = turns[0]
+            if plan.kept is None:
+                break
             body = text.removesuffix(plan.kept)
             shorter = shorten(body, self.tokenizer, len(ids) - budget + 4)
             if not shorter:

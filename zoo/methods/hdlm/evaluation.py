@@ -10,11 +10,11 @@ import torch
 
 from zoo.evaluation import EvaluatedModule, Pair
 from zoo.methods.hdlm.metrics import FAILED, DialogueReplies, PathScores, confusion, has_letter
-from zoo.methods.hdlm.prompts import Plan
+from zoo.methods.hdlm.prompts import Plan, labels_of
 from zoo.metrics.answers import AnswerAccuracy, exact
 from zoo.plots import heat_map
-from zoo.records import SUPPORTER, Dialogue, Question, Turn
-from zoo.support.labels import EMOTIONS, STRATEGIES
+from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Turn
+from zoo.support.labels import STRATEGIES
 
 MAX_CLASSES = 40  # of a confusion matrix
 
@@ -43,15 +43,10 @@ class LevelingModule(EvaluatedModule):
         return row
 
     def update_metrics(self, pairs: Sequence[Pair], ids: Sequence[str]) -> None:
-        """Count the right paths; free text is right if equal after normalising."""
-        predicted = [
-            path
-            if plan.is_closed()
-            else [g if exact(p, g) else p for p, g in zip(path, plan.names, strict=True)]
-            for plan, path in pairs
-        ]
+        """Count the right paths, and replies and letters; see `compared`."""
         metrics = self.each_metric()
-        metrics["paths"].update(predicted, [plan.names for plan, _ in pairs], ids)
+        paths = [compared(plan, path) for plan, path in pairs]
+        metrics["paths"].update([path for path, _ in paths], [gold for _, gold in paths], ids)
         for name, kind in (("replies", Dialogue), ("loose", Question)):
             last = [
                 (path[-1], plan.names[-1], plan_id)
@@ -117,13 +112,28 @@ class LevelingModule(EvaluatedModule):
         Raises:
             InputError: The method's levels are not those of a dialogue.
         """
-        guide: tuple[str, ...] = self.encoder().guide
+        encoder = self.encoder()
         # Plans come from annotated dialogues; what stands in for the labels is not read.
         waiting = Turn(SUPPORTER, "...", strategy=STRATEGIES[0])
-        known = replace(dialogue, emotion=dialogue.emotion or EMOTIONS[0])
-        plan = self.encoder().plans(replace(known, turns=(*dialogue.turns, waiting)))[-1]
+        emotion = labels_of(dialogue, "emotion", encoder.emotions)[0]
+        known = replace(dialogue, emotion=emotion, turns=(*dialogue.turns, waiting))
+        plan = encoder.plans(known)[-1]
         (path,) = self.generate([plan], temperature=temperature)
-        notes = dict(zip(guide, path, strict=False))
+        notes = dict(zip(plan.guide, path, strict=False))
         strategy = notes.get("strategy", "")
         turn = Turn(SUPPORTER, path[-1], strategy if strategy in STRATEGIES else STRATEGIES[-1])
         return notes, replace(dialogue, turns=(*dialogue.turns, turn))
+
+
+def compared(plan: Plan, path: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the decoded and the right path as they are scored.
+
+    A dialogue's are those of its guide: the reply has scores of its own. Other free text that is
+    equal after normalising is right.
+    """
+    if isinstance(plan.record, LabelPath):
+        return list(path), list(plan.names)
+    if isinstance(plan.record, Dialogue):
+        return list(path[: len(plan.guide)]), list(plan.names[: len(plan.guide)])
+    pairs = zip(path, plan.names, strict=True)
+    return [g if exact(p, g) else p for p, g in pairs], list(plan.names)

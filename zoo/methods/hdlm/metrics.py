@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score
@@ -19,12 +20,10 @@ FAILED = "?"
 
 
 def path_scores(predicted: Sequence[Path], gold: Sequence[Path]) -> dict[str, float]:
-    """Return accuracy per level and, over the joint path, accuracy, micro-F1 and macro-F1.
+    """Return accuracy and macro-F1 per level; over the joint path these and micro-F1.
 
-    A path is right if every level is. Of one path per record micro-F1 is the accuracy. Macro-F1 is
-    the unweighted mean over the paths that occur in `gold`; a failed prediction (`FAILED`) is a
-    miss of its gold path and of no other. (torchmetrics' own macro mean also counts classes that
-    are predicted and never right.)
+    A path is right if every level is. Of one path per record micro-F1 is the accuracy. Macro-F1:
+    see `macro_f1`; a level's names count by themselves, whatever their parents.
 
     Args:
         predicted: A path per record.
@@ -36,22 +35,39 @@ def path_scores(predicted: Sequence[Path], gold: Sequence[Path]) -> dict[str, fl
         (0.5, 0.5, 1.0)
     """
     pairs = [(tuple(p), tuple(g)) for p, g in zip(predicted, gold, strict=True)]
-    scores = {
-        f"level_{i + 1}_accuracy": sum(p[i] == g[i] for p, g in pairs) / len(pairs)
-        for i in range(len(gold[0]))
-    }
+    scores = {}
+    for i in range(len(gold[0])):
+        level = [(p[i], g[i]) for p, g in pairs]
+        scores[f"level_{i + 1}_accuracy"] = sum(p == g for p, g in level) / len(level)
+        scores[f"level_{i + 1}_macro_f1"] = macro_f1(level)
     right = sum(p == g for p, g in pairs) / len(pairs)
-    place = {path: i for i, path in enumerate(sorted({g for _, g in pairs}))}
-    size = len(place)  # the number of every path that gold lacks
-    predictions, wanted = torch.tensor([(place.get(p, size), place[g]) for p, g in pairs]).t()
-    each = multiclass_f1_score(predictions, wanted, num_classes=size + 1, average="none")
     return {
         **scores,
         "joint_accuracy": right,
         "joint_micro_f1": right,
-        "joint_macro_f1": float(each[:size].double().mean()),
+        "joint_macro_f1": macro_f1(pairs),
         "failed": sum(FAILED in p for p, _ in pairs) / len(pairs),
     }
+
+
+def macro_f1(pairs: Sequence[tuple[Any, Any]]) -> float:
+    """Return the unweighted mean of F1 over the classes that occur in the gold.
+
+    Any other prediction, such as `FAILED`, is a miss of its gold class and of no other.
+    (torchmetrics' own macro mean also counts classes that are predicted and never right.)
+
+    Args:
+        pairs: (predicted, gold) of each record, at least one.
+
+    Example:
+        >>> macro_f1([("a", "a"), ("a", "a"), ("?", "c")])
+        0.5
+    """
+    place = {name: i for i, name in enumerate(sorted({gold for _, gold in pairs}))}
+    size = len(place)  # the number of all that gold lacks
+    predictions, wanted = torch.tensor([(place.get(p, size), place[g]) for p, g in pairs]).t()
+    each = multiclass_f1_score(predictions, wanted, num_classes=size + 1, average="none")
+    return float(each[:size].double().mean())
 
 
 class PathScores(RecordMetric):

@@ -40,7 +40,7 @@ from zoo.losses.cross_entropy import Term, head_loss
 from zoo.methods.hdlm.encoder import LevelEncoder
 from zoo.methods.hdlm.evaluation import LevelingModule
 from zoo.methods.hdlm.metrics import FAILED
-from zoo.methods.hdlm.prompts import Guide, Plan
+from zoo.methods.hdlm.prompts import Emotions, Guide, Plan
 from zoo.module import evaluating
 from zoo.nn.blocks import Blocks, num_blocks, place
 from zoo.nn.heads import copy_of_head
@@ -48,6 +48,10 @@ from zoo.optimizer import Optimizer
 from zoo.records import Dialogue, LabelPath, Question, Triple
 
 SHARES = {0: (), 1: (0.78,), 2: (0.62, 0.94)}  # of K
+EMOTIONS_OF: dict[str, Emotions] = {  # by data module
+    "ESConv": "esconv",
+    "EmpatheticDialogues": "empathetic_dialogues",
+}
 
 
 class HdLM(LevelingModule):
@@ -63,12 +67,14 @@ class HdLM(LevelingModule):
         head_norm: Put a copy of the final norm before each intermediate head.
         share_head: One intermediate head for all levels.
         guide: What is decoded before the reply of a dialogue.
+        emotions: Which emotions a guide chooses from; None for those of the data: a run, a chat and
+            an export on ESConv or EmpatheticDialogues keep theirs.
         separate: Every level is a call whose prompt holds those before it (two-call baseline).
         constrain: Decode class numbers only.
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of a decoded level.
-        max_generated: Records to decode in each validation; None for all.
+        max_generated: Records to decode in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (LabelPath, Dialogue, Triple, Question)
@@ -83,6 +89,7 @@ class HdLM(LevelingModule):
         head_norm: bool = False,
         share_head: bool = False,
         guide: list[Guide] | None = None,
+        emotions: Emotions | None = None,
         separate: bool = False,
         constrain: bool = False,
         max_length: int = 2048,
@@ -98,6 +105,7 @@ class HdLM(LevelingModule):
         self.loss_weights = {f"level_{i + 1}": w for i, w in enumerate(self.level_weights)}
         self.head_norm, self.share_head, self.constrain = head_norm, share_head, constrain
         self.guide: list[Guide] = guide or ["strategy"]
+        self.emotions: Emotions | None = emotions
         self.separate, self.max_length, self.padding_free = separate, max_length, padding_free
         self.max_new_tokens = max_new_tokens
 
@@ -123,6 +131,12 @@ class HdLM(LevelingModule):
                 f"model.weights: {len(self.level_weights)} for {self.depth} levels; give one per "
                 f"level, from coarse to fine"
             )
+
+    def check_data(self, datamodule: Any) -> None:
+        """Take the data's emotions, if they are left open; checkpoints and exports keep them."""
+        if self.emotions is None:
+            self.emotions = EMOTIONS_OF.get(type(datamodule).__name__)
+            self.hparams["emotions"], self._encoder = self.emotions, None
 
     def install(self) -> None:
         """Add the intermediate heads W_i, untied copies of the final head."""
@@ -152,6 +166,7 @@ class HdLM(LevelingModule):
             tokenizer,
             self.depth,
             guide=tuple(self.guide),
+            emotions=self.emotions,
             max_length=self.max_length,
             packed=self.padding_free,
             max_new_tokens=self.max_new_tokens,

@@ -21,6 +21,7 @@ from zoo.records import SUPPORTER, Dialogue, LabelPath, Question, Triple
 from zoo.support.labels import EMOTION_SETS, EMOTIONS, STRATEGIES
 
 Guide = Literal["emotion", "strategy"]
+Emotions = Literal["esconv", "empathetic_dialogues"]
 Leveled = LabelPath | Dialogue | Triple | Question
 
 CLASSIFY_SYSTEM = "You sort texts into classes, from coarse to fine. Answer with a class number."
@@ -40,9 +41,11 @@ class Plan:
         gold: The right text at each level.
         names: The right label at each level, as a name.
         record: Where it comes from.
-        id: What errors call it.
+        id: What errors call it; empty if the record has none.
         guide: What is decoded before the reply of a dialogue.
-        kept: End of the last turn that stays when a window is too short for the turn.
+        labels: The names to choose from at each level of the guide.
+        kept: End of the last turn that stays when a window is too short for the turn; None if
+            nothing of the turn may be left out.
     """
 
     system: str
@@ -52,19 +55,17 @@ class Plan:
     record: Leveled
     id: str = ""
     guide: tuple[Guide, ...] = ()
-    kept: str = ""
+    labels: tuple[tuple[str, ...], ...] = ()
+    kept: str | None = None
 
     def choices(self, path: Sequence[str]) -> tuple[str, ...] | None:
         """Return the names to choose from after `path`; None where the text is free.
 
         No names are below a wrong path.
         """
-        level = len(path)
         if isinstance(self.record, LabelPath):
             return self.record.taxonomy.below(tuple(path))
-        if isinstance(self.record, Dialogue) and level < len(self.guide):
-            return labels_of(self.record, self.guide[level])
-        return None
+        return self.labels[len(path)] if len(path) < len(self.labels) else None
 
     def name(self, path: Sequence[str], text: str) -> str | None:
         """Return the name that a decoded text means after `path`; None if it means none."""
@@ -81,7 +82,7 @@ class Plan:
         """Return the same question about another text."""
         if isinstance(self.record, LabelPath):
             return classification(replace(self.record, text=prompt))
-        return replace(self, turns=(*self.turns[:-1], ("user", prompt)), kept="")
+        return replace(self, turns=(*self.turns[:-1], ("user", prompt)))
 
     def text(self, path: Sequence[str], name: str) -> str:
         """Return how a name is written after `path`: its number, or itself where text is free."""
@@ -124,13 +125,19 @@ def role_names(depth: int) -> tuple[list[str], list[str]]:
     return [*thoughts, "assistant"], [f"subtask_{i + 1}" for i in range(depth - 1)]
 
 
-def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -> list[Plan]:
+def plans(
+    record: Leveled,
+    depth: int,
+    guide: Sequence[Guide] = ("strategy",),
+    emotions: Emotions | None = None,
+) -> list[Plan]:
     """Return what is asked of a record: one plan, or one for every supporter turn of a dialogue.
 
     Args:
         record: A labelled text, a dialogue, a question with rationale, or a triple.
         depth: Number of levels.
         guide: What is decoded before the reply of a dialogue.
+        emotions: Which emotions a guide chooses from; None for those of the record's emotion.
 
     Raises:
         InputError: The record has another number of levels, or lacks what a level needs.
@@ -138,7 +145,7 @@ def plans(record: Leveled, depth: int, guide: Sequence[Guide] = ("strategy",)) -
     if isinstance(record, LabelPath):
         planned = [classification(record)]
     elif isinstance(record, Dialogue):
-        planned = guided(record, tuple(guide))
+        planned = guided(record, tuple(guide), emotions)
     elif isinstance(record, Question):
         planned = [rationale(record, depth)]
     else:
@@ -177,9 +184,11 @@ def classification(record: LabelPath) -> Plan:
     return Plan(CLASSIFY_SYSTEM, turns, tuple(gold), labels, record, record.id, kept=kept)
 
 
-def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
+def guided(
+    record: Dialogue, guide: tuple[Guide, ...], emotions: Emotions | None = None
+) -> list[Plan]:
     """Return a plan for every supporter turn that answers something and names its strategy."""
-    known = {kind: labels_of(record, kind) for kind in guide}
+    known = {kind: labels_of(record, kind, emotions) for kind in guide}
     title = "Emotions" if guide[0] == "emotion" else "Strategies"
     system = f"{SUPPORT_SYSTEM}\n{title}:\n{listed(known[guide[0]])}"
     planned = []
@@ -196,20 +205,29 @@ def guided(record: Dialogue, guide: tuple[Guide, ...]) -> list[Plan]:
         past = tuple(
             ("assistant" if t.speaker == SUPPORTER else "user", t.text) for t in record.turns[:i]
         )
-        gold, labels = (*numbers, turn.text), (*names, turn.text)
-        planned.append(
-            Plan(system, past, gold, labels, record, f"{record.id}, turn {i}", guide=guide)
-        )
+        gold, right = (*numbers, turn.text), (*names, turn.text)
+        name = f"{record.id}, turn {i}" if record.id else ""
+        lists = tuple(known.values())
+        planned.append(Plan(system, past, gold, right, record, name, guide=guide, labels=lists))
     if not planned:
         raise InputError(f"{record.id}: no supporter turn answers a seeker turn")
     return planned
 
 
-def labels_of(record: Dialogue, kind: Guide) -> tuple[str, ...]:
-    """Return the names to choose from: strategies, or the emotions of the dialogue's data set."""
+def labels_of(record: Dialogue, kind: Guide, emotions: Emotions | None = None) -> tuple[str, ...]:
+    """Return the names to choose from: strategies, or emotions.
+
+    Args:
+        record: The dialogue.
+        kind: What is chosen.
+        emotions: Which emotions; None for EmpatheticDialogues' if the dialogue is annotated with
+            one of them, else ESConv's.
+    """
     if kind == "strategy":
         return STRATEGIES
-    return FEELINGS if record.emotion in FEELINGS else EMOTIONS
+    if emotions is None:
+        return FEELINGS if record.emotion in FEELINGS else EMOTIONS
+    return EMOTION_SETS[emotions].names
 
 
 def rationale(record: Question, depth: int) -> Plan:
@@ -227,4 +245,4 @@ def rationale(record: Question, depth: int) -> Plan:
     gold = (record.rationale, letter(record.gold)) if depth > 1 else (letter(record.gold),)
     system = QUESTION_SYSTEM if depth > 1 else ANSWER_SYSTEM
     turns = (("user", f"{record.question}\n{options}"),)
-    return Plan(system, turns, gold, gold, record, record.id, kept=f"\n{options}")
+    return Plan(system, turns, gold, gold, record, record.id)

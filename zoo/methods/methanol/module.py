@@ -20,6 +20,8 @@ Deviates: pass 2 does not run Q and T again; their states wait at block k and ca
 other way).
 Unknown in the paper, chosen here: k = K/2; lambdas 1 : 1; no norm before W_T (the successor's
 code); full fine-tuning; roles `thought` and `assistant` in the backbone's own turn markers.
+Left out: what the title calls bootstrapping, sampling T and A and learning those with a right A
+again; the paper gives no recipe for it.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class MeTHanol(ReplyingModule):
         padding_free: Lay sequences end to end instead of padding them.
         max_thought_tokens: Limit of a generated thought.
         max_answer_tokens: Limit of a generated answer.
-        max_generated: Records to answer in each validation; None for all.
+        max_generated: Records to answer in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Triple, Dialogue)
@@ -161,11 +163,7 @@ class MeTHanol(ReplyingModule):
     def losses(self, batch: Batch) -> dict[str, Term]:
         """Return the terms of equation (4), each over the tokens of its own head."""
         middle_BLD, top_BLD = self(batch)
-        terms = {
-            "think": head_loss(
-                middle_BLD, batch, THINK, self.thinking_head.weight, self.norm_before_thinking
-            )
-        }
+        terms = {"think": head_loss(middle_BLD, batch, THINK, *self.thinking_output)}
         if top_BLD is not None:
             terms["speak"] = head_loss(top_BLD, batch, SPEAK, *self.output_head)
             if self.speak_on_thought:
@@ -197,9 +195,15 @@ class MeTHanol(ReplyingModule):
             thoughts=thoughts,
         )
 
+    @property
+    def thinking_output(self) -> tuple[Tensor, nn.Module]:
+        """W_T, `(V, D)`, and what stands before it: the loss and the decoding both read it."""
+        return self.thinking_head.weight, self.norm_before_thinking
+
     def think_logits(self, middle_BD: Tensor) -> Tensor:
         """Return W_T h_k, `(B, V)`."""
-        return self.thinking_head(self.norm_before_thinking(middle_BD))
+        weight_VD, norm = self.thinking_output
+        return nn.functional.linear(norm(middle_BD), weight_VD)
 
     def show(
         self,
