@@ -97,7 +97,7 @@ class CoCT(TalkingModule):
         padding_free: Lay sequences end to end instead of padding them.
         max_new_tokens: Limit of a reply.
         temperature: 0 is greedy.
-        max_generated: Decisions to reply to in each validation; None for all.
+        max_generated: Decisions to reply to in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Dialogue,)

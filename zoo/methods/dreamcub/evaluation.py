@@ -58,7 +58,7 @@ class BeliefModule(TalkingModule):
         labels: Which strategies or acts, a key of `LABELS`.
         factors: Names of what a belief consists of.
         dataset: Whose emotions.
-        max_generated: Decisions to answer in each validation; None for all.
+        max_generated: Decisions to answer in each validation or test; None for all.
     """
 
     world: WorldModel

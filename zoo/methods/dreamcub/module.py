@@ -102,7 +102,7 @@ class DreamCUB(BeliefModule):
         max_new_tokens: Limit of a reply and of an utterance.
         candidates: Replies that are imagined for H turns before the best of them is given; 1 gives
             the first one.
-        max_generated: Decisions to answer in each validation; None for all.
+        max_generated: Decisions to answer in each validation or test; None for all.
         full_copies: World model, policy and critic are copies of the base instead, all weights of
             which are trained; `backbone.lora` stays empty.
     """

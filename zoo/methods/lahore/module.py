@@ -80,7 +80,7 @@ class LaHoRe(RankingModule):
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
         cache_gib: Memory for kept documents during an evaluation, GiB.
-        max_ranked: Records to rank in each validation; None for all.
+        max_ranked: Records to rank in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Ranking,)

@@ -99,7 +99,7 @@ class LaMsS(SelectiveModule):
         max_length: Window in tokens, levels included.
         padding_free: Lay sequences end to end instead of padding them.
         max_answer_tokens: Limit of an answer, levels excluded.
-        max_generated: Questions to answer in each validation; None for all.
+        max_generated: Questions to answer in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (PlainText, Question, Triple)

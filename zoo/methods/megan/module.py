@@ -77,7 +77,7 @@ class MeGan(ConditioningModule):
         max_length: Window in tokens.
         padding_free: Lay sequences end to end instead of padding them.
         max_answer_tokens: Limit of a generated reply.
-        max_generated: Records to answer in each validation; None for all.
+        max_generated: Records to answer in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Conditioned,)

@@ -78,7 +78,7 @@ class MuPaS(SceneModule):
         max_length: Window in tokens.
         max_answer_tokens: Limit of a turn.
         max_turns: Limit of turns that are added to a scene.
-        max_generated: Scenes to read and go on with in each validation; None for all.
+        max_generated: Scenes to read and go on with in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Scene,)

@@ -81,7 +81,7 @@ class Rabtriever(RankingModule):
         document_tokens: Longest document in tokens; the end of a longer one is left out.
         max_length: Window in tokens.
         cache_gib: Memory for states of documents, and as much again for queries; 0 keeps none.
-        max_ranked: Records to rank in each validation; None for all.
+        max_ranked: Records to rank in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Ranking,)

@@ -35,7 +35,7 @@ class SFT(ReplyingModule):
         padding_free: Lay sequences end to end instead of padding them.
         max_thought_tokens: Limit of a generated thought.
         max_answer_tokens: Limit of a generated answer.
-        max_generated: Records to answer in each validation; None for all.
+        max_generated: Records to answer in each validation or test; None for all.
     """
 
     takes: ClassVar[tuple[type, ...]] = (Triple, Dialogue)
