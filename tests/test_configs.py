@@ -143,6 +143,7 @@ def test_prompted_supporters_answer_several_dialogues(config: str) -> None:
     assert scores["test/rouge_l/low"] < scores["test/rouge_l/high"]
 
 
+@pytest.mark.parametrize("path", PAPER, ids=name)
 def test_paper_overlay_says_every_setting_of_the_optimizer_that_its_base_changes(
     path: Path,
 ) -> None:
