@@ -52,19 +52,22 @@ def test_a_constrained_model_can_name_the_last_class(make: Any, last: int) -> No
     assert module.generate(module.encoder().plans(record)) == [[names[-1]]]
 
 
-def test_the_temperature_is_that_of_the_last_level(make: Any) -> None:
-    """Labels and thoughts are decided greedily, the reply is sampled."""
-    module = make("HdLM", "tiny-llama", layers=[2], spread=5.0, max_new_tokens=8)
-    plans = module.encoder().plans(Triple("Who?", "Bob saw.", "Bob", id="x"))
+@pytest.mark.parametrize("separate", [False, True])
+def test_only_the_last_level_is_sampled_at_the_temperature(make: Any, separate: bool) -> None:
+    """Hot samples have one coarse text and differ in the fine one; greedy ones do not differ."""
+    options = {"layers": [2], "max_new_tokens": 12, "separate": separate}
+    module = make("HdLM", "tiny-llama", spread=5.0, **options)
+    plans = module.encoder().plans(Triple("Who?", "Bob.", "Bob.", id="t"))
 
-    def decoded(seed: int, temperature: float) -> list[str]:
+    def drawn(seed: int, heat: float) -> list[str]:
         torch.manual_seed(seed)
-        (path,) = module.generate(plans, temperature=temperature)
-        return path
+        (path,) = module.generate(plans, temperature=heat)
+        return list(path)
 
-    for temperature, lasts in ((0.0, 1), (50.0, 4)):
-        first, last = zip(*(decoded(seed, temperature) for seed in range(4)), strict=True)
-        assert (len(set(first)), len(set(last))) == (1, lasts)
+    (greedy, *again), hot = ([drawn(seed, heat) for seed in range(4)] for heat in (0.0, 50.0))
+    assert again == [greedy] * 3
+    assert {path[0] for path in hot} == {greedy[0]}
+    assert len({path[1] for path in hot}) == 4
 
 
 @pytest.mark.parametrize("weights", [[1.0, 0.0], [0.0, 1.0]])

@@ -18,7 +18,8 @@ and end-of-turn of a level are learned by its head, headers and subtasks by none
 number in the list of its parent's classes; a decoded text that is no such number counts as failed.
 Deviates: levels are decoded with early exit and the states below are reused
 (`zoo/decoding/depth_decoder.py`), with the same tokens in float32 (in bfloat16 a tie can fall the
-other way); the released code runs all layers and encodes the prompt again.
+other way); the released code runs all layers and encodes the prompt again. Of a text to classify
+that is too long the end is left out, but no class; a question or query too long is an error.
 Unknown in the paper, chosen here: k_1 = 0.78 K (from the released WoS setting, 25 of 32), with
 three levels 0.62 K and 0.94 K, below K in any case; full fine-tuning on small backbones.
 """
