@@ -67,7 +67,8 @@ def toy_run(seed: int, steps: int = 300, **options: Any) -> SimpleNamespace:
         adam.param_groups[0]["lr"] = 5e-3 * warm * (0.5 + 0.5 * late)
         rows = torch.randperm(128, generator=chance)[:32]
         states = {m: x[rows] for m, x in data.items()}
-        batch = SimpleNamespace(states=states, normalizers={0: 32.0})
+        groups = [str(row) for row in rows.tolist()]
+        batch = SimpleNamespace(states=states, normalizers={0: 32.0}, groups=groups)
         loss = at_step(module, step).training_step(batch, 0)
         adam.zero_grad()
         loss.backward()
