@@ -17,7 +17,7 @@ from zoo.errors import InputError
 from zoo.methods.coct.concepts import DELIMITERS, INVENTORIES, Concepts
 from zoo.methods.esc_baselines.recipes import RECIPES
 from zoo.support.decisions import decisions
-from zoo.support.labels import ACTS, SUPPORT
+from zoo.support.labels import ACTS, LABEL_TOKENS, SUPPORT
 
 # -- 1: one call, three parts in their order ---------------------------------------------------
 
@@ -164,17 +164,29 @@ def test_what_the_data_chose_comes_back(make: Any, tmp_path: Path) -> None:
 # -- 9: the baselines share everything but the recipe ------------------------------------------
 
 
+# Where the answer holds a draft, feedback or imagined turns of 3 tokens, or two labels, too.
+LONGER = {
+    **dict.fromkeys(("direct_refine", "self_refine_two_calls", "csim"), 3 + 3),
+    **dict.fromkeys(("cot", "sft_cot"), 3 + 2 * LABEL_TOKENS),
+}
+
+
 @pytest.mark.fidelity("coct", 9)
 @pytest.mark.parametrize("two", TWO)
 def test_baselines_share_history_and_decoding(make: Any, two: str, monkeypatch: Any) -> None:
-    """Window, kept lines, form of the prompt and limit are those of CoCT, for every kind."""
-    seen = []
+    """Window, kept lines and form of the prompt are those of CoCT, for every kind.
+
+    So is the limit of a reply: what an answer holds before it (a draft, labels) comes on top.
+    """
+    seen: list[Any] = []
+    limits: list[int] = []
     original = SharedContext.ask
 
     def ask(context: SharedContext, questions: Any, **options: Any) -> list[str]:
         decoder = context._run()
         lines = [context.tokenizer.decode(p) for p in context.pieces[0][context.starts[0] :]]
-        plain = {k: v for k, v in options.items() if k != "choices"}
+        limits.append(options["max_new_tokens"])
+        plain = {k: v for k, v in options.items() if k not in ("choices", "max_new_tokens")}
         seen.append((context.budget, lines, plain, int(decoder.mask_BL.sum()) > 0))
         return original(context, questions, **options)
 
@@ -182,14 +194,18 @@ def test_baselines_share_history_and_decoding(make: Any, two: str, monkeypatch: 
     options = {"max_length": 2600, "reserve": 1000, "max_new_tokens": 3}
     module = make("CoCT", two, concepts="cskills", **options)
     module.respond(decisions(TALK)[1:])
+    assert limits == [3]
     for kind in RECIPES:
+        limits.clear()
         hidden = {"kind": kind, "show_strategies": False}
         make("ESCBaseline", two, **hidden, **options).respond(decisions(TALK)[1:])
+        assert {*limits} <= {3, LABEL_TOKENS, LONGER.get(kind, 3)}, kind
+        assert LONGER.get(kind, 3) in limits, kind
     assert len(seen) > len(RECIPES)
     assert all(one == seen[0] for one in seen)
     assert seen[0][:3] == (
         *(1600, ["Seeker: I lost my job.\n", "Supporter: When?\n", "Seeker: Last week.\n"]),
-        {"max_new_tokens": 3, "temperature": 0.0},
+        {"temperature": 0.0},
     )
     shown = make("CoCT", two, concepts="cskills", keep_tags=True, delimiter="[]", **options)
     shown.respond(decisions(TALK)[1:])
