@@ -202,6 +202,21 @@ def test_dilemmas(name: str) -> None:
         assert found == entry["items"]
 
 
+def test_longer_reasoning() -> None:
+    """How many rows of each limit were cut, and how many decisions the longer limit turns."""
+    page = (RESULTS / "2026-11-30-sova.md").read_text("utf-8").splitlines()
+    short = {entry["row"]: entry for entry in entries("sova-dilemmas-2026-11-30")}
+    for entry in entries("sova-reasoning-512-2026-12-01"):
+        row, cut, ours = entry["row"], entry["cut"], entry["items"]["maslow_growth"]
+        before, theirs = short[row]["cut"], short[row]["items"]["maslow_growth"]
+        cells = [
+            f"{sum(before[dilemma] for dilemma in cut)} of {len(cut)}",
+            f"{sum(cut.values())} of {len(cut)}",
+            f"{sum(ours[dilemma] != theirs[dilemma] for dilemma in ours)} of {len(ours)}",
+        ]
+        assert f"| {' | '.join((row, *cells))} |" in page
+
+
 @pytest.mark.usefixtures("needs_data")
 def test_rankers() -> None:
     """A ranker that is drawn by a seed: Cranfield's 225 queries, 1,400 documents each."""
