@@ -38,11 +38,11 @@ def learned_reply(teacher: str | None, concepts: Concepts) -> Callable[[Decision
     """
     if teacher is not None:
         rows = teachers_replies(teacher)
-        silent = [name for name, tagged in rows.items() if not spoken(tagged, concepts)]
+        learned = {name: tagged for name, tagged in rows.items() if spoken(tagged, concepts)}
+        silent = [name for name in rows if name not in learned]
         if silent:
             said = f"{len(silent)} of {len(rows)} replies hold no words and are not learned"
             log.warning("model.tagged: %s; the first is %s", said, silent[0])
-        learned = {name: tagged for name, tagged in rows.items() if name not in set(silent)}
         return lambda decision: learned.get(decision.id)
 
     def annotated(decision: Decision) -> str | None:
@@ -75,7 +75,7 @@ def check_ids(teacher: str, records: Sequence[Dialogue], labels: Labels) -> None
     rows = teachers_replies(teacher)
     points = (decisions(record, labels, need_strategies=False) for record in records)
     known = [decision.id for some in points for decision in some]
-    if rows.keys().isdisjoint(known):
+    if known and rows.keys().isdisjoint(known):  # without decisions there is another error
         raise InputError(
             f"model.tagged: none of the {len(rows)} ids in {teacher} is a decision of the training "
             f"data; its first is {next(iter(rows))!r}, the data's {known[0]!r}; let "
